@@ -1,0 +1,42 @@
+# `make help` lists the targets. Each is safe to run twice.
+PYTHON ?= python3
+# Another build of torch: make setup TORCH_INDEX_URL=https://…  (default: the one pip finds)
+TORCH_INDEX_URL ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.PHONY: help setup demo test check bench gpu up
+
+help:  ## lists the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+
+setup: .venv/ready  ## makes .venv with everything pinned
+
+.venv/ready: pyproject.toml constraints.txt app/__init__.py
+	$(PYTHON) -m venv .venv
+	$(PIP) install $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) --constraint constraints.txt torch
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## benchmarks a small transformer over HTTP and prints the report
+	@$(BIN)/halftime run examples/transformer.json --output demo-report.json --output demo-report.md; \
+	status=$$?; case $$status in 0|1|3) echo "Wrote demo-report.json and demo-report.md.";; *) exit $$status;; esac
+
+test: setup  ## runs all tests
+	$(BIN)/pytest
+
+check: setup  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: setup  ## measures Halftime itself; results in benchmarks/results/
+	$(BIN)/python -m benchmarks
+
+gpu: setup  ## the tests that need a CUDA device
+	$(BIN)/pytest -m gpu
+
+up: setup  ## the API and one worker, until Ctrl-C
+	$(BIN)/halftime up
