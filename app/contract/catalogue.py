@@ -1,0 +1,35 @@
+"""What can be asked for, and what answers."""
+
+from typing import Any
+
+from app.contract.strict import Output
+
+
+class Kind(Output):
+    """A kind of model or data: its JSON schema, its defaults and an example request."""
+
+    kind: str
+    description: str
+    json_schema: dict[str, Any]
+    defaults: dict[str, Any]
+    example: dict[str, Any]
+
+
+class Catalogue(Output):
+    """The kinds on offer."""
+
+    models: list[Kind]
+    data: list[Kind]
+
+
+class Version(Output):
+    """What is running."""
+
+    halftime: str
+    python: str
+
+
+class Health(Output):
+    """An answer to a probe."""
+
+    status: str

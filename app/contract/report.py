@@ -1,0 +1,153 @@
+"""The report: what a succeeded benchmark found, with its uncertainty and its verdict."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.contract.failure import Failure
+from app.contract.precisions import PrecisionName
+from app.contract.strict import MaybeFloat, Output
+from app.contract.trial import DataFacts, Environment, MemoryBreakdown, TrialResult
+
+SCHEMA_VERSION = 1
+
+#: pass: the whole interval meets the threshold. fail: none of it does. inconclusive: it straddles the threshold.
+#: off: the request set the threshold to null.
+RequirementStatus = Literal["pass", "fail", "inconclusive", "off"]
+
+#: Of a comparison and of a report; invalid: the comparison itself cannot be trusted.
+Verdict = Literal["pass", "fail", "inconclusive", "invalid"]
+
+#: target_ci: the interval is as narrow as asked. leg_failed: no pair of legs was left to compare.
+StoppedBy = Literal["target_ci", "max_blocks", "time_budget", "leg_failed"]
+
+
+class Estimate(Output):
+    """A figure with its 95 % interval."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+
+
+class Difference(Output):
+    """An absolute difference of validation metrics, baseline against candidate.
+
+    `value` is |signed_mean|. The interval is that of the signed mean (baseline - candidate), so that it can lie
+    on both sides of zero: no difference is told from a small one.
+    """
+
+    value: float
+    signed_mean: float
+    ci_low: float
+    ci_high: float
+
+
+class Requirement(Output):
+    """One threshold, what was measured against it, and whether it is met."""
+
+    name: Literal["min_speedup", "min_memory_reduction_percent", "max_accuracy_difference", "max_loss_difference"]
+    threshold: float | None
+    measured: Estimate | Difference | None
+    #: null where inconclusive or switched off
+    met: bool | None
+    status: RequirementStatus
+
+
+class GradScalerSummary(Output):
+    """The gradient scaler over all trials of a leg."""
+
+    initial_scale: float
+    final_scale: float
+    #: In all trials together.
+    skipped_steps: int
+    #: Of the first block's trial, one entry per step.
+    scale_trace: list[MaybeFloat]
+
+
+class Leg(Output):
+    """One precision of the benchmark. The figures are null where no trial of the leg succeeded."""
+
+    precision: PrecisionName
+    median_step_seconds: float | None
+    training_time_seconds: float | None
+    samples_per_second: float | None
+    peak_memory_bytes: int | None
+    peak_reserved_bytes: int | None
+    memory_source: str | None
+    memory_breakdown: MemoryBreakdown | None
+    final_train_loss: MaybeFloat
+    validation_loss: MaybeFloat
+    validation_accuracy: MaybeFloat
+    #: One entry per step, warm-up included, mean over blocks.
+    loss_curve: list[MaybeFloat]
+    grad_scaler: GradScalerSummary | None
+    #: Why the leg has no figures, or fewer than the others.
+    failure: Failure | None
+    trials: list[TrialResult]
+
+
+class Comparison(Output):
+    """One candidate against the baseline. An estimate is null where it could not be made."""
+
+    candidate: Leg
+    #: Ratio of median step times, baseline / candidate: the one `min_speedup` judges.
+    speedup: Estimate | None
+    #: Ratio of whole training times.
+    training_time_ratio: Estimate | None
+    #: Of steady peaks; the interval is the smallest and the largest over blocks.
+    memory_reduction_percent: Estimate | None
+    accuracy_difference: Difference | None
+    loss_difference: Difference | None
+    requirements: list[Requirement]
+    verdict: Verdict
+
+
+class NoiseFloor(Output):
+    """What this machine reports for identical work."""
+
+    #: 95 % range of the speedup between two runs of the baseline.
+    ratio: Estimate
+    #: Standard deviation over seeds of the baseline's validation loss (nats) and accuracy.
+    loss_spread: MaybeFloat
+    accuracy_spread: MaybeFloat
+
+
+class AttestationCheck(Output):
+    """One thing that had to be true of a leg, and what was seen."""
+
+    leg: str
+    name: str
+    expected: str
+    observed: str
+    ok: bool
+
+
+class ReportAttestation(Output):
+    """Proof that the precisions were what they are called, and the comparison fair."""
+
+    ok: bool
+    checks: list[AttestationCheck]
+
+
+class Report(Output):
+    """Immutable. Every derived figure can be recomputed from the raw samples in `trials`."""
+
+    schema_version: Annotated[int, Field(ge=1)] = SCHEMA_VERSION
+    benchmark_id: str
+    verdict: Verdict
+    #: Why the verdict is not `pass`, in words.
+    reasons: list[str]
+    baseline: Leg
+    comparisons: list[Comparison]
+    #: null where fewer than two trials of the baseline succeeded
+    noise_floor: NoiseFloor | None
+    data: DataFacts | None
+    blocks: int
+    stopped_by: StoppedBy
+    attestation: ReportAttestation
+    environment: Environment | None
+    warnings: list[str]
+    #: Everything outside measured steps.
+    overhead_seconds: float
+    total_seconds: float

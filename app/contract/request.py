@@ -1,0 +1,130 @@
+"""What a client posts: a model, how to train and measure it, and what it must reach."""
+
+import unicodedata
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from app.contract.models import ModelSpec
+from app.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName
+from app.contract.strict import Input
+
+
+class SyntheticData(Input):
+    """Seeded data with a known optimum: a Markov chain for language, a teacher for vectors and images."""
+
+    kind: Literal["synthetic"] = "synthetic"
+
+
+class TrainingConfig(Input):
+    """How every leg is trained; the same for all of them."""
+
+    batch_size: int = Field(default=16, ge=1, le=65_536, description="samples in a batch, the same in every leg")
+    steps: int = Field(default=60, ge=2, le=10_000, description="batches each leg consumes, warm-up included")
+    warmup_steps: int = Field(default=5, ge=1, le=1_000, description="first steps: trained, but not timed")
+    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="`sgd` has momentum 0.9")
+    learning_rate: float = Field(default=3e-4, gt=0, le=10)
+    weight_decay: float = Field(default=0.01, ge=0, le=10)
+    max_grad_norm: float | None = Field(default=1.0, gt=0, le=1e9, description="null: no clipping")
+    gradient_accumulation: int = Field(default=1, ge=1, le=1024, description="micro-batches a batch is split into")
+    schedule: Literal["constant", "cosine"] = Field(default="cosine", description="of the learning rate")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="of the task; block b starts from seed + b")
+    validation_samples: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="held-out samples; null: enough for 4096 predictions"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.warmup_steps >= self.steps:
+            raise PydanticCustomError("warmup_too_long", "warmup_steps must be smaller than steps")
+        if self.batch_size % self.gradient_accumulation:
+            raise PydanticCustomError("accumulation_does_not_divide", "gradient_accumulation must divide batch_size")
+        return self
+
+
+class MeasurementConfig(Input):
+    """How often the legs are repeated, and when it is enough."""
+
+    min_blocks: int = Field(default=6, ge=2, le=64, description="blocks always run; the pilot of the stopping rule")
+    max_blocks: int = Field(default=16, ge=2, le=64, description="no more blocks than this")
+    target_ci: float = Field(default=0.02, gt=0, le=1, description="wished relative half-width of the speedup interval")
+    time_budget_seconds: float = Field(default=600, gt=0, le=604_800, description="no new block after this")
+    control: Literal[False] = Field(default=False, description="a second baseline leg; not offered yet")
+    capacity: Literal[False] = Field(default=False, description="the largest batch that fits; not offered yet")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_blocks > self.max_blocks:
+            raise PydanticCustomError("blocks_out_of_order", "min_blocks must not exceed max_blocks")
+        return self
+
+
+class BenchmarkConfig(Input):
+    """Device, legs, training and measurement. Everything has a default."""
+
+    device: DeviceChoice = Field(default="cuda", description="`auto`: CUDA where there is one, else the CPU")
+    gpu: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9]{1,32}$", description='a word of the GPU\'s name, such as "H200"'
+    )
+    min_gpu_memory_gib: int | None = Field(default=None, ge=1, le=1024, description="least memory of the GPU")
+    baseline: PrecisionName = Field(default="fp32", description="the leg every other is compared with")
+    candidates: list[PrecisionName] | None = Field(
+        default=None, min_length=1, max_length=4, description="null: fp16 on CUDA, bf16 on a CPU"
+    )
+    data: SyntheticData = SyntheticData()
+    training: TrainingConfig = TrainingConfig()
+    measurement: MeasurementConfig = MeasurementConfig()
+    timeout_seconds: float = Field(default=3600, ge=1, le=604_800, description="of the whole run, queueing apart")
+    max_queue_seconds: float = Field(default=86_400, ge=1, le=2_592_000, description="longest wait for a worker")
+
+    @model_validator(mode="after")
+    def _legs_are_possible(self) -> Self:
+        if self.candidates is not None and len(set(self.candidates)) < len(self.candidates):
+            raise PydanticCustomError("candidates_repeat", "candidates must differ from each other")
+        if self.device == "cpu":
+            impossible = UNSUPPORTED["cpu"].intersection([self.baseline, *(self.candidates or [])])
+            if impossible:
+                raise PydanticCustomError(
+                    "unsupported_precision",
+                    "a CPU has no {precision}; use fp32, bf16 or fp16",
+                    {"precision": ", ".join(sorted(impossible))},
+                )
+            if self.gpu or self.min_gpu_memory_gib:
+                raise PydanticCustomError("gpu_without_cuda", "gpu and min_gpu_memory_gib need device cuda or auto")
+        return self
+
+    def resolved_candidates(self, device: Literal["cuda", "cpu"]) -> list[PrecisionName]:
+        """The candidate legs on a device of this kind, the default filled in."""
+        return self.candidates or [DEFAULT_CANDIDATE[device]]
+
+
+class Requirements(Input):
+    """What the candidate must reach; null switches a requirement off."""
+
+    min_speedup: float | None = Field(default=1.5, gt=0, le=1000, description="baseline time / candidate time")
+    min_memory_reduction_percent: float | None = Field(default=40, ge=-1000, le=100)
+    max_accuracy_difference: float | None = Field(default=0.01, gt=0, le=1, description="absolute, of a fraction")
+    max_loss_difference: float | None = Field(default=None, gt=0, le=1e6, description="absolute, in nats")
+
+
+def _printable(text: str) -> str:
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+        raise PydanticCustomError("not_printable", "control characters and lone surrogates are not allowed")
+    return text
+
+
+LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
+LabelValue = Annotated[str, Field(max_length=255), AfterValidator(_printable)]
+
+
+class BenchmarkRequest(Input):
+    """The whole request. `{"model": {"kind": "transformer"}}` is one: everything else has a default."""
+
+    model: ModelSpec
+    config: BenchmarkConfig = BenchmarkConfig()
+    requirements: Requirements = Requirements()
+    labels: dict[LabelKey, LabelValue] = Field(
+        default={}, max_length=32, description="free for the client to filter by"
+    )
+    priority: int = Field(default=0, ge=-100, le=100, description="higher runs first")

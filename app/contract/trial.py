@@ -1,0 +1,126 @@
+"""One trial: one leg trained once in a fresh process, with everything it measured."""
+
+from app.contract.precisions import PrecisionName
+from app.contract.strict import MaybeFloat, Output
+
+
+class MemoryBreakdown(Output):
+    """What the steady peak consists of, in bytes; the parts are disjoint and add up to the peak."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    buffers: int
+    activations: int
+    temporary: int
+    other: int
+
+    def total_bytes(self) -> int:
+        """The peak the parts add up to."""
+        return sum(self.model_dump().values())
+
+
+class Memory(Output):
+    """Memory of one trial, in bytes."""
+
+    #: Where `peak_bytes` comes from: the CUDA allocator's counter, or an account of every tensor of one step.
+    source: str
+    #: Highest use in a step after warm-up. Batches that wait on the device for their turn are not counted.
+    peak_bytes: int
+    #: Highest use in the first step, when optimizer state comes to exist; null where nothing counts it.
+    first_step_peak_bytes: int | None
+    #: What the CUDA allocator held from the device at most; null on a CPU.
+    peak_reserved_bytes: int | None
+    #: Allocated on the device before the model was built: near zero in a fresh process.
+    start_bytes: int | None
+    breakdown: MemoryBreakdown
+
+
+class GradScalerTrace(Output):
+    """What the gradient scaler did."""
+
+    initial_scale: float
+    final_scale: float
+    #: Steps whose gradients held an infinity or NaN: the batch was consumed, the weights stayed.
+    skipped_steps: list[int]
+    #: The scale after every step.
+    scale_trace: list[MaybeFloat]
+    #: A step was skipped in the last warm-up step or after it.
+    unsettled_after_warmup: bool
+
+
+class Attestation(Output):
+    """What the trial really ran with, read back after it was set."""
+
+    #: `torch.backends` switches by name, as read back.
+    flags: dict[str, str]
+    #: Environment variables that override the switches, where any is set.
+    environment_overrides: dict[str, str]
+    #: Output dtype of every matrix-multiplying module in one forward pass of the training step, by module kind.
+    forward_dtypes: dict[str, list[str]]
+    #: SHA-256 of the initial state dict.
+    initial_weights_sha256: str
+    #: SHA-256 of all training and validation batches in order.
+    data_sha256: str
+
+
+class Environment(Output):
+    """Where a trial ran."""
+
+    torch: str
+    cuda: str | None
+    driver: str | None
+    device: str
+    threads: int
+    python: str
+    os: str
+    halftime: str
+
+
+class DataFacts(Output):
+    """What is known about the task's data."""
+
+    kind: str
+    #: No model can have a lower validation loss (nats), nor a higher accuracy; null where it is not known.
+    best_possible_loss: float | None
+    best_possible_accuracy: float | None
+    #: Batches before the training data repeats.
+    distinct_batches: int
+    validation_samples: int
+
+
+class TrialResult(Output):
+    """Everything one trial measured: the raw samples that every figure of a report is derived from."""
+
+    block: int
+    seed: int
+    precision: PrecisionName
+    #: Position of the trial within its block, from 0: what came first ran on the colder machine.
+    position: int
+    #: One entry per measured step, warm-up excluded.
+    step_seconds: list[float]
+    #: Host time of the measured region, first step's start to the end of the last, the device idle at both.
+    measured_wall_seconds: float
+    #: Host time to issue the measured steps, before waiting for the device: far below the wall time on an
+    #: asynchronous device, unless something synchronises in the loop.
+    host_issue_seconds: float
+    #: All steps, warm-up included.
+    training_time_seconds: float
+    #: The trial process from its start to its result.
+    trial_seconds: float
+    #: One entry per step, warm-up included.
+    loss_curve: list[MaybeFloat]
+    #: Global gradient norm before clipping, unscaled, one entry per step.
+    gradient_norms: list[MaybeFloat]
+    #: Steps that changed the weights.
+    applied_steps: int
+    final_learning_rate: float
+    fused_optimizer: bool
+    grad_scaler: GradScalerTrace | None
+    validation_loss: MaybeFloat
+    validation_accuracy: float
+    memory: Memory
+    attestation: Attestation
+    data: DataFacts
+    environment: Environment
+    parameter_count: int

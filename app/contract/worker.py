@@ -1,0 +1,39 @@
+"""What a worker says of itself."""
+
+from datetime import datetime
+from typing import Literal
+
+from app.contract.precisions import DeviceKind
+from app.contract.strict import Output
+
+WorkerState = Literal["idle", "busy", "offline"]
+
+
+class WorkerDevice(Output):
+    """The one device a worker owns."""
+
+    #: `cuda:0`, `cpu`
+    name: str
+    kind: DeviceKind
+    #: Name of the GPU; null on a CPU.
+    gpu: str | None
+    #: Memory of the device, in bytes.
+    memory_bytes: int | None
+
+
+class Worker(Output):
+    """A worker as `GET /workers` lists it."""
+
+    id: str
+    device: WorkerDevice
+    state: WorkerState
+    current_benchmark: str | None
+    started_at: datetime
+    last_heartbeat: datetime
+    version: str
+
+
+class WorkerPage(Output):
+    """Every worker ever seen, live ones first."""
+
+    items: list[Worker]
