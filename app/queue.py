@@ -1,0 +1,69 @@
+"""The queue: Procrastinate on our PostgreSQL. Names of queues, enqueueing in the caller's transaction, cancelling."""
+
+import re
+from uuid import UUID
+
+from procrastinate import App, PsycopgConnector
+from psycopg import AsyncConnection
+
+from app.contract.precisions import DeviceKind
+from app.contract.request import BenchmarkConfig
+from app.contract.worker import WorkerDevice
+
+GIB = 2**30
+
+#: The one task: `run_benchmark(benchmark_id)`. The worker says what it does.
+RUN_BENCHMARK = "run_benchmark"
+
+
+#: Enqueues on the caller's connection; a worker gives it a pool of its own to listen and fetch with.
+queue_app = App(connector=PsycopgConnector())
+
+
+def queue_of(config: BenchmarkConfig, *, cuda_seen: bool) -> str:
+    """The queue that a request belongs to: `cpu`, `auto`, `cuda`, `cuda-h200`, `cuda-80gib`, `cuda-h200-80gib`.
+
+    `auto` goes to CUDA workers where one has been seen lately, else to whoever comes.
+    """
+    if config.device == "cpu":
+        return "cpu"
+    if config.device == "auto" and not cuda_seen:
+        return "auto"
+    return _cuda_queue(config.gpu.lower() if config.gpu else None, config.min_gpu_memory_gib)
+
+
+def queues_of(device: WorkerDevice) -> list[str]:
+    """Every queue that a device satisfies, for its worker to listen to."""
+    if device.kind == "cpu":
+        return ["cpu", "auto"]
+    words = re.findall(r"[a-z0-9]+", (device.gpu or "").lower())
+    # A card sold as 80 GB reports a little less than 80 GiB.
+    memory_gib = round((device.memory_bytes or 0) / GIB)
+    return ["auto"] + [_cuda_queue(word, size) for word in (None, *words) for size in (None, *range(1, memory_gib + 1))]
+
+
+def device_kind_of(queue: str) -> DeviceKind | None:
+    """The kind of worker a queue is for; None where any will do."""
+    if queue == "auto":
+        return None
+    return "cpu" if queue == "cpu" else "cuda"
+
+
+def _cuda_queue(word: str | None, memory_gib: int | None) -> str:
+    return "-".join(["cuda", *([word] if word else []), *([f"{memory_gib}gib"] if memory_gib else [])])
+
+
+async def enqueue(connection: AsyncConnection, benchmark_id: UUID, queue: str, priority: int) -> int:
+    """Adds a queue entry in the caller's transaction and returns its id: both commit, or neither."""
+    deferrer = queue_app.configure_task(RUN_BENCHMARK, queue=queue, priority=priority, connection=connection)
+    return await deferrer.defer_async(benchmark_id=str(benchmark_id))
+
+
+async def abort(connection: AsyncConnection, entry_id: int) -> None:
+    """Takes an entry out of the queue, or tells the worker that runs it to stop, when the caller commits."""
+    await connection.execute("SELECT procrastinate_cancel_job_v1(%s, true, false)", [entry_id])
+
+
+async def discard(connection: AsyncConnection, entry_id: int) -> None:
+    """Removes an entry whose worker is gone, in the caller's transaction."""
+    await connection.execute("DELETE FROM procrastinate_jobs WHERE id = %s", [entry_id])

@@ -1,0 +1,34 @@
+"""Everything an operator can set, by environment variables with the prefix HALFTIME_."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_data_dir() -> Path:
+    """Root's is never under a home: the embedded PostgreSQL runs as its own user and must reach it."""
+    return Path("/var/lib/halftime") if os.geteuid() == 0 else Path.home() / ".local/share/halftime"
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Each field has a row in the README's table."""
+
+    model_config = SettingsConfigDict(env_prefix="HALFTIME_", frozen=True)
+
+    database_url: str | None = Field(
+        default=None, description="A PostgreSQL (14 or later) to use instead of the embedded one: `postgresql://…`"
+    )
+    data_dir: Path = Field(
+        default_factory=_default_data_dir, description="Where the embedded PostgreSQL keeps its data"
+    )
+    host: str = Field(default="127.0.0.1", description="Address the API listens on")
+    port: int = Field(default=8000, ge=1, le=65_535, description="Port the API listens on")
+    max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest request body; larger ones get 413")
+    max_parameters: int = Field(
+        default=2_000_000_000, ge=1, description="Largest model accepted, counted without building it"
+    )
+    max_attempts: int = Field(default=2, ge=1, le=10, description="Runs of a benchmark whose worker vanishes")
+    log_format: Literal["console", "json"] = Field(default="console", description="How log lines look")

@@ -1,0 +1,1 @@
+"""PostgreSQL: the only state there is. Tables, queries, migrations, and the embedded server."""

@@ -1,0 +1,199 @@
+"""Benchmarks as clients see them: submit, read, list, cancel, delete."""
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import cast
+from uuid import UUID
+
+import uuid_utils.compat
+from sqlalchemy import Select, delete, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import queue
+from app.contract.benchmark import TERMINAL, QueuePlace, Status
+from app.contract.failure import Failure, FailureCode
+from app.contract.request import BenchmarkRequest
+from app.store import events, workers
+from app.store.database import driver_connection
+from app.store.tables import BenchmarkRow
+
+NO_CUDA = (
+    "The benchmark asks for device `cuda`, and no live worker has a CUDA device. Start `halftime worker` on a CUDA "
+    "node, or ask for device `cpu` or `auto`."
+)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a list is narrowed to."""
+
+    statuses: list[Status] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+    model_kind: str | None = None
+    device: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+async def submit(session: AsyncSession, request: BenchmarkRequest) -> BenchmarkRow:
+    """Stores a benchmark and its queue entry in one transaction; without any CUDA a `cuda` job ends here."""
+    fleet = await workers.fleet(session)
+    row = BenchmarkRow(
+        id=uuid_utils.compat.uuid7(),
+        status="queued",
+        request=request.model_dump(mode="json"),
+        parameter_count=request.model.parameter_count(),
+        labels=request.labels,
+        model_kind=request.model.kind,
+        device=request.config.device,
+        priority=request.priority,
+        queue=queue.queue_of(request.config, cuda_seen=fleet.cuda_seen),
+        attempt=0,
+        warnings=[],
+        last_event=0,
+        logs="",
+    )
+    session.add(row)
+    await session.flush()
+    events.append(session, row, "queued", {"queue": row.queue})
+    if request.config.device == "cuda" and fleet.lacks_cuda:
+        await end_failed(session, row, Failure.of(FailureCode.CUDA_UNAVAILABLE, NO_CUDA))
+    else:
+        await enqueue(session, row)
+    await session.flush()
+    await session.refresh(row)
+    return row
+
+
+async def enqueue(session: AsyncSession, row: BenchmarkRow) -> None:
+    """Gives the row a new queue entry, whose id is the token of its next attempt."""
+    connection = await driver_connection(session)
+    row.queue_entry_id = await queue.enqueue(connection, row.id, row.queue, row.priority)
+    row.status = "queued"
+    row.worker_id = row.worker_gpu = row.lease_expires_at = row.progress = None
+    row.queued_at = await now(session)
+
+
+async def get(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | None:
+    """A benchmark without its report and logs."""
+    return await session.get(BenchmarkRow, benchmark_id)
+
+
+async def report_gzip(session: AsyncSession, benchmark_id: UUID) -> bytes | None:
+    """The stored report: gzipped JSON."""
+    return await session.scalar(select(BenchmarkRow.report_gzip).where(BenchmarkRow.id == benchmark_id))
+
+
+async def logs(session: AsyncSession, benchmark_id: UUID) -> str | None:
+    """What the trials wrote to standard error; None for an unknown benchmark."""
+    return await session.scalar(select(BenchmarkRow.logs).where(BenchmarkRow.id == benchmark_id))
+
+
+async def place(session: AsyncSession, row: BenchmarkRow) -> QueuePlace:
+    """Where the benchmark stands among those queued with it, and who could take it."""
+    position = 0
+    if row.status == "queued":
+        ahead = or_(
+            BenchmarkRow.priority > row.priority,
+            (BenchmarkRow.priority == row.priority) & (BenchmarkRow.queue_entry_id <= row.queue_entry_id),
+        )
+        same_queue = (BenchmarkRow.status == "queued") & (BenchmarkRow.queue == row.queue)
+        position = (await session.execute(select(func.count()).where(same_queue, ahead))).scalar_one()
+    return QueuePlace(position=position, workers_online=await workers.serving(session, row.queue))
+
+
+async def page(
+    session: AsyncSession, filters: Filters, cursor: str | None, limit: int
+) -> tuple[list[BenchmarkRow], str | None]:
+    """Benchmarks newest first, and the cursor of the next page. Raises ValueError for a cursor that is none of ours."""
+    query = _filtered(filters).order_by(BenchmarkRow.id.desc()).limit(limit + 1)
+    if cursor is not None:
+        query = query.where(BenchmarkRow.id < _decode_cursor(cursor))
+    rows = list(await session.scalars(query))
+    return rows[:limit], _encode_cursor(rows[limit - 1].id) if len(rows) > limit else None
+
+
+async def cancel(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | None:
+    """Ends a queued benchmark at once and tells the worker of a running one to stop; otherwise changes nothing."""
+    row = await _locked(session, benchmark_id)
+    if row is None or row.status in TERMINAL or row.status == "cancelling":
+        return row
+    if row.queue_entry_id is not None:
+        await queue.abort(await driver_connection(session), row.queue_entry_id)
+    if row.status == "queued":
+        await end(session, row, "cancelled")
+    else:
+        row.status = "cancelling"
+        events.append(session, row, "cancelling")
+    return row
+
+
+async def remove(session: AsyncSession, benchmark_id: UUID) -> Status | None:
+    """Deletes a finished benchmark with its report and events. Returns its status, None for an unknown one."""
+    row = await _locked(session, benchmark_id)
+    if row is None:
+        return None
+    if row.status in TERMINAL:
+        await session.execute(delete(BenchmarkRow).where(BenchmarkRow.id == benchmark_id))
+    return cast("Status", row.status)
+
+
+async def end(session: AsyncSession, row: BenchmarkRow, status: Status) -> None:
+    """Moves a benchmark to a terminal status and frees its lease."""
+    row.status = status
+    row.finished_at = await now(session)
+    row.lease_expires_at = None
+    events.append(session, row, status, row.failure)
+
+
+async def end_failed(session: AsyncSession, row: BenchmarkRow, failure: Failure) -> None:
+    """Ends a benchmark with a typed failure."""
+    row.failure = failure.model_dump(mode="json")
+    await end(session, row, "failed")
+
+
+async def now(session: AsyncSession) -> datetime:
+    """The database's clock: the only one that every process shares."""
+    read: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    return read
+
+
+async def append_logs(session: AsyncSession, row: BenchmarkRow, text: str, limit_characters: int) -> None:
+    """Keeps the newest part of what the trials wrote."""
+    await session.refresh(row, attribute_names=["logs"])
+    row.logs = (row.logs + text.replace("\x00", ""))[-limit_characters:]
+
+
+async def _locked(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | None:
+    query = select(BenchmarkRow).where(BenchmarkRow.id == benchmark_id).with_for_update()
+    return (await session.scalars(query)).one_or_none()
+
+
+def _filtered(filters: Filters) -> Select[BenchmarkRow]:
+    query = select(BenchmarkRow)
+    if filters.statuses:
+        query = query.where(BenchmarkRow.status.in_(filters.statuses))
+    if filters.labels:
+        query = query.where(BenchmarkRow.labels.contains(filters.labels))
+    if filters.model_kind:
+        query = query.where(BenchmarkRow.model_kind == filters.model_kind)
+    if filters.device:
+        query = query.where(BenchmarkRow.device == filters.device)
+    if filters.created_after:
+        query = query.where(BenchmarkRow.created_at > filters.created_after)
+    if filters.created_before:
+        query = query.where(BenchmarkRow.created_at < filters.created_before)
+    return query
+
+
+def _encode_cursor(last: UUID) -> str:
+    return base64.urlsafe_b64encode(last.bytes).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> UUID:
+    try:
+        return UUID(bytes=base64.b64decode(cursor + "==", altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("not a cursor") from error

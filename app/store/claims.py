@@ -1,0 +1,144 @@
+"""A worker's hold on a benchmark.
+
+The id of the attempt's queue entry is the token: every write checks, under the row's lock, that the token still
+stands on the row. A worker that was frozen and wakes finds another token there, or none, and stops.
+"""
+
+import gzip
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contract.benchmark import Progress, Summary
+from app.contract.failure import Failure
+from app.contract.report import Report
+from app.contract.request import BenchmarkRequest
+from app.store import benchmarks, events
+from app.store.tables import BenchmarkRow, Json
+from app.store.workers import LEASE
+
+HELD = ("running", "cancelling")
+
+#: Standard error of the trials kept per benchmark.
+LOG_CHARACTERS = 262_144
+
+
+class ClaimLost(Exception):
+    """The benchmark is no longer this worker's: its lease ran out, or it was deleted."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A benchmark that this worker may run and write to, while the claim holds."""
+
+    benchmark_id: UUID
+    entry_id: int
+    attempt: int
+    request: BenchmarkRequest
+
+
+async def take(
+    session: AsyncSession, benchmark_id: UUID, entry_id: int, worker_id: str, gpu: str | None
+) -> Claim | None:
+    """Claims a queued benchmark; None if this entry is no longer the one that counts."""
+    query = select(BenchmarkRow).where(
+        BenchmarkRow.id == benchmark_id, BenchmarkRow.queue_entry_id == entry_id, BenchmarkRow.status == "queued"
+    )
+    row = (await session.scalars(query.with_for_update())).one_or_none()
+    if row is None:
+        return None
+    row.status = "running"
+    row.attempt += 1
+    row.worker_id, row.worker_gpu = worker_id, gpu
+    row.started_at = await benchmarks.now(session)
+    row.lease_expires_at = row.started_at + LEASE
+    events.append(session, row, "started", {"attempt": row.attempt, "worker": worker_id})
+    return Claim(row.id, entry_id, row.attempt, BenchmarkRequest.model_validate(row.request))
+
+
+async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) -> None:
+    """Prolongs the lease and shows how far the run is. Raises ClaimLost."""
+    mine = update(BenchmarkRow).where(
+        BenchmarkRow.id == claim.benchmark_id,
+        BenchmarkRow.queue_entry_id == claim.entry_id,
+        BenchmarkRow.status.in_(HELD),
+    )
+    shown = {"progress": progress.model_dump(mode="json"), "version": BenchmarkRow.version + 1} if progress else {}
+    result = await session.execute(
+        mine.values(lease_expires_at=func.clock_timestamp() + LEASE, **shown).returning(BenchmarkRow.id)
+    )
+    if result.first() is None:
+        raise ClaimLost
+
+
+async def record(session: AsyncSession, claim: Claim, kind: str, data: Json, logs: str) -> None:
+    """Adds an event and what a trial wrote to standard error. Raises ClaimLost."""
+    row = await _held(session, claim)
+    events.append(session, row, kind, data)
+    if logs:
+        await benchmarks.append_logs(session, row, logs, LOG_CHARACTERS)
+
+
+async def succeed(session: AsyncSession, claim: Claim, report: Report) -> None:
+    """Stores the report and ends the benchmark; as cancelled, if that was asked for meanwhile. Raises ClaimLost."""
+    row = await _held(session, claim)
+    if row.status == "cancelling":
+        await benchmarks.end(session, row, "cancelled")
+        return
+    row.report_gzip = gzip.compress(report.model_dump_json().encode(), mtime=0)
+    row.summary = summarise(report).model_dump(mode="json")
+    row.warnings = report.warnings
+    if row.progress:
+        ended = {"phase": "report", "step": row.progress["total_steps"], "fraction": 1.0, "eta_seconds": 0.0}
+        row.progress = {**row.progress, **ended}
+    await benchmarks.end(session, row, "succeeded")
+
+
+async def fail(session: AsyncSession, claim: Claim, failure: Failure) -> None:
+    """Ends the benchmark with a typed failure. Raises ClaimLost."""
+    await benchmarks.end_failed(session, await _held(session, claim), failure)
+
+
+async def confirm_cancelled(session: AsyncSession, claim: Claim) -> None:
+    """Ends a benchmark whose trial was stopped on request. Raises ClaimLost."""
+    await benchmarks.end(session, await _held(session, claim), "cancelled")
+
+
+async def hand_back(session: AsyncSession, claim: Claim) -> None:
+    """Puts the benchmark back into the queue, the attempt not counted: the worker stops in good order.
+
+    Raises ClaimLost.
+    """
+    row = await _held(session, claim)
+    if row.status == "cancelling":
+        await benchmarks.end(session, row, "cancelled")
+        return
+    row.attempt -= 1
+    events.append(session, row, "handed_back", {"worker": row.worker_id})
+    await benchmarks.enqueue(session, row)
+
+
+def summarise(report: Report) -> Summary:
+    """The figures of the first candidate."""
+    first = report.comparisons[0]
+    return Summary(
+        verdict=report.verdict,
+        speedup=first.speedup,
+        memory_reduction_percent=first.memory_reduction_percent,
+        accuracy_difference=first.accuracy_difference,
+        loss_difference=first.loss_difference,
+    )
+
+
+async def _held(session: AsyncSession, claim: Claim) -> BenchmarkRow:
+    query = select(BenchmarkRow).where(
+        BenchmarkRow.id == claim.benchmark_id,
+        BenchmarkRow.queue_entry_id == claim.entry_id,
+        BenchmarkRow.status.in_(HELD),
+    )
+    row = (await session.scalars(query.with_for_update())).one_or_none()
+    if row is None:
+        raise ClaimLost
+    return row

@@ -1,0 +1,22 @@
+"""What happened to a benchmark, in order."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contract.benchmark import Event
+from app.store.tables import BenchmarkRow, EventRow, Json
+
+
+def append(session: AsyncSession, row: BenchmarkRow, kind: str, data: Json | None = None) -> None:
+    """Adds the next event. The caller holds the row's lock, which keeps the sequence gapless."""
+    row.last_event += 1
+    session.add(EventRow(benchmark_id=row.id, seq=row.last_event, kind=kind, data=data or {}))
+
+
+async def after(session: AsyncSession, benchmark_id: UUID, seq: int, limit: int) -> list[Event]:
+    """Events that follow `seq`, oldest first."""
+    query = select(EventRow).where(EventRow.benchmark_id == benchmark_id, EventRow.seq > seq)
+    rows = await session.scalars(query.order_by(EventRow.seq).limit(limit))
+    return [Event(seq=row.seq, created_at=row.created_at, kind=row.kind, data=row.data) for row in rows]

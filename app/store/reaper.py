@@ -1,0 +1,103 @@
+"""Finds benchmarks that nobody looks after any more, and moves them on. Safe to run in many processes at once."""
+
+from collections.abc import Sequence
+
+import structlog
+from sqlalchemy import ColumnElement, Text, cast, column, exists, func, select, table
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import queue
+from app.contract.failure import Failure, FailureCode
+from app.contract.request import BenchmarkRequest
+from app.store import benchmarks, events, workers
+from app.store.database import driver_connection
+from app.store.tables import BenchmarkRow
+from app.store.workers import LEASE
+
+log = structlog.get_logger(__name__)
+
+#: Procrastinate's tables, as far as the reaper reads them.
+ENTRIES = table("procrastinate_jobs", column("id"), column("status"))
+ENTRY_EVENTS = table("procrastinate_events", column("job_id"), column("type"), column("at"))
+
+#: Rows moved on in one transaction.
+BATCH = 100
+
+#: How often every process that may reap does so.
+PERIOD_SECONDS = 3.0
+
+
+async def sweep(session: AsyncSession, max_attempts: int) -> None:
+    """One round: expired leases, lost queue entries, waits too long, and jobs that need a CUDA nobody has."""
+    await _expired_leases(session, max_attempts)
+    await _lost_entries(session)
+    await _expired_waits(session)
+    await _without_cuda(session)
+
+
+async def _expired_leases(session: AsyncSession, max_attempts: int) -> None:
+    """The worker died or froze: run the benchmark again, or end it when it has had its attempts."""
+    for row in await _take(session, BenchmarkRow.lease_expires_at < func.clock_timestamp()):
+        log.warning("lease expired", benchmark=str(row.id), worker=row.worker_id, attempt=row.attempt)
+        await _discard_entry(session, row)
+        lost = {"worker": row.worker_id, "attempt": row.attempt}
+        events.append(session, row, "worker_lost", lost)
+        if row.status == "cancelling":
+            await benchmarks.end(session, row, "cancelled")
+        elif row.attempt >= max_attempts:
+            detail = f"Worker {row.worker_id} vanished in attempt {row.attempt} of {max_attempts}; see its own log."
+            await benchmarks.end_failed(session, row, Failure.of(FailureCode.WORKER_LOST, detail))
+        else:
+            await benchmarks.enqueue(session, row)
+
+
+async def _lost_entries(session: AsyncSession) -> None:
+    """A queued benchmark whose entry is gone or was fetched by a worker that died before it claimed the row."""
+    waits = exists().where(ENTRIES.c.id == BenchmarkRow.queue_entry_id, cast(ENTRIES.c.status, Text) == "todo")
+    fetched_lately = exists().where(
+        ENTRY_EVENTS.c.job_id == BenchmarkRow.queue_entry_id,
+        cast(ENTRY_EVENTS.c.type, Text) == "started",
+        ENTRY_EVENTS.c.at > func.clock_timestamp() - LEASE,
+    )
+    settled = BenchmarkRow.queued_at < func.clock_timestamp() - LEASE
+    for row in await _take(session, BenchmarkRow.status == "queued", settled, ~waits, ~fetched_lately):
+        log.warning("queue entry lost", benchmark=str(row.id), entry=row.queue_entry_id)
+        await _discard_entry(session, row)
+        await benchmarks.enqueue(session, row)
+
+
+async def _expired_waits(session: AsyncSession) -> None:
+    """Nobody took the benchmark within its `max_queue_seconds`."""
+    longest = BenchmarkRow.request["config"]["max_queue_seconds"].as_float()
+    waited = func.extract("epoch", func.clock_timestamp() - BenchmarkRow.queued_at)
+    for row in await _take(session, BenchmarkRow.status == "queued", waited > longest):
+        await _discard_entry(session, row)
+        detail = "No worker took the benchmark within max_queue_seconds; see `halftime workers` for who is online."
+        await benchmarks.end_failed(session, row, Failure.of(FailureCode.QUEUE_EXPIRED, detail))
+
+
+async def _without_cuda(session: AsyncSession) -> None:
+    """The fleet has no CUDA worker any more: `cuda` jobs end, `auto` jobs may run on a CPU."""
+    if not (await workers.fleet(session)).lacks_cuda:
+        return
+    for row in await _take(session, BenchmarkRow.status == "queued", BenchmarkRow.queue.startswith("cuda")):
+        await _discard_entry(session, row)
+        if row.device == "auto":
+            config = BenchmarkRequest.model_validate(row.request).config
+            row.queue = queue.queue_of(config, cuda_seen=False)
+            await benchmarks.enqueue(session, row)
+        else:
+            failure = Failure.of(FailureCode.CUDA_UNAVAILABLE, benchmarks.NO_CUDA)
+            await benchmarks.end_failed(session, row, failure)
+
+
+async def _take(session: AsyncSession, *where: ColumnElement[bool]) -> Sequence[BenchmarkRow]:
+    """Locks rows nobody else is moving."""
+    query = select(BenchmarkRow).where(*where).order_by(BenchmarkRow.id).limit(BATCH)
+    return (await session.scalars(query.with_for_update(skip_locked=True))).all()
+
+
+async def _discard_entry(session: AsyncSession, row: BenchmarkRow) -> None:
+    if row.queue_entry_id is not None:
+        await queue.discard(await driver_connection(session), row.queue_entry_id)
+        row.queue_entry_id = None

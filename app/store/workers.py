@@ -1,0 +1,112 @@
+"""Workers: registration, heartbeat, and what the fleet can serve."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, case, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import __version__
+from app.contract.worker import Worker, WorkerDevice, WorkerState
+from app.queue import queues_of
+from app.store.tables import BenchmarkRow, WorkerRow
+
+#: A worker whose last heartbeat is older is taken for dead; so is the holder of an older lease.
+LEASE = timedelta(seconds=15)
+
+#: How long a CUDA worker may be away before jobs that need one are told so.
+CUDA_ABSENCE = timedelta(seconds=120)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Who is there to take work."""
+
+    any_live: bool
+    cuda_seen: bool
+
+    @property
+    def lacks_cuda(self) -> bool:
+        """There are workers, and none of them could take a CUDA job."""
+        return self.any_live and not self.cuda_seen
+
+
+def is_live() -> ColumnElement[bool]:
+    """Whether a worker's row is that of a live worker."""
+    return and_(WorkerRow.online, WorkerRow.last_heartbeat > func.now() - LEASE)
+
+
+async def fleet(session: AsyncSession) -> Fleet:
+    """What the fleet can serve at this moment."""
+    cuda_seen = and_(WorkerRow.device_kind == "cuda", WorkerRow.last_heartbeat > func.now() - CUDA_ABSENCE)
+    query = select(func.coalesce(func.bool_or(is_live()), False), func.coalesce(func.bool_or(cuda_seen), False))
+    any_live, seen = (await session.execute(query)).one()
+    return Fleet(any_live=any_live, cuda_seen=seen)
+
+
+async def register(session: AsyncSession, worker_id: str, session_id: UUID, device: WorkerDevice) -> None:
+    """Enters a worker, or takes over the row of its predecessor, whose benchmarks become free at once."""
+    values = {
+        "session": session_id,
+        "device_name": device.name,
+        "device_kind": device.kind,
+        "gpu": device.gpu,
+        "memory_bytes": device.memory_bytes,
+        "queues": queues_of(device),
+        "online": True,
+        "current_benchmark": None,
+        "started_at": func.now(),
+        "last_heartbeat": func.now(),
+        "halftime_version": __version__,
+    }
+    statement = insert(WorkerRow).values(id=worker_id, **values)
+    await session.execute(statement.on_conflict_do_update(index_elements=[WorkerRow.id], set_=values))
+    orphans = update(BenchmarkRow).where(
+        BenchmarkRow.worker_id == worker_id, BenchmarkRow.status.in_(["running", "cancelling"])
+    )
+    await session.execute(orphans.values(lease_expires_at=func.now()))
+
+
+async def heartbeat(session: AsyncSession, worker_id: str, session_id: UUID, current: UUID | None) -> bool:
+    """Says that the worker lives and what it runs. False: another process has taken its place."""
+    mine = update(WorkerRow).where(WorkerRow.id == worker_id, WorkerRow.session == session_id)
+    result = await session.execute(
+        mine.values(last_heartbeat=func.now(), online=True, current_benchmark=current).returning(WorkerRow.id)
+    )
+    return result.first() is not None
+
+
+async def retire(session: AsyncSession, worker_id: str, session_id: UUID) -> None:
+    """Marks a worker that stops in good order."""
+    mine = update(WorkerRow).where(WorkerRow.id == worker_id, WorkerRow.session == session_id)
+    await session.execute(mine.values(online=False, current_benchmark=None))
+
+
+async def serving(session: AsyncSession, queue: str) -> int:
+    """Live workers that listen to a queue."""
+    query = select(func.count()).select_from(WorkerRow).where(is_live(), WorkerRow.queues.contains([queue]))
+    return (await session.execute(query)).scalar_one()
+
+
+async def all_workers(session: AsyncSession) -> list[Worker]:
+    """Every worker ever seen, live ones first, then by id."""
+    live = is_live()
+    state = case((~live, "offline"), (WorkerRow.current_benchmark.is_not(None), "busy"), else_="idle")
+    rows = await session.execute(select(WorkerRow, state).order_by(live.desc(), WorkerRow.id))
+    return [_worker(row, worker_state) for row, worker_state in rows]
+
+
+def _worker(row: WorkerRow, state: WorkerState) -> Worker:
+    return Worker(
+        id=row.id,
+        device=WorkerDevice.model_validate(
+            {"name": row.device_name, "kind": row.device_kind, "gpu": row.gpu, "memory_bytes": row.memory_bytes}
+        ),
+        state=state,
+        current_benchmark=str(row.current_benchmark) if row.current_benchmark and state == "busy" else None,
+        started_at=row.started_at,
+        last_heartbeat=row.last_heartbeat,
+        version=row.halftime_version,
+    )
