@@ -1,0 +1,65 @@
+"""Whether every leg ran as it is called, and the legs of a block from the same weights on the same data."""
+
+from collections.abc import Callable
+
+from app.contract.report import AttestationCheck, ReportAttestation
+from app.contract.trial import TrialResult
+from worker.comparison import Comparison, LegRun
+from worker.device import NEAR_ZERO_BYTES
+from worker.precision import PRECISIONS, expected_flags
+
+
+def attest(measured: Comparison) -> ReportAttestation:
+    """Every check of every leg, and of the blocks."""
+    checks = [check for leg in measured.legs if leg.trials for check in _leg_checks(leg)]
+    checks += [
+        _equal_in_blocks(measured, "initial_weights_sha256", "initial_weights"),
+        _equal_in_blocks(measured, "data_sha256", "data_order"),
+    ]
+    return ReportAttestation(ok=all(check.ok for check in checks), checks=checks)
+
+
+def _leg_checks(leg: LegRun) -> list[AttestationCheck]:
+    precision = PRECISIONS[leg.precision]
+    dtype = str(precision.matmul_dtype).removeprefix("torch.")
+    return [
+        _all_equal(leg, "flags", _words(expected_flags(precision)), lambda trial: _words(trial.attestation.flags)),
+        _all_equal(
+            leg,
+            "environment_overrides",
+            "none",
+            lambda trial: _words(trial.attestation.environment_overrides) or "none",
+        ),
+        _all_equal(leg, "forward_dtypes", dtype, _dtypes),
+        _all_equal(leg, "starts_from_empty_device", "yes", _starts_empty),
+    ]
+
+
+def _all_equal(leg: LegRun, name: str, expected: str, observe: Callable[[TrialResult], str]) -> AttestationCheck:
+    """What every trial of the leg showed; where they differ, all that was seen."""
+    observed = " | ".join(sorted({observe(trial) for trial in leg.trials}))
+    return AttestationCheck(leg=leg.precision, name=name, expected=expected, observed=observed, ok=observed == expected)
+
+
+def _dtypes(trial: TrialResult) -> str:
+    seen = {dtype for dtypes in trial.attestation.forward_dtypes.values() for dtype in dtypes}
+    return ", ".join(sorted(seen)) or "no matrix-multiplying module"
+
+
+def _starts_empty(trial: TrialResult) -> str:
+    start_bytes = trial.memory.start_bytes
+    return "yes" if start_bytes is None or start_bytes <= NEAR_ZERO_BYTES else f"{start_bytes} bytes held"
+
+
+def _equal_in_blocks(measured: Comparison, attribute: str, name: str) -> AttestationCheck:
+    unequal = []
+    for block in range(measured.blocks):
+        trials = [trial for leg in measured.legs for trial in leg.trials if trial.block == block]
+        if len({getattr(trial.attestation, attribute) for trial in trials}) > 1:
+            unequal.append(str(block))
+    observed = f"differs in block {', '.join(unequal)}" if unequal else "equal"
+    return AttestationCheck(leg="all", name=name, expected="equal", observed=observed, ok=not unequal)
+
+
+def _words(pairs: dict[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(pairs.items()))

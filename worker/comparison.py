@@ -1,0 +1,228 @@
+"""Blocks, their order, and the stopping rule: which leg runs next, and when it is enough.
+
+A block is one trial of each leg from the same seed. Odd blocks run the baseline first, even ones last, so that a
+linear drift of clock or temperature cancels over a pair of blocks.
+"""
+
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from app.contract.benchmark import Progress
+from app.contract.failure import Failure, FailureCode
+from app.contract.precisions import PrecisionName
+from app.contract.report import StoppedBy
+from app.contract.request import BenchmarkRequest, MeasurementConfig
+from app.contract.trial import TrialResult
+from app.contract.worker import WorkerDevice
+from worker.messages import TrialSpec
+from worker.statistics import blocks_needed, log_ratios
+
+#: Failures that end one leg; every other one ends the benchmark.
+LEG_FAILURES = frozenset({FailureCode.OUT_OF_MEMORY, FailureCode.NONFINITE_LOSS})
+
+#: A trial may take this many times as long as the longest before it...
+DEADLINE_FACTOR = 10
+#: ...and this long in any case.
+LEAST_DEADLINE_SECONDS = 120.0
+
+
+class BenchmarkFailed(Exception):
+    """The benchmark ends without a report, with the typed failure that says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+#: Runs one trial within a deadline in seconds, telling of steps done; gives its result or why there is none.
+TrialRunner = Callable[[TrialSpec, float, Callable[[int], None]], Awaitable[TrialResult | Failure]]
+
+
+@dataclass
+class LegRun:
+    """One leg and its trials so far, in the order of blocks."""
+
+    precision: PrecisionName
+    trials: list[TrialResult] = field(default_factory=list)
+    failure: Failure | None = None
+
+    def by_block(self) -> dict[int, TrialResult]:
+        """Trials by the index of their block."""
+        return {trial.block: trial for trial in self.trials}
+
+
+@dataclass
+class Comparison:
+    """A comparison under way, and afterwards what it measured."""
+
+    request: BenchmarkRequest
+    device: WorkerDevice
+    baseline: LegRun
+    candidates: list[LegRun]
+    planned_blocks: int
+    blocks: int = 0
+    stopped_by: StoppedBy = "max_blocks"
+    total_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, request: BenchmarkRequest, device: WorkerDevice) -> "Comparison":
+        """The legs of a request on a device."""
+        candidates = request.config.resolved_candidates(device.kind)
+        return cls(
+            request=request,
+            device=device,
+            baseline=LegRun(request.config.baseline),
+            candidates=[LegRun(precision) for precision in candidates],
+            planned_blocks=request.config.measurement.min_blocks,
+        )
+
+    @property
+    def legs(self) -> list[LegRun]:
+        """The baseline, then the candidates."""
+        return [self.baseline, *self.candidates]
+
+    def can_compare(self) -> bool:
+        """Whether a comparison can still be had."""
+        return self.baseline.failure is None and any(leg.failure is None for leg in self.candidates)
+
+
+async def compare(
+    comparison: Comparison, run_trial: TrialRunner, on_progress: Callable[[Progress], None]
+) -> Comparison:
+    """Runs blocks until it is enough. Raises BenchmarkFailed where no report can be made."""
+    began = time.monotonic()
+    measurement = comparison.request.config.measurement
+    while True:
+        block_began = time.monotonic()
+        for position, leg in enumerate(_order(comparison.legs, comparison.blocks)):
+            if leg.failure is None:
+                await _run_leg(comparison, leg, position, began, run_trial, on_progress)
+        comparison.blocks += 1
+        comparison.total_seconds = time.monotonic() - began
+        if all(leg.failure is not None for leg in comparison.legs):
+            assert comparison.baseline.failure is not None
+            raise BenchmarkFailed(comparison.baseline.failure)
+        stopped_by = _enough(comparison, measurement, time.monotonic() - block_began)
+        if stopped_by is not None:
+            comparison.stopped_by = stopped_by
+            return comparison
+
+
+async def _run_leg(
+    comparison: Comparison,
+    leg: LegRun,
+    position: int,
+    began: float,
+    run_trial: TrialRunner,
+    on_progress: Callable[[Progress], None],
+) -> None:
+    spec = TrialSpec(
+        device=comparison.device.name,
+        precision=leg.precision,
+        block=comparison.blocks,
+        position=position,
+        model=comparison.request.model,
+        training=comparison.request.config.training,
+    )
+
+    def after_step(step: int) -> None:
+        on_progress(_progress(comparison, spec, step, time.monotonic() - began))
+
+    after_step(0)
+    outcome = await run_trial(spec, _deadline_seconds(comparison), after_step)
+    after_step(spec.training.steps)
+    if isinstance(outcome, TrialResult):
+        leg.trials.append(outcome)
+    failure = nonfinite(outcome) if isinstance(outcome, TrialResult) else outcome
+    if failure is None:
+        return
+    is_baseline = leg is comparison.baseline
+    if failure.code not in LEG_FAILURES or (is_baseline and failure.code is FailureCode.NONFINITE_LOSS):
+        raise BenchmarkFailed(failure)
+    leg.failure = failure
+
+
+def nonfinite(trial: TrialResult) -> Failure | None:
+    """Whether training broke down: a loss that is no number in a step that changed the weights, or at validation."""
+    skipped = set(trial.grad_scaler.skipped_steps) if trial.grad_scaler else set()
+    broken = [step for step, loss in enumerate(trial.loss_curve) if loss is None and step not in skipped]
+    where = f"step {broken[0]}" if broken else "validation" if trial.validation_loss is None else None
+    if trial.applied_steps == 0:
+        where = "every step: the gradient scaler skipped them all"
+    if where is None:
+        return None
+    return Failure.of(
+        FailureCode.NONFINITE_LOSS,
+        f"{trial.precision}: the loss is not finite at {where} (block {trial.block}). Lower the learning rate, clip "
+        "gradients, or use bf16 instead of fp16.",
+    )
+
+
+def _order(legs: list[LegRun], block: int) -> list[LegRun]:
+    """The first block has index 0 and runs the baseline first."""
+    return legs if block % 2 == 0 else legs[::-1]
+
+
+def _enough(comparison: Comparison, measurement: MeasurementConfig, block_seconds: float) -> StoppedBy | None:
+    """Why no further block is needed; None if one is."""
+    if not comparison.can_compare():
+        return "leg_failed"
+    if comparison.blocks == measurement.min_blocks:
+        comparison.planned_blocks = _plan(comparison, measurement)
+    if comparison.blocks >= comparison.planned_blocks:
+        reached = comparison.blocks >= _needed(comparison, measurement)
+        return "target_ci" if reached else "max_blocks"
+    budget_left = measurement.time_budget_seconds - comparison.total_seconds
+    if comparison.blocks >= 2 and block_seconds > budget_left:
+        return "time_budget"
+    return None
+
+
+def _plan(comparison: Comparison, measurement: MeasurementConfig) -> int:
+    """Blocks after the pilot: as many as the interval needs, in even numbers where the request allows."""
+    needed = max(measurement.min_blocks, _needed(comparison, measurement))
+    even = needed + needed % 2 if needed > measurement.min_blocks else needed
+    return min(measurement.max_blocks, even)
+
+
+def _needed(comparison: Comparison, measurement: MeasurementConfig) -> int:
+    """Blocks that the noisiest candidate needs, judged by the pilot."""
+    baseline = comparison.baseline.by_block()
+    pilots = []
+    for leg in comparison.candidates:
+        pairs = [(baseline[block], trial) for block, trial in leg.by_block().items() if block in baseline]
+        pairs = pairs[: measurement.min_blocks]
+        if leg.failure is None and len(pairs) >= 2:
+            medians = [(median_step(one), median_step(other)) for one, other in pairs]
+            pilots.append(log_ratios([a for a, _ in medians], [b for _, b in medians]))
+    return max(blocks_needed(pilot, measurement.target_ci) for pilot in pilots)
+
+
+def median_step(trial: TrialResult) -> float:
+    """Median seconds of the measured steps of a trial."""
+    return statistics.median(trial.step_seconds)
+
+
+def _deadline_seconds(comparison: Comparison) -> float:
+    """Generous towards a slow trial, but no hang outlives it; the first trials have the benchmark's own timeout."""
+    longest = max((trial.trial_seconds for leg in comparison.legs for trial in leg.trials), default=None)
+    timeout = comparison.request.config.timeout_seconds
+    return timeout if longest is None else min(timeout, max(LEAST_DEADLINE_SECONDS, DEADLINE_FACTOR * longest))
+
+
+def _progress(comparison: Comparison, spec: TrialSpec, step: int, elapsed_seconds: float) -> Progress:
+    legs = len(comparison.legs)
+    trials_done = comparison.blocks * legs + spec.position + step / spec.training.steps
+    fraction = trials_done / (comparison.planned_blocks * legs)
+    return Progress(
+        phase="measure",
+        block=comparison.blocks + 1,
+        max_blocks=comparison.planned_blocks,
+        leg=spec.precision,
+        step=step,
+        total_steps=spec.training.steps,
+        fraction=round(fraction, 4),
+        eta_seconds=round(elapsed_seconds * (1 - fraction) / fraction, 1) if fraction else None,
+    )

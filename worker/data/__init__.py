@@ -1,0 +1,105 @@
+"""What legs train on: batches from a seeded task whose best possible loss and accuracy are known."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from app.contract.models import ConvnetSpec, MlpSpec, ModelSpec
+from app.contract.request import TrainingConfig
+from app.contract.trial import DataFacts
+from worker.data.images import ImageTask
+from worker.data.language import LanguageTask
+from worker.data.vectors import VectorTask
+
+#: Inputs and targets, first dimension the samples.
+Batch = tuple[Tensor, Tensor]
+
+#: Most bytes of training data held on the device; a longer run goes over them again.
+POOL_BYTES = 256 * 2**20
+
+#: Predictions the held-out data allows, unless the request says how many samples.
+VALIDATION_PREDICTIONS = 4096
+
+
+class Task(Protocol):
+    """A seeded source of samples."""
+
+    #: nats; the expected loss of the best possible model
+    best_possible_loss: float
+    best_possible_accuracy: float
+    sample_bytes: int
+
+    def sample(self, count: int, generator: torch.Generator) -> Batch:
+        """`count` samples on the CPU."""
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """The batches of one trial. Step s trains on `training[s % len(training)]`."""
+
+    training: list[Batch]
+    validation: list[Batch]
+    facts: DataFacts
+
+    def sha256(self) -> str:
+        """Of every batch in order: equal across the legs of a block."""
+        digest = hashlib.sha256()
+        for tensor in (tensor for batch in self.training + self.validation for tensor in batch):
+            digest.update(tensor.contiguous().cpu().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def to(self, device: torch.device) -> "TrialData":
+        """The same batches on a device."""
+
+        def moved(batches: list[Batch]) -> list[Batch]:
+            return [(inputs.to(device), targets.to(device)) for inputs, targets in batches]
+
+        return TrialData(moved(self.training), moved(self.validation), self.facts)
+
+    def waiting_bytes(self) -> int:
+        """Bytes of the batches that wait for their turn while one is trained on."""
+        sizes = [sum(t.nbytes for t in batch) for batch in self.training]
+        held_out = sum(t.nbytes for batch in self.validation for t in batch)
+        return sum(sizes) - max(sizes) + held_out
+
+
+def make_task(model: ModelSpec, seed: int) -> Task:
+    """The synthetic task that fits a model's inputs and outputs."""
+    generator = seeded("task", seed)
+    if isinstance(model, MlpSpec):
+        return VectorTask(model.input_size, model.num_classes, generator)
+    if isinstance(model, ConvnetSpec):
+        return ImageTask(model.in_channels, model.image_size, model.num_classes, model.channels_last, generator)
+    return LanguageTask(model.vocab_size, model.sequence_length, generator)
+
+
+def make_data(model: ModelSpec, training: TrainingConfig, block_seed: int) -> TrialData:
+    """Samples of the task of `training.seed`, drawn with the block's seed; on the CPU."""
+    task = make_task(model, training.seed)
+    batch_bytes = task.sample_bytes * training.batch_size
+    distinct = max(1, min(training.steps, POOL_BYTES // batch_bytes))
+    needed = math.ceil(VALIDATION_PREDICTIONS / model.predictions_per_sample())
+    held_out = training.validation_samples or max(needed, training.batch_size)
+    drawn = seeded("training", block_seed)
+    batches = [task.sample(training.batch_size, drawn) for _ in range(distinct)]
+    inputs, targets = task.sample(held_out, seeded("validation", block_seed))
+    sizes = training.batch_size
+    validation = list(zip(torch.split(inputs, sizes), torch.split(targets, sizes), strict=True))
+    facts = DataFacts(
+        kind="synthetic",
+        best_possible_loss=task.best_possible_loss,
+        best_possible_accuracy=task.best_possible_accuracy,
+        distinct_batches=distinct,
+        validation_samples=held_out,
+    )
+    return TrialData(batches, validation, facts)
+
+
+def seeded(stream: str, seed: int) -> torch.Generator:
+    """A generator of its own for every purpose, so that no stream shifts another."""
+    digest = hashlib.sha256(f"{stream}:{seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))

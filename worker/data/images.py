@@ -1,0 +1,57 @@
+"""Images of class templates, shifted and noisy, some of them labelled wrongly."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+#: Side of the coarse pattern that a template is enlarged from.
+PATTERN = 4
+
+#: Standard deviation of the pixels' noise; a template's pixels have 1.
+NOISE = 1.0
+
+#: A template is rolled by up to this share of the image in each direction.
+SHIFT = 1 / 8
+
+#: Share of samples whose label is drawn at random.
+LABEL_NOISE = 0.1
+
+
+class ImageTask:
+    """A sample is its class's template, rolled and under Gaussian noise; one label in ten is drawn at random.
+
+    Even a model that recognises every template is wrong about the random labels, so the best possible accuracy is
+    1 - p + p / classes and the best possible loss the entropy of a label given its template.
+    """
+
+    def __init__(
+        self, channels: int, size: int, num_classes: int, channels_last: bool, generator: torch.Generator
+    ) -> None:
+        self.num_classes, self.size = num_classes, size
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.sample_bytes = 4 * channels * size * size + 8
+        coarse = torch.randn(num_classes, channels, PATTERN, PATTERN, generator=generator)
+        templates = functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
+        self.templates = templates / templates.std(dim=(1, 2, 3), keepdim=True)
+        wrong = LABEL_NOISE / num_classes
+        right = 1 - LABEL_NOISE + wrong
+        self.best_possible_accuracy = right
+        self.best_possible_loss = -right * math.log(right) - (num_classes - 1) * wrong * math.log(wrong)
+
+    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs (count, channels, size, size), float32; targets (count,), int64."""
+        classes = torch.randint(self.num_classes, (count,), generator=generator)
+        reach = int(self.size * SHIFT)
+        images = self.templates[classes]
+        for axis in (2, 3):
+            shifts = torch.randint(-reach, reach + 1, (count,), generator=generator)
+            places = (torch.arange(self.size) - shifts[:, None]) % self.size
+            shape = [count, 1, 1, 1]
+            shape[axis] = self.size
+            images = images.gather(axis, places.view(shape).expand_as(images))
+        images = images + NOISE * torch.randn(images.shape, generator=generator)
+        random_labels = torch.randint(self.num_classes, (count,), generator=generator)
+        is_random = torch.rand(count, generator=generator) < LABEL_NOISE
+        return images.contiguous(memory_format=self.memory_format), torch.where(is_random, random_labels, classes)

@@ -1,0 +1,207 @@
+"""The device: whether it is there, how it is reset, and what can be told about it."""
+
+import contextlib
+import gc
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from app import __version__
+from app.contract.failure import Failure, FailureCode
+from app.contract.trial import Environment
+from app.contract.worker import WorkerDevice
+from worker.precision import Precision
+
+#: What a fresh CUDA process may hold before anything is built.
+NEAR_ZERO_BYTES = 2**20
+
+
+class TrialFailed(Exception):
+    """A trial that cannot go on, with the typed failure that says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+    @classmethod
+    def because(cls, code: FailureCode, detail: str) -> "TrialFailed":
+        """With the failure of this code."""
+        return cls(Failure.of(code, detail))
+
+
+def detect(choice: str) -> WorkerDevice:
+    """The device of a worker: `cpu`, `cuda:0`, or `auto` for the first GPU and else the CPU.
+
+    Asks NVML, so that the worker itself holds no CUDA context. Raises ValueError with the remedy.
+    """
+    if choice == "cpu":
+        return WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=_host_memory_bytes())
+    with _nvml() as nvml:
+        count = nvml.nvmlDeviceGetCount() if nvml else 0
+        if choice == "auto" and not count:
+            return detect("cpu")
+        index = _gpu_index(choice)
+        if nvml is None or index >= count:
+            raise ValueError(
+                f"There is no device {choice!r}: NVML sees {count} GPU(s). Check `nvidia-smi` and the driver, pass "
+                "the GPU through to the container (`--gpus all`), or use `--device cpu`."
+            )
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        return WorkerDevice(
+            name=f"cuda:{index}",
+            kind="cuda",
+            gpu=str(nvml.nvmlDeviceGetName(handle)),
+            memory_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
+        )
+
+
+def gpu_count() -> int:
+    """GPUs that NVML sees; 0 without a driver."""
+    with _nvml() as nvml:
+        return int(nvml.nvmlDeviceGetCount()) if nvml else 0
+
+
+def check(device: torch.device, precision: Precision) -> None:
+    """Whether the device can run the precision. Raises TrialFailed: `cuda_unavailable`, `unsupported_precision`."""
+    if device.type == "cpu":
+        if precision.fp32_precision == "tf32":
+            raise TrialFailed.because(FailureCode.UNSUPPORTED_PRECISION, "A CPU has no tf32; use fp32, bf16 or fp16.")
+        return
+    if not torch.cuda.is_available():
+        raise TrialFailed.because(
+            FailureCode.CUDA_UNAVAILABLE,
+            f"torch {torch.__version__} finds no CUDA device. Check the driver (`nvidia-smi`) and that torch is a CUDA "
+            "build, or ask for device `cpu`.",
+        )
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise TrialFailed.because(FailureCode.CUDA_UNAVAILABLE, f"torch does not see {device}.")
+    capability = torch.cuda.get_device_capability(device)
+    needs_ampere = precision.fp32_precision == "tf32" or precision.autocast_dtype is torch.bfloat16
+    if needs_ampere and capability < (8, 0):
+        name = torch.cuda.get_device_name(device)
+        raise TrialFailed.because(
+            FailureCode.UNSUPPORTED_PRECISION,
+            f"{precision.name} needs compute capability 8.0; {name} has {capability[0]}.{capability[1]}. Use fp16.",
+        )
+
+
+def reset_memory(device: torch.device, cuda: ModuleType = torch.cuda) -> int | None:
+    """Frees what nobody uses, then resets the peak counters; bytes still allocated, None on a CPU.
+
+    Raises TrialFailed where a fresh process does not start near zero, or the peak was not reset.
+    """
+    gc.collect()
+    if device.type == "cpu":
+        return None
+    cuda.empty_cache()
+    cuda.reset_peak_memory_stats(device)
+    allocated, peak = int(cuda.memory_allocated(device)), int(cuda.max_memory_allocated(device))
+    if allocated > NEAR_ZERO_BYTES or peak > allocated:
+        raise TrialFailed.because(
+            FailureCode.INTERNAL,
+            f"The trial does not start from an empty device: {allocated} bytes allocated, peak {peak} bytes.",
+        )
+    return allocated
+
+
+def out_of_memory(device: torch.device, error: BaseException) -> TrialFailed:
+    """The typed failure of an allocation that did not fit: what was asked, and what was free."""
+    free = _free_bytes(device)
+    asked = str(error).split("\n", maxsplit=1)[0][:500]
+    return TrialFailed.because(
+        FailureCode.OUT_OF_MEMORY, f"{asked} ({free / 2**20:.0f} MiB of {device} were free when it failed.)"
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python could not allocate."""
+    cpu_allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return cpu_allocator or isinstance(error, torch.cuda.OutOfMemoryError | MemoryError)
+
+
+def require_host_memory(needed_bytes: int) -> None:
+    """Refuses what would drive the machine itself out of memory. Raises TrialFailed: `out_of_memory`."""
+    available = _available_host_bytes()
+    if available is not None and needed_bytes > available:
+        raise TrialFailed.because(
+            FailureCode.OUT_OF_MEMORY,
+            f"The trial needs at least {needed_bytes / 2**20:.0f} MiB of memory; the machine has "
+            f"{available / 2**20:.0f} MiB available. Use a smaller model or batch.",
+        )
+
+
+def environment(device: torch.device) -> Environment:
+    """Where the trial runs."""
+    on_cuda = device.type == "cuda"
+    return Environment(
+        torch=torch.__version__,
+        cuda=torch.version.cuda,
+        driver=_driver_version(),
+        device=torch.cuda.get_device_name(device) if on_cuda else _cpu_name(),
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        os=platform.platform(),
+        halftime=__version__,
+    )
+
+
+@contextlib.contextmanager
+def _nvml() -> Iterator[ModuleType | None]:
+    """NVML for the length of a block; None where there is no driver."""
+    import pynvml  # noqa: PLC0415 # loads the driver's library
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield None
+        return
+    try:
+        yield pynvml
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu_index(choice: str) -> int:
+    name, _, index = choice.partition(":")
+    if choice in {"auto", "cuda"}:
+        return 0
+    if name != "cuda" or not index.isdecimal():
+        raise ValueError(f"{choice!r} is no device: use `cpu`, `cuda:0` or `auto`.")
+    return int(index)
+
+
+def _driver_version() -> str | None:
+    with _nvml() as nvml:
+        return str(nvml.nvmlSystemGetDriverVersion()) if nvml else None
+
+
+def _cpu_name() -> str:
+    """The processor's model, from the kernel where it tells."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _host_memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _available_host_bytes() -> int | None:
+    """What the kernel says can be had without swapping; None where it does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return _available_host_bytes() or 0

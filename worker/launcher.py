@@ -1,0 +1,177 @@
+"""Starts trial processes, listens to them, and ends them. The worker itself never touches the device."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from app.contract.failure import Failure, FailureCode
+from app.contract.trial import TrialResult
+from worker import trial
+from worker.messages import MESSAGE, StepDone, TrialGaveUp, TrialSpec, TrialSucceeded
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
+
+log = structlog.get_logger(__name__)
+
+#: Standard error kept of one trial.
+LOG_BYTES = 65_536
+
+#: A trial killed by a signal is run once more.
+TRIES = 2
+
+
+class TrialLauncher:
+    """Runs trials one at a time, each in a fresh child of a forkserver that has torch loaded already."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        # Loading torch takes a second; the forkserver does it once and touches no device, so its children may.
+        self._context.set_forkserver_preload(["worker.trial"])
+
+    async def warm_up(self) -> None:
+        """Starts the forkserver now rather than with the first trial."""
+        process = self._context.Process(target=_nothing)
+        await anyio.to_thread.run_sync(process.start)
+        await anyio.to_thread.run_sync(process.join)
+
+    async def run(
+        self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
+    ) -> tuple[TrialResult | Failure, str]:
+        """The result of a trial or why there is none, and what it wrote to standard error.
+
+        Cancelling the call ends the trial's whole process group before it returns.
+        """
+        logs = ""
+        attempt = 0
+        while True:
+            attempt += 1
+            process = _TrialProcess(self._context, spec, after_step)
+            outcome = await process.run(deadline_seconds)
+            logs += process.standard_error()
+            if not isinstance(outcome, signal.Signals):
+                return outcome, logs
+            log.warning("trial killed", signal=outcome.name, leg=spec.precision, block=spec.block, attempt=attempt)
+            logs += f"[trial of {spec.precision} in block {spec.block} was killed by {outcome.name}]\n"
+            if attempt == TRIES:
+                return _killed(spec, outcome, process.oom_killed), logs
+
+
+class _TrialProcess:
+    """One child process."""
+
+    def __init__(
+        self, context: "multiprocessing.context.ForkServerContext", spec: TrialSpec, after_step: Callable[[int], None]
+    ) -> None:
+        self._spec, self._after_step = spec, after_step
+        self._results, child_results = context.Pipe(duplex=False)
+        self._errors, child_errors = context.Pipe(duplex=False)
+        self._child_ends: list[Connection] = [child_results, child_errors]
+        self._process: ForkServerProcess = context.Process(
+            target=trial.main, args=(spec.model_dump_json(), child_results, child_errors), daemon=True
+        )
+        self._error_bytes = bytearray()
+        self._outcome: TrialResult | Failure | None = None
+        self.oom_killed = False
+
+    async def run(self, deadline_seconds: float) -> TrialResult | Failure | signal.Signals:
+        """What came of the trial; a signal, if one killed it."""
+        oom_kills = _oom_kills()
+        await anyio.to_thread.run_sync(self._process.start)
+        for end in self._child_ends:
+            end.close()
+        try:
+            with anyio.move_on_after(deadline_seconds) as deadline:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._listen)
+                    tasks.start_soon(self._collect_errors)
+                await anyio.to_thread.run_sync(self._process.join, abandon_on_cancel=True)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._end()
+        self.oom_killed = _oom_kills() > oom_kills
+        if deadline.cancelled_caught:
+            return _timed_out(self._spec, deadline_seconds)
+        return self._outcome or self._death()
+
+    def standard_error(self) -> str:
+        """The last part of what the process wrote."""
+        return self._error_bytes.decode("utf-8", "replace")
+
+    async def _listen(self) -> None:
+        """Until the process closes its end, which its death does too."""
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                said = await anyio.to_thread.run_sync(self._results.recv_bytes, abandon_on_cancel=True)
+                message = MESSAGE.validate_json(said)
+                if isinstance(message, StepDone):
+                    self._after_step(message.step)
+                elif isinstance(message, TrialSucceeded):
+                    self._outcome = message.result
+                elif isinstance(message, TrialGaveUp):
+                    self._outcome = message.failure
+
+    async def _collect_errors(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                await anyio.wait_readable(self._errors.fileno())
+                written = os.read(self._errors.fileno(), LOG_BYTES)
+                if not written:
+                    return
+                self._error_bytes += written
+                del self._error_bytes[:-LOG_BYTES]
+
+    async def _end(self) -> None:
+        """No process of the trial's group outlives this."""
+        assert self._process.pid is not None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.is_alive():  # killed before it had made its group
+            self._process.kill()
+        await anyio.to_thread.run_sync(self._process.join)
+        self._results.close()
+        self._errors.close()
+
+    def _death(self) -> Failure | signal.Signals:
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return signal.Signals(-code)
+        detail = f"The trial process ended with exit code {code} and no result; the logs may say why."
+        return Failure.of(FailureCode.INTERNAL, detail)
+
+
+def _nothing() -> None:
+    """A child that only shows that the forkserver answers."""
+
+
+def _timed_out(spec: TrialSpec, deadline_seconds: float) -> Failure:
+    return Failure.of(
+        FailureCode.TIMEOUT,
+        f"The trial of {spec.precision} in block {spec.block} took longer than its {deadline_seconds:.0f} s. Ask for "
+        "fewer steps or a smaller model, or raise timeout_seconds.",
+    )
+
+
+def _killed(spec: TrialSpec, by: signal.Signals, oom_killed: bool) -> Failure:
+    where = f"The trial of {spec.precision} in block {spec.block} was killed by {by.name}, twice."
+    if oom_killed and by is signal.SIGKILL:
+        return Failure.of(FailureCode.OUT_OF_MEMORY, f"{where} The kernel's OOM killer did it: use a smaller batch.")
+    return Failure.of(FailureCode.INTERNAL, f"{where} The benchmark's logs may say more.")
+
+
+def _oom_kills() -> int:
+    """How often the kernel's OOM killer has struck on this machine; 0 where it does not tell."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

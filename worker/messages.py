@@ -1,0 +1,52 @@
+"""What a worker and its trial process say to each other: JSON over a pipe."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter
+
+from app.contract.failure import Failure
+from app.contract.models import ModelSpec
+from app.contract.precisions import PrecisionName
+from app.contract.request import TrainingConfig
+from app.contract.trial import TrialResult
+
+
+class TrialSpec(BaseModel):
+    """One leg, once."""
+
+    device: str
+    precision: PrecisionName
+    block: int
+    position: int
+    model: ModelSpec
+    training: TrainingConfig
+
+    @property
+    def seed(self) -> int:
+        """Of the initial weights and the samples; the same for every leg of a block."""
+        return self.training.seed + self.block
+
+
+class StepDone(BaseModel):
+    """Said now and then while the trial trains."""
+
+    kind: Literal["step"] = "step"
+    step: int
+
+
+class TrialSucceeded(BaseModel):
+    """The last word of a trial that went well."""
+
+    kind: Literal["succeeded"] = "succeeded"
+    result: TrialResult
+
+
+class TrialGaveUp(BaseModel):
+    """The last word of a trial that could not go on."""
+
+    kind: Literal["failed"] = "failed"
+    failure: Failure
+
+
+Message = Annotated[StepDone | TrialSucceeded | TrialGaveUp, Field(discriminator="kind")]
+MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)

@@ -1,0 +1,23 @@
+"""A multilayer perceptron."""
+
+from torch import Tensor, nn
+
+from app.contract.models import MlpSpec
+
+
+class Mlp(nn.Module):
+    """(batch, input_size) → (batch, num_classes)."""
+
+    def __init__(self, spec: MlpSpec) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = spec.input_size
+        for _ in range(spec.num_layers):
+            layers += [nn.Linear(width, spec.hidden_size), nn.GELU()]
+            width = spec.hidden_size
+        self.layers = nn.Sequential(*layers, nn.Linear(width, spec.num_classes))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Logits of every class."""
+        logits: Tensor = self.layers(vectors)
+        return logits

@@ -1,0 +1,68 @@
+"""A decoder-only transformer with pre-norm blocks: the shape of GPT-2 (Radford et al. 2019)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from app.contract.models import TransformerSpec
+
+#: Standard deviation of the initial weights, as GPT-2 has it.
+INITIAL_STD = 0.02
+
+
+class Block(nn.Module):
+    """Causal self-attention and a feed-forward layer, each behind a norm and beside a residual connection."""
+
+    def __init__(self, spec: TransformerSpec) -> None:
+        super().__init__()
+        width = spec.hidden_size
+        self.num_heads = spec.num_heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.attention_output = nn.Linear(width, width)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, spec.feed_forward_width), nn.GELU(), nn.Linear(spec.feed_forward_width, width)
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(batch, length, width) → the same."""
+        hidden = hidden + self._attend(self.attention_norm(hidden))
+        result: Tensor = hidden + self.feed_forward(self.feed_forward_norm(hidden))
+        return result
+
+    def _attend(self, hidden: Tensor) -> Tensor:
+        batch, length, width = hidden.shape
+        heads = self.query_key_value(hidden).view(batch, length, 3, self.num_heads, width // self.num_heads)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        output: Tensor = self.attention_output(mixed.transpose(1, 2).reshape(batch, length, width))
+        return output
+
+
+class Transformer(nn.Module):
+    """Token ids (batch, length) → logits of the next token (batch, length, vocab_size)."""
+
+    def __init__(self, spec: TransformerSpec) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(spec.vocab_size, spec.hidden_size)
+        self.positions = nn.Embedding(spec.sequence_length, spec.hidden_size)
+        self.blocks = nn.Sequential(*(Block(spec) for _ in range(spec.num_layers)))
+        self.norm = nn.LayerNorm(spec.hidden_size)
+        self.output = nn.Linear(spec.hidden_size, spec.vocab_size, bias=False)
+        self.output.weight = self.tokens.weight
+        self.apply(_initialise)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits of the token that follows each position."""
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        hidden = self.blocks(self.tokens(tokens) + self.positions(places))
+        logits: Tensor = self.output(self.norm(hidden))
+        return logits
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=INITIAL_STD)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

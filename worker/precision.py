@@ -1,0 +1,108 @@
+"""What each precision means, how it is set, and proof that it took effect.
+
+fp32 is IEEE single precision everywhere. Torch's own defaults are not: cuDNN's convolutions and recurrent kernels
+run in TF32 unless told otherwise, so every switch is set and every one read back.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from app.contract.precisions import PrecisionName
+
+
+@dataclass(frozen=True)
+class Precision:
+    """One precision of training."""
+
+    name: PrecisionName
+    #: What autocast casts to; None: no autocast.
+    autocast_dtype: torch.dtype | None
+    #: Only FP16 needs one: BF16 has the range of FP32.
+    uses_grad_scaler: bool
+    #: What cuBLAS and cuDNN may do with FP32 operands.
+    fp32_precision: Literal["ieee", "tf32"]
+
+    @property
+    def matmul_dtype(self) -> torch.dtype:
+        """The dtype that matrix-multiplying modules put out."""
+        return self.autocast_dtype or torch.float32
+
+
+PRECISIONS: dict[PrecisionName, Precision] = {
+    "fp32": Precision("fp32", None, False, "ieee"),
+    "tf32": Precision("tf32", None, False, "tf32"),
+    "fp16": Precision("fp16", torch.float16, True, "ieee"),
+    "bf16": Precision("bf16", torch.bfloat16, False, "ieee"),
+}
+
+#: Variables that override the switches below without a trace in them.
+OVERRIDES = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
+
+#: Modules whose work is matrix multiplication: what autocast lowers.
+MATMUL_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def set_flags(precision: Precision) -> None:
+    """Sets every switch of `torch.backends` that decides how FP32 operands are multiplied.
+
+    oneDNN (CPU) stays IEEE in every leg: its lower modes are no precision that Halftime offers.
+    """
+    for backend in _accelerated():
+        backend.fp32_precision = precision.fp32_precision
+    for backend in _onednn():
+        backend.fp32_precision = "ieee"
+
+
+def read_flags() -> dict[str, str]:
+    """Every switch as it stands now."""
+    names = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
+    return {name: str(backend.fp32_precision) for name, backend in zip(names, _accelerated() + _onednn(), strict=True)}
+
+
+def expected_flags(precision: Precision) -> dict[str, str]:
+    """What `read_flags` must say under a precision."""
+    return {name: precision.fp32_precision if name.startswith("cu") else "ieee" for name in read_flags()}
+
+
+def environment_overrides() -> dict[str, str]:
+    """The overriding environment variables that are set."""
+    return {name: os.environ[name] for name in OVERRIDES if name in os.environ}
+
+
+class DtypeWatch:
+    """Notes which dtypes matrix-multiplying modules put out, while it is open."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._seen: dict[str, set[str]] = {}
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> "DtypeWatch":
+        for module in self.model.modules():
+            if isinstance(module, MATMUL_MODULES):
+                self._handles.append(module.register_forward_hook(self._note))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def seen(self) -> dict[str, list[str]]:
+        """Dtypes by kind of module."""
+        return {kind: sorted(dtypes) for kind, dtypes in sorted(self._seen.items())}
+
+    def _note(self, module: nn.Module, _: object, output: torch.Tensor) -> None:
+        self._seen.setdefault(type(module).__name__, set()).add(str(output.dtype).removeprefix("torch."))
+
+
+def _accelerated() -> list[Any]:
+    return [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn]  # type: ignore[attr-defined]
+
+
+def _onednn() -> list[Any]:
+    return [torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv, torch.backends.mkldnn.rnn]  # type: ignore[attr-defined]

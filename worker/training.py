@@ -1,0 +1,229 @@
+"""THE training loop: one loop for every precision.
+
+With the scaler disabled `GradScaler` passes everything through, so FP32, TF32, BF16 and FP16 run the same lines.
+Nothing in the loop waits for the device: losses, norms, scales and skips stay on it and are read after the loop.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from app.contract.request import TrainingConfig
+from worker.clock import StepClock
+from worker.data import Batch
+from worker.precision import Precision
+
+MOMENTUM = 0.9
+
+
+class LearningRate:
+    """The schedule. It advances only on steps that changed the weights, without asking the device whether one did.
+
+    The rate of every step stands in a table on the device; a counter there, raised by 1 - found_inf, picks the row.
+    """
+
+    def __init__(self, settings: TrainingConfig, device: torch.device) -> None:
+        # Two rows more than steps: the rate after the last step, and after the one whose memory is accounted for.
+        rates = [settings.learning_rate * _decay(settings, step) for step in range(settings.steps + 2)]
+        self._table = torch.tensor(rates, device=device)
+        self.applied_steps = torch.zeros(1, dtype=torch.int64, device=device)
+        #: What the optimizer reads.
+        self.value = self._table[0].clone()
+
+    def advance(self, found_inf: Tensor) -> None:
+        """Moves on by one step, unless the scaler skipped it."""
+        self.applied_steps += (1 - found_inf).to(torch.int64)
+        self.value.copy_(self._table.index_select(0, self.applied_steps)[0])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model in training under one precision."""
+
+    model: nn.Module
+    parameters: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    autocast: torch.autocast
+    learning_rate: LearningRate
+    settings: TrainingConfig
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step leaves on the device: scalars."""
+
+    loss: Tensor
+    #: Global norm before clipping, of the unscaled gradients.
+    gradient_norm: Tensor
+    #: 1 where the scaler found an infinity or NaN and skipped the step, else 0.
+    found_inf: Tensor
+    #: The scale after the step; 1 without a scaler.
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One row per step, warm-up included, on the device."""
+
+    losses: Tensor
+    gradient_norms: Tensor
+    found_infs: Tensor
+    scales: Tensor
+
+    @classmethod
+    def empty(cls, steps: int, device: torch.device) -> "Curves":
+        """Room for every step, allocated before the first."""
+        return cls(*(torch.full((steps,), math.nan, device=device) for _ in range(4)))
+
+    def record(self, index: int, step: Step) -> None:
+        """Notes a step."""
+        self.losses[index].copy_(step.loss)
+        self.gradient_norms[index].copy_(step.gradient_norm)
+        self.found_infs[index].copy_(step.found_inf)
+        self.scales[index].copy_(step.scale)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Host times of a run, in seconds."""
+
+    measured_wall_seconds: float
+    host_issue_seconds: float
+    training_time_seconds: float
+
+
+@dataclass(frozen=True)
+class LoopHooks:
+    """What the loop tells of itself. Neither may wait for the device."""
+
+    #: After the first step: its peak of memory is read apart.
+    after_first_step: Callable[[], None]
+    #: At the start of the measured region, the device idle.
+    before_measured: Callable[[], None]
+    #: After every step, with the number of steps done.
+    after_step: Callable[[int], None]
+
+
+def prepare(model: nn.Module, precision: Precision, settings: TrainingConfig, device: torch.device) -> Run:
+    """Optimizer, scaler, autocast and schedule for a model that is on its device already.
+
+    The optimizer is fused in every leg: only then does `GradScaler.step` not wait for the device.
+    """
+    learning_rate = LearningRate(settings, device)
+    parameters = list(model.parameters())
+    return Run(
+        model=model,
+        parameters=parameters,
+        optimizer=_make_optimizer(parameters, settings, learning_rate.value),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision.uses_grad_scaler),
+        autocast=torch.autocast(
+            device.type, dtype=precision.autocast_dtype, enabled=precision.autocast_dtype is not None
+        ),
+        learning_rate=learning_rate,
+        settings=settings,
+    )
+
+
+def train(run: Run, batches: list[Batch], clock: StepClock, curves: Curves, hooks: LoopHooks) -> Timing:
+    """Trains for `steps` batches; step durations after warm-up are in `clock` afterwards."""
+    warmup, steps = run.settings.warmup_steps, run.settings.steps
+    clock.synchronise()
+    began = time.perf_counter()
+    for index in range(steps):
+        if index == warmup:
+            clock.synchronise()
+            hooks.before_measured()
+            measured_from = time.perf_counter()
+            clock.mark()
+        curves.record(index, training_step(run, batches[index % len(batches)]))
+        if index >= warmup:
+            clock.mark()
+        if index == 0:
+            hooks.after_first_step()
+        hooks.after_step(index + 1)
+    issued = time.perf_counter()
+    clock.synchronise()
+    ended = time.perf_counter()
+    return Timing(ended - measured_from, issued - measured_from, ended - began)
+
+
+def training_step(run: Run, batch: Batch) -> Step:
+    """Forward and loss under autocast, scaled backward, unscale, clip, step, update."""
+    inputs, targets = batch
+    parts = run.settings.gradient_accumulation
+    loss = torch.zeros((), device=inputs.device)
+    run.optimizer.zero_grad(set_to_none=True)
+    for part_inputs, part_targets in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
+        with run.autocast:
+            part_loss = loss_of(run.model(part_inputs), part_targets) / parts
+        torch.autograd.backward(run.scaler.scale(part_loss))
+        loss += part_loss.detach()
+    run.scaler.unscale_(run.optimizer)
+    gradient_norm = nn.utils.clip_grad_norm_(run.parameters, run.settings.max_grad_norm or math.inf)
+    run.scaler.step(run.optimizer)
+    found_inf = _found_inf(run.scaler, run.optimizer, loss)
+    run.scaler.update()
+    run.learning_rate.advance(found_inf)
+    return Step(loss, gradient_norm, found_inf, _scale(run.scaler, loss))
+
+
+def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats; the last dimension of `logits` is the classes."""
+    return functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
+
+
+@torch.no_grad()
+def validate(model: nn.Module, batches: list[Batch]) -> tuple[float, float]:
+    """Loss (nats) and accuracy on held-out batches, in FP32 outside autocast, weighted by predictions."""
+    model.eval()
+    total_loss = total_correct = predictions = 0.0
+    for inputs, targets in batches:
+        logits = model(inputs)
+        total_loss += float(loss_of(logits, targets)) * targets.numel()
+        total_correct += float((logits.argmax(dim=-1) == targets).sum())
+        predictions += targets.numel()
+    model.train()
+    return total_loss / predictions, total_correct / predictions
+
+
+def _decay(settings: TrainingConfig, step: int) -> float:
+    """Share of the learning rate at a step; cosine goes from 1 to 0 (Loshchilov & Hutter 2017, SGDR, eq. 5)."""
+    if settings.schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * min(step / settings.steps, 1)))
+
+
+def _make_optimizer(
+    parameters: list[nn.Parameter], settings: TrainingConfig, learning_rate: Tensor
+) -> torch.optim.Optimizer:
+    decay = settings.weight_decay
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(parameters, learning_rate, MOMENTUM, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(parameters, learning_rate, weight_decay=decay, fused=True)
+
+
+def _found_inf(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer, like: Tensor) -> Tensor:
+    """Whether `unscale_` met an infinity or NaN; read before `update` forgets it.
+
+    From the scaler's own tensor: a falling scale does not tell (a scale of 0 stays 0), and wrapping the optimizer's
+    `step` breaks fused ones.
+    """
+    if not scaler.is_enabled():
+        return torch.zeros_like(like)
+    found_inf: Tensor
+    (found_inf,) = scaler._found_inf_per_device(optimizer).values()
+    return found_inf.clone().reshape(())
+
+
+def _scale(scaler: torch.amp.GradScaler, like: Tensor) -> Tensor:
+    """The scale as it is on the device: `get_scale()` would wait for it."""
+    if not scaler.is_enabled():
+        return torch.ones_like(like)
+    assert scaler._scale is not None
+    return scaler._scale
