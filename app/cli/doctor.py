@@ -1,0 +1,70 @@
+"""`doctor`: what this machine offers, and the remedy for what is missing."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from typing import Any
+
+import typer
+from rich.table import Table
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.cli.serving import settings_or_exit
+from app.cli.shared import JsonOption, cli, out
+from app.settings import Settings
+from app.store.database import locate
+
+
+@cli.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Checks the database, torch and the devices. Exits 1 if something is missing that Halftime needs."""
+    settings = settings_or_exit()
+    findings = [_database(settings), *_devices()]
+    if as_json:
+        print(json.dumps(findings, indent=2))
+    else:
+        table = Table("Part", "State", "Remedy")
+        for finding in findings:
+            table.add_row(finding["part"], finding["state"], finding["remedy"])
+        out.print(table)
+    raise typer.Exit(0 if all(finding["ok"] for finding in findings) else 1)
+
+
+def _database(settings: Settings) -> dict[str, Any]:
+    kind = "external" if settings.database_url else "embedded"
+    try:
+        engine = create_engine(locate(settings))
+        with engine.connect() as connection:
+            version = connection.execute(text("SHOW server_version")).scalar_one()
+        engine.dispose()
+    except (SQLAlchemyError, ValueError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        remedy = "Check HALFTIME_DATABASE_URL." if settings.database_url else "Check HALFTIME_DATA_DIR: is it writable?"
+        return _finding(f"database ({kind})", False, str(error).split("\n", maxsplit=1)[0], remedy)
+    return _finding(f"database ({kind})", True, f"PostgreSQL {version}")
+
+
+def _devices() -> list[dict[str, Any]]:
+    if importlib.util.find_spec("torch") is None:
+        return [_finding("torch", False, "not installed", "pip install 'halftime[worker]'")]
+    probe = subprocess.run([sys.executable, "-m", "worker", "probe"], capture_output=True, text=True, check=False)
+    if probe.returncode:
+        return [_finding("torch", False, probe.stderr.strip().split("\n")[-1], "Reinstall torch for this machine.")]
+    devices = json.loads(probe.stdout)
+    found = [_device(device) for device in devices]
+    if len(devices) == 1:
+        remedy = "For CUDA jobs: check `nvidia-smi`, the driver, and that torch is a CUDA build."
+        found.append(_finding("cuda", True, "no GPU; cuda jobs end as cuda_unavailable", remedy))
+    return found
+
+
+def _device(device: dict[str, Any]) -> dict[str, Any]:
+    name = f"{device['device']} ({device['gpu']})" if device["gpu"] else device["device"]
+    gib = device["memory_bytes"] / 2**30 if device["memory_bytes"] else 0
+    state = f"{', '.join(device['precisions'])}; {gib:.0f} GiB; torch {device['torch']}"
+    return _finding(name, bool(device["precisions"]), state, " ".join(device["problems"].values()))
+
+
+def _finding(part: str, ok: bool, state: str, remedy: str = "") -> dict[str, Any]:
+    return {"part": part, "ok": ok, "state": state, "remedy": remedy}

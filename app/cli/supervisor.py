@@ -1,0 +1,87 @@
+"""Keeps child processes running: restarts with backoff, ends them together."""
+
+import asyncio
+import contextlib
+import ctypes
+import signal
+import sys
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+FIRST_BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 30.0
+
+#: A child that ran this long starts afresh with the shortest backoff.
+STABLE_SECONDS = 30.0
+
+#: Between SIGTERM and SIGKILL.
+GRACE_SECONDS = 15.0
+
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Child:
+    """A command that should always be running."""
+
+    name: str
+    command: list[str]
+
+
+async def supervise(children: list[Child]) -> None:
+    """Runs the children until SIGINT or SIGTERM, then ends them all."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stop.set)
+    await asyncio.gather(*(_keep_running(child, stop) for child in children))
+
+
+async def _keep_running(child: Child, stop: asyncio.Event) -> None:
+    backoff = FIRST_BACKOFF_SECONDS
+    while not stop.is_set():
+        began = time.monotonic()
+        # A session of its own: Ctrl-C in the terminal reaches the supervisor, which stops the children in order.
+        process = await asyncio.create_subprocess_exec(
+            *child.command, start_new_session=True, preexec_fn=_die_with_parent
+        )
+        log.info("started", child=child.name, pid=process.pid)
+        await _first_of(process.wait(), stop.wait())
+        if stop.is_set():
+            await _end(process)
+            return
+        if time.monotonic() - began > STABLE_SECONDS:
+            backoff = FIRST_BACKOFF_SECONDS
+        log.warning("died", child=child.name, exit_code=process.returncode, restart_in_seconds=backoff)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), backoff)
+        backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), GRACE_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+def _die_with_parent() -> None:
+    """Asks the kernel to end the child if the supervisor is killed: it could not do it itself any more."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,220 @@
+"""Everything a request can be refused for, and how it is said: application/problem+json (RFC 9457).
+
+HalftimeError
+├── BadRequest            400
+├── NotFound              404
+├── NotAcceptable         406
+├── Conflict              409
+│   ├── AlreadyFinished       cancelling what has succeeded or failed
+│   ├── StillRunning          deleting what is not over
+│   ├── ReportNotReady        with Retry-After
+│   └── BenchmarkFailed       there will be no report
+├── BodyTooLarge          413
+├── Invalid               422  with the place of each fault
+│   ├── BadCursor
+│   └── TooManyParameters
+└── DatabaseUnavailable   503
+"""
+
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import InterfaceError, OperationalError
+from starlette.exceptions import HTTPException
+
+from app.contract.problem import MEDIA_TYPE, FieldError, Problem, ValidationProblem
+
+log = structlog.get_logger(__name__)
+
+
+class HalftimeError(Exception):
+    """A request that cannot be done; `detail` says why and what to do."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str, *, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = headers or {}
+        self.errors: list[FieldError] = []
+
+
+class BadRequest(HalftimeError):
+    """The body cannot be read at all."""
+
+    status, code, title = 400, "bad_request", "The request cannot be read"
+
+
+class NotFound(HalftimeError):
+    """Nothing has this id."""
+
+    status, code, title = 404, "not_found", "Not found"
+
+
+class NotAcceptable(HalftimeError):
+    """None of the formats on offer is accepted."""
+
+    status, code, title = 406, "not_acceptable", "No acceptable format"
+
+
+class Conflict(HalftimeError):
+    """The benchmark's status does not allow it."""
+
+    status, code, title = 409, "conflict", "Not in this status"
+
+
+class AlreadyFinished(Conflict):
+    """Too late to cancel."""
+
+    code, title = "already_finished", "Already finished"
+
+
+class StillRunning(Conflict):
+    """Too early to delete."""
+
+    code, title = "still_running", "Not finished yet"
+
+
+class ReportNotReady(Conflict):
+    """The benchmark has not finished."""
+
+    code, title = "report_not_ready", "No report yet"
+
+
+class BenchmarkFailed(Conflict):
+    """The benchmark ended without a report."""
+
+    code, title = "benchmark_failed", "The benchmark has no report"
+
+
+class BodyTooLarge(HalftimeError):
+    """Over HALFTIME_MAX_BODY_BYTES."""
+
+    status, code, title = 413, "body_too_large", "Request body too large"
+
+
+class Invalid(HalftimeError):
+    """Readable, but not allowed."""
+
+    status, code, title = 422, "invalid", "The request is not valid"
+
+    def __init__(self, detail: str, errors: list[FieldError] | None = None) -> None:
+        super().__init__(detail)
+        self.errors = errors or []
+
+
+class BadCursor(Invalid):
+    """Not a cursor of ours."""
+
+    code = "bad_cursor"
+
+
+class TooManyParameters(Invalid):
+    """Over HALFTIME_MAX_PARAMETERS."""
+
+    code, title = "too_many_parameters", "The model is too large"
+
+
+class DatabaseUnavailable(HalftimeError):
+    """PostgreSQL does not answer."""
+
+    status, code, title = 503, "database_unavailable", "The database is not available"
+
+
+def problem_responses(*errors: type[HalftimeError]) -> dict[int | str, dict[str, Any]]:
+    """The error bodies a route can give, for its OpenAPI document."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        model = ValidationProblem if issubclass(error, Invalid) else Problem
+        schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+        found[error.status] = {"model": model, "description": error.title, "content": {MEDIA_TYPE: {"schema": schema}}}
+    return found
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Makes every error of the app a problem document."""
+    app.add_exception_handler(HalftimeError, _on_halftime_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(OperationalError, _on_database_error)
+    app.add_exception_handler(InterfaceError, _on_database_error)
+    app.add_exception_handler(Exception, _on_unexpected_error)
+
+
+def problem_response(request: Request, error: HalftimeError) -> JSONResponse:
+    """The problem document of an error."""
+    problem: dict[str, Any] = {
+        "type": f"/problems/{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": request.url.path,
+    }
+    if isinstance(error, Invalid):
+        problem["errors"] = [field.model_dump() for field in error.errors]
+    return JSONResponse(problem, error.status, error.headers, media_type=MEDIA_TYPE)
+
+
+async def _on_halftime_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HalftimeError)
+    return problem_response(request, error)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        FieldError(loc=_pointer(fault["loc"]), msg=_clean(fault["msg"]), type=fault["type"]) for fault in error.errors()
+    ]
+    if any(fault.type == "json_invalid" for fault in errors):
+        return problem_response(request, BadRequest("The body is not valid JSON."))
+    where = ", ".join(sorted({field.loc for field in errors})[:5])
+    return problem_response(request, Invalid(f"Not valid at {where}. `errors` says what is wrong with each.", errors))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if error.status_code == BadRequest.status:  # how the framework reports a body it could not decode
+        return problem_response(request, BadRequest("The body is not valid JSON in UTF-8, or is nested too deeply."))
+    problem = Problem(
+        type=f"/problems/{HTTPStatus(error.status_code).name.lower()}",
+        title=HTTPStatus(error.status_code).phrase,
+        status=error.status_code,
+        detail=str(error.detail),
+        instance=request.url.path,
+    )
+    return JSONResponse(problem.model_dump(), error.status_code, error.headers, media_type=MEDIA_TYPE)
+
+
+async def _on_database_error(request: Request, error: Exception) -> JSONResponse:
+    log.error("database unavailable", error=str(error), path=request.url.path)
+    unavailable = DatabaseUnavailable("PostgreSQL does not answer. Try again shortly.", headers={"Retry-After": "5"})
+    return problem_response(request, unavailable)
+
+
+async def _on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected error", path=request.url.path, exc_info=error)
+    problem = Problem(
+        type="/problems/internal",
+        title="Internal error",
+        status=500,
+        detail="Halftime failed to answer. The server's log has the traceback.",
+        instance=request.url.path,
+    )
+    return JSONResponse(problem.model_dump(), 500, media_type=MEDIA_TYPE)
+
+
+def _pointer(loc: tuple[int | str, ...]) -> str:
+    """A JSON pointer; `body` itself is the empty prefix, `query` and `path` stay as a first step."""
+    steps = loc[1:] if loc and loc[0] == "body" else loc
+    return "".join("/" + _clean(str(step)).replace("~", "~0").replace("/", "~1") for step in steps) or "/"
+
+
+def _clean(text: str) -> str:
+    """Text that UTF-8 can carry, cut to a length worth reading: field names come from the client."""
+    return text[:200].encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,58 @@
+"""The whole service, put together."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import anyio
+import structlog
+from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import __version__
+from app.body_limit import BodyLimit
+from app.errors import install_error_handlers
+from app.routes import benchmarks, catalogue, probes, reports, workers
+from app.settings import Settings
+from app.store import reaper
+from app.store.database import Database, open_database
+
+log = structlog.get_logger(__name__)
+
+#: Connections of one API process.
+POOL_SIZE = 10
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application. Opens the database when it starts, closes it when it stops."""
+    settings = settings or Settings()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_database(settings, pool_size=POOL_SIZE) as database, anyio.create_task_group() as tasks:
+            app.state.settings, app.state.database = settings, database
+            tasks.start_soon(_reap, database, settings.max_attempts)
+            yield
+            tasks.cancel_scope.cancel()
+
+    app = FastAPI(
+        title="Halftime",
+        version=__version__,
+        summary="Is mixed-precision training worth it for this model on this GPU?",
+        lifespan=lifespan,
+    )
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    install_error_handlers(app)
+    for resource in (benchmarks, reports, workers, catalogue, probes):
+        app.include_router(resource.router)
+    return app
+
+
+async def _reap(database: Database, max_attempts: int) -> None:
+    """Moves on what dead workers left, also while no worker lives."""
+    while True:
+        try:
+            async with database.sessions.begin() as session:
+                await reaper.sweep(session, max_attempts)
+        except SQLAlchemyError as error:
+            log.warning("reaper skipped a round", error=str(error))
+        await anyio.sleep(reaper.PERIOD_SECONDS)

@@ -1,0 +1,48 @@
+"""The report as Markdown."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from app.contract.report import Report
+from app.reports.wording import context_lines, headline, leg_names, leg_rows, requirement_rows
+
+
+def to_markdown(report: Report) -> str:
+    """The answer, the requirements with their verdicts, the legs side by side, and what it stands on."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield from [f"# {headline(report)}", "", f"Benchmark `{report.benchmark_id}`. Verdict: **{report.verdict}**.", ""]
+    yield from _section("Why", report.reasons)
+    for comparison in report.comparisons:
+        yield from [f"## {comparison.candidate.precision} against {report.baseline.precision}", ""]
+        yield from _table(
+            ["Requirement", "Measured (95 % interval)", "Threshold", "Verdict"], requirement_rows(comparison)
+        )
+    yield from ["## Legs", ""]
+    yield from _table(["", *leg_names(report)], leg_rows(report))
+    yield from _section("Warnings", report.warnings)
+    yield from _section("What it stands on", context_lines(report))
+    yield from ["## Attestation", ""]
+    rows = [(c.leg, c.name, c.expected, c.observed, "yes" if c.ok else "**no**") for c in report.attestation.checks]
+    yield from _table(["Leg", "Check", "Expected", "Observed", "Holds"], rows)
+
+
+def _section(title: str, items: Sequence[str]) -> Iterator[str]:
+    if items:
+        yield from [f"## {title}", "", *(f"- {_escape(item)}" for item in items), ""]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield _row(header)
+    yield _row(["---"] * len(header))
+    yield from (_row([_escape(cell) for cell in row]) for row in rows)
+    yield ""
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,119 @@
+"""How figures and verdicts are worded, the same in every format."""
+
+from app.contract.report import Comparison, Difference, Estimate, Report, Requirement
+
+MIB = 2**20
+
+TITLES = {
+    "min_speedup": "Speedup",
+    "min_memory_reduction_percent": "Memory reduction",
+    "max_accuracy_difference": "Accuracy difference",
+    "max_loss_difference": "Loss difference",
+}
+
+
+def headline(report: Report) -> str:
+    """The answer in one sentence: the first candidate against the baseline."""
+    first = report.comparisons[0]
+    baseline, candidate = report.baseline.precision.upper(), first.candidate.precision.upper()
+    device = report.environment.device if report.environment else "this device"
+    if first.speedup is None or first.memory_reduction_percent is None or first.accuracy_difference is None:
+        return f"{candidate} could not be compared with {baseline} on {device}: {report.verdict}."
+    return (
+        f"{candidate} is {_speed(first.speedup)} {baseline} on {device}, "
+        f"{_memory(first.memory_reduction_percent)}, and {_accuracy(first.accuracy_difference)}: {report.verdict}."
+    )
+
+
+def requirement_rows(comparison: Comparison) -> list[tuple[str, str, str, str]]:
+    """Name, what was measured with its interval, the threshold, the verdict."""
+    return [
+        (TITLES[requirement.name], _measured(requirement), _threshold(requirement), requirement.status)
+        for requirement in comparison.requirements
+    ]
+
+
+def leg_rows(report: Report) -> list[tuple[str, ...]]:
+    """One row per figure: its name with the unit, then the baseline's and every candidate's."""
+    legs = [report.baseline, *(comparison.candidate for comparison in report.comparisons)]
+    figures = {
+        "Median step (ms)": [_scaled(leg.median_step_seconds, 1000, 3) for leg in legs],
+        "Training time (s)": [_scaled(leg.training_time_seconds, 1, 3) for leg in legs],
+        "Samples per second": [_scaled(leg.samples_per_second, 1, 1) for leg in legs],
+        "Peak memory (MiB)": [_scaled(leg.peak_memory_bytes, 1 / MIB, 1) for leg in legs],
+        "Final training loss (nats)": [_scaled(leg.final_train_loss, 1, 4) for leg in legs],
+        "Validation loss (nats)": [_scaled(leg.validation_loss, 1, 4) for leg in legs],
+        "Validation accuracy": [_scaled(leg.validation_accuracy, 1, 4) for leg in legs],
+        "Skipped steps": [str(leg.grad_scaler.skipped_steps) if leg.grad_scaler else "–" for leg in legs],
+    }
+    return [(name, *values) for name, values in figures.items()]
+
+
+def leg_names(report: Report) -> list[str]:
+    """The baseline's, then every candidate's."""
+    return [report.baseline.precision, *(comparison.candidate.precision for comparison in report.comparisons)]
+
+
+def interval(measured: Estimate | Difference, digits: int) -> str:
+    """A value with its 95 % interval."""
+    return f"{measured.value:.{digits}f} ({measured.ci_low:.{digits}f} to {measured.ci_high:.{digits}f})"
+
+
+def context_lines(report: Report) -> list[str]:
+    """What the figures stand on: blocks, noise floor, the data's optimum, attestation, environment, cost."""
+    lines = [f"{report.blocks} blocks, stopped by {report.stopped_by}."]
+    if report.noise_floor:
+        floor = report.noise_floor.ratio
+        lines.append(f"Identical work on this machine differs by {floor.ci_low:.3f}× to {floor.ci_high:.3f}×.")
+    if report.data and report.data.best_possible_loss is not None:
+        best, accuracy = report.data.best_possible_loss, report.data.best_possible_accuracy
+        lines.append(f"Best possible on this data: loss {best:.4f} nats, accuracy {accuracy:.4f}.")
+    checks = report.attestation.checks
+    passed = sum(check.ok for check in checks)
+    lines.append(f"Attestation: {passed} of {len(checks)} checks passed.")
+    if report.environment:
+        where = report.environment
+        lines.append(f"{where.device}, {where.threads} threads, torch {where.torch}, driver {where.driver or 'none'}.")
+    lines.append(f"{report.total_seconds:.1f} s in all, {report.overhead_seconds:.1f} s of it outside measured steps.")
+    return lines
+
+
+def _speed(speedup: Estimate) -> str:
+    faster = speedup.value >= 1
+    shown = speedup if faster else Estimate(
+        value=1 / speedup.value, ci_low=1 / speedup.ci_high, ci_high=1 / speedup.ci_low
+    )  # fmt: skip
+    word = "faster than" if faster else "slower than"
+    return f"{shown.value:.2f}× {word[:6]} ({shown.ci_low:.2f}–{shown.ci_high:.2f}) {word[7:]}"
+
+
+def _memory(reduction: Estimate) -> str:
+    return f"needs {abs(reduction.value):.0f} % {'less' if reduction.value >= 0 else 'more'} memory"
+
+
+def _accuracy(difference: Difference) -> str:
+    if difference.ci_low <= 0 <= difference.ci_high:
+        return "trains to the same accuracy within noise"
+    worse = difference.signed_mean > 0
+    return f"trains to {'a lower' if worse else 'a higher'} accuracy (by {difference.value:.4f})"
+
+
+def _measured(requirement: Requirement) -> str:
+    if requirement.measured is None:
+        return "not measured"
+    if requirement.name == "min_speedup":
+        return interval(requirement.measured, 3) + " ×"
+    if requirement.name == "min_memory_reduction_percent":
+        return interval(requirement.measured, 1) + " %"
+    return interval(requirement.measured, 5)
+
+
+def _threshold(requirement: Requirement) -> str:
+    if requirement.threshold is None:
+        return "off"
+    sign = "≥" if requirement.name.startswith("min_") else "<"
+    return f"{sign} {requirement.threshold:g}"
+
+
+def _scaled(value: float | None, factor: float, digits: int) -> str:
+    return "–" if value is None else f"{value * factor:,.{digits}f}"

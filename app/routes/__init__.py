@@ -1,0 +1,1 @@
+"""HTTP: one thin file per resource. Parse, call the store, shape the answer."""

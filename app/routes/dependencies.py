@@ -1,0 +1,28 @@
+"""What routes ask for, as types."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request
+from fastapi import Path as PathParameter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.settings import Settings
+from app.store.database import Database
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+async def _session(request: Request) -> AsyncIterator[AsyncSession]:
+    database: Database = request.app.state.database
+    async with database.sessions() as session:
+        yield session
+
+
+SettingsDep = Annotated[Settings, Depends(_settings)]
+SessionDep = Annotated[AsyncSession, Depends(_session)]
+BenchmarkId = Annotated[UUID, PathParameter(description="The benchmark's id, as `POST /benchmarks` gave it")]

@@ -1,0 +1,123 @@
+"""What a benchmark left behind: its report, its events, its logs."""
+
+import gzip
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import PlainTextResponse
+
+from app import errors
+from app.contract.benchmark import EventPage
+from app.contract.failure import Failure
+from app.contract.report import Report
+from app.reports.markdown import to_markdown
+from app.routes.benchmarks import RETRY_AFTER, UNKNOWN
+from app.routes.dependencies import BenchmarkId, SessionDep
+from app.routes.shapes import matches, strong_etag
+from app.store import benchmarks, events
+from app.store.tables import BenchmarkRow
+
+router = APIRouter(prefix="/benchmarks", tags=["reports"])
+
+ReportFormat = Literal["json", "md"]
+MEDIA_TYPES: dict[ReportFormat, str] = {"json": "application/json", "md": "text/markdown"}
+
+
+@router.get(
+    "/{benchmark_id}/report",
+    responses={
+        200: {
+            "description": "The report",
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/Report"}},
+                "text/markdown": {"schema": {"type": "string"}},
+            },
+        },
+        304: {"description": "The client has it already"},
+        **errors.problem_responses(
+            errors.NotFound, errors.NotAcceptable, errors.Conflict, errors.Invalid, errors.DatabaseUnavailable
+        ),
+    },
+    response_model=Report,
+)
+async def get_report(
+    benchmark_id: BenchmarkId,
+    session: SessionDep,
+    accept: Annotated[str, Header()] = "*/*",
+    if_none_match: Annotated[str | None, Header()] = None,
+    report_format: Annotated[ReportFormat | None, Query(alias="format", description="overrides `Accept`")] = None,
+) -> Response:
+    """Gives the report of a succeeded benchmark. It never changes; a failed benchmark has none (409, with why)."""
+    chosen = report_format or _accepted(accept)
+    row = await benchmarks.get(session, benchmark_id)
+    if row is None:
+        raise errors.NotFound(UNKNOWN)
+    stored = await benchmarks.report_gzip(session, benchmark_id)
+    if stored is None:
+        raise _no_report(row)
+    body = gzip.decompress(stored)
+    if chosen == "md":
+        body = to_markdown(Report.model_validate_json(body)).encode()
+    headers = {"ETag": strong_etag(body), "Vary": "Accept", "Cache-Control": "private, max-age=86400, immutable"}
+    if matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=MEDIA_TYPES[chosen])
+
+
+@router.get(
+    "/{benchmark_id}/events",
+    responses=errors.problem_responses(errors.NotFound, errors.Invalid, errors.DatabaseUnavailable),
+)
+async def list_events(
+    benchmark_id: BenchmarkId,
+    session: SessionDep,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="`next_after` of the page before")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> EventPage:
+    """Lists what happened to a benchmark, oldest first."""
+    if await benchmarks.get(session, benchmark_id) is None:
+        raise errors.NotFound(UNKNOWN)
+    found = await events.after(session, benchmark_id, after, limit)
+    return EventPage(items=found, next_after=found[-1].seq if found else after)
+
+
+@router.get(
+    "/{benchmark_id}/logs",
+    response_class=PlainTextResponse,
+    responses=errors.problem_responses(errors.NotFound, errors.Invalid, errors.DatabaseUnavailable),
+)
+async def get_logs(benchmark_id: BenchmarkId, session: SessionDep) -> str:
+    """Gives what the trials wrote to standard error, tracebacks included; the newest 256 Ki characters."""
+    text = await benchmarks.logs(session, benchmark_id)
+    if text is None:
+        raise errors.NotFound(UNKNOWN)
+    return text
+
+
+def _accepted(accept: str) -> ReportFormat:
+    """The first acceptable format in the client's order of preference. Raises NotAcceptable."""
+    ranges = []
+    for position, entry in enumerate(accept.split(",")):
+        media_range, *parameters = (part.strip() for part in entry.lower().split(";"))
+        quality = next((part.removeprefix("q=") for part in parameters if part.startswith("q=")), "1")
+        try:
+            ranges.append((-float(quality), position, media_range))
+        except ValueError:
+            continue
+    offers: dict[str, ReportFormat] = {
+        "application/json": "json", "application/*": "json", "*/*": "json", "text/markdown": "md", "text/*": "md",
+    }  # fmt: skip
+    for weight, _, media_range in sorted(ranges):
+        if weight < 0 and media_range in offers:
+            return offers[media_range]
+    raise errors.NotAcceptable("Reports come as application/json or text/markdown.")
+
+
+def _no_report(row: BenchmarkRow) -> errors.Conflict:
+    if row.failure is not None:
+        failure = Failure.model_validate(row.failure)
+        return errors.BenchmarkFailed(f"{failure.title} ({failure.code}): {failure.detail}")
+    if row.status == "cancelled":
+        return errors.BenchmarkFailed("The benchmark was cancelled.")
+    retry_after = {"Retry-After": RETRY_AFTER.get(row.status, "2")}
+    return errors.ReportNotReady(f"The benchmark is {row.status}.", headers=retry_after)
