@@ -23,6 +23,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic.json_schema import models_json_schema
 from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
@@ -133,8 +134,24 @@ def problem_responses(*errors: type[HalftimeError]) -> dict[int | str, dict[str,
     for error in errors:
         model = ValidationProblem if issubclass(error, Invalid) else Problem
         schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-        found[error.status] = {"model": model, "description": error.title, "content": {MEDIA_TYPE: {"schema": schema}}}
+        found[error.status] = {"description": error.title, "content": {MEDIA_TYPE: {"schema": schema}}}
     return found
+
+
+def document_problems(app: FastAPI) -> None:
+    """Adds the problem schemas that `problem_responses` refers to: FastAPI would offer them as application/json too."""
+    build = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = build()
+        _, schemas = models_json_schema(
+            [(Problem, "serialization"), (ValidationProblem, "serialization")],
+            ref_template="#/components/schemas/{model}",
+        )
+        document["components"]["schemas"].update(schemas["$defs"])
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way to extend the document
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -169,7 +186,8 @@ async def _on_halftime_error(request: Request, error: Exception) -> JSONResponse
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = [
-        FieldError(loc=_pointer(fault["loc"]), msg=_clean(fault["msg"]), type=fault["type"]) for fault in error.errors()
+        FieldError(loc=_pointer(fault["loc"]), msg=_clean(_message(fault)), type=fault["type"])
+        for fault in error.errors()
     ]
     if any(fault.type == "json_invalid" for fault in errors):
         return problem_response(request, BadRequest("The body is not valid JSON."))
@@ -207,6 +225,13 @@ async def _on_unexpected_error(request: Request, error: Exception) -> JSONRespon
         instance=request.url.path,
     )
     return JSONResponse(problem.model_dump(), 500, media_type=MEDIA_TYPE)
+
+
+def _message(fault: dict[str, Any]) -> str:
+    """What is wrong, without the input: pydantic quotes it for an unknown tag of a union."""
+    if fault["type"] == "union_tag_invalid":
+        return f"{fault['ctx']['discriminator']} must be one of {fault['ctx']['expected_tags']}"
+    return str(fault["msg"])
 
 
 def _pointer(loc: tuple[int | str, ...]) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import __version__
 from app.body_limit import BodyLimit
-from app.errors import install_error_handlers
+from app.errors import document_problems, install_error_handlers
 from app.routes import benchmarks, catalogue, probes, reports, workers
 from app.settings import Settings
 from app.store import reaper
@@ -30,9 +30,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_database(settings, pool_size=POOL_SIZE) as database, anyio.create_task_group() as tasks:
             app.state.settings, app.state.database = settings, database
-            tasks.start_soon(_reap, database, settings.max_attempts)
+            stopping = anyio.Event()
+            tasks.start_soon(_reap, database, settings.max_attempts, stopping)
             yield
-            tasks.cancel_scope.cancel()
+            stopping.set()
 
     app = FastAPI(
         title="Halftime",
@@ -42,17 +43,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     install_error_handlers(app)
+    document_problems(app)
     for resource in (benchmarks, reports, workers, catalogue, probes):
         app.include_router(resource.router)
     return app
 
 
-async def _reap(database: Database, max_attempts: int) -> None:
+async def _reap(database: Database, max_attempts: int, stopping: anyio.Event) -> None:
     """Moves on what dead workers left, also while no worker lives."""
-    while True:
+    while not stopping.is_set():
         try:
             async with database.sessions.begin() as session:
                 await reaper.sweep(session, max_attempts)
         except SQLAlchemyError as error:
             log.warning("reaper skipped a round", error=str(error))
-        await anyio.sleep(reaper.PERIOD_SECONDS)
+        with anyio.move_on_after(reaper.PERIOD_SECONDS):
+            await stopping.wait()

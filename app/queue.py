@@ -6,7 +6,6 @@ from uuid import UUID
 from procrastinate import App, PsycopgConnector
 from psycopg import AsyncConnection
 
-from app.contract.precisions import DeviceKind
 from app.contract.request import BenchmarkConfig
 from app.contract.worker import WorkerDevice
 
@@ -40,13 +39,6 @@ def queues_of(device: WorkerDevice) -> list[str]:
     # A card sold as 80 GB reports a little less than 80 GiB.
     memory_gib = round((device.memory_bytes or 0) / GIB)
     return ["auto"] + [_cuda_queue(word, size) for word in (None, *words) for size in (None, *range(1, memory_gib + 1))]
-
-
-def device_kind_of(queue: str) -> DeviceKind | None:
-    """The kind of worker a queue is for; None where any will do."""
-    if queue == "auto":
-        return None
-    return "cpu" if queue == "cpu" else "cuda"
 
 
 def _cuda_queue(word: str | None, memory_gib: int | None) -> str:

