@@ -1,0 +1,85 @@
+"""Real processes: `halftime up` on a database of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+PATIENCE_SECONDS = 90
+
+
+class Service:
+    """A running `halftime up` and a client for it."""
+
+    def __init__(self, process, url, log):
+        self.process, self.url, self.log = process, url, log
+        self.http = httpx.Client(base_url=url, timeout=30)
+
+    def post(self, body):
+        response = self.http.post("/benchmarks", json=body)
+        assert response.status_code == 202, response.text
+        return response.json()["id"]
+
+    def get(self, benchmark_id):
+        return self.http.get(f"/benchmarks/{benchmark_id}").json()
+
+    def until(self, condition, *arguments):
+        """What the condition gives once it is truthy."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            found = condition(*arguments)
+            if found:
+                return found
+            time.sleep(0.05)
+        pytest.fail(f"waited {PATIENCE_SECONDS} s in vain; the service says:\n{self.log.read_text()[-5000:]}")
+
+    def until_status(self, benchmark_id, *statuses):
+        def reached():
+            found = self.get(benchmark_id)
+            return found if found["status"] in statuses else None
+
+        return self.until(reached)
+
+    def online_workers(self):
+        return [worker for worker in self.http.get("/workers").json()["items"] if worker["state"] != "offline"]
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def ready(service):
+    try:
+        return service.http.get("/readyz").is_success and service.online_workers()
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def service(database_url, tmp_path):
+    """`halftime up` with a CPU worker."""
+    port = free_port()
+    environment = os.environ | {
+        "HALFTIME_DATABASE_URL": database_url.set(drivername="postgresql").render_as_string(hide_password=False),
+        "HALFTIME_PORT": str(port),
+        "HALFTIME_HOST": "127.0.0.1",
+    }
+    log = tmp_path / "service.log"
+    command = [sys.executable, "-m", "app.cli", "up", "--device", "cpu"]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(command, env=environment, stderr=stderr)
+    running = Service(process, f"http://127.0.0.1:{port}", log)
+    try:
+        running.until(ready, running)
+        yield running
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        running.http.close()

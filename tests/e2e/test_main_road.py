@@ -1,0 +1,133 @@
+"""The whole journey with real processes: HTTP in, training in the worker's trials, a report out."""
+
+import re
+import signal
+
+import jsonschema
+import psutil
+import pytest
+
+from app.contract.report import Report
+
+SMALL_MODEL = {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1}
+
+
+def job(**config):
+    quick = {"batch_size": 16, "steps": 6, "warmup_steps": 2}
+    blocks = {"min_blocks": 2, "max_blocks": 2}
+    return {"model": SMALL_MODEL, "config": {"device": "cpu", "training": quick, "measurement": blocks} | config}
+
+
+#: Would run for many minutes: to be interrupted.
+LONG = job(training={"batch_size": 512, "steps": 10_000}) | {"model": {"kind": "mlp", "hidden_size": 2048}}
+
+
+def trials(service):
+    """Processes of trials: the worker's grandchildren."""
+    workers = [child for child in psutil.Process(service.process.pid).children() if "worker" in child.cmdline()]
+    servers = [server for worker in workers for server in worker.children()]
+    return [trial for server in servers for trial in server.children()]
+
+
+def test_from_a_post_to_a_validated_report(service):
+    benchmark_id = service.post(job(device="auto", candidates=["bf16", "fp16"]))
+    done = service.until_status(benchmark_id, "succeeded", "failed")
+    assert done["status"] == "succeeded", done["failure"]
+    assert done["progress"]["fraction"] == 1
+    assert done["attempt"] == 1
+    assert done["worker"]["id"].endswith(":cpu")
+    assert any("ran on the CPU" in warning for warning in done["warnings"])
+
+    response = service.http.get(f"/benchmarks/{benchmark_id}/report")
+    raw = response.json()
+    document = service.http.get("/openapi.json").json()
+    schema = {"$ref": "#/components/schemas/Report", "components": document["components"]}
+    jsonschema.validate(raw, schema)
+    report = Report.model_validate(raw)
+    assert report.attestation.ok
+    assert done["summary"]["speedup"] == raw["comparisons"][0]["speedup"]
+    assert report.verdict in {"pass", "fail", "inconclusive"}
+    assert [found.candidate.precision for found in report.comparisons] == ["bf16", "fp16"]
+    assert len(report.baseline.trials) == report.blocks == 2
+
+    tag = response.headers["ETag"]
+    again = service.http.get(f"/benchmarks/{benchmark_id}/report", headers={"If-None-Match": tag})
+    assert again.status_code == 304
+    markdown = service.http.get(f"/benchmarks/{benchmark_id}/report", headers={"Accept": "text/markdown"})
+    assert markdown.text.startswith("# BF16 is ")
+    assert re.search(r"\| Speedup \| [\d.]+ \([\d.]+ to [\d.]+\) × \| ≥ 1.5 \|", markdown.text)
+
+    kinds = [event["kind"] for event in service.http.get(f"/benchmarks/{benchmark_id}/events").json()["items"]]
+    assert kinds == ["queued", "started", *["trial_finished"] * 6, "succeeded"]
+
+
+def test_two_jobs_on_one_worker_run_one_after_the_other(service):
+    first, second = service.post(job()), service.post(job())
+    ended = service.until_status(second, "succeeded")
+    earlier = service.get(first)
+    assert earlier["status"] == "succeeded"
+    assert earlier["finished_at"] <= ended["started_at"]
+
+
+def test_a_running_job_is_cancelled_and_no_trial_is_left(service):
+    running, queued = service.post(LONG), service.post(job())
+    service.until_status(running, "running")
+    service.until(trials, service)
+    cancelled = service.http.post(f"/benchmarks/{queued}/cancel")
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
+    assert service.http.post(f"/benchmarks/{running}/cancel").status_code == 202
+    assert service.until_status(running, "cancelled", "failed", "succeeded")["status"] == "cancelled"
+    assert trials(service) == []
+
+
+def test_a_worker_killed_in_mid_trial_is_restarted_and_the_job_runs_again(service):
+    benchmark_id = service.post(LONG)
+    service.until(trials, service)
+    orphans = trials(service)
+    (worker,) = [child for child in psutil.Process(service.process.pid).children() if "worker" in child.cmdline()]
+    worker.send_signal(signal.SIGKILL)
+    again = service.until(lambda: (found := service.get(benchmark_id))["attempt"] == 2 and found)
+    assert again["status"] == "running"
+    _, alive = psutil.wait_procs(orphans, timeout=30)
+    assert alive == []
+    service.http.post(f"/benchmarks/{benchmark_id}/cancel")
+    service.until_status(benchmark_id, "cancelled")
+
+
+def test_a_worker_that_is_stopped_hands_its_job_back(service):
+    benchmark_id = service.post(LONG)
+    service.until(trials, service)
+    (worker,) = [child for child in psutil.Process(service.process.pid).children() if "worker" in child.cmdline()]
+    worker.send_signal(signal.SIGTERM)
+    again = service.until(
+        lambda: (found := service.get(benchmark_id))["status"] == "running" and found["version"] > 3 and found
+    )
+    kinds = [event["kind"] for event in service.http.get(f"/benchmarks/{benchmark_id}/events").json()["items"]]
+    service.until(lambda: "handed_back" in str(service.http.get(f"/benchmarks/{benchmark_id}/events").json()))
+    assert again["attempt"] == 1, kinds
+    service.http.post(f"/benchmarks/{benchmark_id}/cancel")
+    service.until_status(benchmark_id, "cancelled")
+
+
+def test_a_cuda_job_on_a_machine_without_cuda_fails_with_the_remedy(service):
+    if any(worker["device"]["kind"] == "cuda" for worker in service.online_workers()):
+        pytest.skip("this machine has CUDA")
+    failed = service.get(service.post({"model": SMALL_MODEL}))
+    assert failed["failure"]["code"] == "cuda_unavailable"
+    assert "halftime worker" in failed["failure"]["detail"]
+
+
+def test_a_job_past_its_timeout_fails_and_leaves_no_trial(service):
+    failed = service.until_status(service.post(job(**LONG["config"] | {"timeout_seconds": 2})), "failed", "succeeded")
+    assert failed["failure"]["code"] == "timeout"
+    assert trials(service) == []
+
+
+def test_stopping_the_service_leaves_no_process(service):
+    service.post(LONG)
+    service.until(trials, service)
+    family = psutil.Process(service.process.pid).children(recursive=True)
+    service.process.send_signal(signal.SIGTERM)
+    assert service.process.wait(60) == 0
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []

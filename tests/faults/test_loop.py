@@ -1,0 +1,163 @@
+"""Faults planted in the training loop: each check passes on the loop as it is, and fails on the planted one."""
+
+import inspect
+import types
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from app.contract.request import TrainingConfig
+from tests.factories import request
+from worker import training
+from worker.data import make_data
+from worker.models import build_model
+from worker.precision import PRECISIONS, DtypeWatch
+
+STEPS = 6
+
+
+def planted(line, fault):
+    """The training module with one piece of source replaced."""
+    source = inspect.getsource(training)
+    assert source.count(line) == 1, f"the line to replace is not there once: {line}"
+    module = types.ModuleType("planted_training")
+    exec(compile(source.replace(line, fault), "planted_training.py", "exec"), module.__dict__)  # noqa: S102
+    return module
+
+
+def prepared(loop, precision, **settings):
+    """A run on the loop of a module, and its batches."""
+    config = TrainingConfig(**{"batch_size": 8, "steps": STEPS, "warmup_steps": 1, "learning_rate": 0.1} | settings)
+    model_spec = request().model
+    torch.manual_seed(0)
+    model = build_model(model_spec)
+    data = make_data(model_spec, config, block_seed=0)
+    return loop.prepare(model, PRECISIONS[precision], config, torch.device("cpu")), data.training
+
+
+def check_amp_legs_compute_in_half_precision(loop):
+    for precision in ("bf16", "fp16"):
+        run, batches = prepared(loop, precision)
+        with DtypeWatch(run.model) as watch:
+            loop.training_step(run, batches[0])
+        assert watch.seen() == {"Linear": [str(PRECISIONS[precision].matmul_dtype).removeprefix("torch.")]}
+
+
+def check_gradients_are_clipped_after_they_are_unscaled(loop):
+    reference, batches = prepared(loop, "fp32", max_grad_norm=0.01, optimizer="sgd")
+    run, _ = prepared(loop, "fp16", max_grad_norm=0.01, optimizer="sgd")
+    before = [parameter.detach().clone() for parameter in run.parameters]
+    expected, found = loop.training_step(reference, batches[0]), loop.training_step(run, batches[0])
+    assert float(found.gradient_norm) == pytest.approx(float(expected.gradient_norm), rel=0.02)
+    moved, wanted = (
+        torch.cat([(old - new.detach()).flatten() for old, new in zip(before, owner.parameters, strict=True)]).norm()
+        for owner in (run, reference)
+    )
+    assert float(moved) == pytest.approx(float(wanted), rel=0.02)
+
+
+def check_the_schedule_advances_only_on_applied_steps(loop):
+    run, batches = prepared(loop, "fp16")
+    run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 2.0**40})
+    steps = [loop.training_step(run, batches[index]) for index in range(STEPS)]
+    skipped = sum(int(step.found_inf) for step in steps)
+    assert skipped > 0
+    assert int(run.learning_rate.applied_steps) == STEPS - skipped
+    assert float(run.learning_rate.value) == pytest.approx(float(run.learning_rate._table[STEPS - skipped]))
+
+
+def check_a_skipped_step_leaves_the_weights(loop):
+    run, batches = prepared(loop, "fp16")
+    run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 2.0**40})
+    before = [parameter.detach().clone() for parameter in run.parameters]
+    step = loop.training_step(run, batches[0])
+    assert int(step.found_inf) == 1
+    assert float(step.scale) < 2.0**40
+    assert all(torch.equal(old, new) for old, new in zip(before, run.parameters, strict=True))
+
+
+class NoSynchronisation(TorchDispatchMode):
+    """Fails where a value is read from the device."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # torch's name
+        assert "_local_scalar_dense" not in str(func), "the loop waits for the device"
+        return func(*args, **kwargs or {})
+
+
+def check_nothing_in_a_step_waits_for_the_device(loop):
+    for precision in ("fp32", "bf16", "fp16"):
+        run, batches = prepared(loop, precision)
+        with NoSynchronisation():
+            loop.training_step(run, batches[0])
+
+
+def check_accumulation_gives_the_gradient_of_the_whole_batch(loop):
+    whole, batches = prepared(loop, "fp32")
+    parts, _ = prepared(loop, "fp32", gradient_accumulation=4)
+    expected, found = loop.training_step(whole, batches[0]), loop.training_step(parts, batches[0])
+    assert float(found.loss) == pytest.approx(float(expected.loss), rel=1e-5)
+    assert float(found.gradient_norm) == pytest.approx(float(expected.gradient_norm), rel=1e-5)
+
+
+def check_validation_is_in_fp32(loop):
+    run, batches = prepared(loop, "bf16")
+    with DtypeWatch(run.model) as watch:
+        loop.validate(run.model, batches)
+    assert watch.seen() == {"Linear": ["float32"]}
+
+
+CLIP = "    gradient_norm = nn.utils.clip_grad_norm_(run.parameters, run.settings.max_grad_norm or math.inf)\n"
+UNSCALE = "    run.scaler.unscale_(run.optimizer)\n"
+
+FAULTS = [
+    pytest.param(
+        check_amp_legs_compute_in_half_precision, "        with run.autocast:", "        if True:", id="autocast off"
+    ),
+    pytest.param(
+        check_gradients_are_clipped_after_they_are_unscaled, UNSCALE + CLIP, CLIP + UNSCALE, id="clip before unscale"
+    ),
+    pytest.param(
+        check_the_schedule_advances_only_on_applied_steps,
+        "(1 - found_inf).to(torch.int64)",
+        "torch.ones_like(self.applied_steps)",
+        id="scheduler on skipped steps",
+    ),
+    pytest.param(
+        check_a_skipped_step_leaves_the_weights,
+        "    run.scaler.step(run.optimizer)",
+        "    run.optimizer.step()",
+        id="step past the scaler",
+    ),
+    pytest.param(
+        check_nothing_in_a_step_waits_for_the_device,
+        "    run.scaler.update()\n",
+        "    run.scaler.update()\n    loss.item()\n",
+        id="a sync in the loop",
+    ),
+    pytest.param(
+        check_nothing_in_a_step_waits_for_the_device,
+        "    return torch.optim.AdamW(parameters, learning_rate, weight_decay=decay, fused=True)",
+        "    return torch.optim.AdamW(parameters, float(learning_rate), weight_decay=decay, foreach=True)",
+        id="an optimizer that makes the scaler wait",
+    ),
+    pytest.param(
+        check_accumulation_gives_the_gradient_of_the_whole_batch,
+        "loss_of(run.model(part_inputs), part_targets) / parts",
+        "loss_of(run.model(part_inputs), part_targets)",
+        id="loss not divided by the micro-batches",
+    ),
+    pytest.param(
+        check_validation_is_in_fp32,
+        "        logits = model(inputs)",
+        "        with torch.autocast('cpu', torch.bfloat16): logits = model(inputs)",
+        id="validation under autocast",
+    ),
+]
+
+
+@pytest.mark.parametrize(("check", "line", "fault"), FAULTS)
+def test_a_planted_fault_is_caught(check, line, fault):
+    check(training)
+    with pytest.raises(AssertionError):
+        check(planted(line, fault))
