@@ -1,5 +1,7 @@
 """Trials that were never run, for tests of what is made of trials."""
 
+from datetime import UTC, datetime
+
 from app.contract.request import BenchmarkRequest
 from app.contract.trial import (
     Attestation,
@@ -47,6 +49,7 @@ def trial(spec, step_seconds=0.01, peak_bytes=1000, loss=1.0, accuracy=0.5, **ch
         "seed": spec.seed,
         "precision": spec.precision,
         "position": spec.position,
+        "training_started_at": datetime.now(UTC),
         "step_seconds": [step_seconds] * measured,
         "measured_wall_seconds": step_seconds * measured,
         "host_issue_seconds": step_seconds * measured,

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
     clock = make_clock(device, spec.training.steps - spec.training.warmup_steps + 1)
     curves = Curves.empty(spec.training.steps, device)
     peaks = PeakReader(device, start_bytes)
+    training_started_at = datetime.now(UTC)
     hooks = LoopHooks(peaks.after_first_step, peaks.before_measured, after_step)
     timing = train(run, data.training, clock, curves, hooks)
     peaks.after_training()
@@ -117,6 +119,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         seed=spec.seed,
         precision=spec.precision,
         position=spec.position,
+        training_started_at=training_started_at,
         step_seconds=clock.step_seconds(),
         measured_wall_seconds=timing.measured_wall_seconds,
         host_issue_seconds=timing.host_issue_seconds,

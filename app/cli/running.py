@@ -83,9 +83,7 @@ def own_service() -> Iterator[str]:
     """`halftime up` on a temporary database and a free port; gives its address."""
     with tempfile.TemporaryDirectory(prefix="halftime-") as folder:
         Path(folder).chmod(0o755)  # the embedded PostgreSQL runs as its own user
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         environment = {name: value for name, value in os.environ.items() if name != "HALFTIME_DATABASE_URL"}
         environment |= {"HALFTIME_DATA_DIR": folder, "HALFTIME_HOST": "127.0.0.1", "HALFTIME_PORT": str(port)}
         log_path = Path(folder) / "service.log"
@@ -97,6 +95,14 @@ def own_service() -> Iterator[str]:
         finally:
             service.send_signal(signal.SIGTERM)
             service.wait()
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def _wait_until_ready(address: str, service: "subprocess.Popen[bytes]", log_path: Path) -> None:

@@ -31,7 +31,7 @@ SERVER = f"http://127.0.0.1:{os.environ['HALFTIME_PORT']}" if "HALFTIME_PORT" in
 
 def fail(message: str, exit_code: int) -> NoReturn:
     """Ends the command with a message on standard error."""
-    err.print(message, style="red", markup=False, highlight=False)
+    err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(exit_code)
 
 

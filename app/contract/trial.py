@@ -1,5 +1,7 @@
 """One trial: one leg trained once in a fresh process, with everything it measured."""
 
+from datetime import datetime
+
 from app.contract.precisions import PrecisionName
 from app.contract.strict import MaybeFloat, Output
 
@@ -97,6 +99,8 @@ class TrialResult(Output):
     precision: PrecisionName
     #: Position of the trial within its block, from 0: what came first ran on the colder machine.
     position: int
+    #: When the first training step began.
+    training_started_at: datetime
     #: One entry per measured step, warm-up excluded.
     step_seconds: list[float]
     #: Host time of the measured region, first step's start to the end of the last, the device idle at both.

@@ -2,13 +2,14 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import httpx
 import pytest
+
+from app.cli.running import free_port
 
 PATIENCE_SECONDS = 90
 
@@ -47,12 +48,6 @@ class Service:
 
     def online_workers(self):
         return [worker for worker in self.http.get("/workers").json()["items"] if worker["state"] != "offline"]
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def ready(service):

@@ -1,0 +1,48 @@
+"""`python -m benchmarks [NAME ...]`: measures, prints, and writes `benchmarks/results/NAME.DEVICE.json`."""
+
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from benchmarks import api_memory, loop_overhead, submit_to_step
+from worker.device import environment
+
+RESULTS = Path(__file__).parent / "results"
+BENCHMARKS = {
+    "loop_overhead": loop_overhead.measure,
+    "submit_to_step": submit_to_step.measure,
+    "api_memory": api_memory.measure,
+}
+
+
+def machine() -> dict[str, object]:
+    """Facts of the machine and the moment."""
+    device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "load_average_before": os.getloadavg()[0],
+        "machine": platform.machine(),
+        **environment(device).model_dump(),
+    }
+
+
+def main() -> None:
+    """Runs the benchmarks named, or all of them."""
+    RESULTS.mkdir(exist_ok=True)
+    for name in sys.argv[1:] or list(BENCHMARKS):
+        facts = machine()
+        result = {"benchmark": name, "machine": facts, **BENCHMARKS[name]()}
+        device = "cpu" if facts["cuda"] is None else "cuda"
+        path = RESULTS / f"{name}.{device}.json"
+        path.write_text(json.dumps(result, indent=2) + "\n")
+        print(path.name, json.dumps({key: value for key, value in result.items() if key != "machine"}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The command line: requests from files, exit codes, errors in one line."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from app.cli.running import EXIT_CODES, read_request
+
+MLP = {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1}
+QUICK = {
+    "device": "cpu",
+    "training": {"batch_size": 16, "steps": 6, "warmup_steps": 2},
+    "measurement": {"min_blocks": 2, "max_blocks": 2},
+}
+
+
+def halftime(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_a_request_is_read_from_json_and_yaml_alike(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"model": MLP}))
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump({"model": MLP}))
+    assert read_request(tmp_path / "a.json", []) == read_request(tmp_path / "a.yaml", []) == {"model": MLP}
+
+
+def test_set_reaches_every_section_and_config_by_default(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"model": {"kind": "mlp"}}))
+    overrides = ["training.batch_size=64", "model.num_layers=2", "requirements.min_speedup=null", "priority=5"]
+    assert read_request(path, overrides) == {
+        "model": {"kind": "mlp", "num_layers": 2},
+        "config": {"training": {"batch_size": 64}},
+        "requirements": {"min_speedup": None},
+        "priority": 5,
+    }
+
+
+@pytest.mark.parametrize(("text", "said"), [("[]", "must be an object"), ("{", "neither JSON nor YAML")])
+def test_a_file_that_is_no_request_is_a_usage_error(tmp_path, text, said):
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    result = halftime("run", path)
+    assert result.returncode == 2
+    assert said in result.stderr
+
+
+def test_run_brings_its_own_service_and_exits_with_the_verdict(tmp_path):
+    request = tmp_path / "job.json"
+    request.write_text(json.dumps({"model": MLP, "config": QUICK}))
+    report = tmp_path / "report.json"
+    result = halftime("run", request, "--output", report, "--output", tmp_path / "report.md")
+    found = json.loads(report.read_text())
+    assert result.returncode == EXIT_CODES[found["verdict"]], result.stderr
+    assert "bf16 against fp32" in result.stdout
+    assert (tmp_path / "report.md").read_text().startswith("# BF16 is ")
+
+
+def test_an_invalid_request_names_the_place_of_the_fault(tmp_path):
+    request = tmp_path / "job.json"
+    request.write_text(json.dumps({"model": MLP, "config": QUICK}))
+    result = halftime("run", request, "--set", "training.steps=0")
+    assert result.returncode == 2
+    assert "/config/training/steps" in result.stderr
+
+
+def test_a_server_that_is_not_there_is_said_in_a_line_with_the_remedy():
+    result = halftime("list", "--server", "http://127.0.0.1:9")
+    assert result.returncode == 4
+    assert "halftime up" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_wrong_setting_is_named():
+    result = halftime("serve", HALFTIME_PORT="many")
+    assert result.returncode == 2
+    assert "HALFTIME_PORT" in result.stderr
+
+
+def test_a_worker_without_its_device_says_what_to_do():
+    result = halftime("worker", "--device", "cuda:7")
+    assert result.returncode == 1
+    assert "nvidia-smi" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_doctor_says_what_this_machine_offers(settings):
+    result = halftime("doctor", "--json", HALFTIME_DATABASE_URL=settings.database_url)
+    findings = {finding["part"]: finding for finding in json.loads(result.stdout)}
+    assert result.returncode == 0
+    assert findings["database (external)"]["state"].startswith("PostgreSQL")
+    assert "bf16" in findings["cpu"]["state"]
+    assert "tf32" in findings["cpu"]["remedy"]
