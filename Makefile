@@ -15,7 +15,7 @@ setup: .venv/ready  ## makes .venv with everything pinned
 
 .venv/ready: pyproject.toml constraints.txt app/__init__.py
 	$(PYTHON) -m venv .venv
-	$(PIP) install $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) --constraint constraints.txt torch
+	$(if $(TORCH_INDEX_URL),$(PIP) install --no-deps --index-url $(TORCH_INDEX_URL) --constraint constraints.txt torch)
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 

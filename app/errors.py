@@ -191,6 +191,10 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
     ]
     if any(fault.type == "json_invalid" for fault in errors):
         return problem_response(request, BadRequest("The body is not valid JSON."))
+    if any(fault.loc == "/" for fault in errors) and "json" not in request.headers.get("Content-Type", ""):
+        return problem_response(
+            request, Invalid("Send the body as JSON, with `Content-Type: application/json`.", errors)
+        )
     where = ", ".join(sorted({field.loc for field in errors})[:5])
     return problem_response(request, Invalid(f"Not valid at {where}. `errors` says what is wrong with each.", errors))
 

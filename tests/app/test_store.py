@@ -1,14 +1,20 @@
 """The database itself: migrations, the embedded server, URLs."""
 
+import os
+import subprocess
+import sys
+import tempfile
 import threading
+from pathlib import Path
 
+import psutil
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, inspect, make_url, text
 
 from app.settings import Settings
-from app.store.database import locate
+from app.store.database import located
 from app.store.migrate import migrate
 from app.store.tables import Base
 
@@ -45,13 +51,72 @@ def test_the_migrations_make_the_tables_that_the_code_describes(database_url):
 
 
 def test_any_postgresql_url_is_spoken_to_with_psycopg():
-    url = locate(Settings(database_url="postgresql://user:secret@host:5433/name"))
-    assert url.render_as_string(hide_password=False) == "postgresql+psycopg://user:secret@host:5433/name"
+    with located(Settings(database_url="postgresql://user:secret@host:5433/name")) as url:
+        assert url.render_as_string(hide_password=False) == "postgresql+psycopg://user:secret@host:5433/name"
 
 
 def test_a_url_of_another_database_is_refused():
-    with pytest.raises(ValueError, match="HALFTIME_DATABASE_URL must begin with postgresql"):
-        locate(Settings(database_url="sqlite:///x.db"))
+    with (
+        pytest.raises(ValueError, match="HALFTIME_DATABASE_URL must begin with postgresql"),
+        located(Settings(database_url="sqlite:///x.db")),
+    ):
+        pass
+
+
+@pytest.fixture
+def data_dir():
+    """Short, as a socket's path must be, and open to the server's own user."""
+    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+#: Opens the embedded server in a process of its own, says so, and ends by a signal.
+HOLDER = """
+import os, signal, sys
+from pathlib import Path
+from app.store.embedded import embedded_server
+with embedded_server(Path(sys.argv[1])) as url:
+    print(url, flush=True)
+    sys.stdin.read()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def hold(data_dir):
+    command = [sys.executable, "-c", HOLDER, str(data_dir)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_the_embedded_server_is_shared_and_the_last_to_leave_stops_it(data_dir):
+    with hold(data_dir) as first, hold(data_dir) as second:
+        assert first.stdout.readline() == second.stdout.readline() != ""
+        pid_file = data_dir / "postgres" / "postmaster.pid"
+        server = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+        first.communicate()
+        assert server.is_running()
+        second.communicate()
+        assert not pid_file.exists()
+
+
+def test_a_killed_server_whose_pid_another_program_has_is_started_again(data_dir):
+    with hold(data_dir) as holder:
+        holder.stdout.readline()
+        pid_file = data_dir / "postgres" / "postmaster.pid"
+        pid, *rest = pid_file.read_text().splitlines()
+        server = psutil.Process(int(pid))
+        family = [server, *server.children()]
+        server.kill()
+        psutil.wait_procs(family, timeout=30)
+        holder.kill()
+    pid_file.write_text("\n".join([str(os.getpid()), *rest, ""]))
+    with hold(data_dir) as holder:
+        url = make_url(holder.stdout.readline().strip())
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+        engine.dispose()
+        holder.communicate()
 
 
 def test_a_label_lookup_uses_its_index(database_url):

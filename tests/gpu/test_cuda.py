@@ -9,6 +9,7 @@ import torch
 
 from app.contract.models import MlpSpec, TransformerSpec
 from app.contract.request import TrainingConfig
+from app.reports.markdown import to_markdown
 from tests.factories import CPU, request
 from worker import training
 from worker.clock import make_clock
@@ -145,9 +146,7 @@ async def test_a_comparison_of_a_transformer_that_fills_the_card():
     assert report.attestation.ok, [check for check in report.attestation.checks if not check.ok]
     assert all(found.speedup is not None for found in report.comparisons)
     assert report.environment.device != CPU.name
-    print(
-        report.model_dump_json(exclude={"baseline": {"trials"}, "comparisons": {"__all__": {"candidate": {"trials"}}}})
-    )
+    print(to_markdown(report))
 
 
 def test_the_forkserver_s_preload_touches_no_cuda():

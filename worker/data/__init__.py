@@ -21,6 +21,9 @@ Batch = tuple[Tensor, Tensor]
 #: Most bytes of training data held on the device; a longer run goes over them again.
 POOL_BYTES = 256 * 2**20
 
+#: Bytes of samples drawn at once.
+DRAWN_BYTES = 16 * 2**20
+
 #: Predictions the held-out data allows, unless the request says how many samples.
 VALIDATION_PREDICTIONS = 4096
 
@@ -84,11 +87,8 @@ def make_data(model: ModelSpec, training: TrainingConfig, block_seed: int) -> Tr
     distinct = max(1, min(training.steps, POOL_BYTES // batch_bytes))
     needed = math.ceil(VALIDATION_PREDICTIONS / model.predictions_per_sample())
     held_out = training.validation_samples or max(needed, training.batch_size)
-    drawn = seeded("training", block_seed)
-    batches = [task.sample(training.batch_size, drawn) for _ in range(distinct)]
-    inputs, targets = task.sample(held_out, seeded("validation", block_seed))
-    sizes = training.batch_size
-    validation = list(zip(torch.split(inputs, sizes), torch.split(targets, sizes), strict=True))
+    batches = _draw(task, distinct * training.batch_size, training.batch_size, seeded("training", block_seed))
+    validation = _draw(task, held_out, training.batch_size, seeded("validation", block_seed))
     facts = DataFacts(
         kind="synthetic",
         best_possible_loss=task.best_possible_loss,
@@ -97,6 +97,18 @@ def make_data(model: ModelSpec, training: TrainingConfig, block_seed: int) -> Tr
         validation_samples=held_out,
     )
     return TrialData(batches, validation, facts)
+
+
+def _draw(task: Task, samples: int, batch_size: int, generator: torch.Generator) -> list[Batch]:
+    """Samples in batches, the last perhaps smaller. Drawn many batches at a time: one is slow, all at once large."""
+    at_once = batch_size * max(1, DRAWN_BYTES // (batch_size * task.sample_bytes))
+    batches: list[Batch] = []
+    for first in range(0, samples, at_once):
+        inputs, targets = task.sample(min(at_once, samples - first), generator)
+        parts = zip(torch.split(inputs, batch_size), torch.split(targets, batch_size), strict=True)
+        # Copies: a view would keep, and be accounted for as, all that was drawn at once.
+        batches += [(part_inputs.clone(), part_targets.clone()) for part_inputs, part_targets in parts]
+    return batches
 
 
 def seeded(stream: str, seed: int) -> torch.Generator:

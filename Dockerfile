@@ -1,0 +1,86 @@
+# Three images:
+#   docker build --tag halftime .                         all in one, with the embedded PostgreSQL:
+#     docker run --gpus all --publish 127.0.0.1:8000:8000 --volume halftime:/var/lib/halftime halftime
+#   docker build --target api --tag halftime-api .        the API, without torch; wants HALFTIME_DATABASE_URL
+#   docker build --target worker --tag halftime-worker .  one worker for one GPU; wants HALFTIME_DATABASE_URL
+
+# A stage of its own: an edit of pyproject.toml that moves no dependency leaves the layers below as they are.
+FROM python:3.11-slim AS requirements
+WORKDIR /opt/requirements
+COPY pyproject.toml ./
+RUN python -c "import pathlib, tomllib; \
+    project = tomllib.loads(pathlib.Path('pyproject.toml').read_text())['project']; \
+    pathlib.Path('api.txt').write_text('\n'.join(project['dependencies'])); \
+    pathlib.Path('worker.txt').write_text('\n'.join(project['optional-dependencies']['worker']))"
+
+FROM python:3.11-slim AS api-dependencies
+ENV PATH=/opt/halftime/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/halftime
+WORKDIR /opt/build
+COPY constraints.txt ./
+COPY --from=requirements /opt/requirements/api.txt ./
+RUN pip install --constraint constraints.txt --requirement api.txt
+
+FROM api-dependencies AS worker-dependencies
+# An index with another build of torch. Empty: the build pip finds, which on Linux and x86-64 is one for CUDA.
+ARG TORCH_INDEX_URL=
+# Without torch's dependencies, which such an index may lack in the pinned versions: the next step brings them.
+RUN test -z "$TORCH_INDEX_URL" \
+    || pip install --no-deps --index-url "$TORCH_INDEX_URL" --constraint constraints.txt torch
+COPY --from=requirements /opt/requirements/worker.txt ./
+RUN pip install --constraint constraints.txt --requirement worker.txt
+
+# Our code lies over the dependencies as a layer of its own, so that a release ships a megabyte, not torch.
+FROM api-dependencies AS code
+COPY pyproject.toml README.md LICENSE ./
+COPY app app
+COPY worker worker
+RUN pip install --no-deps --prefix /opt/code .
+
+FROM python:3.11-slim AS runtime
+# As PID 1, tini passes SIGTERM on and reaps orphans. The embedded PostgreSQL is one: unreaped, it never seems to stop.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends tini \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --user-group --create-home halftime \
+    && install --directory --owner halftime --group halftime --mode 700 /var/lib/halftime
+# Loopback inside a container reaches nobody: what is published decides who gets in.
+ENV PATH=/opt/halftime/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    HALFTIME_HOST=0.0.0.0 \
+    HALFTIME_PORT=8000 \
+    HALFTIME_DATA_DIR=/var/lib/halftime \
+    HALFTIME_LOG_FORMAT=json
+WORKDIR /home/halftime
+# By number: Kubernetes' runAsNonRoot cannot look a name up.
+USER 10001:10001
+# http.client, since urllib would ask the proxy that the environment may name.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", "import http.client, os; \
+    api = http.client.HTTPConnection('127.0.0.1', int(os.environ['HALFTIME_PORT']), timeout=4); \
+    api.request('GET', '/readyz'); \
+    raise SystemExit(api.getresponse().status != 200)"]
+ENTRYPOINT ["tini", "--"]
+
+FROM runtime AS api
+COPY --from=api-dependencies /opt/halftime /opt/halftime
+COPY --from=code /opt/code /opt/halftime
+EXPOSE 8000
+CMD ["halftime", "serve"]
+
+FROM runtime AS with-torch
+# `utility` is NVML: the worker looks for its GPU there.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=worker-dependencies /opt/halftime /opt/halftime
+COPY --from=code /opt/code /opt/halftime
+
+FROM with-torch AS worker
+# A worker listens on no port: its heartbeat is in the database, and GET /workers shows it.
+HEALTHCHECK NONE
+CMD ["halftime", "worker"]
+
+# Last, so that it is what a build without --target makes.
+FROM with-torch AS halftime
+EXPOSE 8000
+# A folder mounted here instead of a volume must belong to user 10001: PostgreSQL insists.
+VOLUME /var/lib/halftime
+CMD ["halftime", "up"]

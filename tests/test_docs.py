@@ -1,0 +1,51 @@
+"""The documents say what the code does."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from app.contract.failure import FailureCode
+from app.contract.request import BenchmarkRequest
+from app.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_setting_has_its_row_with_its_default():
+    rows = dict(re.findall(r"^\| `HALFTIME_(\w+)` \| (.*?) \|", README, re.MULTILINE))
+    assert set(rows) == {name.upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        if name in {"database_url", "data_dir"}:
+            continue
+        assert rows[name.upper()] == f"`{field.default}`", name
+
+
+def test_every_failure_code_is_explained():
+    explained = set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
+    assert {code.value for code in FailureCode} <= explained
+
+
+def test_every_make_target_named_exists():
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`?make (\w+)", README)) <= targets
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").iterdir()), ids=lambda path: path.name)
+def test_every_example_is_a_valid_request(path):
+    BenchmarkRequest.model_validate_json(json.dumps(yaml.safe_load(path.read_text())))
+
+
+def test_every_path_the_readme_links_to_exists():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_requests_shown_are_valid():
+    bodies = re.findall(r"-d '(\{.*?\})'", README, re.DOTALL)
+    assert bodies
+    for body in bodies:
+        BenchmarkRequest.model_validate_json(body)
