@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,10 @@ class TrialLauncher:
         process = self._context.Process(target=_nothing)
         await anyio.to_thread.run_sync(process.start)
         await anyio.to_thread.run_sync(process.join)
+
+    async def close(self) -> None:
+        """Ends the forkserver and waits for its end: on its own it would outlive the worker for a moment."""
+        await anyio.to_thread.run_sync(forkserver._forkserver._stop)  # type: ignore[attr-defined] # no public way
 
     async def run(
         self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]

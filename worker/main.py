@@ -69,6 +69,7 @@ class _Worker:
             raise SystemExit(str(group.exceptions[0])) from None
         finally:
             with anyio.CancelScope(shield=True):
+                await self._launcher.close()
                 async with sessions.begin() as session:
                     await workers.retire(session, self._id, self._session_id)
         log.info("worker stopped", worker=self._id)

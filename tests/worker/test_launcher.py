@@ -36,7 +36,9 @@ def spec(training=None, device="cpu", **model):
 async def launcher():
     made = TrialLauncher()
     await made.warm_up()
-    return made
+    yield made
+    await made.close()
+    assert not any("forkserver" in " ".join(child.cmdline()) for child in psutil.Process().children())
 
 
 def trial_processes(pid=None):
