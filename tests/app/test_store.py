@@ -99,6 +99,16 @@ def test_the_embedded_server_is_shared_and_the_last_to_leave_stops_it(data_dir):
         assert not pid_file.exists()
 
 
+def test_a_holder_that_was_killed_does_not_keep_the_server_up(data_dir):
+    with hold(data_dir) as first, hold(data_dir) as second:
+        first.stdout.readline()
+        second.stdout.readline()
+        first.kill()
+        first.wait()
+        second.communicate()
+    assert not (data_dir / "postgres" / "postmaster.pid").exists()
+
+
 def test_a_killed_server_whose_pid_another_program_has_is_started_again(data_dir):
     with hold(data_dir) as holder:
         holder.stdout.readline()
