@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from app.cli.shared import SERVER, BenchmarkArgument, JsonOption, ServerOption, cli, connected, out, print_json
 from app.contract.benchmark import Benchmark, Summary
@@ -30,7 +30,9 @@ def list_benchmarks(
     if as_json:
         print_json(page)
         return
-    table = Table("Benchmark", "Status", "Model", "Device", "Speedup", "Verdict", "Created")
+    table = Table(
+        Column("Benchmark", no_wrap=True, min_width=36), "Status", "Model", "Device", "Speedup", "Verdict", "Created"
+    )
     for item in page.items:
         verdict = item.summary.verdict if item.summary else item.failure.code if item.failure else ""
         created = f"{item.created_at:%Y-%m-%d %H:%M}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from typing import Annotated, NoReturn
 
@@ -18,7 +19,8 @@ cli = typer.Typer(
     help="Halftime: is mixed-precision training worth it for this model on this GPU?",
 )
 
-out = Console()
+#: Into a file or a pipe, lines are as long as an id and its figures need.
+out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
 
 ServerOption = Annotated[str, typer.Option("--server", help="the API's address")]
