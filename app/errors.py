@@ -19,14 +19,18 @@ HalftimeError
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+import psycopg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from procrastinate.exceptions import ConnectorException
 from pydantic.json_schema import models_json_schema
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
+from app.contract.models import MODEL_KINDS
 from app.contract.problem import MEDIA_TYPE, FieldError, Problem, ValidationProblem
 
 log = structlog.get_logger(__name__)
@@ -159,8 +163,14 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HalftimeError, _on_halftime_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(OperationalError, _on_database_error)
-    app.add_exception_handler(InterfaceError, _on_database_error)
+    for unavailable in (
+        OperationalError,
+        InterfaceError,
+        PoolTimeoutError,
+        ConnectorException,
+        psycopg.OperationalError,
+    ):
+        app.add_exception_handler(unavailable, _on_database_error)
     app.add_exception_handler(Exception, _on_unexpected_error)
 
 
@@ -191,11 +201,11 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
     ]
     if any(fault.type == "json_invalid" for fault in errors):
         return problem_response(request, BadRequest("The body is not valid JSON."))
-    if any(fault.loc == "/" for fault in errors) and "json" not in request.headers.get("Content-Type", ""):
+    if any(fault.loc == "" for fault in errors) and "json" not in request.headers.get("Content-Type", ""):
         return problem_response(
             request, Invalid("Send the body as JSON, with `Content-Type: application/json`.", errors)
         )
-    where = ", ".join(sorted({field.loc for field in errors})[:5])
+    where = ", ".join(sorted({field.loc or "the body" for field in errors})[:5])
     return problem_response(request, Invalid(f"Not valid at {where}. `errors` says what is wrong with each.", errors))
 
 
@@ -239,9 +249,14 @@ def _message(fault: dict[str, Any]) -> str:
 
 
 def _pointer(loc: tuple[int | str, ...]) -> str:
-    """A JSON pointer; `body` itself is the empty prefix, `query` and `path` stay as a first step."""
-    steps = loc[1:] if loc and loc[0] == "body" else loc
-    return "".join("/" + _clean(str(step)).replace("~", "~0").replace("/", "~1") for step in steps) or "/"
+    """A JSON pointer (RFC 6901) into the body; `query`, `path` and `header` stay as a first step.
+
+    Pydantic adds steps that are not in the body: the chosen member of a union, and a mark for a mapping's keys.
+    """
+    steps = [str(step) for step in (loc[1:] if loc and loc[0] == "body" else loc) if step != "[key]"]
+    if steps[:1] == ["model"] and len(steps) > 1 and steps[1] in MODEL_KINDS:
+        del steps[1]
+    return "".join("/" + _clean(step).replace("~", "~0").replace("/", "~1") for step in steps)
 
 
 def _clean(text: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 import anyio
 import structlog
 from fastapi import FastAPI
-from sqlalchemy.exc import SQLAlchemyError
 
 from app import __version__
 from app.body_limit import BodyLimit
@@ -55,7 +54,7 @@ async def _reap(database: Database, max_attempts: int, stopping: anyio.Event) ->
         try:
             async with database.sessions.begin() as session:
                 await reaper.sweep(session, max_attempts)
-        except SQLAlchemyError as error:
+        except Exception as error:  # whatever it was, the next round must come
             log.warning("reaper skipped a round", error=str(error))
         with anyio.move_on_after(reaper.PERIOD_SECONDS):
             await stopping.wait()

@@ -22,12 +22,14 @@ queue_app = App(connector=PsycopgConnector())
 def queue_of(config: BenchmarkConfig, *, cuda_seen: bool) -> str:
     """The queue that a request belongs to: `cpu`, `auto`, `cuda`, `cuda-h200`, `cuda-80gib`, `cuda-h200-80gib`.
 
-    `auto` goes to CUDA workers where one has been seen lately, else to whoever comes.
+    `auto` goes to CUDA workers where one has been seen lately, else to whoever comes, or, if not every GPU would do,
+    to a CPU.
     """
+    picky = config.gpu is not None or config.min_gpu_memory_gib is not None
     if config.device == "cpu":
         return "cpu"
     if config.device == "auto" and not cuda_seen:
-        return "auto"
+        return "cpu" if picky else "auto"
     return _cuda_queue(config.gpu.lower() if config.gpu else None, config.min_gpu_memory_gib)
 
 
@@ -53,7 +55,7 @@ async def enqueue(connection: AsyncConnection, benchmark_id: UUID, queue: str, p
 
 async def abort(connection: AsyncConnection, entry_id: int) -> None:
     """Takes an entry out of the queue, or tells the worker that runs it to stop, when the caller commits."""
-    await connection.execute("SELECT procrastinate_cancel_job_v1(%s, true, false)", [entry_id])
+    await connection.execute("SELECT procrastinate_cancel_job_v1(%s, true, true)", [entry_id])
 
 
 async def discard(connection: AsyncConnection, entry_id: int) -> None:

@@ -21,16 +21,18 @@ def run(
 ) -> None:
     """Claims benchmarks and runs them until it is told to stop."""
     from worker.device import detect  # noqa: PLC0415 # loads torch
-    from worker.main import run_worker  # noqa: PLC0415
+    from worker.main import Superseded, run_worker  # noqa: PLC0415
 
     settings = Settings()
     configure_logs(settings.log_format)
     try:
         asyncio.run(run_worker(settings, detect(device), worker_id))
-    except ValueError as error:
-        sys.exit(str(error))
-    except OperationalError as error:
-        sys.exit(f"The database does not answer: {error.orig}. Check HALFTIME_DATABASE_URL.")
+    except* Superseded as group:
+        sys.exit(str(group.exceptions[0]))
+    except* ValueError as group:
+        sys.exit(str(group.exceptions[0]))
+    except* OperationalError as group:
+        sys.exit(f"The database does not answer. Check HALFTIME_DATABASE_URL. {group.exceptions[0]}")
 
 
 @cli.command()

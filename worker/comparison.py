@@ -22,7 +22,7 @@ from worker.statistics import blocks_needed, log_ratios
 #: Failures that end one leg; every other one ends the benchmark.
 LEG_FAILURES = frozenset({FailureCode.OUT_OF_MEMORY, FailureCode.NONFINITE_LOSS})
 
-#: A trial may take this many times as long as the longest before it...
+#: A trial may take this many times as long as the longest of its leg before it...
 DEADLINE_FACTOR = 10
 #: ...and this long in any case.
 LEAST_DEADLINE_SECONDS = 120.0
@@ -131,7 +131,7 @@ async def _run_leg(
         on_progress(_progress(comparison, spec, step, time.monotonic() - began))
 
     after_step(0)
-    outcome = await run_trial(spec, _deadline_seconds(comparison), after_step)
+    outcome = await run_trial(spec, _deadline_seconds(comparison, leg), after_step)
     after_step(spec.training.steps)
     if isinstance(outcome, TrialResult):
         leg.trials.append(outcome)
@@ -155,8 +155,8 @@ def nonfinite(trial: TrialResult) -> Failure | None:
         return None
     return Failure.of(
         FailureCode.NONFINITE_LOSS,
-        f"{trial.precision}: the loss is not finite at {where} (block {trial.block}). Lower the learning rate, clip "
-        "gradients, or use bf16 instead of fp16.",
+        f"{trial.precision}: training broke down at {where} (block {trial.block}). Lower the learning rate or clip "
+        f"gradients{', or use bf16' if trial.precision == 'fp16' else ''}.",
     )
 
 
@@ -169,7 +169,7 @@ def _enough(comparison: Comparison, measurement: MeasurementConfig, block_second
     """Why no further block is needed; None if one is."""
     if not comparison.can_compare():
         return "leg_failed"
-    if comparison.blocks == measurement.min_blocks:
+    if 2 <= comparison.blocks <= measurement.min_blocks:  # a forecast, and with the last block of the pilot the plan
         comparison.planned_blocks = _plan(comparison, measurement)
     if comparison.blocks >= comparison.planned_blocks:
         reached = comparison.blocks >= _needed(comparison, measurement)
@@ -205,9 +205,9 @@ def median_step(trial: TrialResult) -> float:
     return statistics.median(trial.step_seconds)
 
 
-def _deadline_seconds(comparison: Comparison) -> float:
-    """Generous towards a slow trial, but no hang outlives it; the first trials have the benchmark's own timeout."""
-    longest = max((trial.trial_seconds for leg in comparison.legs for trial in leg.trials), default=None)
+def _deadline_seconds(comparison: Comparison, leg: LegRun) -> float:
+    """Generous towards a slow trial, but no hang outlives it; a leg's first has the benchmark's own timeout."""
+    longest = max((trial.trial_seconds for trial in leg.trials), default=None)
     timeout = comparison.request.config.timeout_seconds
     return timeout if longest is None else min(timeout, max(LEAST_DEADLINE_SECONDS, DEADLINE_FACTOR * longest))
 

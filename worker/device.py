@@ -20,6 +20,15 @@ from worker.precision import Precision
 NEAR_ZERO_BYTES = 2**20
 
 
+#: How torch says that memory ran out, where it has no exception of its own for it.
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
+
 class TrialFailed(Exception):
     """A trial that cannot go on, with the typed failure that says why."""
 
@@ -89,6 +98,12 @@ def check(device: torch.device, precision: Precision) -> None:
         )
 
 
+def make_current(device: torch.device) -> None:
+    """Directs events and streams that name no device to this one: by default they are those of `cuda:0`."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def reset_memory(device: torch.device, cuda: ModuleType = torch.cuda) -> int | None:
     """Frees what nobody uses, then resets the peak counters; bytes still allocated, None on a CPU.
 
@@ -119,8 +134,8 @@ def out_of_memory(device: torch.device, error: BaseException) -> TrialFailed:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch or Python could not allocate."""
-    cpu_allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
-    return cpu_allocator or isinstance(error, torch.cuda.OutOfMemoryError | MemoryError)
+    said = isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
+    return said or isinstance(error, torch.cuda.OutOfMemoryError | MemoryError)
 
 
 def require_host_memory(needed_bytes: int) -> None:

@@ -1,14 +1,15 @@
-"""One claimed benchmark: its lease, its deadline, its outcome."""
+"""One benchmark from claim to outcome: its lease, its deadline, what is written down of it."""
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 import anyio
+import anyio.to_thread
+import stamina
 import structlog
-from procrastinate import JobContext
-from procrastinate.job_context import AbortReason
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -30,117 +31,130 @@ log = structlog.get_logger(__name__)
 RENEWAL_SECONDS = 1.0
 
 Sessions = async_sessionmaker[AsyncSession]
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 class Job:
-    """Runs a benchmark that the queue handed out, and writes down what came of it."""
+    """Runs what the queue handed out. `stop` may be called at any moment, more than once."""
 
-    def __init__(self, sessions: Sessions, launcher: TrialLauncher, device: WorkerDevice, claim: Claim) -> None:
-        self._sessions, self._launcher, self._device, self._claim = sessions, launcher, device, claim
+    def __init__(
+        self, sessions: Sessions, launcher: TrialLauncher, worker_id: str, device: WorkerDevice, entry_id: int
+    ) -> None:
+        self._sessions, self._launcher, self._device = sessions, launcher, device
+        self._worker_id, self._entry_id = worker_id, entry_id
+        self._scope = anyio.CancelScope()
         self._progress: Progress | None = None
 
-    async def run(self, context: JobContext) -> None:
-        """To the end of the benchmark, or of this worker's hold on it."""
-        try:
-            await self._measure()
-        except ClaimLost:
-            log.warning("claim lost; the trial is stopped and its result discarded")
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await self._settle_cancelled(context)
-            raise
+    def stop(self) -> None:
+        """Ends the trial; then the benchmark is cancelled if a client asked for that, else handed back."""
+        self._scope.cancel()
 
-    async def _measure(self) -> None:
-        comparison = Comparison.of(self._claim.request, self._device)
-        timeout = self._claim.request.config.timeout_seconds
+    async def run(self, benchmark_id: UUID) -> None:
+        """To the end of the benchmark, or of this worker's hold on it."""
+        claim = await self._take(benchmark_id)
+        if claim is None:
+            return
+        with structlog.contextvars.bound_contextvars(benchmark=str(benchmark_id), attempt=claim.attempt):
+            log.info("benchmark started")
+            try:
+                with self._scope:
+                    await self._measure(claim)
+                if self._scope.cancelled_caught:
+                    await self._write(claims.hand_back, claim)
+                    log.info("benchmark stopped")
+            except ClaimLost:
+                log.warning("claim lost; what the trials measured is discarded")
+
+    async def _take(self, benchmark_id: UUID) -> Claim | None:
+        async with self._sessions.begin() as session:
+            return await claims.take(session, benchmark_id, self._entry_id, self._worker_id, self._device.gpu)
+
+    async def _measure(self, claim: Claim) -> None:
+        comparison = Comparison.of(claim.request, self._device)
+        timeout = claim.request.config.timeout_seconds
         try:
             with anyio.fail_after(timeout):
-                await self._compare_while_leased(comparison)
-            report = await anyio.to_thread.run_sync(make_report, str(self._claim.benchmark_id), comparison)
+                await self._compare_while_leased(claim, comparison)
+            report = await anyio.to_thread.run_sync(make_report, str(claim.benchmark_id), comparison)
         except TimeoutError:
             detail = f"The benchmark took longer than its timeout_seconds of {timeout:g}. Ask for less, or raise it."
-            await self._fail(Failure.of(FailureCode.TIMEOUT, detail))
+            await self._fail(claim, Failure.of(FailureCode.TIMEOUT, detail))
         except BenchmarkFailed as error:
-            await self._fail(error.failure)
+            await self._fail(claim, error.failure)
         except (ClaimLost, SQLAlchemyError):
             raise
         except Exception as error:  # a fault of ours must end the benchmark, not hang it
             log.exception("benchmark failed")
-            await self._record("fault", {}, traceback.format_exc())
-            await self._fail(Failure.of(FailureCode.INTERNAL, f"{type(error).__name__}: {error}"[:1000]))
+            await self._write(claims.record, claim, "fault", {}, traceback.format_exc())
+            await self._fail(claim, Failure.of(FailureCode.INTERNAL, f"{type(error).__name__}: {error}"[:1000]))
         else:
-            async with self._sessions.begin() as session:
-                await claims.succeed(session, self._claim, report)
+            await self._write(claims.succeed, claim, report)
             log.info("benchmark succeeded", verdict=report.verdict, blocks=report.blocks)
 
-    async def _compare_while_leased(self, comparison: Comparison) -> None:
+    async def _compare_while_leased(self, claim: Claim, comparison: Comparison) -> None:
+        async def run_trial(
+            spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
+        ) -> TrialResult | Failure:
+            outcome, logs = await self._launcher.run(spec, deadline_seconds, after_step)
+            await self._record_trial(claim, spec, outcome, logs)
+            return outcome
+
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._keep_lease)
-                await compare(comparison, self._run_trial, self._show)
+                tasks.start_soon(self._keep_lease, claim)
+                await compare(comparison, run_trial, self._show)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _only(group) from group
 
-    async def _run_trial(
-        self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
-    ) -> TrialResult | Failure:
-        outcome, logs = await self._launcher.run(spec, deadline_seconds, after_step)
-        what: dict[str, object] = {"leg": spec.precision, "block": spec.block}
+    async def _record_trial(self, claim: Claim, spec: TrialSpec, outcome: TrialResult | Failure, logs: str) -> None:
+        data: dict[str, object] = {"leg": spec.precision, "block": spec.block}
         if isinstance(outcome, TrialResult):
-            figures = {"median_step_seconds": median_step(outcome), "validation_loss": outcome.validation_loss}
-            await self._record("trial_finished", what | figures, logs)
+            kind = "trial_finished"
+            data |= {"median_step_seconds": median_step(outcome), "validation_loss": outcome.validation_loss}
         else:
-            await self._record("trial_failed", what | {"code": outcome.code, "detail": outcome.detail}, logs)
-        return outcome
+            kind = "trial_failed"
+            data |= {"code": outcome.code, "detail": outcome.detail}
+        await self._write(claims.record, claim, kind, data, logs)
 
-    async def _keep_lease(self) -> None:
-        """Renews until cancelled. A database that is away is waited for, as long as the lease lasts."""
+    async def _keep_lease(self, claim: Claim) -> None:
+        """Renews until cancelled. A database that is away, or hangs, is waited for as long as the lease lasts."""
         renewed = time.monotonic()
         while True:
+            left_seconds = LEASE.total_seconds() - (time.monotonic() - renewed)
             try:
-                async with self._sessions.begin() as session:
-                    await claims.renew(session, self._claim, self._progress)
+                with anyio.fail_after(left_seconds):
+                    async with self._sessions.begin() as session:
+                        await claims.renew(session, claim, self._progress)
                 renewed = time.monotonic()
+            except TimeoutError as error:
+                raise ClaimLost from error
             except SQLAlchemyError as error:
                 log.warning("lease not renewed", error=str(error))
-                if time.monotonic() - renewed > LEASE.total_seconds():
-                    raise ClaimLost from error
             await anyio.sleep(RENEWAL_SECONDS)
 
-    async def _settle_cancelled(self, context: JobContext) -> None:
-        """On request, or because the worker stops: then somebody else may run it."""
-        try:
-            async with self._sessions.begin() as session:
-                if context.abort_reason() is AbortReason.SHUTDOWN:
-                    await claims.hand_back(session, self._claim)
-                    log.info("benchmark handed back")
-                else:
-                    await claims.confirm_cancelled(session, self._claim)
-                    log.info("benchmark cancelled")
-        except ClaimLost:
-            log.warning("claim lost while stopping")
+    async def _write(
+        self,
+        operation: Callable[Concatenate[AsyncSession, Claim, Arguments], Awaitable[Result]],
+        claim: Claim,
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> Result:
+        """One write under the claim, tried again while the database is away, as long as the lease lasts."""
+        patience = stamina.retry_context(on=SQLAlchemyError, attempts=None, timeout=LEASE, wait_max=1.0)
+        async for attempt in patience:
+            with attempt:
+                async with self._sessions.begin() as session:
+                    return await operation(session, claim, *arguments, **named)
+        raise AssertionError("stamina returns or raises")
 
-    async def _record(self, kind: str, data: dict[str, object], logs: str) -> None:
-        async with self._sessions.begin() as session:
-            await claims.record(session, self._claim, kind, data, logs)
-
-    async def _fail(self, failure: Failure) -> None:
-        async with self._sessions.begin() as session:
-            await claims.fail(session, self._claim, failure)
+    async def _fail(self, claim: Claim, failure: Failure) -> None:
+        await self._write(claims.fail, claim, failure)
         log.info("benchmark failed", code=failure.code, detail=failure.detail)
 
     def _show(self, progress: Progress) -> None:
         self._progress = progress
-
-
-async def take(
-    sessions: Sessions, benchmark_id: UUID, context: JobContext, worker_id: str, gpu: str | None
-) -> Claim | None:
-    """Claims what the queue handed out; None if another attempt has superseded this entry."""
-    assert context.job.id is not None
-    async with sessions.begin() as session:
-        return await claims.take(session, benchmark_id, context.job.id, worker_id, gpu)
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -91,10 +91,10 @@ class _TrialProcess:
     async def run(self, deadline_seconds: float) -> TrialResult | Failure | signal.Signals:
         """What came of the trial; a signal, if one killed it."""
         oom_kills = _oom_kills()
-        await anyio.to_thread.run_sync(self._process.start)
-        for end in self._child_ends:
-            end.close()
         try:
+            await anyio.to_thread.run_sync(self._process.start)
+            for end in self._child_ends:
+                end.close()
             with anyio.move_on_after(deadline_seconds) as deadline:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._listen)
@@ -104,9 +104,9 @@ class _TrialProcess:
             with anyio.CancelScope(shield=True):
                 await self._end()
         self.oom_killed = _oom_kills() > oom_kills
-        if deadline.cancelled_caught:
-            return _timed_out(self._spec, deadline_seconds)
-        return self._outcome or self._death()
+        if self._outcome is not None:
+            return self._outcome
+        return _timed_out(self._spec, deadline_seconds) if deadline.cancelled_caught else self._death()
 
     def standard_error(self) -> str:
         """The last part of what the process wrote."""
@@ -137,7 +137,8 @@ class _TrialProcess:
 
     async def _end(self) -> None:
         """No process of the trial's group outlives this."""
-        assert self._process.pid is not None
+        if self._process.pid is None:  # it could not be started
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         if self._process.is_alive():  # killed before it had made its group

@@ -1,20 +1,21 @@
 """The worker: registers, claims one benchmark at a time, heartbeats, reaps, and stops in good order."""
 
+import asyncio
+import os
 import platform
 import uuid
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-import anyio
 import structlog
 from procrastinate import JobContext, PsycopgConnector
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.contract.worker import WorkerDevice
 from app.queue import RUN_BENCHMARK, queue_app, queues_of
 from app.settings import Settings
 from app.store import reaper, workers
 from app.store.database import Database, libpq_url, open_database
-from worker import job
+from worker.job import Job
 from worker.launcher import TrialLauncher
 
 log = structlog.get_logger(__name__)
@@ -36,11 +37,11 @@ class Superseded(Exception):
 
 
 async def run_worker(settings: Settings, device: WorkerDevice, worker_id: str | None = None) -> None:
-    """Works until SIGTERM or SIGINT. Raises SystemExit where another worker takes its id."""
-    worker_id = worker_id or f"{platform.node()}:{device.name}"
+    """Works until SIGTERM or SIGINT. Raises Superseded, in a group, where another worker takes its id."""
+    # NVML numbers GPUs by their place on the bus; by default CUDA puts the fastest first.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     async with open_database(settings, pool_size=POOL_SIZE) as database:
-        worker = _Worker(settings, database, device, worker_id)
-        await worker.run()
+        await _Worker(settings, database, device, worker_id or f"{platform.node()}:{device.name}").run()
 
 
 class _Worker:
@@ -60,19 +61,20 @@ class _Worker:
             await workers.register(session, self._id, self._session_id, self._device)
         log.info("worker ready", worker=self._id, device=self._device.name, gpu=self._device.gpu)
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._heartbeat)
-                tasks.start_soon(self._reap)
+            # asyncio's own group: it cancels the queue's worker once, which then stops in good order.
+            async with asyncio.TaskGroup() as tasks:
+                beside = [tasks.create_task(_regularly(what, every)) for what, every in self._duties()]
                 await self._serve_queue()
-                tasks.cancel_scope.cancel()
-        except* Superseded as group:
-            raise SystemExit(str(group.exceptions[0])) from None
+                for task in beside:
+                    task.cancel()
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._launcher.close()
-                async with sessions.begin() as session:
-                    await workers.retire(session, self._id, self._session_id)
+            await self._launcher.close()
+            async with sessions.begin() as session:
+                await workers.retire(session, self._id, self._session_id)
         log.info("worker stopped", worker=self._id)
+
+    def _duties(self) -> list[tuple[Callable[[], Awaitable[None]], float]]:
+        return [(self._heartbeat, HEARTBEAT_SECONDS), (self._reap, reaper.PERIOD_SECONDS)]
 
     async def _serve_queue(self) -> None:
         queue_app.task(name=RUN_BENCHMARK, pass_context=True)(self._run_benchmark)
@@ -90,38 +92,42 @@ class _Worker:
                 )
 
     async def _run_benchmark(self, context: JobContext, benchmark_id: str) -> None:
-        """The queue's one task."""
-        claimed = await job.take(self._database.sessions, UUID(benchmark_id), context, self._id, self._device.gpu)
-        if claimed is None:
-            return
-        with structlog.contextvars.bound_contextvars(benchmark=benchmark_id, attempt=claimed.attempt):
-            log.info("benchmark started")
-            self._current = claimed.benchmark_id
-            try:
-                await self._beat()
-                await job.Job(self._database.sessions, self._launcher, self._device, claimed).run(context)
-            finally:
-                self._current = None
+        """The queue's one task. The queue aborts it by cancelling; the job is then asked to stop, and waited for."""
+        assert context.job.id is not None
+        self._current = UUID(benchmark_id)
+        job = Job(self._database.sessions, self._launcher, self._id, self._device, context.job.id)
+        running = asyncio.create_task(job.run(self._current))
+        aborted: asyncio.CancelledError | None = None
+        try:
+            while not running.done():
+                try:
+                    await asyncio.shield(running)
+                except asyncio.CancelledError as cancelled:
+                    aborted = cancelled
+                    job.stop()
+        finally:
+            self._current = None
+        if aborted is not None:
+            raise aborted
 
     async def _heartbeat(self) -> None:
-        while True:
-            try:
-                await self._beat()
-            except SQLAlchemyError as error:
-                log.warning("heartbeat not written", error=str(error))
-            await anyio.sleep(HEARTBEAT_SECONDS)
-
-    async def _beat(self) -> None:
         async with self._database.sessions.begin() as session:
             mine = await workers.heartbeat(session, self._id, self._session_id, self._current)
         if not mine:
             raise Superseded(f"Another process works as {self._id!r}. Give each worker its own --id.")
 
     async def _reap(self) -> None:
-        while True:
-            try:
-                async with self._database.sessions.begin() as session:
-                    await reaper.sweep(session, self._settings.max_attempts)
-            except SQLAlchemyError as error:
-                log.warning("reaper skipped a round", error=str(error))
-            await anyio.sleep(reaper.PERIOD_SECONDS)
+        async with self._database.sessions.begin() as session:
+            await reaper.sweep(session, self._settings.max_attempts)
+
+
+async def _regularly(duty: Callable[[], Awaitable[None]], every_seconds: float) -> None:
+    """Until cancelled. A round that fails is logged and made up for by the next."""
+    while True:
+        try:
+            await duty()
+        except Superseded:
+            raise
+        except Exception as error:
+            log.warning("a duty failed; the next round is due", duty=duty.__name__, error=str(error))
+        await asyncio.sleep(every_seconds)

@@ -75,7 +75,7 @@ def make_leg(leg: LegRun, batch_size: int) -> Leg:
         training_time_seconds=statistics.fmean(trial.training_time_seconds for trial in trials),
         samples_per_second=batch_size / step_seconds,
         peak_memory_bytes=round(statistics.median_low([trial.memory.peak_bytes for trial in trials])),
-        peak_reserved_bytes=trials[0].memory.peak_reserved_bytes,
+        peak_reserved_bytes=max(trial.memory.peak_reserved_bytes or 0 for trial in trials) or None,
         memory_source=trials[0].memory.source,
         memory_breakdown=_median_breakdown(trials),
         final_train_loss=_mean([trial.loss_curve[-1] for trial in trials]),
@@ -110,8 +110,14 @@ def compare_legs(measured: running.Comparison, run: LegRun, candidate: Leg) -> C
         accuracy_difference=accuracy,
         loss_difference=loss,
         requirements=requirements,
-        verdict="fail" if run.failure else worst([requirement.status for requirement in requirements]),
+        verdict=_comparison_verdict(measured, run, requirements),
     )
+
+
+def _comparison_verdict(measured: running.Comparison, run: LegRun, requirements: list[Requirement]) -> Verdict:
+    if measured.baseline.failure:
+        return "invalid"
+    return "fail" if run.failure else worst([requirement.status for requirement in requirements])
 
 
 def judge_requirements(
@@ -207,7 +213,7 @@ def _scaler_summary(trials: list[TrialResult]) -> GradScalerSummary | None:
         return None
     return GradScalerSummary(
         initial_scale=traces[0].initial_scale,
-        final_scale=traces[0].final_scale,
+        final_scale=traces[-1].final_scale,
         skipped_steps=sum(len(trace.skipped_steps) for trace in traces),
         scale_trace=traces[0].scale_trace,
     )

@@ -204,7 +204,12 @@ def _make_optimizer(
 ) -> torch.optim.Optimizer:
     decay = settings.weight_decay
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(parameters, learning_rate, MOMENTUM, weight_decay=decay, fused=True)
+        optimizer = torch.optim.SGD(parameters, learning_rate, MOMENTUM, weight_decay=decay, fused=True)
+        # Left to itself, fused SGD allocates momentum uninitialised and writes it in the first step: if the scaler
+        # skips that one, the second trains on what memory happened to hold.
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
     return torch.optim.AdamW(parameters, learning_rate, weight_decay=decay, fused=True)
 
 

@@ -84,6 +84,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
     began = time.perf_counter()
     precision = PRECISIONS[spec.precision]
     devices.check(device, precision)
+    devices.make_current(device)
     devices.require_host_memory(LEAST_HOST_BYTES_PER_PARAMETER[device.type] * spec.model.parameter_count())
     set_flags(precision)
     flags = read_flags()

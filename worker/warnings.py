@@ -39,6 +39,9 @@ def _about_the_legs(measured: Comparison) -> Iterator[str]:
 def _about_the_blocks(measured: Comparison) -> Iterator[str]:
     if measured.blocks % 2 and measured.can_compare():
         yield f"{measured.blocks} blocks is an odd number: a drift of the machine does not cancel. Use an even one."
+    least = measured.request.config.measurement.min_blocks
+    if measured.stopped_by == "time_budget" and measured.blocks < least:
+        yield f"The time budget ended after {measured.blocks} of at least {least} blocks: the intervals are wide."
     facts = measured.legs[0].trials[0].data if measured.legs[0].trials else None
     steps = measured.request.config.training.steps
     if facts and facts.distinct_batches < steps:

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from app.cli.reading import OutputOption, report_format_of
 from app.cli.shared import JsonOption, cli, connected, err, fail, out, print_json
+from app.cli.supervisor import die_with_parent
 from app.client import Client
 from app.contract.benchmark import TERMINAL, Benchmark
 from app.contract.report import Verdict
@@ -88,7 +89,14 @@ def own_service() -> Iterator[str]:
         environment |= {"HALFTIME_DATA_DIR": folder, "HALFTIME_HOST": "127.0.0.1", "HALFTIME_PORT": str(port)}
         log_path = Path(folder) / "service.log"
         with log_path.open("w") as log:
-            service = subprocess.Popen([sys.executable, "-m", "app.cli", "up"], env=environment, stderr=log)
+            # Its own session, so that Ctrl-C cancels the benchmark first; and it does not outlive this process.
+            service = subprocess.Popen(
+                [sys.executable, "-m", "app.cli", "up"],
+                env=environment,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 # there is one thread
+            )
         try:
             _wait_until_ready(f"http://127.0.0.1:{port}", service, log_path)
             yield f"http://127.0.0.1:{port}"

@@ -49,7 +49,7 @@ async def _keep_running(child: Child, stop: asyncio.Event) -> None:
         began = time.monotonic()
         # A session of its own: Ctrl-C in the terminal reaches the supervisor, which stops the children in order.
         process = await asyncio.create_subprocess_exec(
-            *child.command, start_new_session=True, preexec_fn=_die_with_parent
+            *child.command, start_new_session=True, preexec_fn=die_with_parent
         )
         log.info("started", child=child.name, pid=process.pid)
         await _first_of(process.wait(), stop.wait())
@@ -81,7 +81,7 @@ async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
         task.cancel()
 
 
-def _die_with_parent() -> None:
-    """Asks the kernel to end the child if the supervisor is killed: it could not do it itself any more."""
+def die_with_parent() -> None:
+    """Asks the kernel, from the child, to end it if its parent is killed: that one could not do it any more."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -46,10 +46,19 @@ class TrainingConfig(Input):
 class MeasurementConfig(Input):
     """How often the legs are repeated, and when it is enough."""
 
-    min_blocks: int = Field(default=6, ge=2, le=64, description="blocks always run; the pilot of the stopping rule")
+    min_blocks: int = Field(
+        default=6,
+        ge=2,
+        le=64,
+        description="blocks to run, unless the time budget ends earlier; the pilot of the stopping rule",
+    )
     max_blocks: int = Field(default=16, ge=2, le=64, description="no more blocks than this")
-    target_ci: float = Field(default=0.02, gt=0, le=1, description="wished relative half-width of the speedup interval")
-    time_budget_seconds: float = Field(default=600, gt=0, le=604_800, description="no new block after this")
+    target_ci: float = Field(
+        default=0.02, ge=0.001, le=1, description="wished relative half-width of the speedup interval"
+    )
+    time_budget_seconds: float = Field(
+        default=600, gt=0, le=604_800, description="no new block after this; two run in any case"
+    )
     control: Literal[False] = Field(default=False, description="a second baseline leg; not offered yet")
     capacity: Literal[False] = Field(default=False, description="the largest batch that fits; not offered yet")
 

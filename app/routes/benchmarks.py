@@ -62,9 +62,9 @@ async def list_benchmarks(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> BenchmarkPage:
     """Lists benchmarks, newest first, without their requests and reports."""
-    labels = dict(pair.split(":", 1) for pair in label or [])
-    if any("\x00" in text for pair in labels.items() for text in pair):
+    if any("\x00" in pair for pair in label or []):
         raise errors.Invalid("A label holds a NUL character, which no stored label can.")
+    labels = [(key, value) for key, _, value in (pair.partition(":") for pair in label or [])]
     filters = Filters(status or [], labels, model_kind, device, created_after, created_before)
     try:
         rows, next_cursor = await benchmarks.page(session, filters, cursor, limit)

@@ -3,10 +3,11 @@
 import gzip
 from typing import Annotated, Literal
 
+import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import PlainTextResponse
 
-from app import errors
+from app import __version__, errors
 from app.contract.benchmark import EventPage
 from app.contract.failure import Failure
 from app.contract.report import Report
@@ -55,12 +56,11 @@ async def get_report(
     stored = await benchmarks.report_gzip(session, benchmark_id)
     if stored is None:
         raise _no_report(row)
-    body = gzip.decompress(stored)
-    if chosen == "md":
-        body = to_markdown(Report.model_validate_json(body)).encode()
-    headers = {"ETag": strong_etag(body), "Vary": "Accept", "Cache-Control": "private, max-age=86400, immutable"}
+    # The stored report never changes; the wording of Markdown may, with a release.
+    headers = {"ETag": strong_etag(stored, chosen, __version__), "Vary": "Accept", "Cache-Control": "private, no-cache"}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
+    body = await anyio.to_thread.run_sync(_render, stored, chosen)
     return Response(body, headers=headers, media_type=MEDIA_TYPES[chosen])
 
 
@@ -94,10 +94,15 @@ async def get_logs(benchmark_id: BenchmarkId, session: SessionDep) -> str:
     return text
 
 
+def _render(stored: bytes, report_format: ReportFormat) -> bytes:
+    body = gzip.decompress(stored)
+    return to_markdown(Report.model_validate_json(body)).encode() if report_format == "md" else body
+
+
 def _accepted(accept: str) -> ReportFormat:
     """The first acceptable format in the client's order of preference. Raises NotAcceptable."""
     ranges = []
-    for position, entry in enumerate(accept.split(",")):
+    for position, entry in enumerate((accept or "*/*").split(",")):
         media_range, *parameters = (part.strip() for part in entry.lower().split(";"))
         quality = next((part.removeprefix("q=") for part in parameters if part.startswith("q=")), "1")
         try:

@@ -32,9 +32,9 @@ def etag(row: BenchmarkRow, place: QueuePlace) -> str:
     return f'W/"{row.version}-{place.position}-{place.workers_online}"'
 
 
-def strong_etag(body: bytes) -> str:
-    """Of an immutable body."""
-    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+def strong_etag(stored: bytes, *rendering: str) -> str:
+    """Of what is made from stored bytes by a certain rendering."""
+    return f'"{hashlib.sha256(stored + "|".join(rendering).encode()).hexdigest()[:32]}"'
 
 
 def matches(if_none_match: str | None, tag: str) -> bool:

@@ -30,7 +30,7 @@ class Filters:
     """What a list is narrowed to."""
 
     statuses: list[Status] = field(default_factory=list)
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: list[tuple[str, str]] = field(default_factory=list)
     model_kind: str | None = None
     device: str | None = None
     created_after: datetime | None = None
@@ -72,7 +72,7 @@ async def enqueue(session: AsyncSession, row: BenchmarkRow) -> None:
     connection = await driver_connection(session)
     row.queue_entry_id = await queue.enqueue(connection, row.id, row.queue, row.priority)
     row.status = "queued"
-    row.worker_id = row.worker_gpu = row.lease_expires_at = row.progress = None
+    row.worker_id = row.worker_gpu = row.lease_expires_at = row.progress = row.started_at = None
     row.queued_at = await now(session)
 
 
@@ -175,8 +175,8 @@ def _filtered(filters: Filters) -> Select[BenchmarkRow]:
     query = select(BenchmarkRow)
     if filters.statuses:
         query = query.where(BenchmarkRow.status.in_(filters.statuses))
-    if filters.labels:
-        query = query.where(BenchmarkRow.labels.contains(filters.labels))
+    for key, value in filters.labels:
+        query = query.where(BenchmarkRow.labels.contains({key: value}))
     if filters.model_kind:
         query = query.where(BenchmarkRow.model_kind == filters.model_kind)
     if filters.device:

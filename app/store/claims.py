@@ -64,6 +64,8 @@ async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) 
         BenchmarkRow.id == claim.benchmark_id,
         BenchmarkRow.queue_entry_id == claim.entry_id,
         BenchmarkRow.status.in_(HELD),
+        # What has run out stays so: the reaper may be about to act on it.
+        BenchmarkRow.lease_expires_at > func.clock_timestamp(),
     )
     shown = {"progress": progress.model_dump(mode="json"), "version": BenchmarkRow.version + 1} if progress else {}
     result = await session.execute(
@@ -97,19 +99,18 @@ async def succeed(session: AsyncSession, claim: Claim, report: Report) -> None:
 
 
 async def fail(session: AsyncSession, claim: Claim, failure: Failure) -> None:
-    """Ends the benchmark with a typed failure. Raises ClaimLost."""
-    await benchmarks.end_failed(session, await _held(session, claim), failure)
-
-
-async def confirm_cancelled(session: AsyncSession, claim: Claim) -> None:
-    """Ends a benchmark whose trial was stopped on request. Raises ClaimLost."""
-    await benchmarks.end(session, await _held(session, claim), "cancelled")
+    """Ends the benchmark with a typed failure; as cancelled, if that was asked for meanwhile. Raises ClaimLost."""
+    row = await _held(session, claim)
+    if row.status == "cancelling":
+        await benchmarks.end(session, row, "cancelled")
+    else:
+        await benchmarks.end_failed(session, row, failure)
 
 
 async def hand_back(session: AsyncSession, claim: Claim) -> None:
-    """Puts the benchmark back into the queue, the attempt not counted: the worker stops in good order.
+    """Ends a benchmark that was stopped because a client cancelled it; otherwise the worker stops in good order.
 
-    Raises ClaimLost.
+    Then the benchmark goes back into the queue, and the attempt is not counted. Raises ClaimLost.
     """
     row = await _held(session, claim)
     if row.status == "cancelling":

@@ -13,6 +13,9 @@ from app.settings import Settings
 from app.store.embedded import embedded_server
 from app.store.migrate import migrate
 
+#: Times come back in UTC, whatever the server's own zone.
+UTC = {"options": "-c timezone=UTC"}
+
 
 @dataclass(frozen=True)
 class Database:
@@ -32,7 +35,7 @@ async def open_database(settings: Settings, *, pool_size: int) -> AsyncIterator[
     with contextlib.ExitStack() as stack:
         url = await anyio.to_thread.run_sync(stack.enter_context, located(settings))
         await anyio.to_thread.run_sync(migrate, url)
-        engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True)
+        engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, connect_args=UTC)
         try:
             yield Database(url, engine, async_sessionmaker(engine, expire_on_commit=False))
         finally:

@@ -22,7 +22,8 @@ INVALID = {
     "no model": ({}, "/model"),
     "model without a kind": ({"model": {}}, "/model"),
     "unknown kind": ({"model": {"kind": "rnn"}}, "/model"),
-    "heads do not divide the width": ({"model": MODEL | {"hidden_size": 250}}, "/model/transformer"),
+    "heads do not divide the width": ({"model": MODEL | {"hidden_size": 250}}, "/model"),
+    "a size too small for a model": ({"model": MODEL | {"num_layers": 0}}, "/model/num_layers"),
     "a string for a number": (training(steps="60"), "/config/training/steps"),
     "a boolean for a number": (training(steps=True), "/config/training/steps"),
     "a float for an integer": (training(steps=6.5), "/config/training/steps"),
@@ -40,10 +41,10 @@ INVALID = {
     "tf32 on a CPU": ({"model": MODEL, "config": {"device": "cpu", "candidates": ["tf32"]}}, "/config"),
     "a GPU name on a CPU": ({"model": MODEL, "config": {"device": "cpu", "gpu": "H200"}}, "/config"),
     "a label with a NUL": ({"model": MODEL, "labels": {"a": "\x00"}}, "/labels/a"),
-    "a label key with a blank": ({"model": MODEL, "labels": {"a b": "c"}}, "/labels/a b/[key]"),
+    "a label key with a blank": ({"model": MODEL, "labels": {"a b": "c"}}, "/labels/a b"),
     "a list for an object": ({"model": [MODEL]}, "/model"),
-    "null": (None, "/"),
-    "a list": ([], "/"),
+    "null": (None, ""),
+    "a list": ([], ""),
 }
 
 

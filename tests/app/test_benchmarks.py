@@ -110,6 +110,7 @@ async def test_lists_are_newest_first_in_pages(client):
     [
         ({"label": "team:ranking"}, ["labelled"]),
         ({"label": ["team:ranking", "run:2"]}, []),
+        ({"label": ["team:search", "team:ranking"]}, []),
         ({"status": "queued"}, ["labelled", "plain"]),
         ({"status": ["running", "queued"]}, ["labelled", "plain"]),
         ({"status": "failed"}, []),
@@ -135,6 +136,8 @@ async def test_cancelling_a_queued_benchmark_is_immediate_and_repeatable(client)
         assert response.status_code == 200
         assert response.json()["status"] == "cancelled"
     assert await claim(client, benchmark) is None
+    async with client.app.state.database.sessions() as session:
+        assert await session.scalar(text("SELECT count(*) FROM procrastinate_jobs")) == 0
 
 
 async def test_cancelling_a_running_benchmark_is_accepted_and_repeatable(client):

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 import yaml
 
@@ -65,6 +67,19 @@ def test_run_brings_its_own_service_and_exits_with_the_verdict(tmp_path):
     assert result.returncode == EXIT_CODES[found["verdict"]], result.stderr
     assert "bf16 against fp32" in result.stdout
     assert (tmp_path / "report.md").read_text().startswith("# BF16 is ")
+
+
+def test_run_that_is_killed_takes_its_service_along(tmp_path):
+    request = tmp_path / "job.json"
+    request.write_text(json.dumps({"model": {"kind": "mlp"}, "config": QUICK | {"training": {"steps": 10_000}}}))
+    with subprocess.Popen([sys.executable, "-m", "app.cli", "run", str(request)], stderr=subprocess.DEVNULL) as command:
+        process = psutil.Process(command.pid)
+        while not any("forkserver" in " ".join(child.cmdline()) for child in process.children(recursive=True)):
+            time.sleep(0.1)
+        family = process.children(recursive=True)
+        command.kill()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert alive == []
 
 
 def test_an_invalid_request_names_the_place_of_the_fault(tmp_path):

@@ -29,6 +29,12 @@ def test_a_job_reaches_exactly_the_devices_that_satisfy_it(asked, takers):
     assert {name for name, device in fleet.items() if queue in queues_of(device)} == takers
 
 
+def test_an_auto_job_that_wants_a_certain_gpu_takes_no_other_in_its_absence():
+    queue = queue_of(BenchmarkConfig(device="auto", gpu="H200"), cuda_seen=False)
+    assert queue in queues_of(CPU)
+    assert queue not in queues_of(H100)
+
+
 def test_auto_goes_to_anyone_where_no_cuda_was_seen():
     queue = queue_of(BenchmarkConfig(device="auto"), cuda_seen=False)
     assert all(queue in queues_of(device) for device in (H200, H100, CPU))

@@ -129,7 +129,6 @@ async def test_a_worker_that_wakes_finds_its_claim_gone(database):
         lambda session: claims.renew(session, frozen, progress),
         lambda session: claims.record(session, frozen, "late", {}, "late"),
         lambda session: claims.fail(session, frozen, failure),
-        lambda session: claims.confirm_cancelled(session, frozen),
         lambda session: claims.hand_back(session, frozen),
     ):
         with pytest.raises(ClaimLost):
@@ -137,6 +136,25 @@ async def test_a_worker_that_wakes_finds_its_claim_gone(database):
                 await write(session)
     after = await read(database, row)
     assert (after.status, after.attempt, after.failure) == ("running", successor.attempt, None)
+
+
+async def test_an_expired_lease_cannot_be_renewed(database):
+    row = await submit(database)
+    claim = await take(database, row)
+    await expire_lease(database)
+    with pytest.raises(ClaimLost):
+        async with database.sessions.begin() as session:
+            await claims.renew(session, claim, None)
+
+
+async def test_a_failure_of_a_cancelling_benchmark_cancels_it(database):
+    row = await submit(database)
+    claim = await take(database, row)
+    async with database.sessions.begin() as session:
+        await benchmarks.cancel(session, row.id)
+    async with database.sessions.begin() as session:
+        await claims.fail(session, claim, Failure.of(FailureCode.INTERNAL, "late"))
+    assert (await read(database, row)).status == "cancelled"
 
 
 async def test_a_benchmark_handed_back_does_not_lose_an_attempt(database):

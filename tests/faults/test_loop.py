@@ -92,6 +92,19 @@ def check_nothing_in_a_step_waits_for_the_device(loop):
             loop.training_step(run, batches[0])
 
 
+def check_sgd_s_momentum_is_sound_after_a_skipped_first_step(loop):
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.use_deterministic_algorithms(True)  # fills what nobody has written with NaN
+    try:
+        run, batches = prepared(loop, "fp16", optimizer="sgd", learning_rate=0.001)
+        run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 2.0**40})
+        while int(loop.training_step(run, batches[0]).found_inf):
+            pass
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(parameter.isfinite().all() for parameter in run.parameters)
+
+
 def check_accumulation_gives_the_gradient_of_the_whole_batch(loop):
     whole, batches = prepared(loop, "fp32")
     parts, _ = prepared(loop, "fp32", gradient_accumulation=4)
@@ -140,6 +153,12 @@ FAULTS = [
         "    return torch.optim.AdamW(parameters, learning_rate, weight_decay=decay, fused=True)",
         "    return torch.optim.AdamW(parameters, float(learning_rate), weight_decay=decay, foreach=True)",
         id="an optimizer that makes the scaler wait",
+    ),
+    pytest.param(
+        check_sgd_s_momentum_is_sound_after_a_skipped_first_step,
+        '            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)',
+        "            pass",
+        id="fused SGD's momentum left uninitialised by a skipped first step",
     ),
     pytest.param(
         check_accumulation_gives_the_gradient_of_the_whole_batch,

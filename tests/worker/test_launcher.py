@@ -93,6 +93,13 @@ async def test_cancelling_ends_the_trial(launcher):
     assert trial_processes() == []
 
 
+@pytest.mark.parametrize("milliseconds", [0, 1, 2, 4, 8])
+async def test_cancelling_while_the_trial_starts_leaves_none(launcher, milliseconds):
+    with anyio.move_on_after(milliseconds / 1000):
+        await launcher.run(spec(LONG, hidden_size=512), 60, lambda step: None)
+    assert trial_processes() == []
+
+
 async def test_a_trial_killed_once_is_repeated_and_twice_is_a_failure(launcher):
     outcomes = []
 

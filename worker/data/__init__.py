@@ -88,7 +88,9 @@ def make_data(model: ModelSpec, training: TrainingConfig, block_seed: int) -> Tr
     needed = math.ceil(VALIDATION_PREDICTIONS / model.predictions_per_sample())
     held_out = training.validation_samples or max(needed, training.batch_size)
     batches = _draw(task, distinct * training.batch_size, training.batch_size, seeded("training", block_seed))
-    validation = _draw(task, held_out, training.batch_size, seeded("validation", block_seed))
+    # In the parts that training puts through the model at once: what fits in training fits here.
+    part = training.batch_size // training.gradient_accumulation
+    validation = _draw(task, held_out, part, seeded("validation", block_seed))
     facts = DataFacts(
         kind="synthetic",
         best_possible_loss=task.best_possible_loss,

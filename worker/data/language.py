@@ -29,15 +29,15 @@ class LanguageTask:
         first = torch.randperm(vocab_size, generator=generator)
         self.successors = (first[:, None] + torch.arange(successors)) % vocab_size
         self.cumulative = self.probabilities.cumsum(dim=1)
-        stationary = self._stationary()
-        entropies = -(self.probabilities * self.probabilities.log()).sum(dim=1)
-        self.best_possible_loss = float(stationary @ entropies)
-        self.best_possible_accuracy = float(stationary @ self.probabilities.max(dim=1).values)
+        self.stationary = self._stationary()
+        entropies = torch.special.entr(self.probabilities).sum(dim=1)
+        self.best_possible_loss = float(self.stationary @ entropies)
+        self.best_possible_accuracy = float(self.stationary @ self.probabilities.max(dim=1).values)
 
     def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, both (count, sequence_length), int64; a chain starts at a uniformly drawn token."""
+        """Inputs and targets, both (count, sequence_length), int64; chains start in the stationary state."""
         tokens = torch.empty(count, self.sequence_length + 1, dtype=torch.int64)
-        tokens[:, 0] = torch.randint(self.vocab_size, (count,), generator=generator)
+        tokens[:, 0] = torch.multinomial(self.stationary, count, replacement=True, generator=generator)
         for position in range(self.sequence_length):
             here = tokens[:, position]
             drawn = torch.rand(count, 1, generator=generator, dtype=torch.float64)
