@@ -76,6 +76,7 @@ def trial(spec, step_seconds=0.01, peak_bytes=1000, loss=1.0, accuracy=0.5, **ch
         "attestation": Attestation(
             flags=expected_flags(PRECISIONS[spec.precision]),
             environment_overrides={},
+            probes=[],
             forward_dtypes={"Linear": [dtype]},
             initial_weights_sha256=f"weights {spec.seed}",
             data_sha256=f"data {spec.seed}",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from app.contract.report import AttestationCheck, ReportAttestation
-from app.contract.trial import TrialResult
+from app.contract.trial import Probe, TrialResult
 from worker.comparison import Comparison, LegRun
 from worker.device import NEAR_ZERO_BYTES
 from worker.precision import PRECISIONS, expected_flags
@@ -30,9 +30,19 @@ def _leg_checks(leg: LegRun) -> list[AttestationCheck]:
             "none",
             lambda trial: _words(trial.attestation.environment_overrides) or "none",
         ),
+        *_probe_checks(leg),
         _all_equal(leg, "forward_dtypes", dtype, _dtypes),
         _all_equal(leg, "starts_from_empty_device", "yes", _starts_empty),
     ]
+
+
+def _probe_checks(leg: LegRun) -> list[AttestationCheck]:
+    """One check per kind of probe; where a trial's failed, that trial's is shown."""
+    by_name: dict[str, Probe] = {}
+    for probe in (probe for trial in leg.trials for probe in trial.attestation.probes):
+        if probe.name not in by_name or not probe.ok:
+            by_name[probe.name] = probe
+    return [AttestationCheck(leg=leg.precision, **probe.model_dump()) for probe in by_name.values()]
 
 
 def _all_equal(leg: LegRun, name: str, expected: str, observe: Callable[[TrialResult], str]) -> AttestationCheck:

@@ -61,6 +61,8 @@ class Comparison:
     device: WorkerDevice
     baseline: LegRun
     candidates: list[LegRun]
+    #: A second baseline, where the request asks for one.
+    control: LegRun | None
     planned_blocks: int
     blocks: int = 0
     stopped_by: StoppedBy = "max_blocks"
@@ -75,13 +77,14 @@ class Comparison:
             device=device,
             baseline=LegRun(request.config.baseline),
             candidates=[LegRun(precision) for precision in candidates],
+            control=LegRun(request.config.baseline) if request.config.measurement.control else None,
             planned_blocks=request.config.measurement.min_blocks,
         )
 
     @property
     def legs(self) -> list[LegRun]:
-        """The baseline, then the candidates."""
-        return [self.baseline, *self.candidates]
+        """The baseline, then the candidates, then the control: as far from the baseline as a candidate may be."""
+        return [self.baseline, *self.candidates, *([self.control] if self.control else [])]
 
     def can_compare(self) -> bool:
         """Whether a comparison can still be had."""
@@ -189,15 +192,19 @@ def _plan(comparison: Comparison, measurement: MeasurementConfig) -> int:
 
 def _needed(comparison: Comparison, measurement: MeasurementConfig) -> int:
     """Blocks that the noisiest candidate needs, judged by the pilot."""
-    baseline = comparison.baseline.by_block()
     pilots = []
     for leg in comparison.candidates:
-        pairs = [(baseline[block], trial) for block, trial in leg.by_block().items() if block in baseline]
-        pairs = pairs[: measurement.min_blocks]
+        pairs = paired(comparison.baseline, leg)[: measurement.min_blocks]
         if leg.failure is None and len(pairs) >= 2:
             medians = [(median_step(one), median_step(other)) for one, other in pairs]
             pilots.append(log_ratios([a for a, _ in medians], [b for _, b in medians]))
     return max(blocks_needed(pilot, measurement.target_ci) for pilot in pilots)
+
+
+def paired(baseline: LegRun, leg: LegRun) -> list[tuple[TrialResult, TrialResult]]:
+    """The trials of the blocks in which both legs have one."""
+    ours = baseline.by_block()
+    return [(ours[block], trial) for block, trial in leg.by_block().items() if block in ours]
 
 
 def median_step(trial: TrialResult) -> float:

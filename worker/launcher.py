@@ -16,7 +16,7 @@ import structlog
 
 from app.contract.failure import Failure, FailureCode
 from app.contract.trial import TrialResult
-from worker import trial
+from worker import trial_process
 from worker.messages import MESSAGE, StepDone, TrialGaveUp, TrialSpec, TrialSucceeded
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class TrialLauncher:
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
         # Loading torch takes a second; the forkserver does it once and touches no device, so its children may.
-        self._context.set_forkserver_preload(["worker.trial"])
+        self._context.set_forkserver_preload(["worker.trial_process"])
 
     async def warm_up(self) -> None:
         """Starts the forkserver now rather than with the first trial."""
@@ -82,7 +82,7 @@ class _TrialProcess:
         self._errors, child_errors = context.Pipe(duplex=False)
         self._child_ends: list[Connection] = [child_results, child_errors]
         self._process: ForkServerProcess = context.Process(
-            target=trial.main, args=(spec.model_dump_json(), child_results, child_errors), daemon=True
+            target=trial_process.main, args=(spec.model_dump_json(), child_results, child_errors), daemon=True
         )
         self._error_bytes = bytearray()
         self._outcome: TrialResult | Failure | None = None

@@ -1,5 +1,6 @@
 """From trials to the report: every figure derived here, from samples that the report holds too."""
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -21,7 +22,7 @@ from app.contract.request import Requirements
 from app.contract.trial import MemoryBreakdown, TrialResult
 from worker import comparison as running
 from worker.attestation import attest
-from worker.comparison import LegRun, median_step
+from worker.comparison import LegRun, median_step, paired
 from worker.statistics import (
     difference_estimate,
     judge_at_least,
@@ -40,7 +41,8 @@ def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
     """The report of a comparison that has ended."""
     batch_size = measured.request.config.training.batch_size
     baseline = make_leg(measured.baseline, batch_size)
-    comparisons = [compare_legs(measured, leg, make_leg(leg, batch_size)) for leg in measured.candidates]
+    floor = _noise_floor(measured)
+    comparisons = [compare_legs(measured, leg, make_leg(leg, batch_size), floor) for leg in measured.candidates]
     attestation = attest(measured)
     verdict, reasons = judge(comparisons, baseline, [check for check in attestation.checks if not check.ok])
     trials = [trial for leg in measured.legs for trial in leg.trials]
@@ -51,7 +53,8 @@ def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
         reasons=reasons,
         baseline=baseline,
         comparisons=comparisons,
-        noise_floor=_noise_floor(measured.baseline),
+        control=make_leg(measured.control, batch_size) if measured.control else None,
+        noise_floor=floor,
         data=trials[0].data,
         blocks=measured.blocks,
         stopped_by=measured.stopped_by,
@@ -88,11 +91,10 @@ def make_leg(leg: LegRun, batch_size: int) -> Leg:
     )
 
 
-def compare_legs(measured: running.Comparison, run: LegRun, candidate: Leg) -> Comparison:
+def compare_legs(measured: running.Comparison, run: LegRun, candidate: Leg, floor: NoiseFloor | None) -> Comparison:
     """One candidate against the baseline, block by block."""
-    ours = measured.baseline.by_block()
-    theirs = {} if run.failure or measured.baseline.failure else run.by_block()
-    pairs = [(ours[block], trial) for block, trial in theirs.items() if block in ours]
+    failed = run.failure or measured.baseline.failure
+    pairs = [] if failed else paired(measured.baseline, run)
     pilot = measured.request.config.measurement.min_blocks
     speedup = training_time = memory = accuracy = loss = None
     if len(pairs) >= 2:
@@ -105,6 +107,7 @@ def compare_legs(measured: running.Comparison, run: LegRun, candidate: Leg) -> C
     return Comparison(
         candidate=candidate,
         speedup=speedup,
+        indistinguishable_from_noise=_indistinguishable(speedup, floor),
         training_time_ratio=training_time,
         memory_reduction_percent=memory,
         accuracy_difference=accuracy,
@@ -197,14 +200,38 @@ def _validation_loss(trial: TrialResult) -> float:
     return trial.validation_loss
 
 
-def _noise_floor(baseline: LegRun) -> NoiseFloor | None:
-    if len(baseline.trials) < 2:
+def _noise_floor(measured: running.Comparison) -> NoiseFloor | None:
+    trials = measured.baseline.trials
+    if len(trials) < 2:
         return None
+    pairs = paired(measured.baseline, measured.control) if measured.control else []
+    losses = [_validation_loss(one) - _validation_loss(other) for one, other in pairs]
+    pilot = measured.request.config.measurement.min_blocks
     return NoiseFloor(
-        ratio=noise_floor([median_step(trial) for trial in baseline.trials]),
-        loss_spread=statistics.stdev(_validation_loss(trial) for trial in baseline.trials),
-        accuracy_spread=statistics.stdev(trial.validation_accuracy for trial in baseline.trials),
+        ratio=noise_floor([median_step(trial) for trial in trials]),
+        control_ratio=ratio_estimate(*_columns(pairs, median_step), pilot) if len(pairs) >= 2 else None,
+        # The difference of two runs varies twice as much as one run does.
+        same_seed_loss_spread=math.sqrt(statistics.fmean(d * d for d in losses) / 2) if losses else None,
+        loss_spread=statistics.stdev(_validation_loss(trial) for trial in trials),
+        accuracy_spread=statistics.stdev(trial.validation_accuracy for trial in trials),
     )
+
+
+def _indistinguishable(speedup: Estimate | None, floor: NoiseFloor | None) -> bool | None:
+    """Whether the speedup's interval overlaps what identical work shows; a control's, where there is one, as well."""
+    if speedup is None or floor is None:
+        return None
+    floors = [floor.ratio, *([floor.control_ratio] if floor.control_ratio else [])]
+    return any(speedup.ci_low <= one.ci_high and one.ci_low <= speedup.ci_high for one in floors)
+
+
+def _longest_run(steps: list[int]) -> int:
+    """Most consecutive numbers in a rising list."""
+    longest = run = 0
+    for index, step in enumerate(steps):
+        run = run + 1 if index and step == steps[index - 1] + 1 else 1
+        longest = max(longest, run)
+    return longest
 
 
 def _scaler_summary(trials: list[TrialResult]) -> GradScalerSummary | None:
@@ -214,6 +241,7 @@ def _scaler_summary(trials: list[TrialResult]) -> GradScalerSummary | None:
     return GradScalerSummary(
         initial_scale=traces[0].initial_scale,
         final_scale=traces[-1].final_scale,
+        longest_skip_run=max(_longest_run(trace.skipped_steps) for trace in traces),
         skipped_steps=sum(len(trace.skipped_steps) for trace in traces),
         scale_trace=traces[0].scale_trace,
     )

@@ -19,15 +19,20 @@ def t_quantile(degrees_of_freedom: int) -> float:
 def mean_interval(values: Sequence[float], pilot: int) -> tuple[float, float]:
     """Mean and half-width of its 95 % interval, for a sample whose size was planned from its first `pilot` values.
 
-    Stein's two-stage procedure: the standard deviation is the pilot's, the mean is everyone's, so that looking at
-    the pilot to choose the size does not narrow the interval (Stein 1945, Annals of Mathematical Statistics 16,
-    243-258). With `pilot` = len(values) it is the ordinary t interval. Raises ValueError for fewer than two values.
+    The wider of two: Stein's two-stage interval, whose standard deviation is the pilot's, so that looking at the
+    pilot to choose the size does not narrow it (Stein 1945, Annals of Mathematical Statistics 16, 243-258); and the
+    ordinary t interval of all values, which sees the outliers that the pilot was spared. Raises ValueError for fewer
+    than two values.
     """
-    pilot = min(pilot, len(values))
-    if pilot < 2:
+    if len(values) < 2:
         raise ValueError("an interval needs two values")
-    spread = statistics.stdev(values[:pilot])
-    return statistics.fmean(values), t_quantile(pilot - 1) * spread / math.sqrt(len(values))
+    half_widths = [_t_half_width(part, len(values)) for part in (values[:pilot], values)]
+    return statistics.fmean(values), max(half_widths)
+
+
+def _t_half_width(sample: Sequence[float], size: int) -> float:
+    """Of the mean of `size` values whose standard deviation is that of `sample`."""
+    return t_quantile(len(sample) - 1) * statistics.stdev(sample) / math.sqrt(size)
 
 
 def ratio_estimate(numerators: Sequence[float], denominators: Sequence[float], pilot: int) -> Estimate:

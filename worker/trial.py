@@ -1,72 +1,42 @@
-"""The trial process: one leg, trained once, in a process that ends with it."""
+"""One leg, trained once and measured: what a trial process does between its start and its end."""
 
-import contextlib
-import faulthandler
 import hashlib
 import math
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 import time
-import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from app.contract.failure import Failure, FailureCode
 from app.contract.models import ConvnetSpec
 from app.contract.trial import Attestation, GradScalerTrace, TrialResult
 from worker import device as devices
 from worker.clock import make_clock
-from worker.data import make_data
-from worker.device import TrialFailed
+from worker.data import TrialData, make_data
 from worker.memory import PeakReader, account_for_step
-from worker.messages import StepDone, TrialGaveUp, TrialSpec, TrialSucceeded
+from worker.messages import TrialSpec
 from worker.models import build_model
-from worker.precision import PRECISIONS, DtypeWatch, environment_overrides, read_flags, set_flags
+from worker.precision import PRECISIONS, DtypeWatch, Precision, environment_overrides, read_flags, set_flags
+from worker.probes import probe_precision
 from worker.training import Curves, LoopHooks, Run, prepare, train, validate
-
-#: Seconds between two words about progress.
-PROGRESS_SECONDS = 0.5
 
 #: Bytes of host memory per parameter at least: weights, gradients and two moments in FP32; for CUDA, weights alone.
 LEAST_HOST_BYTES_PER_PARAMETER = {"cpu": 16, "cuda": 4}
 
 
-def main(spec_json: str, results: Connection, standard_error: Connection) -> None:
-    """The whole life of the process: says its result over `results`, writes what else it has to say to the worker."""
-    os.setpgid(0, 0)  # so that cancelling reaches its own children, and never the worker
-    os.dup2(standard_error.fileno(), 1)
-    os.dup2(standard_error.fileno(), 2)
-    faulthandler.enable()
-    _die_with_the_worker()
-    _volunteer_for_the_oom_killer()
-    last_said = time.monotonic()
+@dataclass(frozen=True)
+class Prepared:
+    """A model and its data on the device, under the trial's precision, before the first step."""
 
-    def after_step(step: int) -> None:
-        nonlocal last_said
-        if time.monotonic() - last_said >= PROGRESS_SECONDS:
-            last_said = time.monotonic()
-            results.send_bytes(StepDone(step=step).model_dump_json().encode())
-
-    last_word: TrialSucceeded | TrialGaveUp
-    try:
-        last_word = TrialSucceeded(result=run_trial(TrialSpec.model_validate_json(spec_json), after_step))
-    except TrialFailed as error:
-        traceback.print_exc()
-        last_word = TrialGaveUp(failure=error.failure)
-    except Exception as error:  # whatever went wrong, the worker must hear of it
-        traceback.print_exc()
-        detail = f"{type(error).__name__}: {error}"[:1000] + " The benchmark's logs have the traceback."
-        last_word = TrialGaveUp(failure=Failure.of(FailureCode.INTERNAL, detail))
-    sys.stderr.flush()
-    results.send_bytes(last_word.model_dump_json().encode())
+    device: torch.device
+    precision: Precision
+    model: nn.Module
+    data: TrialData
+    #: What is known before training; probes and the forward pass's dtypes are added after it.
+    attestation: Attestation
+    peaks: PeakReader
 
 
 def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult:
@@ -82,27 +52,13 @@ def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult
 
 def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None]) -> TrialResult:
     began = time.perf_counter()
-    precision = PRECISIONS[spec.precision]
-    devices.check(device, precision)
-    devices.make_current(device)
-    devices.require_host_memory(LEAST_HOST_BYTES_PER_PARAMETER[device.type] * spec.model.parameter_count())
-    set_flags(precision)
-    flags = read_flags()
-    start_bytes = devices.reset_memory(device)
+    prepared = _prepare(spec, device)
+    model, data, peaks = prepared.model, prepared.data, prepared.peaks
 
-    torch.manual_seed(spec.seed)
-    data = make_data(spec.model, spec.training, spec.seed)
-    model = build_model(spec.model)
-    weights_sha256 = hash_weights(model)
-    data_sha256 = data.sha256()
-    _move(model, spec, device)
-    data = data.to(device)
-
-    run = prepare(model, precision, spec.training, device)
+    run = prepare(model, prepared.precision, spec.training, device)
     initial_scale = run.scaler.get_scale()
     clock = make_clock(device, spec.training.steps - spec.training.warmup_steps + 1)
     curves = Curves.empty(spec.training.steps, device)
-    peaks = PeakReader(device, start_bytes)
     training_started_at = datetime.now(UTC)
     hooks = LoopHooks(peaks.after_first_step, peaks.before_measured, after_step)
     timing = train(run, data.training, clock, curves, hooks)
@@ -110,11 +66,11 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
 
     applied_steps = int(run.learning_rate.applied_steps)
     final_learning_rate = float(run.learning_rate.value)
-    set_flags(PRECISIONS["fp32"])
-    validation_loss, validation_accuracy = validate(model, data.validation)
-    set_flags(precision)
+    validation_loss, validation_accuracy = _validate_in_fp32(prepared)
     with DtypeWatch(model) as watch:
         account = account_for_step(run, data.training[0])
+    # Last: cuBLAS would keep its workspace, and the trial would not start from an empty device.
+    seen_after = {"probes": probe_precision(prepared.precision, device), "forward_dtypes": watch.seen()}
     return TrialResult(
         block=spec.block,
         seed=spec.seed,
@@ -135,17 +91,45 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         validation_loss=validation_loss if math.isfinite(validation_loss) else None,
         validation_accuracy=validation_accuracy,
         memory=peaks.memory(data.waiting_bytes(), account),
-        attestation=Attestation(
-            flags=flags,
-            environment_overrides=environment_overrides(),
-            forward_dtypes=watch.seen(),
-            initial_weights_sha256=weights_sha256,
-            data_sha256=data_sha256,
-        ),
+        attestation=prepared.attestation.model_copy(update=seen_after),
         data=data.facts,
         environment=devices.environment(device),
         parameter_count=sum(parameter.numel() for parameter in model.parameters()),
     )
+
+
+def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
+    """Device check, precision, memory reset, then data and model from the block's seed."""
+    precision = PRECISIONS[spec.precision]
+    devices.check(device, precision)
+    devices.make_current(device)
+    devices.require_host_memory(LEAST_HOST_BYTES_PER_PARAMETER[device.type] * spec.model.parameter_count())
+    set_flags(precision)
+    flags = read_flags()
+    start_bytes = devices.reset_memory(device)
+
+    torch.manual_seed(spec.seed)
+    data = make_data(spec.model, spec.training, spec.seed)
+    model = build_model(spec.model)
+    attestation = Attestation(
+        flags=flags,
+        environment_overrides=environment_overrides(),
+        probes=[],
+        forward_dtypes={},
+        initial_weights_sha256=hash_weights(model),
+        data_sha256=data.sha256(),
+    )
+    _move(model, spec, device)
+    return Prepared(device, precision, model, data.to(device), attestation, PeakReader(device, start_bytes))
+
+
+def _validate_in_fp32(prepared: Prepared) -> tuple[float, float]:
+    """Loss and accuracy of the weights, not of the leg's arithmetic."""
+    set_flags(PRECISIONS["fp32"])
+    try:
+        return validate(prepared.model, prepared.data.validation)
+    finally:
+        set_flags(prepared.precision)
 
 
 def hash_weights(model: nn.Module) -> str:
@@ -180,26 +164,3 @@ def _scaler_trace(run: Run, curves: Curves, initial_scale: float) -> GradScalerT
 
 def _finite(values: torch.Tensor) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in values.tolist()]
-
-
-def _die_with_the_worker() -> None:
-    """Kills this process group when the worker is gone.
-
-    The child of a forkserver has the forkserver for a parent, so the kernel's parent-death signal would not come;
-    the sentinel is a pipe whose other end is the worker's.
-    """
-    worker = multiprocessing.parent_process()
-    if worker is None:
-        return
-
-    def watch() -> None:
-        wait([worker.sentinel])
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, name="watch the worker", daemon=True).start()
-
-
-def _volunteer_for_the_oom_killer() -> None:
-    """If the machine runs out of memory, this process goes first: not the database, not the worker."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")

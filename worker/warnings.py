@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 
 from app.contract.models import ConvnetSpec, MlpSpec, ModelSpec
+from app.contract.trial import TrialResult
 from worker.comparison import Comparison
 
 #: Tensor cores want dimensions in multiples of this (NVIDIA, "Matrix Multiplication Background User's Guide").
 TENSOR_CORE_MULTIPLE = 8
+
+#: Skipped steps after warm-up: one may be the scale feeling for its limit, as many as this are not.
+KEEPS_OVERFLOWING = 3
 
 
 def warnings_of(measured: Comparison) -> list[str]:
@@ -34,6 +38,19 @@ def _about_the_legs(measured: Comparison) -> Iterator[str]:
                 f"{leg.precision}: the loss scale had not settled after warm-up in {len(unsettled)} trial(s). Skipped "
                 "steps are among the measured ones: raise warmup_steps, or use bf16."
             )
+
+        overflowing = [trial.block for trial in leg.trials if _skips_after_warmup(trial) >= KEEPS_OVERFLOWING]
+        if overflowing:
+            yield (
+                f"{leg.precision}: gradients kept overflowing after warm-up in {len(overflowing)} trial(s). A skipped "
+                "step is a batch not learned from: use bf16, which has the range of fp32."
+            )
+
+
+def _skips_after_warmup(trial: TrialResult) -> int:
+    skipped = trial.grad_scaler.skipped_steps if trial.grad_scaler else []
+    warmup = len(trial.loss_curve) - len(trial.step_seconds)
+    return sum(step >= warmup for step in skipped)
 
 
 def _about_the_blocks(measured: Comparison) -> Iterator[str]:

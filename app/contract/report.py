@@ -59,6 +59,8 @@ class GradScalerSummary(Output):
 
     initial_scale: float
     final_scale: float
+    #: Steps in a row that were skipped, at most.
+    longest_skip_run: int
     #: In all trials together.
     skipped_steps: int
     #: Of the first block's trial, one entry per step.
@@ -93,6 +95,8 @@ class Comparison(Output):
     candidate: Leg
     #: Ratio of median step times, baseline / candidate: the one `min_speedup` judges.
     speedup: Estimate | None
+    #: The speedup's interval overlaps the noise floor: identical work could look like this. null without either.
+    indistinguishable_from_noise: bool | None
     #: Ratio of whole training times.
     training_time_ratio: Estimate | None
     #: Of steady peaks; the interval is the smallest and the largest over blocks.
@@ -106,8 +110,12 @@ class Comparison(Output):
 class NoiseFloor(Output):
     """What this machine reports for identical work."""
 
-    #: 95 % range of the speedup between two runs of the baseline.
+    #: 95 % range of the speedup between two runs of the baseline, from the spread of its trials.
     ratio: Estimate
+    #: The speedup of the control leg, block by block; null without one.
+    control_ratio: Estimate | None
+    #: Standard deviation between two runs of the baseline from the same seed (nats); null without a control leg.
+    same_seed_loss_spread: float | None
     #: Standard deviation over seeds of the baseline's validation loss (nats) and accuracy.
     loss_spread: MaybeFloat
     accuracy_spread: MaybeFloat
@@ -140,6 +148,8 @@ class Report(Output):
     reasons: list[str]
     baseline: Leg
     comparisons: list[Comparison]
+    #: A second leg of the baseline's precision, where the request asked for one.
+    control: Leg | None
     #: null where fewer than two trials of the baseline succeeded
     noise_floor: NoiseFloor | None
     data: DataFacts | None

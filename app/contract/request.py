@@ -59,7 +59,7 @@ class MeasurementConfig(Input):
     time_budget_seconds: float = Field(
         default=600, gt=0, le=604_800, description="no new block after this; two run in any case"
     )
-    control: Literal[False] = Field(default=False, description="a second baseline leg; not offered yet")
+    control: bool = Field(default=False, description="a second baseline leg in every block: identical work, paired")
     capacity: Literal[False] = Field(default=False, description="the largest batch that fits; not offered yet")
 
     @model_validator(mode="after")

@@ -51,6 +51,15 @@ class GradScalerTrace(Output):
     unsettled_after_warmup: bool
 
 
+class Probe(Output):
+    """A small computation whose result tells the arithmetic it was done in."""
+
+    name: str
+    expected: str
+    observed: str
+    ok: bool
+
+
 class Attestation(Output):
     """What the trial really ran with, read back after it was set."""
 
@@ -58,6 +67,8 @@ class Attestation(Output):
     flags: dict[str, str]
     #: Environment variables that override the switches, where any is set.
     environment_overrides: dict[str, str]
+    #: Under the trial's switches, after it trained.
+    probes: list[Probe]
     #: Output dtype of every matrix-multiplying module in one forward pass of the training step, by module kind.
     forward_dtypes: dict[str, list[str]]
     #: SHA-256 of the initial state dict.

@@ -19,8 +19,12 @@ def headline(report: Report) -> str:
     device = report.environment.device if report.environment else "this device"
     if first.speedup is None or first.memory_reduction_percent is None or first.accuracy_difference is None:
         return f"{candidate} could not be compared with {baseline} on {device}: {report.verdict}."
+    if first.indistinguishable_from_noise:
+        speed = f"indistinguishable in speed from {baseline} ({interval(first.speedup, 2)} ×)"
+    else:
+        speed = f"{_speed(first.speedup)} {baseline}"
     return (
-        f"{candidate} is {_speed(first.speedup)} {baseline} on {device}, "
+        f"{candidate} is {speed} on {device}, "
         f"{_memory(first.memory_reduction_percent)}, and {_accuracy(first.accuracy_difference)}: {report.verdict}."
     )
 
@@ -65,6 +69,8 @@ def context_lines(report: Report) -> list[str]:
     if report.noise_floor:
         floor = report.noise_floor.ratio
         lines.append(f"Identical work on this machine differs by {floor.ci_low:.3f}× to {floor.ci_high:.3f}×.")
+        if report.noise_floor.control_ratio:
+            lines.append(f"The control leg's speedup: {interval(report.noise_floor.control_ratio, 3)} ×.")
     if report.data and report.data.best_possible_loss is not None:
         best, accuracy = report.data.best_possible_loss, report.data.best_possible_accuracy
         lines.append(f"Best possible on this data: loss {best:.4f} nats, accuracy {accuracy:.4f}.")

@@ -13,6 +13,7 @@ from worker.comparison import compare
 from worker.device import TrialFailed
 from worker.messages import TrialSpec
 from worker.precision import PRECISIONS, expected_flags, read_flags, set_flags
+from worker.probes import probe_precision
 from worker.report import make_report
 
 
@@ -80,6 +81,52 @@ async def test_tf32_left_on_in_the_fp32_leg_makes_the_report_invalid():
     report = await report_of(simulate)
     assert report.verdict == "invalid"
     assert "flags" in report.reasons[0]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_probe_tells_the_precision_it_runs_under(precision):
+    set_flags(PRECISIONS[precision])
+    assert all(probe.ok for probe in probe_precision(PRECISIONS[precision], torch.device("cpu")))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("bits", [10, 7], ids=["as TF32 rounds", "as BF16 rounds"])
+async def test_an_fp32_leg_that_rounds_its_operands_is_invalid_whatever_its_flags_say(monkeypatch, bits):
+    """The fault is planted under the probe: a kernel that keeps fewer bits of each operand."""
+    exact = torch.matmul
+
+    def rounding(left, right):
+        return exact(
+            *(_rounded(operand, bits) if operand.dtype is torch.float32 else operand for operand in (left, right))
+        )
+
+    monkeypatch.setattr(torch, "matmul", rounding)
+    report = await report_of(really)
+    assert report.verdict == "invalid"
+    failed = {(check.leg, check.name) for check in report.attestation.checks if not check.ok}
+    assert ("fp32", "matmul_probe") in failed
+
+
+def _rounded(values, bits):
+    """Values with this many explicit bits of mantissa."""
+    mantissa, exponent = torch.frexp(values)
+    return torch.ldexp((mantissa * 2 ** (bits + 1)).round() / 2 ** (bits + 1), exponent)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("mode", ["tf32", "bf16"])
+async def test_a_mode_of_onednn_left_on_is_seen_in_the_flags(monkeypatch, mode):
+    """The fault is planted in the real trial: after the switches are set, one of the CPU's is turned."""
+
+    def careless(precision):
+        set_flags(precision)
+        torch.backends.mkldnn.matmul.fp32_precision = mode
+
+    monkeypatch.setattr(trials, "set_flags", careless)
+    report = await report_of(really)
+    set_flags(PRECISIONS["fp32"])
+    assert report.verdict == "invalid"
+    assert ("fp32", "flags") in {(check.leg, check.name) for check in report.attestation.checks if not check.ok}
 
 
 @pytest.mark.anyio

@@ -150,7 +150,7 @@ async def test_a_comparison_of_a_transformer_that_fills_the_card():
 
 
 def test_the_forkserver_s_preload_touches_no_cuda():
-    code = "import worker.trial, torch; raise SystemExit(torch.cuda.is_initialized())"
+    code = "import worker.trial_process, torch; raise SystemExit(torch.cuda.is_initialized())"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from app.contract.failure import Failure, FailureCode
 from app.contract.report import Report
+from app.reports.wording import headline
 from tests.factories import comparison, request, trial
 from worker.comparison import BenchmarkFailed, compare
 from worker.report import make_report
@@ -156,6 +157,45 @@ async def test_an_a_a_run_says_so():
     report, _, _ = await run(request(candidates=["fp32"]), trial)
     assert any("A/A" in warning for warning in report.warnings)
     assert report.comparisons[0].speedup.value == 1
+
+
+async def test_a_speedup_within_the_noise_is_called_indistinguishable():
+    def noisy(spec):
+        return trial(spec, step_seconds=0.01 if spec.position else 0.0105)
+
+    report, _, _ = await run(blocks(6), noisy)
+    assert report.comparisons[0].indistinguishable_from_noise
+    assert "indistinguishable in speed" in headline(report)
+
+
+async def test_a_clear_speedup_is_not_called_indistinguishable():
+    def simulate(spec):
+        return trial(spec, step_seconds=(0.02 if spec.precision == "fp32" else 0.01) * (1 + 0.01 * (spec.block % 2)))
+
+    report, _, _ = await run(blocks(6), simulate)
+    assert report.comparisons[0].indistinguishable_from_noise is False
+    assert "2.00× faster" in headline(report)
+
+
+async def test_a_control_leg_compares_like_with_like():
+    report, specs, _ = await run(blocks(2, control=True), trial)
+    assert [spec.precision for spec in specs] == ["fp32", "bf16", "fp32", "fp32", "bf16", "fp32"]
+    assert report.noise_floor.control_ratio.value == 1
+    assert report.noise_floor.same_seed_loss_spread == 0
+    assert len(report.control.trials) == 2
+
+
+async def test_fp16_that_keeps_overflowing_is_told_to_use_bf16():
+    def simulate(spec):
+        result = trial(spec)
+        if spec.precision != "fp16":
+            return result
+        trace = result.grad_scaler.model_copy(update={"skipped_steps": [0, 2, 3, 4]})
+        return result.model_copy(update={"grad_scaler": trace, "applied_steps": 1})
+
+    report, _, _ = await run(request(candidates=["fp16"]), simulate)
+    assert report.comparisons[0].candidate.grad_scaler.longest_skip_run == 3
+    assert any("use bf16" in warning for warning in report.warnings)
 
 
 async def test_an_odd_number_of_blocks_is_noted():

@@ -115,7 +115,7 @@ def test_a_difference_is_judged_by_its_signed_interval(low, high, status):
 
 
 def test_the_two_stage_interval_covers_the_truth_as_often_as_it_says():
-    """Stein's rule, 4,000 simulated jobs: the interval covers the true ratio in about 95 % of them."""
+    """4,000 simulated jobs so noisy that most run to `max_blocks`: the interval may only err on the wide side."""
     chance = random.Random(7)  # noqa: S311 # a simulation
     covered = 0
     for _ in range(4000):
@@ -123,4 +123,4 @@ def test_the_two_stage_interval_covers_the_truth_as_often_as_it_says():
         blocks = min(16, max(6, blocks_needed(log_ratios[:6], 0.02)))
         mean, half_width = mean_interval(log_ratios[:blocks], pilot=6)
         covered += abs(mean - math.log(2)) <= half_width
-    assert 0.94 <= covered / 4000 <= 0.96
+    assert 0.945 <= covered / 4000 <= 0.97

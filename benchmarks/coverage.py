@@ -1,0 +1,108 @@
+"""How often the intervals hold the truth, and how often a verdict is wrong: thousands of simulated jobs.
+
+Trials are made up with a known true ratio, and with what spoils real ones: independent noise, a slow drift, outliers,
+noise that remembers itself. They go through the product's own order of blocks, stopping rule and estimates.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from worker.statistics import blocks_needed, judge_at_least, log_ratios, ratio_estimate
+
+JOBS = 4000
+MIN_BLOCKS, MAX_BLOCKS, TARGET_CI = 6, 16, 0.02
+
+#: Standard deviation of a trial's log median step time on a quiet machine.
+NOISE = 0.02
+
+#: log step time of successive trials, beside their leg's own
+Disturbance = Callable[[np.random.Generator, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one simulated job."""
+
+    covers: bool
+    status: str
+    blocks: int
+
+
+def independent(chance: np.random.Generator, trials: int) -> np.ndarray:
+    """Gaussian noise."""
+    return chance.normal(0, NOISE, trials)
+
+
+def drift(chance: np.random.Generator, trials: int) -> np.ndarray:
+    """A machine that slows by 10 % over a longest job."""
+    return independent(chance, trials) + math.log(1.1) * np.arange(trials) / trials
+
+
+def outliers(chance: np.random.Generator, trials: int) -> np.ndarray:
+    """One trial in twenty takes up to 30 % longer."""
+    struck = chance.random(trials) < 0.05
+    return independent(chance, trials) + struck * chance.uniform(0.05, 0.3, trials)
+
+
+def autocorrelated(chance: np.random.Generator, trials: int) -> np.ndarray:
+    """Each trial's noise holds three tenths of the one before it: AR(1)."""
+    return _first_order(chance, trials, 0.3)
+
+
+def strongly_autocorrelated(chance: np.random.Generator, trials: int) -> np.ndarray:
+    """Each trial's noise holds half of the one before it: beyond what the intervals promise."""
+    return _first_order(chance, trials, 0.5)
+
+
+def _first_order(chance: np.random.Generator, trials: int, memory: float) -> np.ndarray:
+    noise = independent(chance, trials)
+    for index in range(1, trials):
+        noise[index] = memory * noise[index - 1] + math.sqrt(1 - memory**2) * noise[index]
+    return noise
+
+
+SCENARIOS: dict[str, Disturbance] = {
+    "independent": independent,
+    "drift": drift,
+    "outliers": outliers,
+    "autocorrelated": autocorrelated,
+    "strongly_autocorrelated": strongly_autocorrelated,
+}
+
+
+def simulate(disturb: Disturbance, true_ratio: float, threshold: float, jobs: int, seed: int) -> Iterator[Outcome]:
+    """Jobs of a baseline and one candidate that is `true_ratio` times as fast."""
+    chance = np.random.default_rng(seed)
+    for _ in range(jobs):
+        noise = disturb(chance, 2 * MAX_BLOCKS).reshape(MAX_BLOCKS, 2)
+        noise[1::2] = noise[1::2, ::-1]  # even blocks run the baseline last
+        baseline, candidate = np.exp(noise[:, 0]), np.exp(noise[:, 1]) / true_ratio
+        pilot = log_ratios(baseline[:MIN_BLOCKS].tolist(), candidate[:MIN_BLOCKS].tolist())
+        needed = max(MIN_BLOCKS, blocks_needed(pilot, TARGET_CI))
+        blocks = min(MAX_BLOCKS, needed + needed % 2)
+        estimate = ratio_estimate(baseline[:blocks].tolist(), candidate[:blocks].tolist(), MIN_BLOCKS)
+        covers = estimate.ci_low <= true_ratio <= estimate.ci_high
+        yield Outcome(covers, judge_at_least(estimate, threshold), blocks)
+
+
+def measure() -> dict[str, object]:
+    """A table: coverage at a true ratio of 1 (A/A), and verdicts at a true ratio equal to the threshold."""
+    return {"jobs": JOBS, "scenarios": {name: _row(disturb) for name, disturb in SCENARIOS.items()}}
+
+
+def _row(disturb: Disturbance) -> dict[str, float]:
+    a_a = list(simulate(disturb, true_ratio=1.0, threshold=1.0, jobs=JOBS, seed=1))
+    at_threshold = list(simulate(disturb, true_ratio=1.5, threshold=1.5, jobs=JOBS, seed=2))
+    return {
+        "coverage": _share(a_a, lambda outcome: outcome.covers),
+        "false_pass_at_threshold": _share(at_threshold, lambda outcome: outcome.status == "pass"),
+        "false_fail_at_threshold": _share(at_threshold, lambda outcome: outcome.status == "fail"),
+        "mean_blocks": sum(outcome.blocks for outcome in a_a) / len(a_a),
+    }
+
+
+def _share(outcomes: list[Outcome], holds: Callable[[Outcome], bool]) -> float:
+    return round(sum(map(holds, outcomes)) / len(outcomes), 4)

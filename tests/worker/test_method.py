@@ -1,0 +1,69 @@
+"""A reader can re-derive a report from its raw samples by what docs/method.md says, without any code of ours."""
+
+import json
+import math
+import statistics
+
+import pytest
+from scipy import stats
+
+from tests.factories import comparison, request
+from worker.comparison import compare
+from worker.report import make_report
+from worker.trial import run_trial
+
+
+@pytest.mark.anyio
+async def test_a_report_follows_from_its_raw_samples():
+    asked = request(candidates=["bf16"], measurement={"min_blocks": 3, "max_blocks": 4, "control": True})
+
+    async def run(spec, deadline_seconds, after_step):
+        return run_trial(spec, after_step)
+
+    measured = await compare(comparison(asked), run, lambda progress: None)
+    report = json.loads(make_report("id", measured).model_dump_json())
+
+    baseline = report["baseline"]["trials"]
+    (found,) = report["comparisons"]
+    candidate = found["candidate"]["trials"]
+    blocks, t = len(baseline), stats.t.ppf(0.975, 2)
+    assert blocks == report["blocks"]
+
+    def medians(trials):
+        return [statistics.median(trial["step_seconds"]) for trial in trials]
+
+    def interval(values):
+        from_pilot = t * statistics.stdev(values[:3])
+        from_all = stats.t.ppf(0.975, blocks - 1) * statistics.stdev(values)
+        half_width = max(from_pilot, from_all) / math.sqrt(blocks)
+        return [statistics.fmean(values), statistics.fmean(values) - half_width, statistics.fmean(values) + half_width]
+
+    def numbers(estimate):
+        return [estimate["value"], estimate["ci_low"], estimate["ci_high"]]
+
+    logs = [math.log(a / b) for a, b in zip(medians(baseline), medians(candidate), strict=True)]
+    assert numbers(found["speedup"]) == pytest.approx([math.exp(value) for value in interval(logs)])
+
+    own = [math.log(seconds) for seconds in medians(baseline)]
+    floor = stats.t.ppf(0.975, blocks - 1) * statistics.stdev(own) * math.sqrt(2 / blocks)
+    assert numbers(report["noise_floor"]["ratio"]) == pytest.approx([1, math.exp(-floor), math.exp(floor)])
+
+    control = medians(report["control"]["trials"])
+    like_with_like = [math.log(a / b) for a, b in zip(medians(baseline), control, strict=True)]
+    assert numbers(report["noise_floor"]["control_ratio"]) == pytest.approx(
+        [math.exp(value) for value in interval(like_with_like)]
+    )
+
+    percents = [
+        100 * (1 - b["memory"]["peak_bytes"] / a["memory"]["peak_bytes"])
+        for a, b in zip(baseline, candidate, strict=True)
+    ]
+    assert numbers(found["memory_reduction_percent"]) == pytest.approx(
+        [statistics.fmean(percents), min(percents), max(percents)]
+    )
+
+    losses = [a["validation_loss"] - b["validation_loss"] for a, b in zip(baseline, candidate, strict=True)]
+    mean, low, high = interval(losses)
+    difference = found["loss_difference"]
+    assert [difference["signed_mean"], difference["ci_low"], difference["ci_high"]] == pytest.approx([mean, low, high])
+    assert difference["value"] == pytest.approx(abs(mean))
