@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -50,28 +51,27 @@ def detect(choice: str) -> WorkerDevice:
     if choice == "cpu":
         return WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=_host_memory_bytes())
     with _nvml() as nvml:
-        count = nvml.nvmlDeviceGetCount() if nvml else 0
-        if choice == "auto" and not count:
+        handles = _visible_gpus(nvml) if nvml else []
+        if choice == "auto" and not handles:
             return detect("cpu")
         index = _gpu_index(choice)
-        if nvml is None or index >= count:
+        if nvml is None or index >= len(handles):
             raise ValueError(
-                f"There is no device {choice!r}: NVML sees {count} GPU(s). Check `nvidia-smi` and the driver, pass "
-                "the GPU through to the container (`--gpus all`), or use `--device cpu`."
+                f"There is no device {choice!r}: NVML sees {len(handles)} GPU(s). Check `nvidia-smi` and the driver, "
+                "pass the GPU through to the container (`--gpus all`), or use `--device cpu`."
             )
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
         return WorkerDevice(
             name=f"cuda:{index}",
             kind="cuda",
-            gpu=str(nvml.nvmlDeviceGetName(handle)),
-            memory_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
+            gpu=str(nvml.nvmlDeviceGetName(handles[index])),
+            memory_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handles[index]).total),
         )
 
 
 def gpu_count() -> int:
-    """GPUs that NVML sees; 0 without a driver."""
+    """GPUs that a trial would see; 0 without a driver."""
     with _nvml() as nvml:
-        return int(nvml.nvmlDeviceGetCount()) if nvml else 0
+        return len(_visible_gpus(nvml)) if nvml else 0
 
 
 def check(device: torch.device, precision: Precision) -> None:
@@ -178,6 +178,21 @@ def _nvml() -> Iterator[ModuleType | None]:
         yield pynvml
     finally:
         pynvml.nvmlShutdown()
+
+
+def _visible_gpus(nvml: ModuleType) -> list[Any]:
+    """NVML's handles in the order CUDA numbers them: NVML itself knows nothing of CUDA_VISIBLE_DEVICES."""
+    count = int(nvml.nvmlDeviceGetCount())
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
+    handles = []
+    for name in (entry.strip() for entry in visible.split(",")):
+        if name.isdecimal() and int(name) < count:
+            handles.append(nvml.nvmlDeviceGetHandleByIndex(int(name)))
+        elif name.startswith(("GPU-", "MIG-")):
+            handles.append(nvml.nvmlDeviceGetHandleByUUID(name))
+        else:  # as CUDA does: nothing after the first that is none
+            break
+    return handles
 
 
 def _gpu_index(choice: str) -> int:

@@ -41,6 +41,8 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Runs a benchmark. Exits 0 if it passes, 1 if it fails, 3 if inconclusive, 4 if invalid or failed."""
+    if not wait and server is None:
+        fail("--no-wait needs --server: a service of its own ends with the command.", 2)
     body = read_request(request, override or [])
     for path in output or []:
         report_format_of(path)
@@ -50,8 +52,6 @@ def run(
         benchmark = client.submit(body)
         if not wait:
             _announce(benchmark, as_json)
-            if server is None:
-                fail("--no-wait needs --server: a service of its own ends with the command.", 2)
             return
         benchmark = _follow(client, benchmark)
         if benchmark.status != "succeeded":
