@@ -58,7 +58,7 @@ def leg_names(report: Report) -> list[str]:
     return [report.baseline.precision, *(comparison.candidate.precision for comparison in report.comparisons)]
 
 
-def interval(measured: Estimate | Difference, digits: int) -> str:
+def interval(measured: Estimate, digits: int) -> str:
     """A value with its 95 % interval."""
     return f"{measured.value:.{digits}f} ({measured.ci_low:.{digits}f} to {measured.ci_high:.{digits}f})"
 
@@ -107,11 +107,17 @@ def _accuracy(difference: Difference) -> str:
 def _measured(requirement: Requirement) -> str:
     if requirement.measured is None:
         return "not measured"
+    if isinstance(requirement.measured, Difference):
+        return _difference(requirement.measured)
     if requirement.name == "min_speedup":
         return interval(requirement.measured, 3) + " ×"
-    if requirement.name == "min_memory_reduction_percent":
-        return interval(requirement.measured, 1) + " %"
-    return interval(requirement.measured, 5)
+    return interval(requirement.measured, 1) + " %"
+
+
+def _difference(measured: Difference) -> str:
+    """The absolute figure, and the signed one (baseline - candidate) that the interval belongs to."""
+    signed = f"signed {measured.signed_mean:+.5f}, {measured.ci_low:+.5f} to {measured.ci_high:+.5f}"
+    return f"{measured.value:.5f} ({signed})"
 
 
 def _threshold(requirement: Requirement) -> str:
