@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import api_memory, coverage, loop_overhead, submit_to_step
+from benchmarks import api_memory, coverage, identical_work, loop_overhead, submit_to_step
 from worker.device import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "submit_to_step": submit_to_step.measure,
     "api_memory": api_memory.measure,
     "coverage": coverage.measure,
+    "identical_work": identical_work.measure,
 }
 
 

@@ -1,0 +1,87 @@
+"""Five A/A jobs: both legs FP32, so every difference is noise. Beside each, what the reference method reports.
+
+The reference method measures each leg once, the baseline first, in one process, and divides the two times. It is
+given the same model, the same batches, and as fresh a start as one process has.
+"""
+
+import time
+from collections.abc import Callable
+
+import anyio
+import torch
+
+from app.contract.failure import Failure
+from app.contract.request import BenchmarkRequest
+from app.contract.trial import TrialResult
+from worker.comparison import Comparison, compare
+from worker.data import make_data
+from worker.device import detect
+from worker.launcher import TrialLauncher
+from worker.messages import TrialSpec
+from worker.models import build_model
+from worker.precision import PRECISIONS, set_flags
+from worker.report import make_report
+from worker.training import prepare, training_step
+
+JOBS = 5
+REQUEST = BenchmarkRequest.model_validate(
+    {
+        "model": {"kind": "transformer", "vocab_size": 64, "hidden_size": 256, "num_layers": 2, "sequence_length": 64},
+        "config": {
+            "device": "auto",
+            "candidates": ["fp32"],
+            "training": {"batch_size": 16, "steps": 20, "warmup_steps": 5},
+            "measurement": {"min_blocks": 6, "max_blocks": 6},
+        },
+    }
+)
+
+
+def measure() -> dict[str, object]:
+    """Per job: our speedup with its interval and the noise floor, and the reference's single ratio."""
+    rows = [anyio.run(_job, seed) | {"reference_speedup": _reference(seed)} for seed in range(JOBS)]
+    return {"request": REQUEST.model_dump(mode="json"), "jobs": rows}
+
+
+async def _job(seed: int) -> dict[str, object]:
+    training = REQUEST.config.training.model_copy(update={"seed": 100 * seed})
+    request = REQUEST.model_copy(update={"config": REQUEST.config.model_copy(update={"training": training})})
+    launcher = TrialLauncher()
+
+    async def run_trial(
+        spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
+    ) -> TrialResult | Failure:
+        outcome, logs = await launcher.run(spec, deadline_seconds, after_step)
+        assert isinstance(outcome, TrialResult), f"{outcome}\n{logs}"
+        return outcome
+
+    report = make_report("a/a", await compare(Comparison.of(request, detect("auto")), run_trial, lambda progress: None))
+    await launcher.close()
+    (found,) = report.comparisons
+    assert found.speedup is not None
+    assert report.noise_floor is not None
+    return {
+        "speedup": found.speedup.model_dump(),
+        "covers_one": found.speedup.ci_low <= 1 <= found.speedup.ci_high,
+        "noise_floor": report.noise_floor.ratio.model_dump(),
+        "indistinguishable_from_noise": found.indistinguishable_from_noise,
+    }
+
+
+def _reference(seed: int) -> float:
+    """Time of the first leg over that of the second; both FP32."""
+    device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    first, second = (_train_once(seed, device) for _ in range(2))
+    return first / second
+
+
+def _train_once(seed: int, device: torch.device) -> float:
+    set_flags(PRECISIONS["fp32"])
+    torch.manual_seed(seed)
+    settings = REQUEST.config.training
+    batches = make_data(REQUEST.model, settings, seed).to(device).training
+    run = prepare(build_model(REQUEST.model).to(device), PRECISIONS["fp32"], settings, device)
+    began = time.perf_counter()
+    losses = [training_step(run, batch).loss for batch in batches]
+    float(losses[-1])  # waits for the device
+    return time.perf_counter() - began
