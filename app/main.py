@@ -39,6 +39,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         summary="Is mixed-precision training worth it for this model on this GPU?",
         lifespan=lifespan,
+        # FastAPI's own pages for it load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     install_error_handlers(app)
