@@ -59,5 +59,6 @@ async def _reap(database: Database, max_attempts: int, stopping: anyio.Event) ->
                 await reaper.sweep(session, max_attempts)
         except Exception as error:  # whatever it was, the next round must come
             log.warning("reaper skipped a round", error=str(error))
+            await database.recover()
         with anyio.move_on_after(reaper.PERIOD_SECONDS):
             await stopping.wait()

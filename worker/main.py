@@ -117,8 +117,12 @@ class _Worker:
             raise Superseded(f"Another process works as {self._id!r}. Give each worker its own --id.")
 
     async def _reap(self) -> None:
-        async with self._database.sessions.begin() as session:
-            await reaper.sweep(session, self._settings.max_attempts)
+        try:
+            async with self._database.sessions.begin() as session:
+                await reaper.sweep(session, self._settings.max_attempts)
+        except Exception:
+            await self._database.recover()
+            raise
 
 
 async def _regularly(duty: Callable[[], Awaitable[None]], every_seconds: float) -> None:

@@ -3,15 +3,19 @@
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import anyio.to_thread
+import structlog
 from psycopg import AsyncConnection
 from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.settings import Settings
-from app.store.embedded import embedded_server
+from app.store.embedded import embedded_server, revive
 from app.store.migrate import migrate
+
+log = structlog.get_logger(__name__)
 
 #: Times come back in UTC, whatever the server's own zone.
 UTC = {"options": "-c timezone=UTC"}
@@ -24,6 +28,17 @@ class Database:
     url: URL
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
+    #: Of the embedded server; None for an external one.
+    data_dir: Path | None
+
+    async def recover(self) -> None:
+        """Starts the embedded server again if it was killed. Raises nothing: whoever calls does so again."""
+        if self.data_dir is None:
+            return
+        try:
+            await anyio.to_thread.run_sync(revive, self.data_dir)
+        except Exception as error:
+            log.warning("the embedded PostgreSQL could not be started again", error=str(error))
 
 
 @contextlib.asynccontextmanager
@@ -37,7 +52,8 @@ async def open_database(settings: Settings, *, pool_size: int) -> AsyncIterator[
         await anyio.to_thread.run_sync(migrate, url)
         engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, connect_args=UTC)
         try:
-            yield Database(url, engine, async_sessionmaker(engine, expire_on_commit=False))
+            data_dir = settings.data_dir if settings.database_url is None else None
+            yield Database(url, engine, async_sessionmaker(engine, expire_on_commit=False), data_dir)
         finally:
             await engine.dispose()
 

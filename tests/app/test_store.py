@@ -99,6 +99,38 @@ def test_the_embedded_server_is_shared_and_the_last_to_leave_stops_it(data_dir):
         assert not pid_file.exists()
 
 
+def test_an_open_database_whose_embedded_server_is_killed_recovers_with_what_was_committed(data_dir):
+    code = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from sqlalchemy import text
+from app.settings import Settings
+from app.store.database import open_database
+
+async def main():
+    data_dir = Path(sys.argv[1])
+    async with open_database(Settings(data_dir=data_dir, database_url=None), pool_size=1) as database:
+        async with database.sessions.begin() as session:
+            await session.execute(text("CREATE TABLE kept AS SELECT 7 AS number"))
+        os.kill(int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        for _ in range(20):
+            await asyncio.sleep(0.5)
+            await database.recover()
+            try:
+                async with database.sessions() as session:
+                    print(await session.scalar(text("SELECT number FROM kept")))
+                    return
+            except Exception:
+                continue
+
+asyncio.run(main())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "HALFTIME_DATABASE_URL"}
+    command = [sys.executable, "-c", code, str(data_dir)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
+    assert result.stdout.strip() == "7", result.stderr
+
+
 def test_a_holder_that_was_killed_does_not_keep_the_server_up(data_dir):
     with hold(data_dir) as first, hold(data_dir) as second:
         first.stdout.readline()
