@@ -86,7 +86,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         gradient_norms=_finite(curves.gradient_norms),
         applied_steps=applied_steps,
         final_learning_rate=final_learning_rate,
-        fused_optimizer=True,
+        fused_optimizer=bool(run.optimizer.defaults["fused"]),
         grad_scaler=_scaler_trace(run, curves, initial_scale),
         validation_loss=validation_loss if math.isfinite(validation_loss) else None,
         validation_accuracy=validation_accuracy,
