@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from worker.comparison import baseline_first
 from worker.statistics import blocks_needed, judge_at_least, log_ratios, ratio_estimate
 
-JOBS = 4000
+JOBS = 20_000
 MIN_BLOCKS, MAX_BLOCKS, TARGET_CI = 6, 16, 0.02
 
 #: Standard deviation of a trial's log median step time on a quiet machine.
@@ -53,7 +54,7 @@ def autocorrelated(chance: np.random.Generator, trials: int) -> np.ndarray:
 
 
 def strongly_autocorrelated(chance: np.random.Generator, trials: int) -> np.ndarray:
-    """Each trial's noise holds half of the one before it: beyond what the intervals promise."""
+    """Each trial's noise holds half of the one before it."""
     return _first_order(chance, trials, 0.5)
 
 
@@ -78,7 +79,9 @@ def simulate(disturb: Disturbance, true_ratio: float, threshold: float, jobs: in
     chance = np.random.default_rng(seed)
     for _ in range(jobs):
         noise = disturb(chance, 2 * MAX_BLOCKS).reshape(MAX_BLOCKS, 2)
-        noise[1::2] = noise[1::2, ::-1]  # even blocks run the baseline last
+        for block in range(MAX_BLOCKS):
+            if not baseline_first(block):
+                noise[block] = noise[block, ::-1]
         baseline, candidate = np.exp(noise[:, 0]), np.exp(noise[:, 1]) / true_ratio
         pilot = log_ratios(baseline[:MIN_BLOCKS].tolist(), candidate[:MIN_BLOCKS].tolist())
         needed = max(MIN_BLOCKS, blocks_needed(pilot, TARGET_CI))

@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime
 
+from app.contract.numerics import LayerError, Numerics
 from app.contract.request import BenchmarkRequest
+from app.contract.telemetry import GpuTelemetry, HostTelemetry, Spread, Telemetry
 from app.contract.trial import (
     Attestation,
     DataFacts,
@@ -43,6 +45,7 @@ def trial(spec, step_seconds=0.01, peak_bytes=1000, loss=1.0, accuracy=0.5, **ch
         skipped_steps=[],
         scale_trace=[65536.0] * steps,
         unsettled_after_warmup=False,
+        first_overflow=None,
     )
     values = {
         "block": spec.block,
@@ -64,9 +67,9 @@ def trial(spec, step_seconds=0.01, peak_bytes=1000, loss=1.0, accuracy=0.5, **ch
         "validation_loss": loss,
         "validation_accuracy": accuracy,
         "memory": Memory(
-            source="tensor_account",
+            source="cpu_allocator",
             peak_bytes=peak_bytes,
-            first_step_peak_bytes=None,
+            first_step_peak_bytes=peak_bytes,
             peak_reserved_bytes=None,
             start_bytes=None,
             breakdown=MemoryBreakdown(
@@ -92,8 +95,60 @@ def trial(spec, step_seconds=0.01, peak_bytes=1000, loss=1.0, accuracy=0.5, **ch
             torch="2", cuda=None, driver=None, device="a CPU", threads=2, python="3", os="an OS", halftime="0"
         ),
         "parameter_count": 10,
+        "least_flops_per_step": 1000,
+        "ceiling_flops_per_second": 1e9,
+        "synchronisations": [],
+        "numerics": numerics(),
+        "telemetry": telemetry(),
+        "proof_seconds": 0.1,
     }
     return TrialResult.model_validate(values | changes)
+
+
+def numerics(**changes):
+    """A step whose gradient is as far off as rounding explains."""
+    values = {
+        "samples": 8,
+        "loss_scale": 1.0,
+        "loss_relative_error": 1e-6,
+        "gradient_relative_rmse": 0.004,
+        "explained_relative_rmse": 0.005,
+        "worst_layers": [LayerError(name="layers.0.weight", relative_rmse=0.01, share_of_error=0.6)],
+    }
+    return Numerics.model_validate(values | changes)
+
+
+def telemetry(gpu=None, **host):
+    """A quiet machine."""
+    values = {
+        "load_average": 0.1,
+        "foreign_cores": 0.0,
+        "cpu_seconds_per_second": 1.9,
+        "involuntary_context_switches": 3,
+    }
+    return Telemetry(host=HostTelemetry.model_validate(values | host), gpu=gpu)
+
+
+def gpu_telemetry(**changes):
+    """A cool GPU at full clock, alone."""
+    values = {
+        "samples": 10,
+        "sm_clock_mhz": spread(1980),
+        "temperature_celsius": spread(50),
+        "power_watts": spread(600),
+        "clock_limits": {},
+        "largest_used_bytes": 2**30,
+        "held_before_bytes": 2**20,
+        "foreign_processes": [],
+        "uncorrected_ecc_errors": 0,
+        "energy_joules": None,
+    }
+    return GpuTelemetry.model_validate(values | changes)
+
+
+def spread(value):
+    """Samples that are all the same."""
+    return Spread(smallest=value, median=value, largest=value)
 
 
 def comparison(asked=None, device=CPU):

@@ -1,7 +1,8 @@
 """Blocks, their order, and the stopping rule: which leg runs next, and when it is enough.
 
-A block is one trial of each leg from the same seed. Odd blocks run the baseline first, even ones last, so that a
-linear drift of clock or temperature cancels over a pair of blocks.
+A block is one trial of each leg from the same seed. Of four blocks, the first and the last run the baseline first,
+the two between run it last (ABBA BAAB): a linear drift of clock or temperature cancels over every two blocks, and
+noise that remembers itself from trial to trial makes neighbouring blocks as often too alike as too different.
 """
 
 import statistics
@@ -12,12 +13,13 @@ from dataclasses import dataclass, field
 from app.contract.benchmark import Progress
 from app.contract.failure import Failure, FailureCode
 from app.contract.precisions import PrecisionName
-from app.contract.report import StoppedBy
+from app.contract.report import Capacity, StoppedBy
 from app.contract.request import BenchmarkRequest, MeasurementConfig
 from app.contract.trial import TrialResult
 from app.contract.worker import WorkerDevice
 from worker.messages import TrialSpec
 from worker.statistics import blocks_needed, log_ratios
+from worker.telemetry.disturbance import disturbances
 
 #: Failures that end one leg; every other one ends the benchmark.
 LEG_FAILURES = frozenset({FailureCode.OUT_OF_MEMORY, FailureCode.NONFINITE_LOSS})
@@ -26,6 +28,11 @@ LEG_FAILURES = frozenset({FailureCode.OUT_OF_MEMORY, FailureCode.NONFINITE_LOSS}
 DEADLINE_FACTOR = 10
 #: ...and this long in any case.
 LEAST_DEADLINE_SECONDS = 120.0
+
+#: A disturbed trial is run again so often...
+MOST_REPEATS = 2
+#: ...and all of a benchmark so often: on a machine that is never quiet, the report says so instead.
+MOST_REPEATS_OF_ALL = 6
 
 
 class BenchmarkFailed(Exception):
@@ -47,6 +54,8 @@ class LegRun:
     precision: PrecisionName
     trials: list[TrialResult] = field(default_factory=list)
     failure: Failure | None = None
+    #: Where the request asks for it.
+    capacity: Capacity | None = None
 
     def by_block(self) -> dict[int, TrialResult]:
         """Trials by the index of their block."""
@@ -65,6 +74,8 @@ class Comparison:
     control: LegRun | None
     planned_blocks: int
     blocks: int = 0
+    #: Trials thrown away as disturbed.
+    repeats: int = 0
     stopped_by: StoppedBy = "max_blocks"
     total_seconds: float = 0.0
 
@@ -85,6 +96,11 @@ class Comparison:
     def legs(self) -> list[LegRun]:
         """The baseline, then the candidates, then the control: as far from the baseline as a candidate may be."""
         return [self.baseline, *self.candidates, *([self.control] if self.control else [])]
+
+    @property
+    def share_of_blocks(self) -> float:
+        """Of the whole work, for progress; the search for capacity is guessed to be a fifth of it."""
+        return 0.8 if self.request.config.measurement.capacity else 1.0
 
     def can_compare(self) -> bool:
         """Whether a comparison can still be had."""
@@ -128,13 +144,14 @@ async def _run_leg(
         position=position,
         model=comparison.request.model,
         training=comparison.request.config.training,
+        examined=not leg.trials,
     )
 
     def after_step(step: int) -> None:
         on_progress(_progress(comparison, spec, step, time.monotonic() - began))
 
     after_step(0)
-    outcome = await run_trial(spec, _deadline_seconds(comparison, leg), after_step)
+    outcome = await _run_undisturbed(comparison, leg, spec, run_trial, after_step)
     after_step(spec.training.steps)
     if isinstance(outcome, TrialResult):
         leg.trials.append(outcome)
@@ -145,6 +162,22 @@ async def _run_leg(
     if failure.code not in LEG_FAILURES or (is_baseline and failure.code is FailureCode.NONFINITE_LOSS):
         raise BenchmarkFailed(failure)
     leg.failure = failure
+
+
+async def _run_undisturbed(
+    comparison: Comparison, leg: LegRun, spec: TrialSpec, run_trial: TrialRunner, after_step: Callable[[int], None]
+) -> TrialResult | Failure:
+    """Runs a trial, and again while it is disturbed, as often as is allowed. The last one counts, not the best."""
+    repeats = 0
+    while True:
+        outcome = await run_trial(spec, _deadline_seconds(comparison, leg), after_step)
+        if isinstance(outcome, Failure):
+            return outcome
+        found = disturbances(outcome, leg.trials)
+        if not found or repeats == MOST_REPEATS or comparison.repeats == MOST_REPEATS_OF_ALL:
+            return outcome.model_copy(update={"disturbances": found, "repeats": repeats})
+        repeats += 1
+        comparison.repeats += 1
 
 
 def nonfinite(trial: TrialResult) -> Failure | None:
@@ -163,9 +196,13 @@ def nonfinite(trial: TrialResult) -> Failure | None:
     )
 
 
+def baseline_first(block: int) -> bool:
+    """Of the block with this index; the first has index 0."""
+    return block % 4 in {0, 3}
+
+
 def _order(legs: list[LegRun], block: int) -> list[LegRun]:
-    """The first block has index 0 and runs the baseline first."""
-    return legs if block % 2 == 0 else legs[::-1]
+    return legs if baseline_first(block) else legs[::-1]
 
 
 def _enough(comparison: Comparison, measurement: MeasurementConfig, block_seconds: float) -> StoppedBy | None:
@@ -230,6 +267,6 @@ def _progress(comparison: Comparison, spec: TrialSpec, step: int, elapsed_second
         leg=spec.precision,
         step=step,
         total_steps=spec.training.steps,
-        fraction=round(fraction, 4),
+        fraction=round(fraction * comparison.share_of_blocks, 4),
         eta_seconds=round(elapsed_seconds * (1 - fraction) / fraction, 1) if fraction else None,
     )

@@ -4,10 +4,8 @@ import contextlib
 import gc
 import os
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 
@@ -15,6 +13,7 @@ from app import __version__
 from app.contract.failure import Failure, FailureCode
 from app.contract.trial import Environment
 from app.contract.worker import WorkerDevice
+from worker import nvml
 from worker.precision import Precision
 
 #: What a fresh CUDA process may hold before anything is built.
@@ -50,12 +49,12 @@ def detect(choice: str) -> WorkerDevice:
     """
     if choice == "cpu":
         return WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=_host_memory_bytes())
-    with _nvml() as nvml:
-        handles = _visible_gpus(nvml) if nvml else []
+    with nvml.opened() as library:
+        handles = nvml.visible_gpus(library) if library else []
         if choice == "auto" and not handles:
             return detect("cpu")
         index = _gpu_index(choice)
-        if nvml is None or index >= len(handles):
+        if library is None or index >= len(handles):
             raise ValueError(
                 f"There is no device {choice!r}: NVML sees {len(handles)} GPU(s). Check `nvidia-smi` and the driver, "
                 "pass the GPU through to the container (`--gpus all`), or use `--device cpu`."
@@ -63,15 +62,15 @@ def detect(choice: str) -> WorkerDevice:
         return WorkerDevice(
             name=f"cuda:{index}",
             kind="cuda",
-            gpu=str(nvml.nvmlDeviceGetName(handles[index])),
-            memory_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handles[index]).total),
+            gpu=str(library.nvmlDeviceGetName(handles[index])),
+            memory_bytes=int(library.nvmlDeviceGetMemoryInfo(handles[index]).total),
         )
 
 
 def gpu_count() -> int:
     """GPUs that a trial would see; 0 without a driver."""
-    with _nvml() as nvml:
-        return len(_visible_gpus(nvml)) if nvml else 0
+    with nvml.opened() as library:
+        return len(nvml.visible_gpus(library)) if library else 0
 
 
 def check(device: torch.device, precision: Precision) -> None:
@@ -102,6 +101,13 @@ def make_current(device: torch.device) -> None:
     """Directs events and streams that name no device to this one: by default they are those of `cuda:0`."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
+
+
+def limit_memory(device: torch.device, limit_bytes: int | None) -> None:
+    """Lets the process allocate no more than this of a GPU; what goes beyond is out of memory."""
+    if limit_bytes is not None and device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device)
 
 
 def reset_memory(device: torch.device, cuda: ModuleType = torch.cuda) -> int | None:
@@ -140,7 +146,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def require_host_memory(needed_bytes: int) -> None:
     """Refuses what would drive the machine itself out of memory. Raises TrialFailed: `out_of_memory`."""
-    available = _available_host_bytes()
+    available = available_host_bytes()
     if available is not None and needed_bytes > available:
         raise TrialFailed.because(
             FailureCode.OUT_OF_MEMORY,
@@ -164,37 +170,6 @@ def environment(device: torch.device) -> Environment:
     )
 
 
-@contextlib.contextmanager
-def _nvml() -> Iterator[ModuleType | None]:
-    """NVML for the length of a block; None where there is no driver."""
-    import pynvml  # noqa: PLC0415 # loads the driver's library
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        yield None
-        return
-    try:
-        yield pynvml
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _visible_gpus(nvml: ModuleType) -> list[Any]:
-    """NVML's handles in the order CUDA numbers them: NVML itself knows nothing of CUDA_VISIBLE_DEVICES."""
-    count = int(nvml.nvmlDeviceGetCount())
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
-    handles = []
-    for name in (entry.strip() for entry in visible.split(",")):
-        if name.isdecimal() and int(name) < count:
-            handles.append(nvml.nvmlDeviceGetHandleByIndex(int(name)))
-        elif name.startswith(("GPU-", "MIG-")):
-            handles.append(nvml.nvmlDeviceGetHandleByUUID(name))
-        else:  # as CUDA does: nothing after the first that is none
-            break
-    return handles
-
-
 def _gpu_index(choice: str) -> int:
     name, _, index = choice.partition(":")
     if choice in {"auto", "cuda"}:
@@ -205,8 +180,8 @@ def _gpu_index(choice: str) -> int:
 
 
 def _driver_version() -> str | None:
-    with _nvml() as nvml:
-        return str(nvml.nvmlSystemGetDriverVersion()) if nvml else None
+    with nvml.opened() as library:
+        return str(library.nvmlSystemGetDriverVersion()) if library else None
 
 
 def _cpu_name() -> str:
@@ -222,7 +197,7 @@ def _host_memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _available_host_bytes() -> int | None:
+def available_host_bytes() -> int | None:
     """What the kernel says can be had without swapping; None where it does not tell."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -234,4 +209,4 @@ def _available_host_bytes() -> int | None:
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return _available_host_bytes() or 0
+    return available_host_bytes() or 0

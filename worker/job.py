@@ -20,6 +20,7 @@ from app.contract.worker import WorkerDevice
 from app.store import claims
 from app.store.claims import Claim, ClaimLost
 from app.store.workers import LEASE
+from worker.capacity import measure_capacity
 from worker.comparison import BenchmarkFailed, Comparison, compare, median_step
 from worker.launcher import TrialLauncher
 from worker.messages import TrialSpec
@@ -104,12 +105,16 @@ class Job:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_lease, claim)
                 await compare(comparison, run_trial, self._show)
+                if claim.request.config.measurement.capacity:
+                    await measure_capacity(comparison, run_trial, self._show)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _only(group) from group
 
     async def _record_trial(self, claim: Claim, spec: TrialSpec, outcome: TrialResult | Failure, logs: str) -> None:
-        data: dict[str, object] = {"leg": spec.precision, "block": spec.block}
+        data: dict[str, object] = {"leg": spec.precision, "block": spec.block, "phase": spec.phase}
+        if spec.phase == "capacity":
+            data |= {"batch_size": spec.training.batch_size}
         if isinstance(outcome, TrialResult):
             kind = "trial_finished"
             data |= {"median_step_seconds": median_step(outcome), "validation_loss": outcome.validation_loss}

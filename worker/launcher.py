@@ -18,6 +18,7 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.trial import TrialResult
 from worker import trial_process
 from worker.messages import MESSAGE, StepDone, TrialGaveUp, TrialSpec, TrialSucceeded
+from worker.telemetry.neighbours import Neighbours
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -38,6 +39,7 @@ class TrialLauncher:
         self._context = multiprocessing.get_context("forkserver")
         # Loading torch takes a second; the forkserver does it once and touches no device, so its children may.
         self._context.set_forkserver_preload(["worker.trial_process"])
+        self._neighbours = Neighbours()
 
     async def warm_up(self) -> None:
         """Starts the forkserver now rather than with the first trial."""
@@ -60,10 +62,13 @@ class TrialLauncher:
         attempt = 0
         while True:
             attempt += 1
+            before = await self._neighbours.wait_until_alone(spec.device)
             process = _TrialProcess(self._context, spec, after_step)
             outcome = await process.run(deadline_seconds)
             logs += process.standard_error()
-            if not isinstance(outcome, signal.Signals):
+            if isinstance(outcome, TrialResult):
+                return await self._neighbours.note(spec.device, outcome, before), logs
+            if isinstance(outcome, Failure):
                 return outcome, logs
             log.warning("trial killed", signal=outcome.name, leg=spec.precision, block=spec.block, attempt=attempt)
             logs += f"[trial of {spec.precision} in block {spec.block} was killed by {outcome.name}]\n"
@@ -109,8 +114,9 @@ class _TrialProcess:
         return _timed_out(self._spec, deadline_seconds) if deadline.cancelled_caught else self._death()
 
     def standard_error(self) -> str:
-        """The last part of what the process wrote."""
-        return self._error_bytes.decode("utf-8", "replace")
+        """The last part of what the process wrote, without the word that torch's profiler has at every start."""
+        lines = self._error_bytes.decode("utf-8", "replace").splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith("USDT:"))
 
     async def _listen(self) -> None:
         """Until the process closes its end, which its death does too."""

@@ -1,13 +1,15 @@
-"""Memory of a training step, by what it is for.
+"""Memory of a training step: its peak from the allocator, and what the peak consists of.
 
-CUDA's allocator counts its own peak. A CPU's allocator keeps no such counter, and the resident set is blurred by
-what malloc holds back, so there the peak is the account itself: `MemTracker` follows every tensor of one untimed
-step on either device.
+CUDA's allocator counts its own peak. The CPU's keeps no counter, and the resident set is blurred by what malloc holds
+back; but torch's profiler is told of every allocation it makes and every one it frees, what kernels take for their
+own work included, so the peak of one further step can be added up. `MemTracker` then says what tensors are for.
 """
 
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.autograd.profiler import profile
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from app.contract.trial import Memory, MemoryBreakdown
@@ -26,19 +28,18 @@ CATEGORIES = {
 }
 
 
-class PeakReader:
+class CudaPeaks:
     """Reads CUDA's peak counters at the boundaries of the loop. On a CPU there are none, and it reads nothing."""
 
-    def __init__(self, device: torch.device, start_bytes: int | None) -> None:
-        self._device, self._start_bytes = device, start_bytes
-        self._first_step_bytes: int | None = None
-        self._steady_bytes: int | None = None
-        self._reserved_bytes: int | None = None
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.first_step_bytes = self.steady_bytes = 0
+        self.reserved_bytes: int | None = None
 
     def after_first_step(self) -> None:
         """Keeps the peak of the step in which optimizer state comes to exist."""
         if self._device.type == "cuda":
-            self._first_step_bytes = torch.cuda.max_memory_allocated(self._device)
+            self.first_step_bytes = torch.cuda.max_memory_allocated(self._device)
 
     def before_measured(self) -> None:
         """Starts the steady peak."""
@@ -48,30 +49,54 @@ class PeakReader:
     def after_training(self) -> None:
         """Keeps the steady peak, before validation and the account raise it."""
         if self._device.type == "cuda":
-            self._steady_bytes = torch.cuda.max_memory_allocated(self._device)
-            self._reserved_bytes = torch.cuda.max_memory_reserved(self._device)
+            self.steady_bytes = torch.cuda.max_memory_allocated(self._device)
+            self.reserved_bytes = torch.cuda.max_memory_reserved(self._device)
 
-    def memory(self, waiting_bytes: int, account: MemoryBreakdown) -> Memory:
-        """The memory of the trial. `waiting_bytes` of data stand by on the device and are not the step's."""
-        if self._steady_bytes is None or self._first_step_bytes is None:
-            source, peak_bytes, first_step_bytes = "tensor_account", account.total_bytes(), None
-        else:
-            source = "cuda_allocator"
-            peak_bytes = self._steady_bytes - waiting_bytes
-            first_step_bytes = self._first_step_bytes - waiting_bytes
-        unnamed = peak_bytes - (account.total_bytes() - account.other)
-        return Memory(
-            source=source,
-            peak_bytes=peak_bytes,
-            first_step_peak_bytes=first_step_bytes,
-            peak_reserved_bytes=self._reserved_bytes,
-            start_bytes=self._start_bytes,
-            breakdown=account.model_copy(update={"other": unnamed}),
-        )
+
+def memory_on_cuda(run: Run, batch: Batch, start_bytes: int | None, peaks: CudaPeaks, waiting_bytes: int) -> Memory:
+    """The allocator's peaks, less `waiting_bytes` of data that stand by on the device and are not the step's."""
+    peak_bytes = peaks.steady_bytes - waiting_bytes
+    return Memory(
+        source="cuda_allocator",
+        peak_bytes=peak_bytes,
+        first_step_peak_bytes=peaks.first_step_bytes - waiting_bytes,
+        peak_reserved_bytes=peaks.reserved_bytes,
+        start_bytes=start_bytes,
+        breakdown=break_down(account_for_step(run, batch), peak_bytes),
+    )
+
+
+def memory_on_cpu(run: Run, fresh: Run, batch: Batch) -> Memory:
+    """Peaks of two further steps: one of `run`, and the first one of `fresh`, whose optimizer has no state yet."""
+    peak_bytes = cpu_step_peak(run, batch)
+    account = account_for_step(run, batch)
+    return Memory(
+        source="cpu_allocator",
+        peak_bytes=peak_bytes,
+        first_step_peak_bytes=cpu_step_peak(fresh, batch),
+        peak_reserved_bytes=None,
+        start_bytes=None,
+        breakdown=break_down(account, peak_bytes),
+    )
+
+
+def cpu_step_peak(run: Run, batch: Batch) -> int:
+    """Runs one more training step; the most that the CPU's allocator had given out for it at one time."""
+    run.optimizer.zero_grad(set_to_none=True)  # as the step begins; the profiler knows no size of what it did not see
+    held_bytes = sum(_tensor_bytes([*_step_state(run), *batch]))
+    with profile(profile_memory=True) as step:
+        training_step(run, batch)
+    assert step.kineto_results is not None
+    changes = [event for event in step.kineto_results.events() if event.name() == "[memory]"]
+    peak_bytes = held_bytes
+    for change in sorted(changes, key=lambda event: event.start_ns()):
+        held_bytes += change.nbytes()
+        peak_bytes = max(peak_bytes, held_bytes)
+    return peak_bytes
 
 
 def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
-    """Runs one more training step and says what its peak consisted of. It changes the weights: call it last."""
+    """Runs one more training step and says which tensors there were at its peak, by what they are for."""
     tracker = MemTracker()
     tracker.track_external(run.model, run.optimizer, *batch)
     with tracker:
@@ -80,3 +105,18 @@ def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
     parts: dict[Any, int] = peaks[batch[0].device]  # keyed by MemTracker's own enumeration, and "Total"
     bytes_by_name = {CATEGORIES[kind.value]: size for kind, size in parts.items() if kind != "Total"}
     return MemoryBreakdown.model_validate(bytes_by_name)
+
+
+def break_down(account: MemoryBreakdown, peak_bytes: int) -> MemoryBreakdown:
+    """The account, made to add up to the allocator's peak: what no tensor explains, kernels took for themselves."""
+    return account.model_copy(update={"other": account.other + peak_bytes - account.total_bytes()})
+
+
+def _step_state(run: Run) -> list[Tensor]:
+    """What stays allocated from step to step."""
+    states = [value for state in run.optimizer.state.values() for value in state.values()]
+    return [*run.parameters, *run.model.buffers(), *states]
+
+
+def _tensor_bytes(values: list[Any]) -> list[int]:
+    return [value.nbytes for value in values if isinstance(value, Tensor)]

@@ -20,6 +20,12 @@ class TrialSpec(BaseModel):
     position: int
     model: ModelSpec
     training: TrainingConfig
+    #: Compare a step with FP64, and search where gradients first overflowed: in a leg's first trial.
+    examined: bool = False
+    #: What the trial is for: a block, or the search for the largest batch.
+    phase: Literal["measure", "capacity"] = "measure"
+    #: Of the device's memory; on a CPU the worker judges by the peak.
+    memory_limit_bytes: int | None = None
 
     @property
     def seed(self) -> int:

@@ -19,10 +19,11 @@ from app.contract.report import (
     Verdict,
 )
 from app.contract.request import Requirements
+from app.contract.telemetry import GpuTelemetry
 from app.contract.trial import MemoryBreakdown, TrialResult
 from worker import comparison as running
-from worker.attestation import attest
 from worker.comparison import LegRun, median_step, paired
+from worker.proof.attestation import achieved_flops_per_second, attest
 from worker.statistics import (
     difference_estimate,
     judge_at_least,
@@ -62,6 +63,7 @@ def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
         environment=trials[0].environment,
         warnings=warnings_of(measured),
         overhead_seconds=measured.total_seconds - measured_seconds,
+        proof_seconds=sum(trial.proof_seconds for trial in trials),
         total_seconds=measured.total_seconds,
     )
 
@@ -72,13 +74,16 @@ def make_leg(leg: LegRun, batch_size: int) -> Leg:
     if not trials:
         return _empty_leg(leg)
     step_seconds = statistics.median(median_step(trial) for trial in trials)
+    joules = _joules_per_step(trials)
     return Leg(
         precision=leg.precision,
         median_step_seconds=step_seconds,
         training_time_seconds=statistics.fmean(trial.training_time_seconds for trial in trials),
         samples_per_second=batch_size / step_seconds,
         peak_memory_bytes=round(statistics.median_low([trial.memory.peak_bytes for trial in trials])),
+        first_step_peak_bytes=round(statistics.median_low([trial.memory.first_step_peak_bytes for trial in trials])),
         peak_reserved_bytes=max(trial.memory.peak_reserved_bytes or 0 for trial in trials) or None,
+        peak_device_bytes=max(_gpu_figure(trials, lambda gpu: gpu.largest_used_bytes), default=None),
         memory_source=trials[0].memory.source,
         memory_breakdown=_median_breakdown(trials),
         final_train_loss=_mean([trial.loss_curve[-1] for trial in trials]),
@@ -86,6 +91,14 @@ def make_leg(leg: LegRun, batch_size: int) -> Leg:
         validation_accuracy=_mean([trial.validation_accuracy for trial in trials]),
         loss_curve=[_mean(losses) for losses in zip(*(trial.loss_curve for trial in trials), strict=True)],
         grad_scaler=_scaler_summary(trials),
+        numerics=trials[0].numerics,
+        capacity=leg.capacity,
+        achieved_flops_per_second=statistics.median(map(achieved_flops_per_second, trials)),
+        ceiling_flops_per_second=max(trial.ceiling_flops_per_second for trial in trials),
+        joules_per_step=joules,
+        joules_per_sample=None if joules is None else joules / batch_size,
+        disturbed_trials=sum(bool(trial.disturbances) for trial in trials),
+        repeated_trials=sum(trial.repeats for trial in trials),
         failure=leg.failure,
         trials=trials,
     )
@@ -205,16 +218,37 @@ def _noise_floor(measured: running.Comparison) -> NoiseFloor | None:
     if len(trials) < 2:
         return None
     pairs = paired(measured.baseline, measured.control) if measured.control else []
-    losses = [_validation_loss(one) - _validation_loss(other) for one, other in pairs]
     pilot = measured.request.config.measurement.min_blocks
     return NoiseFloor(
         ratio=noise_floor([median_step(trial) for trial in trials]),
         control_ratio=ratio_estimate(*_columns(pairs, median_step), pilot) if len(pairs) >= 2 else None,
-        # The difference of two runs varies twice as much as one run does.
-        same_seed_loss_spread=math.sqrt(statistics.fmean(d * d for d in losses) / 2) if losses else None,
+        same_seed_loss_spread=_same_seed_spread(pairs, _validation_loss),
+        same_seed_accuracy_spread=_same_seed_spread(pairs, lambda trial: trial.validation_accuracy),
         loss_spread=statistics.stdev(_validation_loss(trial) for trial in trials),
         accuracy_spread=statistics.stdev(trial.validation_accuracy for trial in trials),
     )
+
+
+def _same_seed_spread(
+    pairs: list[tuple[TrialResult, TrialResult]], metric: Callable[[TrialResult], float]
+) -> float | None:
+    """Standard deviation of one run: the difference of two varies twice as much."""
+    squares = [(metric(one) - metric(other)) ** 2 for one, other in pairs]
+    return math.sqrt(statistics.fmean(squares) / 2) if squares else None
+
+
+def _gpu_figure(trials: list[TrialResult], figure: Callable[[GpuTelemetry], Figure | None]) -> list[Figure]:
+    """Of the trials whose GPU tells it."""
+    told = [figure(trial.telemetry.gpu) for trial in trials if trial.telemetry.gpu]
+    return [value for value in told if value is not None]
+
+
+def _joules_per_step(trials: list[TrialResult]) -> float | None:
+    """Median over trials; null unless the energy of every one is known."""
+    energies = _gpu_figure(trials, lambda gpu: gpu.energy_joules)
+    if len(energies) < len(trials):
+        return None
+    return statistics.median(joules / len(trial.step_seconds) for joules, trial in zip(energies, trials, strict=True))
 
 
 def _indistinguishable(speedup: Estimate | None, floor: NoiseFloor | None) -> bool | None:
@@ -244,6 +278,7 @@ def _scaler_summary(trials: list[TrialResult]) -> GradScalerSummary | None:
         longest_skip_run=max(_longest_run(trace.skipped_steps) for trace in traces),
         skipped_steps=sum(len(trace.skipped_steps) for trace in traces),
         scale_trace=traces[0].scale_trace,
+        first_overflow=traces[0].first_overflow,
     )
 
 
@@ -260,7 +295,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _empty_leg(leg: LegRun) -> Leg:
-    figures = dict.fromkeys(Leg.model_fields)
-    return Leg.model_validate(
-        figures | {"precision": leg.precision, "loss_curve": [], "failure": leg.failure, "trials": []}
-    )
+    figures: dict[str, object] = dict.fromkeys(Leg.model_fields)
+    figures |= {"precision": leg.precision, "capacity": leg.capacity, "failure": leg.failure}
+    figures |= {"disturbed_trials": 0, "repeated_trials": 0, "loss_curve": [], "trials": []}
+    return Leg.model_validate(figures)

@@ -20,6 +20,9 @@ from worker.precision import Precision
 
 MOMENTUM = 0.9
 
+#: Steps that may follow the last to be looked at closely: no figure of training or time is of them.
+EXAMINED_STEPS = 4
+
 
 class LearningRate:
     """The schedule. It advances only on steps that changed the weights, without asking the device whether one did.
@@ -28,8 +31,9 @@ class LearningRate:
     """
 
     def __init__(self, settings: TrainingConfig, device: torch.device) -> None:
-        # Two rows more than steps: the rate after the last step, and after the one whose memory is accounted for.
-        rates = [settings.learning_rate * _decay(settings, step) for step in range(settings.steps + 2)]
+        # One row more than steps: the rate after the last.
+        steps = settings.steps + EXAMINED_STEPS
+        rates = [settings.learning_rate * _decay(settings, step) for step in range(steps + 1)]
         self._table = torch.tensor(rates, device=device)
         self.applied_steps = torch.zeros(1, dtype=torch.int64, device=device)
         #: What the optimizer reads.
@@ -155,15 +159,8 @@ def train(run: Run, batches: list[Batch], clock: StepClock, curves: Curves, hook
 
 def training_step(run: Run, batch: Batch) -> Step:
     """Forward and loss under autocast, scaled backward, unscale, clip, step, update."""
-    inputs, targets = batch
-    parts = run.settings.gradient_accumulation
-    loss = torch.zeros((), device=inputs.device)
     run.optimizer.zero_grad(set_to_none=True)
-    for part_inputs, part_targets in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
-        with run.autocast:
-            part_loss = loss_of(run.model(part_inputs), part_targets) / parts
-        torch.autograd.backward(run.scaler.scale(part_loss))
-        loss += part_loss.detach()
+    loss = add_gradients(run, batch)
     run.scaler.unscale_(run.optimizer)
     gradient_norm = nn.utils.clip_grad_norm_(run.parameters, run.settings.max_grad_norm or math.inf)
     run.scaler.step(run.optimizer)
@@ -171,6 +168,19 @@ def training_step(run: Run, batch: Batch) -> Step:
     run.scaler.update()
     run.learning_rate.advance(found_inf)
     return Step(loss, gradient_norm, found_inf, _scale(run.scaler, loss))
+
+
+def add_gradients(run: Run, batch: Batch) -> Tensor:
+    """The loss of a batch; adds its gradients, times the scaler's scale, to what the parameters hold."""
+    inputs, targets = batch
+    parts = run.settings.gradient_accumulation
+    loss = torch.zeros((), device=inputs.device)
+    for part_inputs, part_targets in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
+        with run.autocast:
+            part_loss = loss_of(run.model(part_inputs), part_targets) / parts
+        torch.autograd.backward(run.scaler.scale(part_loss))
+        loss += part_loss.detach()
+    return loss
 
 
 def loss_of(logits: Tensor, targets: Tensor) -> Tensor:

@@ -15,11 +15,12 @@ from app.contract.trial import Attestation, GradScalerTrace, TrialResult
 from worker import device as devices
 from worker.clock import make_clock
 from worker.data import TrialData, make_data
-from worker.memory import PeakReader, account_for_step
+from worker.memory import CudaPeaks
 from worker.messages import TrialSpec
 from worker.models import build_model
-from worker.precision import PRECISIONS, DtypeWatch, Precision, environment_overrides, read_flags, set_flags
-from worker.probes import probe_precision
+from worker.precision import PRECISIONS, Precision, environment_overrides, read_flags, set_flags
+from worker.proof.examination import State, Subject, examine
+from worker.telemetry.region import MeasuredRegion
 from worker.training import Curves, LoopHooks, Run, prepare, train, validate
 
 #: Bytes of host memory per parameter at least: weights, gradients and two moments in FP32; for CUDA, weights alone.
@@ -36,7 +37,9 @@ class Prepared:
     data: TrialData
     #: What is known before training; probes and the forward pass's dtypes are added after it.
     attestation: Attestation
-    peaks: PeakReader
+    start_bytes: int | None
+    #: A copy on the CPU, for the trial that is compared with FP64.
+    initial_state: State | None
 
 
 def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult:
@@ -53,24 +56,44 @@ def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult
 def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None]) -> TrialResult:
     began = time.perf_counter()
     prepared = _prepare(spec, device)
-    model, data, peaks = prepared.model, prepared.data, prepared.peaks
+    model, data = prepared.model, prepared.data
 
     run = prepare(model, prepared.precision, spec.training, device)
     initial_scale = run.scaler.get_scale()
     clock = make_clock(device, spec.training.steps - spec.training.warmup_steps + 1)
     curves = Curves.empty(spec.training.steps, device)
     training_started_at = datetime.now(UTC)
-    hooks = LoopHooks(peaks.after_first_step, peaks.before_measured, after_step)
-    timing = train(run, data.training, clock, curves, hooks)
+    peaks = CudaPeaks(device)
+    with MeasuredRegion(device) as region:
+
+        def before_measured() -> None:
+            peaks.before_measured()
+            region.start()
+
+        hooks = LoopHooks(peaks.after_first_step, before_measured, after_step)
+        timing = train(run, data.training, clock, curves, hooks)
+        telemetry = region.stop()
     peaks.after_training()
 
     applied_steps = int(run.learning_rate.applied_steps)
     final_learning_rate = float(run.learning_rate.value)
     validation_loss, validation_accuracy = _validate_in_fp32(prepared)
-    with DtypeWatch(model) as watch:
-        account = account_for_step(run, data.training[0])
-    # Last: cuBLAS would keep its workspace, and the trial would not start from an empty device.
-    seen_after = {"probes": probe_precision(prepared.precision, device), "forward_dtypes": watch.seen()}
+    skipped_steps = [index for index, found in enumerate(curves.found_infs.tolist()) if found]
+    found = examine(
+        Subject(
+            device=device,
+            precision=prepared.precision,
+            settings=spec.training,
+            model=model,
+            data=data,
+            run=run,
+            peaks=peaks,
+            start_bytes=prepared.start_bytes,
+            initial_state=prepared.initial_state,
+            skipped_steps=skipped_steps,
+        )
+    )
+    seen_after = {"probes": found.probes, "forward_dtypes": found.observed.forward_dtypes}
     return TrialResult(
         block=spec.block,
         seed=spec.seed,
@@ -87,14 +110,20 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         applied_steps=applied_steps,
         final_learning_rate=final_learning_rate,
         fused_optimizer=bool(run.optimizer.defaults["fused"]),
-        grad_scaler=_scaler_trace(run, curves, initial_scale),
+        grad_scaler=_scaler_trace(run, curves, initial_scale, skipped_steps, found.first_overflow),
         validation_loss=validation_loss if math.isfinite(validation_loss) else None,
         validation_accuracy=validation_accuracy,
-        memory=peaks.memory(data.waiting_bytes(), account),
+        memory=found.memory,
         attestation=prepared.attestation.model_copy(update=seen_after),
         data=data.facts,
         environment=devices.environment(device),
         parameter_count=sum(parameter.numel() for parameter in model.parameters()),
+        least_flops_per_step=found.observed.least_flops,
+        ceiling_flops_per_second=found.ceiling_flops_per_second,
+        synchronisations=found.observed.synchronisations,
+        numerics=found.numerics,
+        telemetry=telemetry,
+        proof_seconds=found.seconds,
     )
 
 
@@ -103,6 +132,7 @@ def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
     precision = PRECISIONS[spec.precision]
     devices.check(device, precision)
     devices.make_current(device)
+    devices.limit_memory(device, spec.memory_limit_bytes)
     devices.require_host_memory(LEAST_HOST_BYTES_PER_PARAMETER[device.type] * spec.model.parameter_count())
     set_flags(precision)
     flags = read_flags()
@@ -119,8 +149,9 @@ def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
         initial_weights_sha256=hash_weights(model),
         data_sha256=data.sha256(),
     )
+    initial_state = {name: value.clone() for name, value in model.state_dict().items()} if spec.examined else None
     _move(model, spec, device)
-    return Prepared(device, precision, model, data.to(device), attestation, PeakReader(device, start_bytes))
+    return Prepared(device, precision, model, data.to(device), attestation, start_bytes, initial_state)
 
 
 def _validate_in_fp32(prepared: Prepared) -> tuple[float, float]:
@@ -148,10 +179,11 @@ def _move(model: nn.Module, spec: TrialSpec, device: torch.device) -> None:
     model.train()
 
 
-def _scaler_trace(run: Run, curves: Curves, initial_scale: float) -> GradScalerTrace | None:
+def _scaler_trace(
+    run: Run, curves: Curves, initial_scale: float, skipped: list[int], first_overflow: list[str] | None
+) -> GradScalerTrace | None:
     if not run.scaler.is_enabled():
         return None
-    skipped = [index for index, found in enumerate(curves.found_infs.tolist()) if found]
     scales = _finite(curves.scales)
     return GradScalerTrace(
         initial_scale=initial_scale,
@@ -159,6 +191,7 @@ def _scaler_trace(run: Run, curves: Curves, initial_scale: float) -> GradScalerT
         skipped_steps=skipped,
         scale_trace=scales,
         unsettled_after_warmup=any(step >= run.settings.warmup_steps - 1 for step in skipped),
+        first_overflow=first_overflow,
     )
 
 

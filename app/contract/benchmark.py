@@ -28,7 +28,7 @@ class QueuePlace(Output):
 class Progress(Output):
     """How far a running benchmark is."""
 
-    phase: Literal["start", "measure", "report"]
+    phase: Literal["start", "measure", "capacity", "report"]
     block: int
     #: Blocks the plan has now; the stopping rule may change it after the pilot.
     max_blocks: int

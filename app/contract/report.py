@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.contract.failure import Failure
+from app.contract.numerics import Numerics
 from app.contract.precisions import PrecisionName
 from app.contract.strict import MaybeFloat, Output
 from app.contract.trial import DataFacts, Environment, MemoryBreakdown, TrialResult
@@ -65,6 +66,28 @@ class GradScalerSummary(Output):
     skipped_steps: int
     #: Of the first block's trial, one entry per step.
     scale_trace: list[MaybeFloat]
+    #: Parameters whose gradients were not finite in the first block's first skipped step, where it began first.
+    first_overflow: list[str] | None
+
+
+class Capacity(Output):
+    """The largest batch that fits, and the throughput there."""
+
+    #: null where none was found that fits
+    largest_batch_size: int | None
+    #: The smallest tried that does not fit; null where all fitted.
+    smallest_too_large: int | None
+    #: What the leg may use; null: all of the GPU.
+    limit_bytes: int | None
+    #: Steady peak at the largest batch.
+    peak_memory_bytes: int | None
+    #: At the largest batch, of one short trial: no interval.
+    samples_per_second: float | None
+    #: Fresh processes that were started.
+    tries: int
+    stopped_by: Literal["found", "time_budget", "failure"]
+    #: Why the search ended early.
+    failure: Failure | None
 
 
 class Leg(Output):
@@ -74,8 +97,12 @@ class Leg(Output):
     median_step_seconds: float | None
     training_time_seconds: float | None
     samples_per_second: float | None
+    #: Steady: of the steps after warm-up.
     peak_memory_bytes: int | None
+    first_step_peak_bytes: int | None
     peak_reserved_bytes: int | None
+    #: In use on the whole GPU at most, as NVML tells: with the CUDA context and what the allocator keeps.
+    peak_device_bytes: int | None
     memory_source: str | None
     memory_breakdown: MemoryBreakdown | None
     final_train_loss: MaybeFloat
@@ -84,6 +111,20 @@ class Leg(Output):
     #: One entry per step, warm-up included, mean over blocks.
     loss_curve: list[MaybeFloat]
     grad_scaler: GradScalerSummary | None
+    #: One step against FP64; null where FP64 did not fit.
+    numerics: Numerics | None
+    #: null where the request did not ask, or on a CPU without a limit.
+    capacity: Capacity | None
+    #: Work that was done at least, over the median step time.
+    achieved_flops_per_second: float | None
+    #: The fastest matrix product of any trial.
+    ceiling_flops_per_second: float | None
+    #: Of the GPU, over the measured steps; null on a CPU, and where the region is too short to tell.
+    joules_per_step: float | None
+    joules_per_sample: float | None
+    #: Trials that count although they were disturbed to the last, and those thrown away for it.
+    disturbed_trials: int
+    repeated_trials: int
     #: Why the leg has no figures, or fewer than the others.
     failure: Failure | None
     trials: list[TrialResult]
@@ -116,6 +157,7 @@ class NoiseFloor(Output):
     control_ratio: Estimate | None
     #: Standard deviation between two runs of the baseline from the same seed (nats); null without a control leg.
     same_seed_loss_spread: float | None
+    same_seed_accuracy_spread: float | None
     #: Standard deviation over seeds of the baseline's validation loss (nats) and accuracy.
     loss_spread: MaybeFloat
     accuracy_spread: MaybeFloat
@@ -160,4 +202,6 @@ class Report(Output):
     warnings: list[str]
     #: Everything outside measured steps.
     overhead_seconds: float
+    #: Of those, what was spent after training on probes, the account of memory, and numerics.
+    proof_seconds: float
     total_seconds: float

@@ -10,6 +10,8 @@ from app.contract.models import ModelSpec
 from app.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName
 from app.contract.strict import Input
 
+MAX_BATCH_SIZE = 65_536
+
 
 class SyntheticData(Input):
     """Seeded data with a known optimum: a Markov chain for language, a teacher for vectors and images."""
@@ -20,7 +22,9 @@ class SyntheticData(Input):
 class TrainingConfig(Input):
     """How every leg is trained; the same for all of them."""
 
-    batch_size: int = Field(default=16, ge=1, le=65_536, description="samples in a batch, the same in every leg")
+    batch_size: int = Field(
+        default=16, ge=1, le=MAX_BATCH_SIZE, description="samples in a batch, the same in every leg"
+    )
     steps: int = Field(default=60, ge=2, le=10_000, description="batches each leg consumes, warm-up included")
     warmup_steps: int = Field(default=5, ge=1, le=1_000, description="first steps: trained, but not timed")
     optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="`sgd` has momentum 0.9")
@@ -60,7 +64,16 @@ class MeasurementConfig(Input):
         default=600, gt=0, le=604_800, description="no new block after this; two run in any case"
     )
     control: bool = Field(default=False, description="a second baseline leg in every block: identical work, paired")
-    capacity: Literal[False] = Field(default=False, description="the largest batch that fits; not offered yet")
+    capacity: bool = Field(
+        default=False,
+        description="search the largest batch that fits, per leg; may take `time_budget_seconds` once more",
+    )
+    capacity_memory_mib: int | None = Field(
+        default=None,
+        ge=1,
+        le=16_777_216,
+        description="memory a leg may use in that search; null: all of a GPU. A CPU needs one",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -89,6 +102,10 @@ class BenchmarkConfig(Input):
 
     @model_validator(mode="after")
     def _legs_are_possible(self) -> Self:
+        if self.measurement.capacity and self.device == "cpu" and self.measurement.capacity_memory_mib is None:
+            raise PydanticCustomError(
+                "capacity_needs_a_limit", "capacity on a CPU needs measurement.capacity_memory_mib: a CPU has no edge"
+            )
         if self.candidates is not None and len(set(self.candidates)) < len(self.candidates):
             raise PydanticCustomError("candidates_repeat", "candidates must differ from each other")
         if self.device == "cpu":

@@ -2,12 +2,19 @@
 
 from datetime import datetime
 
+from pydantic import Field
+
+from app.contract.numerics import Numerics
 from app.contract.precisions import PrecisionName
 from app.contract.strict import MaybeFloat, Output
+from app.contract.telemetry import Telemetry
 
 
 class MemoryBreakdown(Output):
-    """What the steady peak consists of, in bytes; the parts are disjoint and add up to the peak."""
+    """What the steady peak consists of, in bytes; the parts are disjoint and add up to the peak.
+
+    `other` is the batch, and what kernels allocate for themselves.
+    """
 
     parameters: int
     gradients: int
@@ -25,12 +32,13 @@ class MemoryBreakdown(Output):
 class Memory(Output):
     """Memory of one trial, in bytes."""
 
-    #: Where `peak_bytes` comes from: the CUDA allocator's counter, or an account of every tensor of one step.
+    #: Where `peak_bytes` comes from: the CUDA allocator's counter over all measured steps, or the CPU allocator's
+    #: record of every allocation in one further step.
     source: str
     #: Highest use in a step after warm-up. Batches that wait on the device for their turn are not counted.
     peak_bytes: int
-    #: Highest use in the first step, when optimizer state comes to exist; null where nothing counts it.
-    first_step_peak_bytes: int | None
+    #: Highest use in the first step, when optimizer state comes to exist.
+    first_step_peak_bytes: int
     #: What the CUDA allocator held from the device at most; null on a CPU.
     peak_reserved_bytes: int | None
     #: Allocated on the device before the model was built: near zero in a fresh process.
@@ -49,6 +57,9 @@ class GradScalerTrace(Output):
     scale_trace: list[MaybeFloat]
     #: A step was skipped in the last warm-up step or after it.
     unsettled_after_warmup: bool
+    #: Parameters whose gradients were not finite in the first skipped step, in the order of the backward pass: the
+    #: first is where it began. null without a skip, or where the first came too late to run the steps again.
+    first_overflow: list[str] | None
 
 
 class Probe(Output):
@@ -139,3 +150,19 @@ class TrialResult(Output):
     data: DataFacts
     environment: Environment
     parameter_count: int
+    #: Of the matrix products, convolutions and fused attention of one step that torch's counter knows; a convolution
+    #: counts a quarter, as fast algorithms need no more.
+    least_flops_per_step: int
+    #: Best of large matrix products in this precision, measured after training.
+    ceiling_flops_per_second: float
+    #: Operations of a step that make the host wait for the device.
+    synchronisations: list[str]
+    #: Of the leg's first trial; null in the others, and where FP64 does not fit into memory.
+    numerics: Numerics | None
+    telemetry: Telemetry
+    #: Seconds spent after training on probes, the account of memory, and numerics.
+    proof_seconds: float
+    #: Why the trial may be spoiled; empty for a quiet one.
+    disturbances: list[str] = Field(default=[])
+    #: Times the trial was run before and thrown away as disturbed.
+    repeats: int = 0

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from app.contract.report import Report
-from app.reports.wording import context_lines, headline, leg_names, leg_rows, requirement_rows
+from app.reports.wording import context_lines, headline, leg_names, leg_rows, memory_rows, requirement_rows
 
 
 def to_markdown(report: Report) -> str:
@@ -21,6 +21,8 @@ def _lines(report: Report) -> Iterator[str]:
         )
     yield from ["## Legs", ""]
     yield from _table(["", *leg_names(report)], leg_rows(report))
+    yield from ["## Memory at the peak, in MiB", ""]
+    yield from _table(["", *leg_names(report)], memory_rows(report))
     yield from _section("Warnings", report.warnings)
     yield from _section("What it stands on", context_lines(report))
     yield from ["## Attestation", ""]

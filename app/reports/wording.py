@@ -1,8 +1,13 @@
 """How figures and verdicts are worded, the same in every format."""
 
-from app.contract.report import Comparison, Difference, Estimate, Report, Requirement
+from app.contract.numerics import Numerics
+from app.contract.report import Capacity, Comparison, Difference, Estimate, Leg, Report, Requirement
+from app.contract.trial import MemoryBreakdown
 
 MIB = 2**20
+
+#: Where there is no figure.
+NOTHING = "–"
 
 TITLES = {
     "min_speedup": "Speedup",
@@ -39,23 +44,48 @@ def requirement_rows(comparison: Comparison) -> list[tuple[str, str, str, str]]:
 
 def leg_rows(report: Report) -> list[tuple[str, ...]]:
     """One row per figure: its name with the unit, then the baseline's and every candidate's."""
-    legs = [report.baseline, *(comparison.candidate for comparison in report.comparisons)]
+    legs = legs_of(report)
     figures = {
         "Median step (ms)": [_scaled(leg.median_step_seconds, 1000, 3) for leg in legs],
         "Training time (s)": [_scaled(leg.training_time_seconds, 1, 3) for leg in legs],
         "Samples per second": [_scaled(leg.samples_per_second, 1, 1) for leg in legs],
         "Peak memory (MiB)": [_scaled(leg.peak_memory_bytes, 1 / MIB, 1) for leg in legs],
+        "Peak memory of the first step (MiB)": [_scaled(leg.first_step_peak_bytes, 1 / MIB, 1) for leg in legs],
+        "Reserved by the allocator (MiB)": [_scaled(leg.peak_reserved_bytes, 1 / MIB, 1) for leg in legs],
+        "In use on the GPU (MiB)": [_scaled(leg.peak_device_bytes, 1 / MIB, 1) for leg in legs],
         "Final training loss (nats)": [_scaled(leg.final_train_loss, 1, 4) for leg in legs],
         "Validation loss (nats)": [_scaled(leg.validation_loss, 1, 4) for leg in legs],
         "Validation accuracy": [_scaled(leg.validation_accuracy, 1, 4) for leg in legs],
-        "Skipped steps": [str(leg.grad_scaler.skipped_steps) if leg.grad_scaler else "–" for leg in legs],
+        "Skipped steps": [str(leg.grad_scaler.skipped_steps) if leg.grad_scaler else NOTHING for leg in legs],
+        "Gradient off FP64 (%)": [_gradient_error(leg.numerics) for leg in legs],
+        "Of the fastest matrix product (%)": [_share_of_ceiling(leg) for leg in legs],
+        "Energy per step (J)": [_scaled(leg.joules_per_step, 1, 2) for leg in legs],
+        "Energy per sample (J)": [_scaled(leg.joules_per_sample, 1, 4) for leg in legs],
+        "Largest batch that fits": [_largest_batch(leg.capacity) for leg in legs],
+        "Samples per second there": [
+            _scaled(leg.capacity.samples_per_second if leg.capacity else None, 1, 1) for leg in legs
+        ],
     }
-    return [(name, *values) for name, values in figures.items()]
+    return [(name, *values) for name, values in figures.items() if set(values) != {NOTHING}]
+
+
+def memory_rows(report: Report) -> list[tuple[str, ...]]:
+    """What every leg's peak consists of, in MiB."""
+    parts = [leg.memory_breakdown.model_dump() if leg.memory_breakdown else {} for leg in legs_of(report)]
+    return [
+        (name.capitalize(), *(_scaled(part.get(name), 1 / MIB, 1) for part in parts))
+        for name in MemoryBreakdown.model_fields
+    ]
+
+
+def legs_of(report: Report) -> list[Leg]:
+    """The baseline, then every candidate."""
+    return [report.baseline, *(comparison.candidate for comparison in report.comparisons)]
 
 
 def leg_names(report: Report) -> list[str]:
     """The baseline's, then every candidate's."""
-    return [report.baseline.precision, *(comparison.candidate.precision for comparison in report.comparisons)]
+    return [leg.precision for leg in legs_of(report)]
 
 
 def interval(measured: Estimate, digits: int) -> str:
@@ -80,8 +110,44 @@ def context_lines(report: Report) -> list[str]:
     if report.environment:
         where = report.environment
         lines.append(f"{where.device}, {where.threads} threads, torch {where.torch}, driver {where.driver or 'none'}.")
-    lines.append(f"{report.total_seconds:.1f} s in all, {report.overhead_seconds:.1f} s of it outside measured steps.")
+    lines += _disturbance_lines(report)
+    lines.append(
+        f"{report.total_seconds:.1f} s in all, {report.overhead_seconds:.1f} s of it outside measured steps, "
+        f"{report.proof_seconds:.1f} s of that for proof: probes, memory, numerics."
+    )
     return lines
+
+
+def _disturbance_lines(report: Report) -> list[str]:
+    legs = legs_of(report)
+    repeated, disturbed = sum(leg.repeated_trials for leg in legs), sum(leg.disturbed_trials for leg in legs)
+    trials = sum(len(leg.trials) for leg in legs)
+    return [
+        f"The machine disturbed {disturbed} of {trials} trials; {repeated} more were thrown away and run again."
+        if repeated or disturbed
+        else f"Nothing disturbed the {trials} trials."
+    ]
+
+
+def _gradient_error(numerics: Numerics | None) -> str:
+    """With what rounding explains."""
+    if numerics is None or numerics.gradient_relative_rmse is None or numerics.explained_relative_rmse is None:
+        return NOTHING
+    return f"{100 * numerics.gradient_relative_rmse:.2g} (rounding: {100 * numerics.explained_relative_rmse:.2g})"
+
+
+def _share_of_ceiling(leg: Leg) -> str:
+    if leg.achieved_flops_per_second is None or not leg.ceiling_flops_per_second:
+        return NOTHING
+    return f"{100 * leg.achieved_flops_per_second / leg.ceiling_flops_per_second:.0f}"
+
+
+def _largest_batch(capacity: Capacity | None) -> str:
+    if capacity is None:
+        return NOTHING
+    if capacity.largest_batch_size is None:
+        return "none found"
+    return f"{'at least ' if capacity.smallest_too_large is None else ''}{capacity.largest_batch_size}"
 
 
 def _speed(speedup: Estimate) -> str:
@@ -128,4 +194,4 @@ def _threshold(requirement: Requirement) -> str:
 
 
 def _scaled(value: float | None, factor: float, digits: int) -> str:
-    return "–" if value is None else f"{value * factor:,.{digits}f}"
+    return NOTHING if value is None else f"{value * factor:,.{digits}f}"

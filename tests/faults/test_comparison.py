@@ -8,12 +8,12 @@ from tests.factories import comparison, request, trial
 from worker import comparison as comparing
 from worker import device
 from worker import trial as trials
-from worker.attestation import attest
 from worker.comparison import compare
 from worker.device import TrialFailed
 from worker.messages import TrialSpec
 from worker.precision import PRECISIONS, expected_flags, read_flags, set_flags
-from worker.probes import probe_precision
+from worker.proof.attestation import attest
+from worker.proof.probes import probe_precision
 from worker.report import make_report
 
 

@@ -31,9 +31,10 @@ def blocks(least, most=None, **more):
     return request(measurement={"min_blocks": least, "max_blocks": most or least, **more})
 
 
-async def test_odd_blocks_run_the_baseline_first_and_even_ones_last():
+async def test_blocks_are_counterbalanced_abba_baab():
     _, specs, _ = await run(blocks(4), trial)
-    assert [spec.precision for spec in specs] == ["fp32", "bf16", "bf16", "fp32"] * 2
+    abba, baab = ["fp32", "bf16", "bf16", "fp32"], ["bf16", "fp32", "fp32", "bf16"]
+    assert [spec.precision for spec in specs] == abba + baab
 
 
 async def test_the_legs_of_a_block_share_a_seed_and_blocks_do_not():

@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 from app.contract.report import AttestationCheck, ReportAttestation
 from app.contract.trial import Probe, TrialResult
-from worker.comparison import Comparison, LegRun
+from worker.comparison import Comparison, LegRun, median_step
 from worker.device import NEAR_ZERO_BYTES
 from worker.precision import PRECISIONS, expected_flags
+
+#: Of the ceiling: a margin for a ceiling that was measured while the machine was slower than in training.
+PLAUSIBLE_SHARE = 1.25
 
 
 def attest(measured: Comparison) -> ReportAttestation:
@@ -33,6 +36,8 @@ def _leg_checks(leg: LegRun) -> list[AttestationCheck]:
         *_probe_checks(leg),
         _all_equal(leg, "forward_dtypes", dtype, _dtypes),
         _all_equal(leg, "starts_from_empty_device", "yes", _starts_empty),
+        _all_equal(leg, "alone_on_device", "yes", _alone),
+        _plausible(leg),
     ]
 
 
@@ -59,6 +64,29 @@ def _dtypes(trial: TrialResult) -> str:
 def _starts_empty(trial: TrialResult) -> str:
     start_bytes = trial.memory.start_bytes
     return "yes" if start_bytes is None or start_bytes <= NEAR_ZERO_BYTES else f"{start_bytes} bytes held"
+
+
+def _alone(trial: TrialResult) -> str:
+    foreign = trial.telemetry.gpu.foreign_processes if trial.telemetry.gpu else []
+    return "; ".join(foreign) or "yes"
+
+
+def achieved_flops_per_second(trial: TrialResult) -> float:
+    """What the median step did at least, per second."""
+    return trial.least_flops_per_step / median_step(trial)
+
+
+def _plausible(leg: LegRun) -> AttestationCheck:
+    """No step does more work per second than the fastest matrix product seen in the leg's precision."""
+    ceiling = PLAUSIBLE_SHARE * max(trial.ceiling_flops_per_second for trial in leg.trials)
+    achieved = max(map(achieved_flops_per_second, leg.trials))
+    return AttestationCheck(
+        leg=leg.precision,
+        name="plausible_throughput",
+        expected=f"at most {ceiling / 1e9:.1f} GFLOP/s",
+        observed=f"{achieved / 1e9:.1f} GFLOP/s",
+        ok=achieved <= ceiling,
+    )
 
 
 def _equal_in_blocks(measured: Comparison, attribute: str, name: str) -> AttestationCheck:

@@ -1,0 +1,155 @@
+"""One step of a leg against FP64: how far loss and gradient are off, in which layers, and how far rounding explains.
+
+The exact step is the same model in FP64. What rounding explains is measured, not assumed: the FP64 step again, with
+operands and results of every matrix-multiplying module disturbed by as much as the leg's arithmetic may round them
+(Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 2.2). A model that amplifies small errors, as
+batch norm does, amplifies these too.
+"""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from app.contract.numerics import LayerError, Numerics
+from worker.data import Batch
+from worker.precision import MATMUL_MODULES, PRECISIONS, Precision, set_flags
+from worker.training import Run, add_gradients, loss_of
+
+#: Samples of the first batch: rounding errors hardly depend on how many.
+SAMPLES = 8
+
+WORST_LAYERS = 5
+
+#: Largest relative error of rounding to nearest, by the arithmetic of matrix products: 2^-(explicit bits + 1).
+UNIT_ROUNDOFF = {"fp32": 2.0**-24, "tf32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
+
+Gradients = dict[str, Tensor]
+
+
+def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
+    """Of a run whose model has its initial weights. The gradients it leaves are of no use.
+
+    Raises torch's out-of-memory error where FP64 does not fit.
+    """
+    parts = run.settings.gradient_accumulation
+    count = max(SAMPLES, parts) // parts * parts
+    part = (batch[0][:count], batch[1][:count])
+    exact_model = copy.deepcopy(run.model).double()
+    loss_scale, loss, gradients = _leg_step(run, part)
+    set_flags(PRECISIONS["fp32"])
+    try:
+        exact_loss, exact = _exact_step(exact_model, part)
+        with _Disturbance(exact_model, UNIT_ROUNDOFF[precision.name]):
+            _, disturbed = _exact_step(exact_model, part)
+    finally:
+        set_flags(precision)
+    return Numerics(
+        samples=len(part[0]),
+        loss_scale=loss_scale,
+        loss_relative_error=_finite(abs(loss - exact_loss) / abs(exact_loss)),
+        gradient_relative_rmse=_finite(_error(gradients, exact) / _norm(exact)),
+        explained_relative_rmse=_finite(_error(disturbed, exact) / _norm(exact)),
+        worst_layers=_worst_layers(gradients, exact),
+    )
+
+
+def _leg_step(run: Run, batch: Batch) -> tuple[float, float, Gradients]:
+    """Scale, loss, and unscaled gradients as the training step makes them.
+
+    The scaler's initial scale is a guess, and training halves it until nothing overflows; so does this.
+    """
+    scale = float(run.scaler.get_scale())
+    while True:
+        if run.scaler.is_enabled():
+            run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": scale})
+        run.optimizer.zero_grad(set_to_none=True)
+        loss = float(add_gradients(run, batch))
+        gradients = {name: gradient.double() / scale for name, gradient in _gradients(run.model).items()}
+        finite = all(bool(gradient.isfinite().all()) for gradient in gradients.values())
+        if finite or scale <= 1:
+            return scale, loss, gradients
+        scale /= 2
+
+
+def _exact_step(model: nn.Module, batch: Batch) -> tuple[float, Gradients]:
+    inputs, targets = batch
+    model.zero_grad(set_to_none=True)
+    loss = loss_of(model(inputs.double() if inputs.is_floating_point() else inputs), targets)
+    torch.autograd.backward(loss)
+    return float(loss.detach()), _gradients(model)
+
+
+class _Disturbance:
+    """While open, operands and results of matrix-multiplying modules are off by up to a relative `roundoff`.
+
+    Uniform noise, from a generator of its own. Gradients that flow back through it are disturbed alike.
+    """
+
+    def __init__(self, model: nn.Module, roundoff: float) -> None:
+        self._modules = [module for module in model.modules() if isinstance(module, MATMUL_MODULES)]
+        self._roundoff = roundoff
+        self._weights = {id(module.weight): module.weight for module in self._modules}
+        self._kept: list[Tensor] = []
+        device = next(model.parameters()).device
+        self._generator = torch.Generator(device).manual_seed(0)
+
+    def __enter__(self) -> None:
+        self._kept = [weight.detach().clone() for weight in self._weights.values()]
+        self._handles = [module.register_forward_pre_hook(self._on_operands) for module in self._modules]
+        self._handles += [module.register_forward_hook(self._on_result) for module in self._modules]
+        with torch.no_grad():
+            for weight in self._weights.values():
+                weight.copy_(self._off(weight))
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        with torch.no_grad():
+            for weight, kept in zip(self._weights.values(), self._kept, strict=True):
+                weight.copy_(kept)
+
+    def _on_operands(self, _: nn.Module, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(map(self._off, operands))
+
+    def _on_result(self, _: nn.Module, __: object, result: Tensor) -> Tensor:
+        return self._off(result)
+
+    def _off(self, exact: Tensor) -> Tensor:
+        noise = torch.rand(exact.shape, generator=self._generator, device=exact.device, dtype=exact.dtype)
+        return exact * (1 + self._roundoff * (2 * noise - 1))
+
+
+def _gradients(model: nn.Module) -> Gradients:
+    return {name: value.grad.detach() for name, value in model.named_parameters() if value.grad is not None}
+
+
+def _worst_layers(gradients: Gradients, exact: Gradients) -> list[LayerError]:
+    errors = {name: _norm({name: gradients[name].double() - exact[name]}) for name in exact}
+    total = math.sqrt(sum(error**2 for error in errors.values()))
+    worst = sorted(errors, key=lambda name: errors[name] if math.isfinite(errors[name]) else math.inf, reverse=True)
+    return [
+        LayerError(
+            name=name,
+            relative_rmse=_finite(_ratio(errors[name], _norm({name: exact[name]}))),
+            share_of_error=_finite(_ratio(errors[name] ** 2, total**2)),
+        )
+        for name in worst[:WORST_LAYERS]
+    ]
+
+
+def _error(gradients: Gradients, exact: Gradients) -> float:
+    return _norm({name: gradients[name].double() - exact[name] for name in exact})
+
+
+def _norm(gradients: Gradients) -> float:
+    return math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients.values()))
+
+
+def _ratio(above: float, below: float) -> float:
+    return above / below if below else math.nan
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,72 @@
+"""One step of the real training loop under watch: dtypes, operations, and what makes the host wait."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from worker.data import Batch
+from worker.precision import DtypeWatch
+from worker.training import Run, training_step
+
+#: A convolution may be computed with as little as this share of its multiplications: Winograd's F(4 x 4, 3 x 3)
+#: (Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.3).
+LEAST_SHARE_OF_CONVOLUTION = 1 / 4
+
+#: Operations that hand a value of the device to the host.
+WAITING = ("aten::_local_scalar_dense", "aten::nonzero")
+
+
+@dataclass(frozen=True)
+class ObservedStep:
+    """What was seen in one step."""
+
+    #: Output dtype of every matrix-multiplying module, by module kind.
+    forward_dtypes: dict[str, list[str]]
+    least_flops: int
+    #: Operations that wait, each with how often it did.
+    synchronisations: list[str]
+
+
+class SynchronisationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
+    """Counts the operations that make the host wait for the device."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
+    ) -> object:
+        """Notes what waits, and goes on."""
+        name = func._schema.name
+        if name in WAITING:
+            self.seen[name] += 1
+        return func(*args, **kwargs or {})
+
+
+def observe_step(run: Run, batch: Batch) -> ObservedStep:
+    """Trains one more step. It changes the weights and is slow: nothing of it is timed."""
+    flops = FlopCounterMode(display=False)
+    with DtypeWatch(run.model) as dtypes, SynchronisationWatch() as waits, flops:
+        training_step(run, batch)
+    return ObservedStep(
+        forward_dtypes=dtypes.seen(),
+        least_flops=_least_flops(flops.get_flop_counts().get("Global", {})),
+        synchronisations=[f"{name} × {times}" for name, times in sorted(waits.seen.items())],
+    )
+
+
+def _least_flops(counts: dict[Any, int]) -> int:
+    """Of what was counted by operation, as many as any known algorithm needs."""
+    convolutions = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
+    return round(
+        sum(
+            count * (LEAST_SHARE_OF_CONVOLUTION if operation in convolutions else 1)
+            for operation, count in counts.items()
+        )
+    )

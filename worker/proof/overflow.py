@@ -1,0 +1,28 @@
+"""Where FP16's gradients first overflowed: found by training up to the first skipped step once more.
+
+The loop itself does not look: asking every gradient in every step would slow the one leg that is asked.
+"""
+
+from worker.data import Batch
+from worker.training import Run, training_step
+
+#: A first overflow later than this is not searched for.
+LATEST_STEP = 32
+
+
+def first_overflow(run: Run, batches: list[Batch], skipped_step: int) -> list[str] | None:
+    """Parameters whose gradients are not finite in a step, in the order of the backward pass.
+
+    `run` starts from the initial weights. None where the step comes too late, or does not overflow again, as may be
+    on a device that is not deterministic.
+    """
+    if skipped_step > LATEST_STEP:
+        return None
+    for step in range(skipped_step + 1):
+        training_step(run, batches[step % len(batches)])
+    overflowed = [
+        name
+        for name, parameter in run.model.named_parameters()
+        if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
+    ]
+    return overflowed[::-1] or None

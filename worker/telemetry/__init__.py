@@ -1,0 +1,1 @@
+"""What the machine does while a trial is measured, and whether that spoils the trial."""

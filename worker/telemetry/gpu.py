@@ -1,0 +1,133 @@
+"""The GPU during a trial: a thread asks NVML about ten times a second and leaves the device itself alone.
+
+The calls are foreign to Python and release its lock while they last, so the loop goes on issuing work.
+"""
+
+import contextlib
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TypeVar
+
+from app.contract.telemetry import GpuTelemetry, Spread
+from worker.nvml import Handle
+
+PERIOD_SECONDS = 0.1
+
+#: NVML's energy counter moves about ten times a second, so its two readings are off by up to 0.1 s each: at most a
+#: tenth of a region this long (Yang et al. 2024, "Accurate and Convenient Energy Measurements for GPUs").
+LEAST_ENERGY_REGION_SECONDS = 2.0
+
+#: Bits of NVML's clock event reasons (NVML API reference, "nvmlClocksEventReasons").
+CLOCK_LIMITS = {
+    0x2: "applications_clocks_setting",
+    0x4: "power_cap",
+    0x8: "hardware_slowdown",
+    0x10: "sync_boost",
+    0x20: "thermal_slowdown",
+    0x40: "hardware_thermal_slowdown",
+    0x80: "power_brake",
+}
+
+Figure = TypeVar("Figure")
+Number = TypeVar("Number", int, float)
+
+
+@dataclass
+class _Samples:
+    clocks: list[float] = field(default_factory=list)
+    temperatures: list[float] = field(default_factory=list)
+    powers: list[float] = field(default_factory=list)
+    used_bytes: list[int] = field(default_factory=list)
+    limits: Counter[str] = field(default_factory=Counter)
+    count: int = 0
+
+
+class GpuSampler:
+    """Samples one GPU from `start` to `stop`."""
+
+    def __init__(self, library: ModuleType, handle: Handle) -> None:
+        self._library, self._handle = library, handle
+        self._samples = _Samples()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._sample_on, name="sample the GPU", daemon=True)
+        self._began: tuple[float, float | None, int | None] = (0.0, None, None)
+
+    def start(self) -> None:
+        """At the start of the measured region."""
+        self._began = (time.perf_counter(), self._energy_joules(), self._ecc_errors())
+        self._thread.start()
+
+    def stop(self) -> GpuTelemetry:
+        """At its end: waits for the thread, samples once more, and sums up."""
+        seconds = time.perf_counter() - self._began[0]
+        energy, errors = self._energy_joules(), self._ecc_errors()
+        self._stopping.set()
+        self._thread.join()
+        self._sample()
+        seen = self._samples
+        long_enough = seconds >= LEAST_ENERGY_REGION_SECONDS
+        return GpuTelemetry(
+            samples=seen.count,
+            sm_clock_mhz=_spread(seen.clocks),
+            temperature_celsius=_spread(seen.temperatures),
+            power_watts=_spread(seen.powers),
+            clock_limits={name: times / seen.count for name, times in sorted(seen.limits.items())},
+            largest_used_bytes=max(seen.used_bytes, default=None),
+            held_before_bytes=None,
+            foreign_processes=[],
+            uncorrected_ecc_errors=_increase(self._began[2], errors),
+            energy_joules=_increase(self._began[1], energy) if long_enough else None,
+        )
+
+    def _sample_on(self) -> None:
+        while not self._stopping.wait(PERIOD_SECONDS):
+            self._sample()
+
+    def _sample(self) -> None:
+        nvml, handle, seen = self._library, self._handle, self._samples
+        seen.count += 1
+        self._note(seen.clocks, lambda: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)))
+        self._note(seen.temperatures, lambda: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)))
+        self._note(seen.powers, lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000)
+        self._note(seen.used_bytes, lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).used))
+        limits = self._ask(lambda: int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))) or 0
+        seen.limits.update(name for bit, name in CLOCK_LIMITS.items() if limits & bit)
+
+    def _energy_joules(self) -> float | None:
+        return self._ask(lambda: self._library.nvmlDeviceGetTotalEnergyConsumption(self._handle) / 1000)
+
+    def _ecc_errors(self) -> int | None:
+        nvml = self._library
+        return self._ask(
+            lambda: int(
+                nvml.nvmlDeviceGetTotalEccErrors(
+                    self._handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+                )
+            )
+        )
+
+    def _note(self, into: list[Figure], question: Callable[[], Figure]) -> None:
+        answer = self._ask(question)
+        if answer is not None:
+            into.append(answer)
+
+    def _ask(self, question: Callable[[], Figure]) -> Figure | None:
+        """None where this GPU or driver does not tell."""
+        with contextlib.suppress(self._library.NVMLError):
+            return question()
+        return None
+
+
+def _spread(values: Sequence[float]) -> Spread | None:
+    if not values:
+        return None
+    return Spread(smallest=min(values), median=statistics.median(values), largest=max(values))
+
+
+def _increase(before: Number | None, after: Number | None) -> Number | None:
+    return None if before is None or after is None else after - before

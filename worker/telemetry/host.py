@@ -1,0 +1,53 @@
+"""The machine around a trial: read at the two ends of the measured region, never within."""
+
+import os
+import resource
+import time
+from dataclasses import dataclass
+
+import psutil
+
+from app.contract.telemetry import HostTelemetry
+
+#: The kernel counts a machine's CPU time in hundredths of a second; a shorter region says nothing of others' work.
+LEAST_REGION_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class HostCounters:
+    """Counters of this process and of the whole machine, at one moment."""
+
+    at_seconds: float
+    #: CPU seconds of this process, all threads.
+    own_cpu_seconds: float
+    #: CPU seconds that anyone used on the machine, or a hypervisor took from it.
+    all_cpu_seconds: float
+    involuntary_context_switches: int
+    load_average: float
+
+    @classmethod
+    def now(cls) -> "HostCounters":
+        """As they stand."""
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        times = psutil.cpu_times()._asdict()
+        waited = ("idle", "iowait", "guest", "guest_nice")  # a guest's time is in the user's already
+        return cls(
+            at_seconds=time.perf_counter(),
+            own_cpu_seconds=own.ru_utime + own.ru_stime,
+            all_cpu_seconds=sum(seconds for kind, seconds in times.items() if kind not in waited),
+            involuntary_context_switches=own.ru_nivcsw,
+            load_average=os.getloadavg()[0],
+        )
+
+
+def between(start: HostCounters, end: HostCounters) -> HostTelemetry:
+    """What happened from one moment to the other."""
+    seconds = end.at_seconds - start.at_seconds
+    own = end.own_cpu_seconds - start.own_cpu_seconds
+    foreign = end.all_cpu_seconds - start.all_cpu_seconds - own
+    return HostTelemetry(
+        load_average=start.load_average,
+        foreign_cores=max(0.0, foreign / seconds) if seconds >= LEAST_REGION_SECONDS else None,
+        cpu_seconds_per_second=own / seconds,
+        involuntary_context_switches=end.involuntary_context_switches - start.involuntary_context_switches,
+    )

@@ -1,0 +1,78 @@
+"""Who else computes on the GPU. Asked by the worker, which has no context there: whoever is, is foreign."""
+
+import time
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+
+from app.contract.trial import TrialResult
+from worker import nvml
+
+#: How long a trial waits for the device to become free.
+PATIENCE_SECONDS = 60.0
+#: How long the driver may still list a trial that has ended.
+GRACE_SECONDS = 2.0
+POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Occupation:
+    """What stands on a device while no trial runs there."""
+
+    used_bytes: int | None
+    processes: list[str]
+
+
+class Neighbours:
+    """Watches a worker's device between trials. On a CPU there is nothing to ask."""
+
+    def __init__(self) -> None:
+        self._waited_in_vain = False
+
+    async def wait_until_alone(self, device: str) -> Occupation | None:
+        """What is on the device when it is free, or when the patience ends: once, until it has been free again."""
+        seen = await _look_until_alone(device, 0 if self._waited_in_vain else PATIENCE_SECONDS)
+        self._waited_in_vain = bool(seen and seen.processes)
+        return seen
+
+    async def note(self, device: str, result: TrialResult, before: Occupation | None) -> TrialResult:
+        """The result with what was on the device before the trial, and is after it."""
+        gpu = result.telemetry.gpu
+        if gpu is None or before is None:
+            return result
+        after = await _look_until_alone(device, GRACE_SECONDS)
+        foreign = sorted({*before.processes, *(after.processes if after else [])})
+        noted = gpu.model_copy(update={"held_before_bytes": before.used_bytes, "foreign_processes": foreign})
+        return result.model_copy(update={"telemetry": result.telemetry.model_copy(update={"gpu": noted})})
+
+
+async def _look_until_alone(device: str, patience_seconds: float) -> Occupation | None:
+    began = time.monotonic()
+    while True:
+        seen = await anyio.to_thread.run_sync(look, device)
+        if seen is None or not seen.processes or time.monotonic() - began >= patience_seconds:
+            return seen
+        await anyio.sleep(POLL_SECONDS)
+
+
+def look(device: str) -> Occupation | None:
+    """The device as it is now; None where NVML does not tell of it."""
+    if device == "cpu":
+        return None
+    with nvml.opened() as library:
+        handle = nvml.handle_of(library, device) if library else None
+        if library is None or handle is None:
+            return None
+        try:
+            running = library.nvmlDeviceGetComputeRunningProcesses(handle)
+            used_bytes = int(library.nvmlDeviceGetMemoryInfo(handle).used)
+        except library.NVMLError:
+            return None
+        return Occupation(used_bytes, [_describe(process) for process in running])
+
+
+def _describe(process: object) -> str:
+    used_bytes = getattr(process, "usedGpuMemory", None)
+    held = f", {used_bytes / 2**20:.0f} MiB" if used_bytes else ""
+    return f"process {getattr(process, 'pid', 'unknown')}{held}"
