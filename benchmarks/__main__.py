@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import api_memory, coverage, identical_work, loop_overhead, submit_to_step
+from benchmarks import api_memory, coverage, disturbed_machine, identical_work, loop_overhead, submit_to_step
 from worker.device import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "api_memory": api_memory.measure,
     "coverage": coverage.measure,
     "identical_work": identical_work.measure,
+    "disturbed_machine": disturbed_machine.measure,
 }
 
 

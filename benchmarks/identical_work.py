@@ -5,22 +5,15 @@ given the same model, the same batches, and as fresh a start as one process has.
 """
 
 import time
-from collections.abc import Callable
 
 import anyio
 import torch
 
-from app.contract.failure import Failure
 from app.contract.request import BenchmarkRequest
-from app.contract.trial import TrialResult
-from worker.comparison import Comparison, compare
+from benchmarks.job import run_job
 from worker.data import make_data
-from worker.device import detect
-from worker.launcher import TrialLauncher
-from worker.messages import TrialSpec
 from worker.models import build_model
 from worker.precision import PRECISIONS, set_flags
-from worker.report import make_report
 from worker.training import prepare, training_step
 
 JOBS = 5
@@ -46,17 +39,7 @@ def measure() -> dict[str, object]:
 async def _job(seed: int) -> dict[str, object]:
     training = REQUEST.config.training.model_copy(update={"seed": 100 * seed})
     request = REQUEST.model_copy(update={"config": REQUEST.config.model_copy(update={"training": training})})
-    launcher = TrialLauncher()
-
-    async def run_trial(
-        spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
-    ) -> TrialResult | Failure:
-        outcome, logs = await launcher.run(spec, deadline_seconds, after_step)
-        assert isinstance(outcome, TrialResult), f"{outcome}\n{logs}"
-        return outcome
-
-    report = make_report("a/a", await compare(Comparison.of(request, detect("auto")), run_trial, lambda progress: None))
-    await launcher.close()
+    report = await run_job(request)
     (found,) = report.comparisons
     assert found.speedup is not None
     assert report.noise_floor is not None
@@ -65,6 +48,9 @@ async def _job(seed: int) -> dict[str, object]:
         "covers_one": found.speedup.ci_low <= 1 <= found.speedup.ci_high,
         "noise_floor": report.noise_floor.ratio.model_dump(),
         "indistinguishable_from_noise": found.indistinguishable_from_noise,
+        "disturbed_trials": report.baseline.disturbed_trials + found.candidate.disturbed_trials,
+        "total_seconds": report.total_seconds,
+        "proof_seconds": report.proof_seconds,
     }
 
 

@@ -21,6 +21,7 @@ from worker.data import Batch, make_data
 from worker.models import build_model
 from worker.precision import PRECISIONS, set_flags
 from worker.statistics import ratio_estimate
+from worker.telemetry.region import MeasuredRegion
 from worker.training import Curves, LoopHooks, prepare, train
 
 ROUNDS = 24
@@ -55,12 +56,13 @@ def bare_loop(model: nn.Module, precision: PrecisionName, batches: list[Batch], 
 
 
 def our_loop(model: nn.Module, precision: PrecisionName, batches: list[Batch], device: torch.device) -> float:
-    """Seconds per step of the product's loop, all its recording on."""
+    """Seconds per step of the product's loop, all its recording and the telemetry on."""
     run = prepare(model, PRECISIONS[precision], SETTINGS, device)
     clock = make_clock(device, SETTINGS.steps - SETTINGS.warmup_steps + 1)
     curves = Curves.empty(SETTINGS.steps, device)
-    hooks = LoopHooks(lambda: None, lambda: None, lambda step: None)
-    timing = train(run, batches, clock, curves, hooks)
+    with MeasuredRegion(device) as region:
+        timing = train(run, batches, clock, curves, LoopHooks(lambda: None, region.start, lambda step: None))
+        region.stop()
     return timing.measured_wall_seconds / (SETTINGS.steps - SETTINGS.warmup_steps)
 
 

@@ -4,17 +4,24 @@ import pytest
 import torch
 
 from app.contract.report import AttestationCheck
-from tests.factories import comparison, request, trial
+from app.contract.request import Requirements
+from app.contract.worker import WorkerDevice
+from benchmarks import coverage
+from tests.factories import comparison, gpu_telemetry, request, telemetry, trial
 from worker import comparison as comparing
-from worker import device
+from worker import device, statistics
 from worker import trial as trials
 from worker.comparison import compare
+from worker.data import make_data
 from worker.device import TrialFailed
 from worker.messages import TrialSpec
+from worker.models import build_model
 from worker.precision import PRECISIONS, expected_flags, read_flags, set_flags
 from worker.proof.attestation import attest
+from worker.proof.observed_step import observe_step
 from worker.proof.probes import probe_precision
 from worker.report import make_report
+from worker.training import prepare
 
 
 async def report_of(simulate, asked=None):
@@ -220,6 +227,141 @@ async def test_a_slow_drift_cancels_over_blocks_and_would_not_in_a_fixed_order(m
     monkeypatch.setattr(comparing, "_order", lambda legs, block: legs)
     fixed = await speedup()
     assert not fixed.ci_low <= 1 <= fixed.ci_high
+
+
+OUTLIER_BLOCK = 3
+
+
+def with_outlier(asked, times=1, explained=True):
+    """Identical work, but one trial of the baseline takes 30 % longer, so many times."""
+    runs = []
+
+    def simulate(spec):
+        struck = spec.precision == "fp32" and spec.block == OUTLIER_BLOCK and runs.count(spec) < times
+        runs.append(spec)
+        seconds = 0.013 if struck else 0.01 * (1 + 0.001 * (spec.seed % 3))
+        seen = telemetry(foreign_cores=8.0 if struck and explained else 0.0)
+        return trial(spec, step_seconds=seconds, telemetry=seen)
+
+    return report_of(simulate, asked), runs
+
+
+SIX_BLOCKS = {"min_blocks": 6, "max_blocks": 6}
+
+
+@pytest.mark.anyio
+async def test_an_outlier_that_the_machine_explains_is_run_again(monkeypatch):
+    asked = request(measurement=SIX_BLOCKS)
+    running, runs = with_outlier(asked)
+    report = await running
+    assert report.baseline.repeated_trials == 1
+    assert report.baseline.disturbed_trials == 0
+    assert len(runs) == 13
+    assert max(max(one.step_seconds) for one in report.baseline.trials) < 0.011
+    monkeypatch.setattr(comparing, "disturbances", lambda trial, others: [])
+    running, _ = with_outlier(asked)
+    assert max(max(one.step_seconds) for one in (await running).baseline.trials) == 0.013
+
+
+@pytest.mark.anyio
+async def test_a_trial_disturbed_to_the_last_is_kept_and_flagged():
+    running, runs = with_outlier(request(measurement=SIX_BLOCKS), times=99)
+    report = await running
+    assert (report.baseline.repeated_trials, report.baseline.disturbed_trials) == (2, 1)
+    assert report.baseline.trials[OUTLIER_BLOCK].disturbances
+    assert any("1 of 6 trials were disturbed (block 4)" in warning for warning in report.warnings)
+    assert len(runs) == 14
+
+
+@pytest.mark.anyio
+async def test_a_machine_that_is_never_quiet_does_not_hold_the_job_up():
+    busy = telemetry(foreign_cores=8.0)
+    report = await report_of(lambda spec: trial(spec, telemetry=busy), request(measurement=SIX_BLOCKS))
+    legs = [report.baseline, report.comparisons[0].candidate]
+    assert sum(leg.repeated_trials for leg in legs) == comparing.MOST_REPEATS_OF_ALL
+    assert sum(leg.disturbed_trials for leg in legs) == 12
+
+
+@pytest.mark.anyio
+async def test_an_outlier_that_nothing_explains_gives_no_confident_wrong_verdict(monkeypatch):
+    """Identical work: the truth is 1.0, and the mean of the blocks says 1.045."""
+    asked = request(measurement=SIX_BLOCKS)
+    asked = asked.model_copy(update={"requirements": Requirements(min_speedup=1.02)})
+
+    async def status():
+        running, _ = with_outlier(asked, explained=False)
+        report = await running
+        return report.comparisons[0].requirements[0].status
+
+    assert await status() == "inconclusive"
+    monkeypatch.setattr(statistics, "_t_half_width", lambda sample, size: 0.01)
+    assert await status() == "pass"
+
+
+@pytest.mark.anyio
+async def test_work_faster_than_the_device_can_do_it_makes_the_report_invalid(monkeypatch):
+    """The fault is planted in the real trial: a clock that runs a million times too slowly."""
+    make_clock = trials.make_clock
+
+    def slow_clock(device, marks):
+        clock = make_clock(device, marks)
+        measured = clock.step_seconds
+        clock.step_seconds = lambda: [seconds / 1e6 for seconds in measured()]
+        return clock
+
+    monkeypatch.setattr(trials, "make_clock", slow_clock)
+    report = await report_of(really)
+    assert report.verdict == "invalid"
+    assert {check.name for check in report.attestation.checks if not check.ok} == {"plausible_throughput"}
+
+
+@pytest.mark.anyio
+async def test_foreign_work_on_the_gpu_makes_the_report_invalid():
+    crowded = telemetry(gpu_telemetry(foreign_processes=["process 7, 1024 MiB"]))
+    report = await report_of(lambda spec: trial(spec, telemetry=crowded))
+    assert report.verdict == "invalid"
+    assert "process 7, 1024 MiB" in report.reasons[0]
+
+
+@pytest.mark.anyio
+async def test_a_sync_in_the_measured_loop_is_told_of(monkeypatch):
+    """On a GPU, the host's time is then the device's; and the step itself shows who waits."""
+    gpu = WorkerDevice(name="cuda:0", kind="cuda", gpu="a GPU", memory_bytes=2**36)
+
+    async def warnings(**changes):
+        async def run_trial(spec, deadline_seconds, after_step):
+            return trial(spec, telemetry=telemetry(gpu_telemetry()), **changes)
+
+        asked = request(device="cuda", candidates=["bf16"])
+        measured = await compare(comparison(asked, gpu), run_trial, lambda progress: None)
+        return " ".join(make_report("id", measured).warnings)
+
+    assert "waits" not in await warnings(host_issue_seconds=0.001)
+    assert "launch-bound" in await warnings()
+    assert "every step waits for the device (aten::_local_scalar_dense × 1)" in await warnings(
+        synchronisations=["aten::_local_scalar_dense × 1"]
+    )
+
+
+def test_a_step_that_asks_the_device_for_a_value_is_seen():
+    asked = request()
+    run = prepare(build_model(asked.model), PRECISIONS["bf16"], asked.config.training, torch.device("cpu"))
+    batch = make_data(asked.model, asked.config.training, 0).training[0]
+    assert observe_step(run, batch).synchronisations == []
+    run.model.register_forward_hook(lambda module, inputs, result: result * float(result.detach().max() > -1e9))
+    assert observe_step(run, batch).synchronisations == ["aten::_local_scalar_dense × 1"]
+
+
+def test_noise_that_remembers_itself_would_fool_blocks_in_plain_alternation(monkeypatch):
+    """The fault is planted in the order of blocks: ABBA over and over, where ours is ABBA BAAB."""
+
+    def wrong():
+        outcomes = list(coverage.simulate(coverage.autocorrelated, 1.5, 1.5, jobs=10_000, seed=2))
+        return sum(outcome.status != "inconclusive" for outcome in outcomes) / len(outcomes)
+
+    assert wrong() < 0.056
+    monkeypatch.setattr(coverage, "baseline_first", lambda block: block % 2 == 0)
+    assert wrong() > 0.060
 
 
 def test_a_failed_check_names_what_was_expected_and_what_was_seen():

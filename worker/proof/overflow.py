@@ -4,7 +4,7 @@ The loop itself does not look: asking every gradient in every step would slow th
 """
 
 from worker.data import Batch
-from worker.training import Run, training_step
+from worker.training import Run, add_gradients, training_step
 
 #: A first overflow later than this is not searched for.
 LATEST_STEP = 32
@@ -18,8 +18,10 @@ def first_overflow(run: Run, batches: list[Batch], skipped_step: int) -> list[st
     """
     if skipped_step > LATEST_STEP:
         return None
-    for step in range(skipped_step + 1):
+    for step in range(skipped_step):
         training_step(run, batches[step % len(batches)])
+    run.optimizer.zero_grad(set_to_none=True)
+    add_gradients(run, batches[skipped_step % len(batches)])  # no clipping: a norm that is NaN makes every gradient so
     overflowed = [
         name
         for name, parameter in run.model.named_parameters()

@@ -1,0 +1,90 @@
+"""The account of memory: its parts add up, and are what they are called. Real steps of every kind of model."""
+
+import pytest
+import torch
+
+from app.contract.models import MODEL_KINDS, ConvnetSpec, MlpSpec, TransformerSpec
+from app.contract.request import TrainingConfig
+from worker.data import make_data
+from worker.memory import account_for_step, cpu_step_peak
+from worker.messages import TrialSpec
+from worker.models import build_model
+from worker.precision import PRECISIONS
+from worker.training import prepare, training_step
+from worker.trial import run_trial
+
+MODELS = {
+    "mlp": MlpSpec(input_size=64, hidden_size=256),
+    "convnet": ConvnetSpec(image_size=16, widths=[32, 64], blocks_per_stage=1),
+    "transformer": TransformerSpec(vocab_size=64, hidden_size=64, num_layers=2, sequence_length=64),
+}
+SETTINGS = TrainingConfig(batch_size=16, steps=4, warmup_steps=1)
+
+#: What the kernels of a convolution allocate for their own work is no tensor: `other` holds it, and nothing less.
+KERNELS_ALLOCATE = {"convnet"}
+
+
+def test_every_kind_is_tried():
+    assert MODELS.keys() == MODEL_KINDS.keys()
+
+
+def memory_of(kind, precision, **settings):
+    training = SETTINGS.model_copy(update=settings)
+    spec = TrialSpec(device="cpu", precision=precision, block=0, position=0, model=MODELS[kind], training=training)
+    return run_trial(spec, lambda step: None).memory
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_parts_add_up_to_what_the_allocator_gave_out(kind, precision):
+    memory = memory_of(kind, precision)
+    parts = memory.breakdown
+    assert parts.total_bytes() == memory.peak_bytes
+    batch_bytes = sum(tensor.nbytes for tensor in make_data(MODELS[kind], SETTINGS, 0).training[0])
+    if kind in KERNELS_ALLOCATE:
+        assert parts.other >= batch_bytes
+    else:
+        assert abs(parts.other - batch_bytes) <= 0.02 * memory.peak_bytes
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_parts_are_what_they_are_called(kind):
+    parts = memory_of(kind, "fp32").breakdown
+    weights = 4 * MODELS[kind].parameter_count()
+    assert parts.parameters == weights
+    assert parts.optimizer == pytest.approx(2 * weights, rel=0.02)  # AdamW's two moments, and a counter each
+    assert parts.gradients <= weights
+    assert parts.activations > 0
+
+
+@pytest.mark.parametrize("kind", ["mlp", "transformer"])
+def test_two_independent_counts_agree(kind):
+    """The allocator's record of one step, and the sum over tensors of another."""
+    torch.manual_seed(0)
+    batch = make_data(MODELS[kind], SETTINGS, 0).training[0]
+    run = prepare(build_model(MODELS[kind]), PRECISIONS["bf16"], SETTINGS, torch.device("cpu"))
+    training_step(run, batch)
+    assert cpu_step_peak(run, batch) == pytest.approx(account_for_step(run, batch).total_bytes(), rel=0.02)
+
+
+def test_a_peak_is_of_its_step_and_not_of_what_came_before():
+    """The fault is planted: something large was allocated, and freed, before the step."""
+    batch = make_data(MODELS["mlp"], SETTINGS, 0).training[0]
+    run = prepare(build_model(MODELS["mlp"]), PRECISIONS["fp32"], SETTINGS, torch.device("cpu"))
+    training_step(run, batch)
+    before = cpu_step_peak(run, batch)
+    large = torch.ones(10 * before, dtype=torch.uint8)
+    del large
+    assert cpu_step_peak(run, batch) == before
+
+
+def test_the_first_step_makes_room_for_the_optimizer_and_its_peak_is_told_apart():
+    adamw, sgd = memory_of("mlp", "fp32"), memory_of("mlp", "fp32", optimizer="sgd")
+    assert adamw.first_step_peak_bytes != adamw.peak_bytes
+    assert sgd.breakdown.optimizer < adamw.breakdown.optimizer
+
+
+def test_a_larger_batch_needs_more_activations_and_the_same_weights():
+    small, large = (memory_of("transformer", "fp32", batch_size=size).breakdown for size in (8, 32))
+    assert large.activations > 2 * small.activations
+    assert large.parameters == small.parameters
