@@ -1,15 +1,18 @@
 """Does the harness slow what it measures? Step time in our loop over the same steps in a bare hand-written loop.
 
-Each round runs the bare loop, ours, and the bare loop again, in alternating order, on copies of the same model; the
-ratio of the two bare loops beside it says what this machine reports for identical work.
+A bare loop, ours, and another bare loop take turns within one process, a few steps each, in every order equally often:
+what a shared machine takes away changes from second to second and should strike all of them alike. Each has its own
+copy of the same model. The ratio of the two bare loops says what this machine reports for identical work.
 """
 
 import copy
-import math
+import itertools
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
+from greenlet import getcurrent, greenlet
 from torch import nn
 from torch.nn import functional
 
@@ -24,46 +27,61 @@ from worker.statistics import ratio_estimate
 from worker.telemetry.region import MeasuredRegion
 from worker.training import Curves, LoopHooks, prepare, train
 
-ROUNDS = 24
-SETTINGS = TrainingConfig(batch_size=16, steps=13, warmup_steps=3)
 MODEL = TransformerSpec(vocab_size=64, hidden_size=256, num_layers=2, num_heads=4, sequence_length=128)
 
+#: Steps of one turn: a GPU needs several, for the host to run ahead of it as it does in training.
+TURN_STEPS = {"cpu": 1, "cuda": 10}
 
-def bare_loop(model: nn.Module, precision: PrecisionName, batches: list[Batch], device: torch.device) -> float:
-    """Seconds per step, as one writes it by hand: the same autocast, scaler, clipping, fused AdamW and cosine."""
-    meaning = PRECISIONS[precision]
+#: Turns whose median counts once: every order of three loops, twice.
+TURNS_IN_GROUP = 12
+GROUPS = 16
+WARMUP_STEPS = 10
+
+AfterStep = Callable[[int], None]
+
+
+def settings(device: torch.device) -> TrainingConfig:
+    """As many steps as the turns need."""
+    steps = WARMUP_STEPS + GROUPS * TURNS_IN_GROUP * TURN_STEPS[device.type]
+    return TrainingConfig(batch_size=16, steps=steps, warmup_steps=WARMUP_STEPS)
+
+
+def bare_loop(
+    model: nn.Module, precision: PrecisionName, batches: list[Batch], device: torch.device, after_step: AfterStep
+) -> None:
+    """As one writes it by hand: the same autocast, scaler, clipping, fused AdamW and cosine."""
+    config, meaning = settings(device), PRECISIONS[precision]
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=SETTINGS.learning_rate, weight_decay=SETTINGS.weight_decay, fused=True
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, SETTINGS.steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     scaler = torch.amp.GradScaler(device.type, enabled=meaning.uses_grad_scaler)
     amp = meaning.autocast_dtype is not None
-    for index, (inputs, targets) in enumerate(batches):
-        if index == SETTINGS.warmup_steps:
-            _wait(device)
-            began = time.perf_counter()
+    for index in range(config.steps):
+        inputs, targets = batches[index % len(batches)]
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, dtype=meaning.autocast_dtype, enabled=amp):
             loss = functional.cross_entropy(model(inputs).flatten(0, -2), targets.flatten())
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(model.parameters(), SETTINGS.max_grad_norm)
+        nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
         scaler.step(optimizer)
         scaler.update()
         schedule.step()
-    _wait(device)
-    return (time.perf_counter() - began) / (SETTINGS.steps - SETTINGS.warmup_steps)
+        after_step(index + 1)
 
 
-def our_loop(model: nn.Module, precision: PrecisionName, batches: list[Batch], device: torch.device) -> float:
-    """Seconds per step of the product's loop, all its recording and the telemetry on."""
-    run = prepare(model, PRECISIONS[precision], SETTINGS, device)
-    clock = make_clock(device, SETTINGS.steps - SETTINGS.warmup_steps + 1)
-    curves = Curves.empty(SETTINGS.steps, device)
+def our_loop(
+    model: nn.Module, precision: PrecisionName, batches: list[Batch], device: torch.device, after_step: AfterStep
+) -> None:
+    """The product's loop, all its recording and the telemetry on."""
+    config = settings(device)
+    run = prepare(model, PRECISIONS[precision], config, device)
+    clock = make_clock(device, config.steps - config.warmup_steps + 1)
     with MeasuredRegion(device) as region:
-        timing = train(run, batches, clock, curves, LoopHooks(lambda: None, region.start, lambda step: None))
+        hooks = LoopHooks(lambda: None, region.start, after_step)
+        train(run, batches, clock, Curves.empty(config.steps, device), hooks)
         region.stop()
-    return timing.measured_wall_seconds / (SETTINGS.steps - SETTINGS.warmup_steps)
 
 
 def measure() -> dict[str, object]:
@@ -72,8 +90,7 @@ def measure() -> dict[str, object]:
     precisions: list[PrecisionName] = ["fp32", "bf16", "fp16"] if device.type == "cuda" else ["fp32", "bf16"]
     return {
         "model": MODEL.model_dump(),
-        "training": SETTINGS.model_dump(),
-        "rounds": ROUNDS,
+        "training": settings(device).model_dump(),
         "precisions": {precision: _compare(precision, device) for precision in precisions},
     }
 
@@ -82,22 +99,64 @@ def _compare(precision: PrecisionName, device: torch.device) -> dict[str, object
     set_flags(PRECISIONS[precision])
     torch.manual_seed(0)
     original = build_model(MODEL).to(device)
-    batches = make_data(MODEL, SETTINGS, 0).to(device).training
-    loops: list[Callable[..., float]] = [bare_loop, our_loop, bare_loop]
-    times: list[list[float]] = [[], [], []]
-    for round_number in range(ROUNDS + 1):
-        order = [0, 1, 2] if round_number % 2 else [2, 1, 0]
+    batches = make_data(MODEL, TrainingConfig(batch_size=16, steps=20), 0).to(device).training
+    loops = [
+        _Loop(loop, copy.deepcopy(original), precision, batches, device) for loop in (bare_loop, our_loop, bare_loop)
+    ]
+    for order in _orders():
         for index in order:
-            seconds = loops[index](copy.deepcopy(original), precision, batches, device)
-            if round_number:  # the first round warms the process up
-                times[index].append(seconds)
-    bare, ours, again = times
-    mean_bare = [math.sqrt(one * other) for one, other in zip(bare, again, strict=True)]
+            loops[index].take_turn()
+    bare, ours, again = ([*loop.group_medians()] for loop in loops)
+    mean_bare = [(one * other) ** 0.5 for one, other in zip(bare, again, strict=True)]
     return {
-        "bare_step_seconds": sorted(bare)[len(bare) // 2],
-        "ours_over_bare": ratio_estimate(ours, mean_bare, ROUNDS).model_dump(),
-        "bare_over_bare": ratio_estimate(bare, again, ROUNDS).model_dump(),
+        "bare_step_seconds": statistics.median(bare),
+        "ours_over_bare": ratio_estimate(ours, mean_bare, GROUPS).model_dump(),
+        "bare_over_bare": ratio_estimate(bare, again, GROUPS).model_dump(),
     }
+
+
+def _orders() -> Iterator[tuple[int, ...]]:
+    permutations = itertools.cycle(itertools.permutations(range(3)))
+    return itertools.islice(permutations, GROUPS * TURNS_IN_GROUP)
+
+
+class _Loop:
+    """A loop that stops after every turn. It keeps its place by a greenlet: a thread would have OpenMP threads of its
+    own, and those of three loops would fight for the cores."""
+
+    def __init__(
+        self,
+        loop: Callable[..., None],
+        model: nn.Module,
+        precision: PrecisionName,
+        batches: list[Batch],
+        device: torch.device,
+    ) -> None:
+        self._device, self._turn_steps = device, TURN_STEPS[device.type]
+        self._seconds: list[float] = []
+        self._caller: greenlet = getcurrent()
+        self._greenlet = greenlet(lambda: loop(model, precision, batches, device, self._after_step))
+        self._greenlet.switch()  # to the end of the warm-up
+
+    def take_turn(self) -> None:
+        """Runs the steps of one turn; the time between the switches is the turn's."""
+        _wait(self._device)
+        self._began = time.perf_counter()
+        self._greenlet.switch()
+
+    def group_medians(self) -> Iterator[float]:
+        """Median seconds per step, group by group."""
+        for first in range(0, len(self._seconds), TURNS_IN_GROUP):
+            yield statistics.median(self._seconds[first : first + TURNS_IN_GROUP]) / self._turn_steps
+
+    def _after_step(self, step: int) -> None:
+        measured = step - WARMUP_STEPS
+        if measured < 0 or measured % self._turn_steps:
+            return
+        _wait(self._device)
+        if measured:
+            self._seconds.append(time.perf_counter() - self._began)
+        self._caller.switch()
 
 
 def _wait(device: torch.device) -> None:

@@ -24,8 +24,6 @@ LEAST_EXPLAINED = 1e-7
 #: The host's share of the measured time beyond which it, not the GPU, sets the pace.
 HOST_BOUND = 0.9
 
-MOST_REASONS = 3
-
 
 def warnings_of(measured: Comparison) -> list[str]:
     """Every warning that applies, in words."""
@@ -73,10 +71,10 @@ def _about_the_trials(leg: LegRun, device: DeviceKind) -> Iterator[str]:
     disturbed = [trial for trial in leg.trials if trial.disturbances]
     if disturbed:
         blocks = ", ".join(str(trial.block + 1) for trial in disturbed)
-        why = "; ".join(sorted({reason for trial in disturbed for reason in trial.disturbances})[:MOST_REASONS])
         yield (
-            f"{leg.precision}: {len(disturbed)} of {len(leg.trials)} trials were disturbed (block {blocks}): {why}. "
-            "The figures are of a busy machine: run it again when it is quiet."
+            f"{leg.precision}: {len(disturbed)} of {len(leg.trials)} trials were disturbed (block {blocks}). In the "
+            f"first of them, {'; '.join(disturbed[0].disturbances)}. The figures are of a busy machine: run it again "
+            "when it is quiet."
         )
     numerics = leg.trials[0].numerics
     if numerics is None:

@@ -20,8 +20,11 @@ from worker.launcher import TrialLauncher
 from worker.messages import TrialSpec
 from worker.models import build_model
 from worker.precision import PRECISIONS, set_flags
+from worker.proof.probes import probe_precision
 from worker.report import make_report
+from worker.telemetry.gpu import LEAST_ENERGY_REGION_SECONDS
 from worker.trial import run_trial
+from worker.warnings import FAR_OUTSIDE, LEAST_EXPLAINED
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not gpu_count(), reason="no CUDA device"), pytest.mark.anyio]
 
@@ -50,6 +53,44 @@ async def test_every_precision_trains_in_a_fresh_process(precision):
     assert result.applied_steps + (len(result.grad_scaler.skipped_steps) if result.grad_scaler else 0) == 12
     dtype = str(PRECISIONS[precision].matmul_dtype).removeprefix("torch.")
     assert result.attestation.forward_dtypes == {"Linear": [dtype]}
+    assert result.synchronisations == []
+    assert all(probe.ok for probe in result.attestation.probes)
+    gpu = result.telemetry.gpu
+    assert gpu.samples >= 1
+    assert gpu.sm_clock_mhz.median > 0
+    assert gpu.largest_used_bytes >= result.memory.peak_reserved_bytes
+    assert gpu.foreign_processes == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
+async def test_rounding_explains_how_far_a_step_is_from_fp64(precision):
+    result, _ = await in_a_fresh_process(spec(precision).model_copy(update={"examined": True}))
+    found = result.numerics
+    assert found.gradient_relative_rmse < FAR_OUTSIDE * max(found.explained_relative_rmse, LEAST_EXPLAINED)
+
+
+async def test_energy_is_told_of_a_region_long_enough():
+    result, _ = await in_a_fresh_process(spec("fp32", steps=2000))
+    long_enough = result.measured_wall_seconds >= LEAST_ENERGY_REGION_SECONDS
+    assert (result.telemetry.gpu.energy_joules is not None) is long_enough
+    assert result.telemetry.gpu.energy_joules is None or result.telemetry.gpu.energy_joules > 0
+
+
+async def test_a_memory_limit_is_kept():
+    limited = spec("fp32").model_copy(update={"memory_limit_bytes": 2**26})
+    outcome, _ = await in_a_fresh_process(limited)
+    assert outcome.code == "out_of_memory"
+
+
+@pytest.mark.parametrize("backend", ["cuda.matmul", "cudnn.conv"])
+def test_tf32_left_on_in_the_fp32_leg_is_caught_by_the_probe_itself(monkeypatch, backend):
+    """The fault is planted in cuBLAS and cuDNN, after the flags were read."""
+    set_flags(PRECISIONS["fp32"])
+    owner = torch.backends.cuda.matmul if backend == "cuda.matmul" else torch.backends.cudnn.conv
+    owner.fp32_precision = "tf32"
+    failed = {probe.name for probe in probe_precision(PRECISIONS["fp32"], torch.device(DEVICE)) if not probe.ok}
+    set_flags(PRECISIONS["fp32"])
+    assert failed == {{"cuda.matmul": "matmul_probe", "cudnn.conv": "convolution_probe"}[backend]}
 
 
 def test_the_flags_change_what_the_device_computes():

@@ -36,7 +36,7 @@ def _on_the_cpu(trial: TrialResult, others: Sequence[TrialResult], cores: int) -
     ceiling = _median(others, lambda other: other.ceiling_flops_per_second)
     if ceiling is not None and trial.ceiling_flops_per_second < LEAST_SHARE_OF_MEDIAN * ceiling:
         found, usually = trial.ceiling_flops_per_second / 1e9, ceiling / 1e9
-        yield f"after it, the machine multiplied at {found:.1f} GFLOP/s, otherwise at {usually:.1f}"
+        yield f"right after it the machine multiplied at {found:.1f} GFLOP/s, otherwise at {usually:.1f}"
 
 
 def _on_the_gpu(gpu: GpuTelemetry, others: Sequence[TrialResult]) -> Iterator[str]:
