@@ -9,10 +9,11 @@ import time
 import anyio
 import torch
 
+from app.contract.data import SyntheticData
 from app.contract.request import BenchmarkRequest
 from benchmarks.job import run_job
 from worker.data import make_data
-from worker.models import build_model
+from worker.models import blueprint_of, build_model
 from worker.precision import PRECISIONS, set_flags
 from worker.training import prepare, training_step
 
@@ -65,7 +66,7 @@ def _train_once(seed: int, device: torch.device) -> float:
     set_flags(PRECISIONS["fp32"])
     torch.manual_seed(seed)
     settings = REQUEST.config.training
-    batches = make_data(REQUEST.model, settings, seed).to(device).training
+    batches = make_data(blueprint_of(REQUEST.model).shape, SyntheticData(), settings, seed).to(device).training
     run = prepare(build_model(REQUEST.model).to(device), PRECISIONS["fp32"], settings, device)
     began = time.perf_counter()
     losses = [training_step(run, batch).loss for batch in batches]

@@ -16,12 +16,13 @@ from greenlet import getcurrent, greenlet
 from torch import nn
 from torch.nn import functional
 
+from app.contract.data import SyntheticData
 from app.contract.models import TransformerSpec
 from app.contract.precisions import PrecisionName
 from app.contract.request import TrainingConfig
 from worker.clock import make_clock
 from worker.data import Batch, make_data
-from worker.models import build_model
+from worker.models import blueprint_of, build_model
 from worker.precision import PRECISIONS, set_flags
 from worker.statistics import ratio_estimate
 from worker.telemetry.region import MeasuredRegion
@@ -99,7 +100,11 @@ def _compare(precision: PrecisionName, device: torch.device) -> dict[str, object
     set_flags(PRECISIONS[precision])
     torch.manual_seed(0)
     original = build_model(MODEL).to(device)
-    batches = make_data(MODEL, TrainingConfig(batch_size=16, steps=20), 0).to(device).training
+    batches = (
+        make_data(blueprint_of(MODEL).shape, SyntheticData(), TrainingConfig(batch_size=16, steps=20), 0)
+        .to(device)
+        .training
+    )
     loops = [
         _Loop(loop, copy.deepcopy(original), precision, batches, device) for loop in (bare_loop, our_loop, bare_loop)
     ]

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from app.contract.data import SyntheticData
 from app.contract.numerics import LayerError, Numerics
 from app.contract.request import BenchmarkRequest
 from app.contract.telemetry import GpuTelemetry, HostTelemetry, Spread, Telemetry
@@ -16,6 +17,8 @@ from app.contract.trial import (
 )
 from app.contract.worker import WorkerDevice
 from worker.comparison import Comparison
+from worker.data import make_data
+from worker.models import blueprint_of
 from worker.precision import PRECISIONS, expected_flags
 
 CPU = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=2**34)
@@ -149,6 +152,11 @@ def gpu_telemetry(**changes):
 def spread(value):
     """Samples that are all the same."""
     return Spread(smallest=value, median=value, largest=value)
+
+
+def data_of(model, training, block_seed=0):
+    """Synthetic data for a model."""
+    return make_data(blueprint_of(model).shape, SyntheticData(), training, block_seed)
 
 
 def comparison(asked=None, device=CPU):

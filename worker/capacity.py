@@ -76,6 +76,7 @@ class _Search:
     def __init__(self, comparison: Comparison, leg: LegRun, limit_bytes: int | None, run_trial: TrialRunner) -> None:
         self.leg = leg
         self._request, self._device = comparison.request, comparison.device
+        self._parameter_count = comparison.parameter_count
         self._limit_bytes, self._run_trial = limit_bytes, run_trial
         self._unit = self._request.config.training.gradient_accumulation
         self._fits: int | None = None
@@ -142,6 +143,8 @@ class _Search:
             position=0,
             model=self._request.model,
             training=self._request.config.training.model_copy(update=changes),
+            data=self._request.config.data,
+            parameter_count=self._parameter_count,
             phase="capacity",
             memory_limit_bytes=self._limit_bytes,
         )

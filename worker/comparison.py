@@ -73,6 +73,8 @@ class Comparison:
     #: A second baseline, where the request asks for one.
     control: LegRun | None
     planned_blocks: int
+    #: Where the worker had to count.
+    parameter_count: int | None
     blocks: int = 0
     #: Trials thrown away as disturbed.
     repeats: int = 0
@@ -80,7 +82,7 @@ class Comparison:
     total_seconds: float = 0.0
 
     @classmethod
-    def of(cls, request: BenchmarkRequest, device: WorkerDevice) -> "Comparison":
+    def of(cls, request: BenchmarkRequest, device: WorkerDevice, parameter_count: int | None = None) -> "Comparison":
         """The legs of a request on a device."""
         candidates = request.config.resolved_candidates(device.kind)
         return cls(
@@ -90,6 +92,7 @@ class Comparison:
             candidates=[LegRun(precision) for precision in candidates],
             control=LegRun(request.config.baseline) if request.config.measurement.control else None,
             planned_blocks=request.config.measurement.min_blocks,
+            parameter_count=parameter_count,
         )
 
     @property
@@ -144,6 +147,8 @@ async def _run_leg(
         position=position,
         model=comparison.request.model,
         training=comparison.request.config.training,
+        data=comparison.request.config.data,
+        parameter_count=comparison.parameter_count,
         examined=not leg.trials,
     )
 

@@ -23,13 +23,17 @@ from app.store.workers import LEASE
 from worker.capacity import measure_capacity
 from worker.comparison import BenchmarkFailed, Comparison, compare, median_step
 from worker.launcher import TrialLauncher
-from worker.messages import TrialSpec
+from worker.messages import Inspection, ModelFacts, TrialSpec
 from worker.report import make_report
 
 log = structlog.get_logger(__name__)
 
 #: How often the lease is renewed and progress shown.
 RENEWAL_SECONDS = 1.0
+
+#: A look at a model takes seconds, or the model is beyond reason.
+INSPECTION_SECONDS = 60.0
+TOO_LONG = f"To describe the model took longer than {INSPECTION_SECONDS:.0f} s. Ask for fewer or smaller layers."
 
 Sessions = async_sessionmaker[AsyncSession]
 Arguments = ParamSpec("Arguments")
@@ -40,10 +44,16 @@ class Job:
     """Runs what the queue handed out. `stop` may be called at any moment, more than once."""
 
     def __init__(
-        self, sessions: Sessions, launcher: TrialLauncher, worker_id: str, device: WorkerDevice, entry_id: int
+        self,
+        sessions: Sessions,
+        launcher: TrialLauncher,
+        worker_id: str,
+        device: WorkerDevice,
+        entry_id: int,
+        max_parameters: int,
     ) -> None:
         self._sessions, self._launcher, self._device = sessions, launcher, device
-        self._worker_id, self._entry_id = worker_id, entry_id
+        self._worker_id, self._entry_id, self._max_parameters = worker_id, entry_id, max_parameters
         self._scope = anyio.CancelScope()
         self._progress: Progress | None = None
 
@@ -72,11 +82,10 @@ class Job:
             return await claims.take(session, benchmark_id, self._entry_id, self._worker_id, self._device.gpu)
 
     async def _measure(self, claim: Claim) -> None:
-        comparison = Comparison.of(claim.request, self._device)
         timeout = claim.request.config.timeout_seconds
         try:
             with anyio.fail_after(timeout):
-                await self._compare_while_leased(claim, comparison)
+                comparison = await self._compare_while_leased(claim)
             report = await anyio.to_thread.run_sync(make_report, str(claim.benchmark_id), comparison)
         except TimeoutError:
             detail = f"The benchmark took longer than its timeout_seconds of {timeout:g}. Ask for less, or raise it."
@@ -93,7 +102,7 @@ class Job:
             await self._write(claims.succeed, claim, report)
             log.info("benchmark succeeded", verdict=report.verdict, blocks=report.blocks)
 
-    async def _compare_while_leased(self, claim: Claim, comparison: Comparison) -> None:
+    async def _compare_while_leased(self, claim: Claim) -> Comparison:
         async def run_trial(
             spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
         ) -> TrialResult | Failure:
@@ -104,12 +113,51 @@ class Job:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_lease, claim)
+                comparison = Comparison.of(claim.request, self._device, await self._inspect(claim))
                 await compare(comparison, run_trial, self._show)
                 if claim.request.config.measurement.capacity:
                     await measure_capacity(comparison, run_trial, self._show)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _only(group) from group
+        return comparison
+
+    async def _inspect(self, claim: Claim) -> int | None:
+        """The number of parameters, where only torch can count them or data must be looked at; else None.
+
+        Raises BenchmarkFailed for what cannot be trained, before anything is.
+        """
+        model, config = claim.request.model, claim.request.config
+        if model.parameter_count() is not None and config.data.kind == "synthetic":
+            return None
+        inspection = Inspection(device=self._device.name, model=model, data=config.data, seed=config.training.seed)
+        found, logs = await self._launcher.inspect(inspection, INSPECTION_SECONDS)
+        if isinstance(found, Failure):
+            await self._write(claims.record, claim, "inspection_failed", {"code": found.code}, logs)
+            timed_out = found.code is FailureCode.TIMEOUT
+            raise BenchmarkFailed(Failure.of(FailureCode.INVALID_MODEL, TOO_LONG) if timed_out else found)
+        await self._write(claims.note_parameters, claim, found.parameter_count, logs)
+        self._require_room(found)
+        return found.parameter_count
+
+    def _require_room(self, found: ModelFacts) -> None:
+        if found.parameter_count > self._max_parameters:
+            raise BenchmarkFailed(
+                Failure.of(
+                    FailureCode.INVALID_MODEL,
+                    f"The model has {found.parameter_count:,} parameters; this worker accepts "
+                    f"{self._max_parameters:,} (HALFTIME_MAX_PARAMETERS).",
+                )
+            )
+        memory_bytes = self._device.memory_bytes
+        if memory_bytes is not None and found.least_memory_bytes > memory_bytes:
+            raise BenchmarkFailed(
+                Failure.of(
+                    FailureCode.OUT_OF_MEMORY,
+                    f"Weights and gradients alone need {found.least_memory_bytes / 2**30:.1f} GiB; "
+                    f"{self._device.name} has {memory_bytes / 2**30:.1f} GiB.",
+                )
+            )
 
     async def _record_trial(self, claim: Claim, spec: TrialSpec, outcome: TrialResult | Failure, logs: str) -> None:
         data: dict[str, object] = {"leg": spec.precision, "block": spec.block, "phase": spec.phase}

@@ -17,7 +17,17 @@ import structlog
 from app.contract.failure import Failure, FailureCode
 from app.contract.trial import TrialResult
 from worker import trial_process
-from worker.messages import MESSAGE, StepDone, TrialGaveUp, TrialSpec, TrialSucceeded
+from worker.messages import (
+    MESSAGE,
+    Inspected,
+    Inspection,
+    ModelFacts,
+    StepDone,
+    Task,
+    TrialGaveUp,
+    TrialSpec,
+    TrialSucceeded,
+)
 from worker.telemetry.neighbours import Neighbours
 
 if TYPE_CHECKING:
@@ -51,6 +61,12 @@ class TrialLauncher:
         """Ends the forkserver and waits for its end: on its own it would outlive the worker for a moment."""
         await anyio.to_thread.run_sync(forkserver._forkserver._stop)  # type: ignore[attr-defined] # no public way
 
+    async def inspect(self, inspection: Inspection, deadline_seconds: float) -> tuple[ModelFacts | Failure, str]:
+        """What is known of a model, or why it cannot be trained, and what the process wrote to standard error."""
+        outcome, logs = await self._run(inspection, deadline_seconds, lambda step: None)
+        assert not isinstance(outcome, TrialResult)
+        return outcome, logs
+
     async def run(
         self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
     ) -> tuple[TrialResult | Failure, str]:
@@ -58,42 +74,49 @@ class TrialLauncher:
 
         Cancelling the call ends the trial's whole process group before it returns.
         """
+        outcome, logs = await self._run(spec, deadline_seconds, after_step)
+        assert not isinstance(outcome, ModelFacts)
+        return outcome, logs
+
+    async def _run(
+        self, task: Task, deadline_seconds: float, after_step: Callable[[int], None]
+    ) -> tuple[TrialResult | ModelFacts | Failure, str]:
         logs = ""
         attempt = 0
         while True:
             attempt += 1
-            before = await self._neighbours.wait_until_alone(spec.device)
-            process = _TrialProcess(self._context, spec, after_step)
+            before = await self._neighbours.wait_until_alone(task.device)
+            process = _TrialProcess(self._context, task, after_step)
             outcome = await process.run(deadline_seconds)
             logs += process.standard_error()
             if isinstance(outcome, TrialResult):
-                return await self._neighbours.note(spec.device, outcome, before), logs
-            if isinstance(outcome, Failure):
+                return await self._neighbours.note(task.device, outcome, before), logs
+            if not isinstance(outcome, signal.Signals):
                 return outcome, logs
-            log.warning("trial killed", signal=outcome.name, leg=spec.precision, block=spec.block, attempt=attempt)
-            logs += f"[trial of {spec.precision} in block {spec.block} was killed by {outcome.name}]\n"
+            log.warning("trial killed", signal=outcome.name, task=task.name, attempt=attempt)
+            logs += f"[{task.name} was killed by {outcome.name}]\n"
             if attempt == TRIES:
-                return _killed(spec, outcome, process.oom_killed), logs
+                return _killed(task, outcome, process.oom_killed), logs
 
 
 class _TrialProcess:
     """One child process."""
 
     def __init__(
-        self, context: "multiprocessing.context.ForkServerContext", spec: TrialSpec, after_step: Callable[[int], None]
+        self, context: "multiprocessing.context.ForkServerContext", task: Task, after_step: Callable[[int], None]
     ) -> None:
-        self._spec, self._after_step = spec, after_step
+        self._task, self._after_step = task, after_step
         self._results, child_results = context.Pipe(duplex=False)
         self._errors, child_errors = context.Pipe(duplex=False)
         self._child_ends: list[Connection] = [child_results, child_errors]
         self._process: ForkServerProcess = context.Process(
-            target=trial_process.main, args=(spec.model_dump_json(), child_results, child_errors), daemon=True
+            target=trial_process.main, args=(task.model_dump_json(), child_results, child_errors), daemon=True
         )
         self._error_bytes = bytearray()
-        self._outcome: TrialResult | Failure | None = None
+        self._outcome: TrialResult | ModelFacts | Failure | None = None
         self.oom_killed = False
 
-    async def run(self, deadline_seconds: float) -> TrialResult | Failure | signal.Signals:
+    async def run(self, deadline_seconds: float) -> TrialResult | ModelFacts | Failure | signal.Signals:
         """What came of the trial; a signal, if one killed it."""
         oom_kills = _oom_kills()
         try:
@@ -111,7 +134,7 @@ class _TrialProcess:
         self.oom_killed = _oom_kills() > oom_kills
         if self._outcome is not None:
             return self._outcome
-        return _timed_out(self._spec, deadline_seconds) if deadline.cancelled_caught else self._death()
+        return _timed_out(self._task, deadline_seconds) if deadline.cancelled_caught else self._death()
 
     def standard_error(self) -> str:
         """The last part of what the process wrote, without the word that torch's profiler has at every start."""
@@ -128,6 +151,8 @@ class _TrialProcess:
                     self._after_step(message.step)
                 elif isinstance(message, TrialSucceeded):
                     self._outcome = message.result
+                elif isinstance(message, Inspected):
+                    self._outcome = message.facts
                 elif isinstance(message, TrialGaveUp):
                     self._outcome = message.failure
 
@@ -165,16 +190,16 @@ def _nothing() -> None:
     """A child that only shows that the forkserver answers."""
 
 
-def _timed_out(spec: TrialSpec, deadline_seconds: float) -> Failure:
+def _timed_out(task: Task, deadline_seconds: float) -> Failure:
     return Failure.of(
         FailureCode.TIMEOUT,
-        f"The trial of {spec.precision} in block {spec.block} took longer than its {deadline_seconds:.0f} s. Ask for "
+        f"The {task.name} took longer than its {deadline_seconds:.0f} s. Ask for "
         "fewer steps or a smaller model, or raise timeout_seconds.",
     )
 
 
-def _killed(spec: TrialSpec, by: signal.Signals, oom_killed: bool) -> Failure:
-    where = f"The trial of {spec.precision} in block {spec.block} was killed by {by.name}, twice."
+def _killed(task: Task, by: signal.Signals, oom_killed: bool) -> Failure:
+    where = f"The {task.name} was killed by {by.name}, twice."
     if oom_killed and by is signal.SIGKILL:
         return Failure.of(FailureCode.OUT_OF_MEMORY, f"{where} The kernel's OOM killer did it: use a smaller batch.")
     return Failure.of(FailureCode.INTERNAL, f"{where} The benchmark's logs may say more.")

@@ -95,7 +95,14 @@ class _Worker:
         """The queue's one task. The queue aborts it by cancelling; the job is then asked to stop, and waited for."""
         assert context.job.id is not None
         self._current = UUID(benchmark_id)
-        job = Job(self._database.sessions, self._launcher, self._id, self._device, context.job.id)
+        job = Job(
+            self._database.sessions,
+            self._launcher,
+            self._id,
+            self._device,
+            context.job.id,
+            self._settings.max_parameters,
+        )
         running = asyncio.create_task(job.run(self._current))
         aborted: asyncio.CancelledError | None = None
         try:

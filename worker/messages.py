@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
+from app.contract.data import DataConfig, SyntheticData
 from app.contract.failure import Failure
 from app.contract.models import ModelSpec
 from app.contract.precisions import PrecisionName
@@ -11,15 +12,42 @@ from app.contract.request import TrainingConfig
 from app.contract.trial import TrialResult
 
 
+class Inspection(BaseModel):
+    """A look at a model and its data before anything is trained."""
+
+    kind: Literal["inspection"] = "inspection"
+    device: str
+    model: ModelSpec
+    data: DataConfig
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return "look at the model"
+
+
+class ModelFacts(BaseModel):
+    """What an inspection finds."""
+
+    parameter_count: int
+    #: Weights, gradients and buffers: no training needs less.
+    least_memory_bytes: int
+
+
 class TrialSpec(BaseModel):
     """One leg, once."""
 
+    kind: Literal["trial"] = "trial"
     device: str
     precision: PrecisionName
     block: int
     position: int
     model: ModelSpec
     training: TrainingConfig
+    data: DataConfig = SyntheticData()
+    #: Where the worker had to count.
+    parameter_count: int | None = None
     #: Compare a step with FP64, and search where gradients first overflowed: in a leg's first trial.
     examined: bool = False
     #: What the trial is for: a block, or the search for the largest batch.
@@ -31,6 +59,15 @@ class TrialSpec(BaseModel):
     def seed(self) -> int:
         """Of the initial weights and the samples; the same for every leg of a block."""
         return self.training.seed + self.block
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"trial of {self.precision} in block {self.block}"
+
+
+Task = Annotated[TrialSpec | Inspection, Field(discriminator="kind")]
+TASK: TypeAdapter[Task] = TypeAdapter(Task)
 
 
 class StepDone(BaseModel):
@@ -47,12 +84,19 @@ class TrialSucceeded(BaseModel):
     result: TrialResult
 
 
+class Inspected(BaseModel):
+    """The last word of an inspection that found nothing wrong."""
+
+    kind: Literal["inspected"] = "inspected"
+    facts: ModelFacts
+
+
 class TrialGaveUp(BaseModel):
-    """The last word of a trial that could not go on."""
+    """The last word of one that could not go on."""
 
     kind: Literal["failed"] = "failed"
     failure: Failure
 
 
-Message = Annotated[StepDone | TrialSucceeded | TrialGaveUp, Field(discriminator="kind")]
+Message = Annotated[StepDone | TrialSucceeded | Inspected | TrialGaveUp, Field(discriminator="kind")]
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)

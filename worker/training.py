@@ -16,6 +16,7 @@ from torch.nn import functional
 from app.contract.request import TrainingConfig
 from worker.clock import StepClock
 from worker.data import Batch
+from worker.data.shapes import IGNORED
 from worker.precision import Precision
 
 MOMENTUM = 0.9
@@ -184,8 +185,8 @@ def add_gradients(run: Run, batch: Batch) -> Tensor:
 
 
 def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats; the last dimension of `logits` is the classes."""
-    return functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
+    """Mean cross-entropy in nats over what is to be predicted; the last dimension of `logits` is the classes."""
+    return functional.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED)
 
 
 @torch.no_grad()
@@ -195,9 +196,10 @@ def validate(model: nn.Module, batches: list[Batch]) -> tuple[float, float]:
     total_loss = total_correct = predictions = 0.0
     for inputs, targets in batches:
         logits = model(inputs)
-        total_loss += float(loss_of(logits, targets)) * targets.numel()
+        predicted = int((targets != IGNORED).sum())
+        total_loss += float(loss_of(logits, targets)) * predicted
         total_correct += float((logits.argmax(dim=-1) == targets).sum())
-        predictions += targets.numel()
+        predictions += predicted
     model.train()
     return total_loss / predictions, total_correct / predictions
 

@@ -17,7 +17,7 @@ from worker.clock import make_clock
 from worker.data import TrialData, make_data
 from worker.memory import CudaPeaks
 from worker.messages import TrialSpec
-from worker.models import build_model
+from worker.models import blueprint_of
 from worker.precision import PRECISIONS, Precision, environment_overrides, read_flags, set_flags
 from worker.proof.examination import State, Subject, examine
 from worker.telemetry.region import MeasuredRegion
@@ -133,14 +133,16 @@ def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
     devices.check(device, precision)
     devices.make_current(device)
     devices.limit_memory(device, spec.memory_limit_bytes)
-    devices.require_host_memory(LEAST_HOST_BYTES_PER_PARAMETER[device.type] * spec.model.parameter_count())
+    blueprint = blueprint_of(spec.model)
+    parameters = spec.parameter_count or spec.model.parameter_count() or 0
+    devices.require_host_memory(LEAST_HOST_BYTES_PER_PARAMETER[device.type] * parameters)
     set_flags(precision)
     flags = read_flags()
     start_bytes = devices.reset_memory(device)
 
     torch.manual_seed(spec.seed)
-    data = make_data(spec.model, spec.training, spec.seed)
-    model = build_model(spec.model)
+    data = make_data(blueprint.shape, spec.data, spec.training, spec.seed)
+    model = blueprint.build()
     attestation = Attestation(
         flags=flags,
         environment_overrides=environment_overrides(),
@@ -150,8 +152,12 @@ def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
         data_sha256=data.sha256(),
     )
     initial_state = {name: value.clone() for name, value in model.state_dict().items()} if spec.examined else None
-    _move(model, spec, device)
-    return Prepared(device, precision, model, data.to(device), attestation, start_bytes, initial_state)
+    channels_last = isinstance(spec.model, ConvnetSpec) and spec.model.channels_last
+    memory_format = torch.channels_last if channels_last else torch.preserve_format
+    model.to(device)
+    model.to(memory_format=memory_format)  # type: ignore[call-overload] # missing from torch's stubs
+    model.train()
+    return Prepared(device, precision, model, data.to(device, memory_format), attestation, start_bytes, initial_state)
 
 
 def _validate_in_fp32(prepared: Prepared) -> tuple[float, float]:
@@ -170,13 +176,6 @@ def hash_weights(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _move(model: nn.Module, spec: TrialSpec, device: torch.device) -> None:
-    model.to(device)
-    if isinstance(spec.model, ConvnetSpec) and spec.model.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing from torch's stubs
-    model.train()
 
 
 def _scaler_trace(

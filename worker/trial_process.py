@@ -14,14 +14,15 @@ from pathlib import Path
 
 from app.contract.failure import Failure, FailureCode
 from worker.device import TrialFailed
-from worker.messages import StepDone, TrialGaveUp, TrialSpec, TrialSucceeded
+from worker.inspection import inspect_model
+from worker.messages import TASK, Inspected, Inspection, StepDone, TrialGaveUp, TrialSucceeded
 from worker.trial import run_trial
 
 #: Seconds between two words about progress.
 PROGRESS_SECONDS = 0.5
 
 
-def main(spec_json: str, results: Connection, standard_error: Connection) -> None:
+def main(task_json: str, results: Connection, standard_error: Connection) -> None:
     """The whole life of the process: says its result over `results`, writes what else it has to say to the worker."""
     os.setpgid(0, 0)  # so that cancelling reaches its own children, and never the worker
     os.dup2(standard_error.fileno(), 1)
@@ -37,9 +38,13 @@ def main(spec_json: str, results: Connection, standard_error: Connection) -> Non
             last_said = time.monotonic()
             results.send_bytes(StepDone(step=step).model_dump_json().encode())
 
-    last_word: TrialSucceeded | TrialGaveUp
+    last_word: TrialSucceeded | Inspected | TrialGaveUp
     try:
-        last_word = TrialSucceeded(result=run_trial(TrialSpec.model_validate_json(spec_json), after_step))
+        task = TASK.validate_json(task_json)
+        if isinstance(task, Inspection):
+            last_word = Inspected(facts=inspect_model(task))
+        else:
+            last_word = TrialSucceeded(result=run_trial(task, after_step))
     except TrialFailed as error:
         traceback.print_exc()
         last_word = TrialGaveUp(failure=error.failure)

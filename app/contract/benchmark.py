@@ -92,7 +92,8 @@ class Benchmark(Output):
     status: Status
     version: int
     request: BenchmarkRequest
-    parameter_count: int
+    #: null until the worker has counted what only torch can count.
+    parameter_count: int | None
     labels: dict[str, str]
     priority: int
     queue: QueuePlace

@@ -18,9 +18,10 @@ class Kind(Output):
 class ModelKind(Kind):
     """A kind of model, with the cost of its defaults."""
 
-    parameter_count: int
+    #: null where only torch can tell
+    parameter_count: int | None
     #: Forward and backward.
-    training_flops_per_sample: int
+    training_flops_per_sample: int | None
 
 
 class Catalogue(Output):

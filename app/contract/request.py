@@ -6,17 +6,12 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.contract.data import DataConfig, SyntheticData
 from app.contract.models import ModelSpec
 from app.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName
 from app.contract.strict import Input
 
 MAX_BATCH_SIZE = 65_536
-
-
-class SyntheticData(Input):
-    """Seeded data with a known optimum: a Markov chain for language, a teacher for vectors and images."""
-
-    kind: Literal["synthetic"] = "synthetic"
 
 
 class TrainingConfig(Input):
@@ -94,7 +89,7 @@ class BenchmarkConfig(Input):
     candidates: list[PrecisionName] | None = Field(
         default=None, min_length=1, max_length=4, description="null: fp16 on CUDA, bf16 on a CPU"
     )
-    data: SyntheticData = SyntheticData()
+    data: DataConfig = SyntheticData()
     training: TrainingConfig = TrainingConfig()
     measurement: MeasurementConfig = MeasurementConfig()
     timeout_seconds: float = Field(default=3600, ge=1, le=604_800, description="of the whole run, queueing apart")

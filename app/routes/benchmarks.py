@@ -134,7 +134,7 @@ async def delete_benchmark(benchmark_id: BenchmarkId, session: SessionDep) -> No
 
 def _check_size(request: BenchmarkRequest, settings: Settings) -> None:
     count = request.model.parameter_count()
-    if count > settings.max_parameters:
+    if count is not None and count > settings.max_parameters:
         fault = FieldError(loc="/model", msg=f"{count:,} parameters", type="too_many_parameters")
         raise errors.TooManyParameters(
             f"The model has {count:,} parameters; this server accepts {settings.max_parameters:,} "

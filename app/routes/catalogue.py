@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from app.contract.catalogue import Catalogue, Kind, ModelKind
+from app.contract.data import DATA_KINDS
 from app.contract.models import MODEL_KINDS, ConvnetSpec, MlpSpec, TransformerSpec
-from app.contract.request import SyntheticData
 
 router = APIRouter(prefix="/models", tags=["catalogue"])
 
@@ -18,7 +18,10 @@ async def list_models() -> Catalogue:
     """Lists the kinds of model and data on offer, each with its JSON schema, defaults and an example request."""
     return Catalogue(
         models=[_model_kind(kind, spec) for kind, spec in MODEL_KINDS.items()],
-        data=[Kind.model_validate(_about("synthetic", SyntheticData, {"config": {"data": {"kind": "synthetic"}}}))],
+        data=[
+            Kind.model_validate(_about(kind, config, {"config": {"data": {"kind": kind}}}))
+            for kind, config in DATA_KINDS.items()
+        ],
     )
 
 

@@ -83,6 +83,13 @@ async def record(session: AsyncSession, claim: Claim, kind: str, data: Json, log
         await benchmarks.append_logs(session, row, logs, LOG_CHARACTERS)
 
 
+async def note_parameters(session: AsyncSession, claim: Claim, parameter_count: int, logs: str) -> None:
+    """Keeps the number of parameters that the worker counted. Raises ClaimLost."""
+    await record(session, claim, "inspected", {"parameter_count": parameter_count}, logs)
+    row = await _held(session, claim)
+    row.parameter_count = parameter_count
+
+
 async def succeed(session: AsyncSession, claim: Claim, report: Report) -> None:
     """Stores the report and ends the benchmark; as cancelled, if that was asked for meanwhile. Raises ClaimLost."""
     row = await _held(session, claim)

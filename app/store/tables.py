@@ -32,7 +32,7 @@ class BenchmarkRow(Base):
     version: Mapped[int] = mapped_column()
     status: Mapped[str]
     request: Mapped[Json]
-    parameter_count: Mapped[int] = mapped_column(BigInteger)
+    parameter_count: Mapped[int | None] = mapped_column(BigInteger)
     labels: Mapped[dict[str, str]]
     model_kind: Mapped[str]
     device: Mapped[str]

@@ -1,5 +1,7 @@
 """Faults of a comparison: what makes its report invalid, and what its order of blocks defends against."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,12 +9,11 @@ from app.contract.report import AttestationCheck
 from app.contract.request import Requirements
 from app.contract.worker import WorkerDevice
 from benchmarks import coverage
-from tests.factories import comparison, gpu_telemetry, request, telemetry, trial
+from tests.factories import comparison, data_of, gpu_telemetry, request, telemetry, trial
 from worker import comparison as comparing
 from worker import device, statistics
 from worker import trial as trials
 from worker.comparison import compare
-from worker.data import make_data
 from worker.device import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import build_model
@@ -51,18 +52,23 @@ async def test_a_fair_comparison_of_real_trials_is_attested():
 async def test_unequal_weights_or_data_make_the_report_invalid(monkeypatch, planted, caught):
     """The fault is planted in the trial itself: its second leg draws from another seed."""
     if planted == "weights":
-        build = trials.build_model
+        make_blueprint = trials.blueprint_of
 
-        def build_model(spec):
-            torch.rand(1)  # one draw too many moves the generator
-            return build(spec)
+        def blueprint_of(spec):
+            blueprint = make_blueprint(spec)
 
-        fault = ("build_model", build_model)
+            def build():
+                torch.rand(1)  # one draw too many moves the generator
+                return blueprint.build()
+
+            return replace(blueprint, build=build)
+
+        fault = ("blueprint_of", blueprint_of)
     else:
         make = trials.make_data
 
-        def make_data(model, training, seed):
-            data = make(model, training, seed)
+        def make_data(*arguments):
+            data = make(*arguments)
             return type(data)(data.training[::-1], data.validation, data.facts)
 
         fault = ("make_data", make_data)
@@ -346,7 +352,7 @@ async def test_a_sync_in_the_measured_loop_is_told_of(monkeypatch):
 def test_a_step_that_asks_the_device_for_a_value_is_seen():
     asked = request()
     run = prepare(build_model(asked.model), PRECISIONS["bf16"], asked.config.training, torch.device("cpu"))
-    batch = make_data(asked.model, asked.config.training, 0).training[0]
+    batch = data_of(asked.model, asked.config.training).training[0]
     assert observe_step(run, batch).synchronisations == []
     run.model.register_forward_hook(lambda module, inputs, result: result * float(result.detach().max() > -1e9))
     assert observe_step(run, batch).synchronisations == ["aten::_local_scalar_dense × 1"]

@@ -8,9 +8,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from app.contract.request import TrainingConfig
-from tests.factories import request
+from tests.factories import data_of, request
 from worker import training
-from worker.data import make_data
 from worker.models import build_model
 from worker.precision import PRECISIONS, DtypeWatch
 
@@ -32,7 +31,7 @@ def prepared(loop, precision, **settings):
     model_spec = request().model
     torch.manual_seed(0)
     model = build_model(model_spec)
-    data = make_data(model_spec, config, block_seed=0)
+    data = data_of(model_spec, config)
     return loop.prepare(model, PRECISIONS[precision], config, torch.device("cpu")), data.training
 
 

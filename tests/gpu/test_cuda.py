@@ -10,11 +10,10 @@ import torch
 from app.contract.models import MlpSpec, TransformerSpec
 from app.contract.request import TrainingConfig
 from app.reports.markdown import to_markdown
-from tests.factories import CPU, request
+from tests.factories import CPU, data_of, request
 from worker import training
 from worker.clock import make_clock
 from worker.comparison import Comparison, compare
-from worker.data import make_data
 from worker.device import NEAR_ZERO_BYTES, TrialFailed, detect, gpu_count, reset_memory
 from worker.launcher import TrialLauncher
 from worker.messages import TrialSpec
@@ -113,7 +112,7 @@ def test_no_measured_step_waits_for_the_device(precision):
     torch.manual_seed(0)
     device = torch.device(DEVICE)
     run = training.prepare(build_model(SMALL).to(device), PRECISIONS[precision], config, device)
-    batches = make_data(SMALL, config, 0).to(device).training
+    batches = data_of(SMALL, config).to(device).training
     curves = training.Curves.empty(config.steps, device)
     clock = make_clock(device, config.steps + 1)
     for index in range(4):
@@ -135,7 +134,7 @@ def test_the_scaler_overflows_and_recovers():
     device = torch.device(DEVICE)
     run = training.prepare(build_model(SMALL).to(device), PRECISIONS["fp16"], config, device)
     run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 2.0**40})
-    batches = make_data(SMALL, config, 0).to(device).training
+    batches = data_of(SMALL, config).to(device).training
     steps = [training.training_step(run, batches[index]) for index in range(40)]
     skipped = [int(step.found_inf) for step in steps]
     assert skipped[0] == 1

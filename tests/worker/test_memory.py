@@ -5,7 +5,7 @@ import torch
 
 from app.contract.models import MODEL_KINDS, ConvnetSpec, MlpSpec, TransformerSpec
 from app.contract.request import TrainingConfig
-from worker.data import make_data
+from tests.factories import data_of
 from worker.memory import account_for_step, cpu_step_peak
 from worker.messages import TrialSpec
 from worker.models import build_model
@@ -40,7 +40,7 @@ def test_the_parts_add_up_to_what_the_allocator_gave_out(kind, precision):
     memory = memory_of(kind, precision)
     parts = memory.breakdown
     assert parts.total_bytes() == memory.peak_bytes
-    batch_bytes = sum(tensor.nbytes for tensor in make_data(MODELS[kind], SETTINGS, 0).training[0])
+    batch_bytes = sum(tensor.nbytes for tensor in data_of(MODELS[kind], SETTINGS).training[0])
     if kind in KERNELS_ALLOCATE:
         assert parts.other >= batch_bytes
     else:
@@ -61,7 +61,7 @@ def test_the_parts_are_what_they_are_called(kind):
 def test_two_independent_counts_agree(kind):
     """The allocator's record of one step, and the sum over tensors of another."""
     torch.manual_seed(0)
-    batch = make_data(MODELS[kind], SETTINGS, 0).training[0]
+    batch = data_of(MODELS[kind], SETTINGS).training[0]
     run = prepare(build_model(MODELS[kind]), PRECISIONS["bf16"], SETTINGS, torch.device("cpu"))
     training_step(run, batch)
     assert cpu_step_peak(run, batch) == pytest.approx(account_for_step(run, batch).total_bytes(), rel=0.02)
@@ -69,7 +69,7 @@ def test_two_independent_counts_agree(kind):
 
 def test_a_peak_is_of_its_step_and_not_of_what_came_before():
     """The fault is planted: something large was allocated, and freed, before the step."""
-    batch = make_data(MODELS["mlp"], SETTINGS, 0).training[0]
+    batch = data_of(MODELS["mlp"], SETTINGS).training[0]
     run = prepare(build_model(MODELS["mlp"]), PRECISIONS["fp32"], SETTINGS, torch.device("cpu"))
     training_step(run, batch)
     before = cpu_step_peak(run, batch)

@@ -3,12 +3,14 @@
 import pytest
 import torch
 
+from app.contract.data import SyntheticData
 from app.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
 from app.contract.request import TrainingConfig
-from worker.data import make_data, make_task, seeded
+from tests.factories import data_of
+from worker.data import make_source, seeded
 from worker.data.language import LanguageTask
 from worker.messages import TrialSpec
-from worker.models import build_model
+from worker.models import blueprint_of, build_model
 from worker.trial import run_trial
 
 SPECS = [
@@ -31,7 +33,7 @@ def test_the_parameter_count_is_that_of_the_module(spec):
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.kind)
 def test_logits_fit_the_targets(spec):
-    data = make_data(spec, TrainingConfig(batch_size=2, steps=2, warmup_steps=1, validation_samples=3), block_seed=0)
+    data = data_of(spec, TrainingConfig(batch_size=2, steps=2, warmup_steps=1, validation_samples=3))
     inputs, targets = data.training[0]
     logits = build_model(spec)(inputs)
     assert logits.shape[:-1] == targets.shape
@@ -41,26 +43,26 @@ def test_logits_fit_the_targets(spec):
 
 def test_the_same_seed_gives_the_same_data_and_another_gives_other_data():
     training = TrainingConfig(batch_size=2, steps=3, warmup_steps=1)
-    first, again, other = (make_data(MlpSpec(), training, seed).sha256() for seed in (1, 1, 2))
+    first, again, other = (data_of(MlpSpec(), training, seed).sha256() for seed in (1, 1, 2))
     assert first == again != other
 
 
 def test_the_task_stays_while_the_samples_change_with_the_block():
-    one, other = (make_task(MlpSpec(), seed=5) for _ in range(2))
+    one, other = (make_source(blueprint_of(MlpSpec()).shape, SyntheticData(), seed=5) for _ in range(2))
     assert one.best_possible_loss == other.best_possible_loss
 
 
 def test_training_data_on_the_device_is_bounded():
     spec = ConvnetSpec(image_size=512)
     training = TrainingConfig(batch_size=16, steps=1000, validation_samples=1)
-    data = make_data(spec, training, block_seed=0)
+    data = data_of(spec, training)
     assert data.facts.distinct_batches < 1000
     assert sum(tensor.nbytes for batch in data.training for tensor in batch) <= 256 * 2**20
 
 
 def test_the_entropy_rate_is_what_the_true_chain_scores_on_its_own_samples():
     task = LanguageTask(64, 64, seeded("task", 0))
-    inputs, targets = task.sample(2000, seeded("samples", 0))
+    inputs, targets = task.sample("validation", 2000, seeded("samples", 0))
     matrix = torch.zeros(64, 64, dtype=torch.float64).scatter_(1, task.successors, task.probabilities)
     scored = -matrix[inputs, targets].log().mean()
     guessed = (matrix.argmax(dim=1)[inputs] == targets).double().mean()

@@ -5,9 +5,8 @@ import torch
 
 from app.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
 from app.contract.request import TrainingConfig
-from tests.factories import comparison, numerics, trial
+from tests.factories import comparison, data_of, numerics, trial
 from worker.comparison import compare
-from worker.data import make_data
 from worker.models import build_model
 from worker.precision import PRECISIONS, read_flags, set_flags
 from worker.proof.numerics import compare_with_fp64
@@ -28,7 +27,7 @@ MODELS = [
 def prepared(spec, precision, settings=SETTINGS):
     torch.manual_seed(0)
     model = build_model(spec)
-    return prepare(model, PRECISIONS[precision], settings, CPU), make_data(spec, settings, 0).training
+    return prepare(model, PRECISIONS[precision], settings, CPU), data_of(spec, settings).training
 
 
 def against_fp64(spec, precision, settings=SETTINGS):

@@ -3,17 +3,16 @@
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from app.contract.models import ConvnetSpec, MlpSpec, ModelSpec
+from app.contract.data import DataConfig
 from app.contract.request import TrainingConfig
 from app.contract.trial import DataFacts
-from worker.data.images import ImageTask
-from worker.data.language import LanguageTask
-from worker.data.vectors import VectorTask
+from worker.data.shapes import DataShape, predictions_per_sample
+from worker.data.source import Part, Source
+from worker.data.synthetic import make_task
 
 #: Inputs and targets, first dimension the samples.
 Batch = tuple[Tensor, Tensor]
@@ -26,18 +25,6 @@ DRAWN_BYTES = 16 * 2**20
 
 #: Predictions the held-out data allows, unless the request says how many samples.
 VALIDATION_PREDICTIONS = 4096
-
-
-class Task(Protocol):
-    """A seeded source of samples."""
-
-    #: nats; the expected loss of the best possible model
-    best_possible_loss: float
-    best_possible_accuracy: float
-    sample_bytes: int
-
-    def sample(self, count: int, generator: torch.Generator) -> Batch:
-        """`count` samples on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +42,11 @@ class TrialData:
             digest.update(tensor.contiguous().cpu().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
-    def to(self, device: torch.device) -> "TrialData":
-        """The same batches on a device."""
+    def to(self, device: torch.device, memory_format: torch.memory_format = torch.preserve_format) -> "TrialData":
+        """The same batches on a device; images in a memory format."""
 
         def moved(batches: list[Batch]) -> list[Batch]:
-            return [(inputs.to(device), targets.to(device)) for inputs, targets in batches]
+            return [(_in_format(inputs.to(device), memory_format), targets.to(device)) for inputs, targets in batches]
 
         return TrialData(moved(self.training), moved(self.validation), self.facts)
 
@@ -70,43 +57,46 @@ class TrialData:
         return sum(sizes) - max(sizes) + held_out
 
 
-def make_task(model: ModelSpec, seed: int) -> Task:
-    """The synthetic task that fits a model's inputs and outputs."""
-    generator = seeded("task", seed)
-    if isinstance(model, MlpSpec):
-        return VectorTask(model.input_size, model.num_classes, generator)
-    if isinstance(model, ConvnetSpec):
-        return ImageTask(model.in_channels, model.image_size, model.num_classes, model.channels_last, generator)
-    return LanguageTask(model.vocab_size, model.sequence_length, generator)
+def _in_format(inputs: Tensor, memory_format: torch.memory_format) -> Tensor:
+    is_images = inputs.dim() == 4 and inputs.is_floating_point()  # samples, channels, height, width
+    return (
+        inputs.contiguous(memory_format=memory_format) if is_images and memory_format is torch.channels_last else inputs
+    )
 
 
-def make_data(model: ModelSpec, training: TrainingConfig, block_seed: int) -> TrialData:
-    """Samples of the task of `training.seed`, drawn with the block's seed; on the CPU."""
-    task = make_task(model, training.seed)
-    batch_bytes = task.sample_bytes * training.batch_size
+def make_source(shape: DataShape, config: DataConfig, seed: int) -> Source:
+    """Where samples of a shape come from. Raises TrialFailed (`invalid_data`) where there are none that fit."""
+    return make_task(shape, seeded("task", seed))
+
+
+def make_data(shape: DataShape, config: DataConfig, training: TrainingConfig, block_seed: int) -> TrialData:
+    """Samples from the source of `training.seed`, drawn with the block's seed; on the CPU."""
+    source = make_source(shape, config, training.seed)
+    batch_bytes = source.sample_bytes * training.batch_size
     distinct = max(1, min(training.steps, POOL_BYTES // batch_bytes))
-    needed = math.ceil(VALIDATION_PREDICTIONS / model.predictions_per_sample())
+    needed = math.ceil(VALIDATION_PREDICTIONS / predictions_per_sample(shape))
     held_out = training.validation_samples or max(needed, training.batch_size)
-    batches = _draw(task, distinct * training.batch_size, training.batch_size, seeded("training", block_seed))
+    batches = _draw(source, "training", distinct * training.batch_size, training.batch_size, block_seed)
     # In the parts that training puts through the model at once: what fits in training fits here.
     part = training.batch_size // training.gradient_accumulation
-    validation = _draw(task, held_out, part, seeded("validation", block_seed))
+    validation = _draw(source, "validation", held_out, part, block_seed)
     facts = DataFacts(
-        kind="synthetic",
-        best_possible_loss=task.best_possible_loss,
-        best_possible_accuracy=task.best_possible_accuracy,
+        kind=config.kind,
+        best_possible_loss=source.best_possible_loss,
+        best_possible_accuracy=source.best_possible_accuracy,
         distinct_batches=distinct,
         validation_samples=held_out,
     )
     return TrialData(batches, validation, facts)
 
 
-def _draw(task: Task, samples: int, batch_size: int, generator: torch.Generator) -> list[Batch]:
+def _draw(source: Source, part: Part, samples: int, batch_size: int, block_seed: int) -> list[Batch]:
     """Samples in batches, the last perhaps smaller. Drawn many batches at a time: one is slow, all at once large."""
-    at_once = batch_size * max(1, DRAWN_BYTES // (batch_size * task.sample_bytes))
+    generator = seeded(part, block_seed)
+    at_once = batch_size * max(1, DRAWN_BYTES // (batch_size * source.sample_bytes))
     batches: list[Batch] = []
     for first in range(0, samples, at_once):
-        inputs, targets = task.sample(min(at_once, samples - first), generator)
+        inputs, targets = source.sample(part, min(at_once, samples - first), generator)
         parts = zip(torch.split(inputs, batch_size), torch.split(targets, batch_size), strict=True)
         # Copies: a view would keep, and be accounted for as, all that was drawn at once.
         batches += [(part_inputs.clone(), part_targets.clone()) for part_inputs, part_targets in parts]

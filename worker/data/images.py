@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from worker.data.shapes import Images
+from worker.data.source import Part
+
 #: Side of the coarse pattern that a template is enlarged from.
 PATTERN = 4
 
@@ -26,32 +29,33 @@ class ImageTask:
     1 - p + p / classes and the best possible loss the entropy of a label given its template.
     """
 
-    def __init__(
-        self, channels: int, size: int, num_classes: int, channels_last: bool, generator: torch.Generator
-    ) -> None:
+    best_possible_loss: float | None
+    best_possible_accuracy: float | None
+
+    def __init__(self, shape: Images, generator: torch.Generator) -> None:
+        num_classes, channels, size = shape.num_classes, shape.channels, (shape.height, shape.width)
         self.num_classes, self.size = num_classes, size
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.sample_bytes = 4 * channels * size * size + 8
+        self.sample_bytes = 4 * channels * math.prod(size) + 8
         coarse = torch.randn(num_classes, channels, PATTERN, PATTERN, generator=generator)
-        templates = functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
+        templates = functional.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
         self.templates = templates / templates.std(dim=(1, 2, 3), keepdim=True)
         wrong = LABEL_NOISE / num_classes
         right = 1 - LABEL_NOISE + wrong
         self.best_possible_accuracy = right
         self.best_possible_loss = -right * math.log(right) - (num_classes - 1) * wrong * math.log(wrong)
 
-    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs (count, channels, size, size), float32; targets (count,), int64."""
+    def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs (count, channels, height, width), float32; targets (count,), int64."""
         classes = torch.randint(self.num_classes, (count,), generator=generator)
-        reach = int(self.size * SHIFT)
         images = self.templates[classes]
-        for axis in (2, 3):
+        for axis, size in zip((2, 3), self.size, strict=True):
+            reach = int(size * SHIFT)
             shifts = torch.randint(-reach, reach + 1, (count,), generator=generator)
-            places = (torch.arange(self.size) - shifts[:, None]) % self.size
+            places = (torch.arange(size) - shifts[:, None]) % size
             shape = [count, 1, 1, 1]
-            shape[axis] = self.size
+            shape[axis] = size
             images = images.gather(axis, places.view(shape).expand_as(images))
         images = images + NOISE * torch.randn(images.shape, generator=generator)
         random_labels = torch.randint(self.num_classes, (count,), generator=generator)
         is_random = torch.rand(count, generator=generator) < LABEL_NOISE
-        return images.contiguous(memory_format=self.memory_format), torch.where(is_random, random_labels, classes)
+        return images, torch.where(is_random, random_labels, classes)

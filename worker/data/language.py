@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from worker.data.source import Part
+
 #: Tokens that can follow a token; a smaller vocabulary is used whole.
 SUCCESSORS = 64
 
@@ -20,6 +22,9 @@ class LanguageTask:
     (Cover & Thomas, "Elements of Information Theory", theorem 4.2.4), both under the stationary distribution.
     """
 
+    best_possible_loss: float | None
+    best_possible_accuracy: float | None
+
     def __init__(self, vocab_size: int, sequence_length: int, generator: torch.Generator) -> None:
         self.vocab_size, self.sequence_length = vocab_size, sequence_length
         self.sample_bytes = 2 * 8 * sequence_length
@@ -34,7 +39,7 @@ class LanguageTask:
         self.best_possible_loss = float(self.stationary @ entropies)
         self.best_possible_accuracy = float(self.stationary @ self.probabilities.max(dim=1).values)
 
-    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Inputs and targets, both (count, sequence_length), int64; chains start in the stationary state."""
         tokens = torch.empty(count, self.sequence_length + 1, dtype=torch.int64)
         tokens[:, 0] = torch.multinomial(self.stationary, count, replacement=True, generator=generator)

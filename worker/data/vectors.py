@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from worker.data.source import Part
+
 #: Hidden units of the teacher: few, so that a student can learn it in a short run.
 TEACHER_UNITS = 16
 
@@ -20,6 +22,9 @@ class VectorTask:
     maximum, both estimated on 16,384 vectors.
     """
 
+    best_possible_loss: float | None
+    best_possible_accuracy: float | None
+
     def __init__(self, input_size: int, num_classes: int, generator: torch.Generator) -> None:
         self.input_size = input_size
         self.sample_bytes = 4 * input_size + 8
@@ -29,7 +34,7 @@ class VectorTask:
         self.best_possible_loss = float(torch.special.entr(probabilities.double()).sum(dim=1).mean())
         self.best_possible_accuracy = float(probabilities.max(dim=1).values.double().mean())
 
-    def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Inputs (count, input_size), float32; targets (count,), int64."""
         vectors = torch.randn(count, self.input_size, generator=generator)
         return vectors, torch.multinomial(self._teach(vectors), 1, generator=generator)[:, 0]

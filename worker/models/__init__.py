@@ -1,20 +1,27 @@
 """The torch module of every kind of model: one file each, named like its spec in `app/contract/models/`."""
 
+from functools import partial
+
 from torch import nn
 
 from app.contract.models import ConvnetSpec, MlpSpec, ModelSpec
+from worker.data.shapes import CausalTokens, Images, Vectors
+from worker.models.blueprint import Blueprint
 from worker.models.convnet import Convnet
 from worker.models.mlp import Mlp
 from worker.models.transformer import Transformer
 
 
-def build_model(spec: ModelSpec) -> nn.Module:
-    """The module of a spec, on the CPU, with weights from torch's global generator.
-
-    It maps inputs (`worker.data` says their shape) to logits whose last dimension is the classes or tokens.
-    """
+def blueprint_of(spec: ModelSpec) -> Blueprint:
+    """What a spec describes. Raises TrialFailed (`invalid_model`) where it describes nothing that can be built."""
     if isinstance(spec, MlpSpec):
-        return Mlp(spec)
+        return Blueprint(Vectors(spec.input_size, spec.num_classes), partial(Mlp, spec))
     if isinstance(spec, ConvnetSpec):
-        return Convnet(spec)
-    return Transformer(spec)
+        size = spec.image_size
+        return Blueprint(Images(spec.in_channels, size, size, spec.num_classes), partial(Convnet, spec))
+    return Blueprint(CausalTokens(spec.vocab_size, spec.sequence_length), partial(Transformer, spec))
+
+
+def build_model(spec: ModelSpec) -> nn.Module:
+    """The module of a spec, on the CPU unless torch's default device is another."""
+    return blueprint_of(spec).build()

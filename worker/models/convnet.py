@@ -41,8 +41,6 @@ class Convnet(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(incoming)
         self.classifier = nn.Linear(incoming, spec.num_classes)
-        if spec.channels_last:
-            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing from torch's stubs
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of every class."""

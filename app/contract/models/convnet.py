@@ -37,10 +37,6 @@ class ConvnetSpec(Input):
         convolutions = sum(6 * count * pixels for count, pixels in self._convolution_weights())
         return convolutions + 6 * self.widths[-1] * self.num_classes
 
-    def predictions_per_sample(self) -> int:
-        """One class per image."""
-        return 1
-
     def _convolution_weights(self) -> list[tuple[int, int]]:
         """(weights, output pixels) of every convolution."""
         size = self.image_size

@@ -25,7 +25,3 @@ class MlpSpec(Input):
     def training_flops_per_sample(self) -> int:
         """Forward and backward, 2 + 4 FLOP per weight (Kaplan et al. 2020, section 2.1)."""
         return 6 * self.parameter_count()
-
-    def predictions_per_sample(self) -> int:
-        """One class per vector."""
-        return 1

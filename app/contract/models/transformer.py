@@ -58,7 +58,3 @@ class TransformerSpec(Input):
         per_token = 6 * (self.parameter_count() - position_embeddings)
         attention = 12 * self.num_layers * self.hidden_size * self.sequence_length
         return (per_token + attention) * self.sequence_length
-
-    def predictions_per_sample(self) -> int:
-        """One next token per position."""
-        return self.sequence_length

@@ -1,0 +1,20 @@
+"""The synthetic task of every shape: seeded, learnable, with a known optimum."""
+
+import torch
+
+from worker.data.images import ImageTask
+from worker.data.language import LanguageTask
+from worker.data.shapes import CausalTokens, DataShape, Images, Vectors
+from worker.data.source import Source
+from worker.data.vectors import VectorTask
+
+
+def make_task(shape: DataShape, generator: torch.Generator) -> Source:
+    """The task that fits a model's inputs and outputs."""
+    if isinstance(shape, Vectors):
+        return VectorTask(shape.size, shape.num_classes, generator)
+    if isinstance(shape, Images):
+        return ImageTask(shape, generator)
+    if isinstance(shape, CausalTokens):
+        return LanguageTask(shape.vocab_size, shape.length, generator)
+    raise NotImplementedError(shape)
