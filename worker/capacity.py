@@ -26,14 +26,14 @@ FIT_STEPS, FIT_WARMUP_STEPS = 3, 1
 #: Steps at the batch that was found.
 THROUGHPUT_STEPS, THROUGHPUT_WARMUP_STEPS = 13, 3
 
+#: Batches that stand by on the device, the same in both: they take room as well.
+MOST_BATCHES = 2
+
 #: The search ends where what fits and what does not are nearer than this share of what fits.
 RESOLUTION = 1 / 64
 
 #: A limit on a CPU may be this share of the memory at hand: a try may be twice as large as the last that fitted.
 SHARE_OF_HOST_MEMORY = 0.5
-
-#: Of what is left of the benchmark's timeout: a report must still be made.
-SHARE_OF_TIMEOUT = 0.9
 
 
 async def measure_capacity(
@@ -45,19 +45,21 @@ async def measure_capacity(
     if comparison.device.kind == "cpu" and limit_bytes is None:
         return
     config = comparison.request.config
-    left_seconds = SHARE_OF_TIMEOUT * (config.timeout_seconds - comparison.total_seconds)
+    left_seconds = config.timeout_seconds - comparison.total_seconds
     searches = [
         _Search(comparison, leg, limit_bytes, run_trial)
         for leg in [comparison.baseline, *comparison.candidates]
         if leg.failure is None or leg.failure.code is FailureCode.OUT_OF_MEMORY
     ]
-    with anyio.move_on_after(min(config.measurement.time_budget_seconds, left_seconds)):
-        for index, search in enumerate(searches):
-            on_progress(_progress(comparison, search, index / len(searches)))
-            await search.run()
-    for search in searches:
-        search.leg.capacity = search.result()
-    comparison.total_seconds += time.monotonic() - began
+    try:
+        with anyio.move_on_after(min(config.measurement.time_budget_seconds, left_seconds)):
+            for index, search in enumerate(searches):
+                on_progress(_progress(comparison, search, index / len(searches)))
+                await search.run()
+    finally:
+        for search in searches:
+            search.leg.capacity = search.result()
+        comparison.total_seconds += time.monotonic() - began
 
 
 def memory_limit_bytes(comparison: Comparison) -> int | None:
@@ -92,12 +94,12 @@ class _Search:
         while size is not None and self._failure is None:
             if await self._try(size, FIT_STEPS, FIT_WARMUP_STEPS) is not None:
                 self._fits = size
-            else:
+            elif self._failure is None:
                 self._too_large = size
-            size = self._next()
+            size = None if self._failure else self._next()
         while self._fits is not None and self._failure is None and self._at_largest is None:
             self._at_largest = await self._try(self._fits, THROUGHPUT_STEPS, THROUGHPUT_WARMUP_STEPS)
-            if self._at_largest is None:  # it fitted for a few steps only
+            if self._at_largest is None and self._failure is None:  # it fitted for a few steps only
                 self._too_large = self._fits
                 self._fits = max(0, self._fits - self._step(self._fits)) or None
         self._finished = self._failure is None
@@ -146,6 +148,7 @@ class _Search:
             data=self._request.config.data,
             parameter_count=self._parameter_count,
             phase="capacity",
+            most_batches=MOST_BATCHES,
             memory_limit_bytes=self._limit_bytes,
         )
         self._tries += 1

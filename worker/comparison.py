@@ -76,6 +76,8 @@ class Comparison:
     #: Where the worker had to count.
     parameter_count: int | None
     blocks: int = 0
+    #: On the monotonic clock, in seconds.
+    began: float = 0.0
     #: Trials thrown away as disturbed.
     repeats: int = 0
     stopped_by: StoppedBy = "max_blocks"
@@ -105,6 +107,11 @@ class Comparison:
         """Of the whole work, for progress; the search for capacity is guessed to be a fifth of it."""
         return 0.8 if self.request.config.measurement.capacity else 1.0
 
+    def may_repeat(self) -> bool:
+        """Whether a disturbed trial may be run again."""
+        in_time = time.monotonic() - self.began < self.request.config.measurement.time_budget_seconds
+        return in_time and self.repeats < MOST_REPEATS_OF_ALL
+
     def can_compare(self) -> bool:
         """Whether a comparison can still be had."""
         return self.baseline.failure is None and any(leg.failure is None for leg in self.candidates)
@@ -114,21 +121,23 @@ async def compare(
     comparison: Comparison, run_trial: TrialRunner, on_progress: Callable[[Progress], None]
 ) -> Comparison:
     """Runs blocks until it is enough. Raises BenchmarkFailed where no report can be made."""
-    began = time.monotonic()
+    comparison.began = time.monotonic()
     measurement = comparison.request.config.measurement
     while True:
         block_began = time.monotonic()
         for position, leg in enumerate(_order(comparison.legs, comparison.blocks)):
             if leg.failure is None:
-                await _run_leg(comparison, leg, position, began, run_trial, on_progress)
+                await _run_leg(comparison, leg, position, run_trial, on_progress)
         comparison.blocks += 1
-        comparison.total_seconds = time.monotonic() - began
+        comparison.total_seconds = time.monotonic() - comparison.began
         if all(leg.failure is not None for leg in comparison.legs):
             assert comparison.baseline.failure is not None
             raise BenchmarkFailed(comparison.baseline.failure)
         stopped_by = _enough(comparison, measurement, time.monotonic() - block_began)
         if stopped_by is not None:
             comparison.stopped_by = stopped_by
+            for leg in comparison.legs:
+                flag_disturbed(leg)
             return comparison
 
 
@@ -136,7 +145,6 @@ async def _run_leg(
     comparison: Comparison,
     leg: LegRun,
     position: int,
-    began: float,
     run_trial: TrialRunner,
     on_progress: Callable[[Progress], None],
 ) -> None:
@@ -153,7 +161,7 @@ async def _run_leg(
     )
 
     def after_step(step: int) -> None:
-        on_progress(_progress(comparison, spec, step, time.monotonic() - began))
+        on_progress(_progress(comparison, spec, step, time.monotonic() - comparison.began))
 
     after_step(0)
     outcome = await _run_undisturbed(comparison, leg, spec, run_trial, after_step)
@@ -173,16 +181,25 @@ async def _run_undisturbed(
     comparison: Comparison, leg: LegRun, spec: TrialSpec, run_trial: TrialRunner, after_step: Callable[[int], None]
 ) -> TrialResult | Failure:
     """Runs a trial, and again while it is disturbed, as often as is allowed. The last one counts, not the best."""
-    repeats = 0
-    while True:
+    kept: TrialResult | None = None
+    for repeats in range(MOST_REPEATS + 1):
         outcome = await run_trial(spec, _deadline_seconds(comparison, leg), after_step)
         if isinstance(outcome, Failure):
-            return outcome
-        found = disturbances(outcome, leg.trials)
-        if not found or repeats == MOST_REPEATS or comparison.repeats == MOST_REPEATS_OF_ALL:
-            return outcome.model_copy(update={"disturbances": found, "repeats": repeats})
-        repeats += 1
-        comparison.repeats += 1
+            return kept or outcome  # a trial that was disturbed is better than none
+        kept = outcome.model_copy(update={"repeats": repeats})
+        if not disturbances(kept, leg.trials) or not comparison.may_repeat():
+            break
+        comparison.repeats += repeats < MOST_REPEATS
+    assert kept is not None
+    return kept
+
+
+def flag_disturbed(leg: LegRun) -> None:
+    """Says of every trial why it may be spoiled, judged beside all the others of its leg."""
+    leg.trials = [
+        trial.model_copy(update={"disturbances": disturbances(trial, leg.trials[:index] + leg.trials[index + 1 :])})
+        for index, trial in enumerate(leg.trials)
+    ]
 
 
 def nonfinite(trial: TrialResult) -> Failure | None:

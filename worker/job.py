@@ -21,7 +21,7 @@ from app.store import claims
 from app.store.claims import Claim, ClaimLost
 from app.store.workers import LEASE
 from worker.capacity import measure_capacity
-from worker.comparison import BenchmarkFailed, Comparison, compare, median_step
+from worker.comparison import BenchmarkFailed, Comparison, TrialRunner, compare, median_step
 from worker.launcher import TrialLauncher
 from worker.messages import Inspection, ModelFacts, TrialSpec
 from worker.report import make_report
@@ -84,8 +84,7 @@ class Job:
     async def _measure(self, claim: Claim) -> None:
         timeout = claim.request.config.timeout_seconds
         try:
-            with anyio.fail_after(timeout):
-                comparison = await self._compare_while_leased(claim)
+            comparison = await self._compare_while_leased(claim)
             report = await anyio.to_thread.run_sync(make_report, str(claim.benchmark_id), comparison)
         except TimeoutError:
             detail = f"The benchmark took longer than its timeout_seconds of {timeout:g}. Ask for less, or raise it."
@@ -110,17 +109,28 @@ class Job:
             await self._record_trial(claim, spec, outcome, logs)
             return outcome
 
+        timeout = claim.request.config.timeout_seconds
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_lease, claim)
-                comparison = Comparison.of(claim.request, self._device, await self._inspect(claim))
-                await compare(comparison, run_trial, self._show)
+                with anyio.fail_after(timeout):
+                    comparison = Comparison.of(claim.request, self._device, await self._inspect(claim))
+                    await compare(comparison, run_trial, self._show)
                 if claim.request.config.measurement.capacity:
-                    await measure_capacity(comparison, run_trial, self._show)
+                    await self._measure_capacity(comparison, run_trial)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _only(group) from group
         return comparison
+
+    async def _measure_capacity(self, comparison: Comparison, run_trial: TrialRunner) -> None:
+        """Beside the comparison: whatever goes wrong here, that one is done and gets its report."""
+        try:
+            await measure_capacity(comparison, run_trial, self._show)
+        except (ClaimLost, SQLAlchemyError):
+            raise
+        except Exception:
+            log.exception("capacity not measured")
 
     async def _inspect(self, claim: Claim) -> int | None:
         """The number of parameters, where only torch can count them or data must be looked at; else None.

@@ -52,6 +52,8 @@ class TrialSpec(BaseModel):
     examined: bool = False
     #: What the trial is for: a block, or the search for the largest batch.
     phase: Literal["measure", "capacity"] = "measure"
+    #: Of training data, before it repeats; null: as many as steps, within bounds.
+    most_batches: int | None = None
     #: Of the device's memory; on a CPU the worker judges by the peak.
     memory_limit_bytes: int | None = None
 

@@ -94,7 +94,7 @@ def make_leg(leg: LegRun, batch_size: int) -> Leg:
         numerics=trials[0].numerics,
         capacity=leg.capacity,
         achieved_flops_per_second=statistics.median(map(achieved_flops_per_second, trials)),
-        ceiling_flops_per_second=max(trial.ceiling_flops_per_second for trial in trials),
+        ceiling_flops_per_second=max((trial.ceiling_flops_per_second or 0 for trial in trials), default=0) or None,
         joules_per_step=joules,
         joules_per_sample=None if joules is None else joules / batch_size,
         disturbed_trials=sum(bool(trial.disturbances) for trial in trials),

@@ -99,6 +99,7 @@ class Timing:
     """Host times of a run, in seconds."""
 
     measured_wall_seconds: float
+    #: Of the first measured step: the device is idle before it, so its queue is empty and holds nothing up.
     host_issue_seconds: float
     training_time_seconds: float
 
@@ -149,13 +150,14 @@ def train(run: Run, batches: list[Batch], clock: StepClock, curves: Curves, hook
         curves.record(index, training_step(run, batches[index % len(batches)]))
         if index >= warmup:
             clock.mark()
+        if index == warmup:
+            first_issued = time.perf_counter()
         if index == 0:
             hooks.after_first_step()
         hooks.after_step(index + 1)
-    issued = time.perf_counter()
     clock.synchronise()
     ended = time.perf_counter()
-    return Timing(ended - measured_from, issued - measured_from, ended - began)
+    return Timing(ended - measured_from, first_issued - measured_from, ended - began)
 
 
 def training_step(run: Run, batch: Batch) -> Step:

@@ -91,6 +91,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
             start_bytes=prepared.start_bytes,
             initial_state=prepared.initial_state,
             skipped_steps=skipped_steps,
+            ceiling_wanted=spec.phase == "measure",
         )
     )
     seen_after = {"probes": found.probes, "forward_dtypes": found.observed.forward_dtypes}
@@ -141,7 +142,7 @@ def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
     start_bytes = devices.reset_memory(device)
 
     torch.manual_seed(spec.seed)
-    data = make_data(blueprint.shape, spec.data, spec.training, spec.seed)
+    data = make_data(blueprint.shape, spec.data, spec.training, spec.seed, spec.most_batches)
     model = blueprint.build()
     attestation = Attestation(
         flags=flags,

@@ -7,7 +7,7 @@ from app.contract.models import ConvnetSpec, MlpSpec, ModelSpec
 from app.contract.numerics import Numerics
 from app.contract.precisions import DeviceKind
 from app.contract.trial import TrialResult
-from worker.comparison import Comparison, LegRun
+from worker.comparison import Comparison, LegRun, median_step
 
 #: Tensor cores want dimensions in multiples of this (NVIDIA, "Matrix Multiplication Background User's Guide").
 TENSOR_CORE_MULTIPLE = 8
@@ -21,7 +21,7 @@ FAR_OUTSIDE = 10
 #: ...or of an error so small that nothing need explain it.
 LEAST_EXPLAINED = 1e-7
 
-#: The host's share of the measured time beyond which it, not the GPU, sets the pace.
+#: Time to issue a step over the time of a step, beyond which the host, not the GPU, sets the pace.
 HOST_BOUND = 0.9
 
 
@@ -87,17 +87,19 @@ def _about_the_trials(leg: LegRun, device: DeviceKind) -> Iterator[str]:
         )
     if device == "cuda":
         yield from _about_waiting(leg)
+        if any(trial.telemetry.gpu is None or trial.telemetry.gpu.foreign_processes is None for trial in leg.trials):
+            yield f"{leg.precision}: NVML does not tell whether other processes used the GPU."
 
 
 def _about_waiting(leg: LegRun) -> Iterator[str]:
     waits = leg.trials[0].synchronisations
     if waits:
         yield f"{leg.precision}: every step waits for the device ({', '.join(waits)}): the model asks it for values."
-    shares = [trial.host_issue_seconds / trial.measured_wall_seconds for trial in leg.trials]
-    if statistics.median(shares) > HOST_BOUND and not waits:
+    share = statistics.median(trial.host_issue_seconds / median_step(trial) for trial in leg.trials)
+    if share > HOST_BOUND and not waits:
         yield (
-            f"{leg.precision}: launch-bound. The host took {statistics.median(shares):.0%} of the time to issue the "
-            "work, so the GPU waited for it: a larger batch or model would use the GPU, and show another speedup."
+            f"{leg.precision}: launch-bound. The host takes {share:.0%} of a step's time to issue it, so the GPU waits "
+            "for the host: a larger batch or model would use the GPU, and show another speedup."
         )
 
 

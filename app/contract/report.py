@@ -66,7 +66,8 @@ class GradScalerSummary(Output):
     skipped_steps: int
     #: Of the first block's trial, one entry per step.
     scale_trace: list[MaybeFloat]
-    #: Parameters whose gradients were not finite in the first block's first skipped step, where it began first.
+    #: Modules where numbers stopped being finite in the first block's first skipped step, where it began first.
+    #: Searched for up to step 32, else null.
     first_overflow: list[str] | None
 
 

@@ -25,8 +25,8 @@ class GpuTelemetry(Output):
     largest_used_bytes: int | None
     #: In use on the device before the trial's process began.
     held_before_bytes: int | None
-    #: Processes that computed on the device before the trial began or after it ended.
-    foreign_processes: list[str]
+    #: Processes that computed on the device before the trial began or after it ended; null where NVML does not tell.
+    foreign_processes: list[str] | None
     #: That occurred during the measured region.
     uncorrected_ecc_errors: int | None
     #: Of the measured region; null where it is too short for NVML's counter to mean something.

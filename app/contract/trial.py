@@ -57,8 +57,8 @@ class GradScalerTrace(Output):
     scale_trace: list[MaybeFloat]
     #: A step was skipped in the last warm-up step or after it.
     unsettled_after_warmup: bool
-    #: Parameters whose gradients were not finite in the first skipped step, in the order of the backward pass: the
-    #: first is where it began. null without a skip, or where the first came too late to run the steps again.
+    #: Modules where numbers stopped being finite in the first skipped step, where it began first. Searched for in a
+    #: leg's first trial, up to step 32; else null.
     first_overflow: list[str] | None
 
 
@@ -127,8 +127,8 @@ class TrialResult(Output):
     step_seconds: list[float]
     #: Host time of the measured region, first step's start to the end of the last, the device idle at both.
     measured_wall_seconds: float
-    #: Host time to issue the measured steps, before waiting for the device: far below the wall time on an
-    #: asynchronous device, unless something synchronises in the loop.
+    #: Host time to issue the first measured step, from an idle device: below a step's time on a GPU, unless the host
+    #: is the slower of the two, or something in the step waits for the device.
     host_issue_seconds: float
     #: All steps, warm-up included.
     training_time_seconds: float
@@ -150,11 +150,11 @@ class TrialResult(Output):
     data: DataFacts
     environment: Environment
     parameter_count: int
-    #: Of the matrix products, convolutions and fused attention of one step that torch's counter knows; a convolution
-    #: counts a quarter, as fast algorithms need no more.
+    #: Of the matrix products and convolutions of one step; a convolution counts a quarter, as fast algorithms need no
+    #: more, and fused attention nothing, as a causal kernel skips what a counter would count.
     least_flops_per_step: int
-    #: Best of large matrix products in this precision, measured after training.
-    ceiling_flops_per_second: float
+    #: Best of large matrix products in this precision, measured after training; null where there was no room for one.
+    ceiling_flops_per_second: float | None
     #: Operations of a step that make the host wait for the device.
     synchronisations: list[str]
     #: Of the leg's first trial; null in the others, and where FP64 does not fit into memory.

@@ -119,14 +119,20 @@ def context_lines(report: Report) -> list[str]:
 
 
 def _disturbance_lines(report: Report) -> list[str]:
-    legs = legs_of(report)
+    legs = [*legs_of(report), *([report.control] if report.control else [])]
     repeated, disturbed = sum(leg.repeated_trials for leg in legs), sum(leg.disturbed_trials for leg in legs)
-    trials = sum(len(leg.trials) for leg in legs)
-    return [
-        f"The machine disturbed {disturbed} of {trials} trials; {repeated} more were thrown away and run again."
-        if repeated or disturbed
-        else f"Nothing disturbed the {trials} trials."
-    ]
+    trials = [trial for leg in legs for trial in leg.trials]
+    short = sum(trial.telemetry.gpu is None and trial.telemetry.host.foreign_cores is None for trial in trials)
+    lines = []
+    if repeated or disturbed:
+        lines.append(
+            f"The machine disturbed {disturbed} of {len(trials)} trials; {repeated} more were run again for that."
+        )
+    elif not short:
+        lines.append(f"No disturbance was seen in the {len(trials)} trials.")
+    if short:
+        lines.append(f"{short} of {len(trials)} trials were too short to see what other programs did meanwhile.")
+    return lines
 
 
 def _gradient_error(numerics: Numerics | None) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from app.contract.failure import Failure, FailureCode
 from app.contract.report import AttestationCheck
 from app.contract.request import Requirements
 from app.contract.worker import WorkerDevice
@@ -280,6 +281,41 @@ async def test_a_trial_disturbed_to_the_last_is_kept_and_flagged():
 
 
 @pytest.mark.anyio
+async def test_a_disturbed_trial_is_better_than_one_that_fails_when_run_again():
+    runs = []
+
+    def simulate(spec):
+        runs.append(spec)
+        if runs.count(spec) > 1:
+            return Failure.of(FailureCode.INTERNAL, "killed")
+        return trial(spec, telemetry=telemetry(foreign_cores=8.0 if spec.block == 1 else 0.0))
+
+    report = await report_of(simulate, request(measurement={"min_blocks": 2, "max_blocks": 2}))
+    assert report.baseline.disturbed_trials == report.comparisons[0].candidate.disturbed_trials == 1
+
+
+@pytest.mark.anyio
+async def test_a_trial_is_judged_beside_all_others_of_its_leg_and_the_first_too():
+    def simulate(spec):
+        slow = spec.block == 0
+        return trial(spec, ceiling_flops_per_second=1e8 if slow else 1e9)
+
+    report = await report_of(simulate, request(measurement=SIX_BLOCKS))
+    assert [bool(one.disturbances) for one in report.baseline.trials] == [True] + [False] * 5
+
+
+@pytest.mark.anyio
+async def test_a_ceiling_of_a_disturbed_trial_proves_nothing():
+    """All trials disturbed, and every ceiling far below what training did: that is the load, not a wrong precision."""
+    busy = telemetry(foreign_cores=8.0)
+    report = await report_of(
+        lambda spec: trial(spec, telemetry=busy, ceiling_flops_per_second=1.0, least_flops_per_step=10**6)
+    )
+    assert report.verdict != "invalid"
+    assert "plausible_throughput" not in {check.name for check in report.attestation.checks}
+
+
+@pytest.mark.anyio
 async def test_a_machine_that_is_never_quiet_does_not_hold_the_job_up():
     busy = telemetry(foreign_cores=8.0)
     report = await report_of(lambda spec: trial(spec, telemetry=busy), request(measurement=SIX_BLOCKS))
@@ -343,6 +379,7 @@ async def test_a_sync_in_the_measured_loop_is_told_of(monkeypatch):
         return " ".join(make_report("id", measured).warnings)
 
     assert "waits" not in await warnings(host_issue_seconds=0.001)
+    assert "launch-bound" not in await warnings(host_issue_seconds=0.001)
     assert "launch-bound" in await warnings()
     assert "every step waits for the device (aten::_local_scalar_dense × 1)" in await warnings(
         synchronisations=["aten::_local_scalar_dense × 1"]

@@ -106,6 +106,18 @@ async def test_another_failure_ends_one_search_and_is_kept():
     found, _ = await search(simulate)
     assert found["fp32"].stopped_by == "found"
     assert (found["bf16"].stopped_by, found["bf16"].failure.detail) == ("failure", "a fault of ours")
+    assert (found["bf16"].largest_batch_size, found["bf16"].smallest_too_large) == (None, None)
+
+
+async def test_a_failure_at_the_end_takes_nothing_from_what_fits():
+    def simulate(spec):
+        if spec.training.steps == capacity.THROUGHPUT_STEPS:
+            return Failure.of(FailureCode.INTERNAL, "a fault of ours")
+        return fits_up_to(32)(spec)
+
+    found, _ = await search(simulate)
+    assert (found["fp32"].largest_batch_size, found["fp32"].smallest_too_large) == (32, 33)
+    assert found["fp32"].stopped_by == "failure"
 
 
 async def test_when_the_time_is_over_what_is_known_stays():

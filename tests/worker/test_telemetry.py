@@ -2,10 +2,12 @@
 
 import contextlib
 import multiprocessing
+import threading
 import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tests.factories import comparison, gpu_telemetry, request, spread, telemetry, trial
 from worker import nvml
@@ -15,6 +17,7 @@ from worker.telemetry import host, neighbours
 from worker.telemetry.disturbance import disturbances
 from worker.telemetry.gpu import GpuSampler
 from worker.telemetry.neighbours import Neighbours
+from worker.telemetry.region import MeasuredRegion
 
 SPEC = TrialSpec(
     device="cpu",
@@ -123,6 +126,7 @@ def test_a_quiet_trial_is_not_disturbed():
         (telemetry(gpu_telemetry(sm_clock_mhz=spread(1200))), "the SM clock was 1200 MHz, its leg's 1980 MHz"),
         (telemetry(gpu_telemetry(clock_limits={"thermal_slowdown": 0.1})), "slowed itself: thermal slowdown"),
         (telemetry(gpu_telemetry(uncorrected_ecc_errors=1)), "1 uncorrected ECC errors"),
+        (telemetry(gpu_telemetry(foreign_processes=["process 7"])), "process 7, was on the GPU"),
     ],
 )
 def test_what_spoils_a_trial_is_said(seen, reason):
@@ -139,6 +143,7 @@ def test_a_machine_that_multiplies_more_slowly_than_usual_spoils_a_trial_on_the_
 def test_a_region_too_short_to_judge_is_not_judged():
     seen = telemetry(foreign_cores=None, cpu_seconds_per_second=0.1)
     assert disturbances(trial_on(telemetry=seen), [trial_on()], cores=2) == []
+    assert disturbances(trial_on(telemetry=seen, ceiling_flops_per_second=1.0), [trial_on()], cores=2) != []
 
 
 def _spin(until):
@@ -209,6 +214,38 @@ async def test_a_process_that_came_during_the_trial_is_noted(driver):
     driver(lambda: [SimpleNamespace(pid=8, usedGpuMemory=None)])
     result = await watch.note("cuda:0", trial_on(telemetry=telemetry(gpu_telemetry())), before)
     assert result.telemetry.gpu.foreign_processes == ["process 8"]
+
+
+@pytest.mark.anyio
+async def test_memory_that_nobody_claims_is_foreign_work_as_well(driver, monkeypatch):
+    driver(lambda: [])
+    monkeypatch.setattr(neighbours, "UNCLAIMED_BYTES", 2**29)
+    monkeypatch.setattr(neighbours, "PATIENCE_SECONDS", 0.0)
+    assert (await Neighbours().wait_until_alone("cuda:0")).processes == ["a process that NVML does not name, 1024 MiB"]
+
+
+@pytest.mark.anyio
+async def test_where_nvml_does_not_tell_nothing_is_claimed(driver):
+    driver(lambda: [])
+    watch = Neighbours()
+    before = await watch.wait_until_alone("cuda:0")
+
+    def refuse():
+        raise NVMLError
+
+    driver(refuse)
+    result = await watch.note("cuda:0", trial_on(telemetry=telemetry(gpu_telemetry())), before)
+    assert result.telemetry.gpu.foreign_processes is None
+
+
+def test_a_region_that_breaks_off_leaves_no_thread(monkeypatch):
+    library = fake_nvml()
+    monkeypatch.setattr(nvml, "opened", lambda: contextlib.nullcontext(library))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(RuntimeError), MeasuredRegion(torch.device("cuda", 0)) as region:
+        region.start()
+        raise RuntimeError
+    assert not [thread for thread in threading.enumerate() if thread.name == "sample the GPU"]
 
 
 @pytest.mark.anyio

@@ -69,11 +69,13 @@ def make_source(shape: DataShape, config: DataConfig, seed: int) -> Source:
     return make_task(shape, seeded("task", seed))
 
 
-def make_data(shape: DataShape, config: DataConfig, training: TrainingConfig, block_seed: int) -> TrialData:
+def make_data(
+    shape: DataShape, config: DataConfig, training: TrainingConfig, block_seed: int, most_batches: int | None = None
+) -> TrialData:
     """Samples from the source of `training.seed`, drawn with the block's seed; on the CPU."""
     source = make_source(shape, config, training.seed)
     batch_bytes = source.sample_bytes * training.batch_size
-    distinct = max(1, min(training.steps, POOL_BYTES // batch_bytes))
+    distinct = max(1, min(most_batches or training.steps, training.steps, POOL_BYTES // batch_bytes))
     needed = math.ceil(VALIDATION_PREDICTIONS / predictions_per_sample(shape))
     held_out = training.validation_samples or max(needed, training.batch_size)
     batches = _draw(source, "training", distinct * training.batch_size, training.batch_size, block_seed)

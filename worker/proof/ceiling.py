@@ -10,35 +10,44 @@ from collections.abc import Callable
 
 import torch
 
+from worker import device as devices
 from worker.precision import Precision
 
 SIZES = (256, 512, 1024, 2048, 4096, 8192)
 
-#: A product that takes as long as this is large enough.
-LONG_ENOUGH_SECONDS = 0.005
+#: A product of at least this size, and one that takes as long as this, is past every overhead...
+LEAST_SIZE, LONG_ENOUGH_SECONDS = 1024, 0.005
+#: ...and one that takes as long as this needs no larger one beside it, whatever its size.
+LONG_SECONDS = 0.05
 
 #: Of every size; the fastest counts.
 REPEATS = 3
 
-#: Of the device's free memory, for three matrices.
-SHARE_OF_MEMORY = 0.25
 
+def measure_ceiling(precision: Precision, device: torch.device) -> float | None:
+    """FLOP/s of the fastest matrix product found, under the switches as they stand.
 
-def measure_ceiling(precision: Precision, device: torch.device) -> float:
-    """FLOP/s of the fastest matrix product found, under the switches as they stand. The operands have the dtype that
-    autocast would give them."""
-    best = 0.0
+    The operands have the dtype that autocast would give them. None where there was no room for one that tells.
+    """
+    best, told = 0.0, False
     for size in SIZES:
-        if device.type == "cuda" and 12 * size * size > SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]:
-            break
-        operand = torch.randn(size, size, device=device).to(precision.matmul_dtype)
-        product = torch.empty_like(operand)
-        multiply = functools.partial(torch.mm, operand, operand, out=product)
-        seconds = min(_seconds(multiply, device) for _ in range(REPEATS))
+        try:
+            seconds = _multiply(size, precision.matmul_dtype, device)
+        except RuntimeError as error:
+            if devices.is_out_of_memory(error):
+                break
+            raise
         best = max(best, 2 * size**3 / seconds)
-        if seconds >= LONG_ENOUGH_SECONDS:
+        told = size >= LEAST_SIZE or seconds >= LONG_SECONDS
+        if told and seconds >= LONG_ENOUGH_SECONDS:
             break
-    return best
+    return best if told else None
+
+
+def _multiply(size: int, dtype: torch.dtype, device: torch.device) -> float:
+    operand = torch.randn(size, size, device=device).to(dtype)
+    multiply = functools.partial(torch.mm, operand, operand, out=torch.empty_like(operand))
+    return min(_seconds(multiply, device) for _ in range(REPEATS))
 
 
 def _seconds(operation: Callable[[], object], device: torch.device) -> float:

@@ -8,6 +8,7 @@ batch norm does, amplifies these too.
 
 import copy
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from app.contract.numerics import LayerError, Numerics
 from worker.data import Batch
 from worker.precision import MATMUL_MODULES, PRECISIONS, Precision, set_flags
-from worker.training import Run, add_gradients, loss_of
+from worker.training import Run, add_gradients
 
 #: Samples of the first batch: rounding errors hardly depend on how many.
 SAMPLES = 8
@@ -36,13 +37,13 @@ def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
     parts = run.settings.gradient_accumulation
     count = max(SAMPLES, parts) // parts * parts
     part = (batch[0][:count], batch[1][:count])
-    exact_model = copy.deepcopy(run.model).double()
+    exact_run = _in_fp64(run)
     loss_scale, loss, gradients = _leg_step(run, part)
     set_flags(PRECISIONS["fp32"])
     try:
-        exact_loss, exact = _exact_step(exact_model, part)
-        with _Disturbance(exact_model, UNIT_ROUNDOFF[precision.name]):
-            _, disturbed = _exact_step(exact_model, part)
+        exact_loss, exact = _exact_step(exact_run, part)
+        with _Disturbance(exact_run.model, UNIT_ROUNDOFF[precision.name]):
+            _, disturbed = _exact_step(exact_run, part)
     finally:
         set_flags(precision)
     return Numerics(
@@ -73,12 +74,22 @@ def _leg_step(run: Run, batch: Batch) -> tuple[float, float, Gradients]:
         scale /= 2
 
 
-def _exact_step(model: nn.Module, batch: Batch) -> tuple[float, Gradients]:
+def _in_fp64(run: Run) -> Run:
+    """The same model in FP64, without autocast and scaler, for the same way through micro-batches."""
+    device_type = next(run.model.parameters()).device.type
+    return replace(
+        run,
+        model=copy.deepcopy(run.model).double(),
+        scaler=torch.amp.GradScaler(device_type, enabled=False),
+        autocast=torch.autocast(device_type, enabled=False),
+    )
+
+
+def _exact_step(run: Run, batch: Batch) -> tuple[float, Gradients]:
     inputs, targets = batch
-    model.zero_grad(set_to_none=True)
-    loss = loss_of(model(inputs.double() if inputs.is_floating_point() else inputs), targets)
-    torch.autograd.backward(loss)
-    return float(loss.detach()), _gradients(model)
+    run.model.zero_grad(set_to_none=True)
+    loss = add_gradients(run, (inputs.double() if inputs.is_floating_point() else inputs, targets))
+    return float(loss), _gradients(run.model)
 
 
 class _Disturbance:

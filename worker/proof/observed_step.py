@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -63,10 +62,10 @@ def observe_step(run: Run, batch: Batch) -> ObservedStep:
 
 def _least_flops(counts: dict[Any, int]) -> int:
     """Of what was counted by operation, as many as any known algorithm needs."""
-    convolutions = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
-    return round(
-        sum(
-            count * (LEAST_SHARE_OF_CONVOLUTION if operation in convolutions else 1)
-            for operation, count in counts.items()
-        )
-    )
+    return round(sum(count * _least_share(str(operation)) for operation, count in counts.items()))
+
+
+def _least_share(operation: str) -> float:
+    if "convolution" in operation:
+        return LEAST_SHARE_OF_CONVOLUTION
+    return 0 if "attention" in operation else 1  # a causal kernel skips half of what is counted

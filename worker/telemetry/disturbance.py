@@ -26,17 +26,17 @@ def disturbances(trial: TrialResult, others: Sequence[TrialResult], cores: int |
 
 def _on_the_cpu(trial: TrialResult, others: Sequence[TrialResult], cores: int) -> Iterator[str]:
     host = trial.telemetry.host
-    if host.foreign_cores is None:  # too short to tell
+    ceiling = _median(others, lambda other: other.ceiling_flops_per_second)
+    found = trial.ceiling_flops_per_second
+    if ceiling is not None and found is not None and found < LEAST_SHARE_OF_MEDIAN * ceiling:
+        yield f"right after it the machine multiplied at {found / 1e9:.1f} GFLOP/s, otherwise at {ceiling / 1e9:.1f}"
+    if host.foreign_cores is None:  # too short for the kernel's counters
         return
     if host.foreign_cores > FOREIGN_SHARE * cores:
         yield f"other programs kept {host.foreign_cores:.1f} of {cores} cores busy"
     usual = _median(others, lambda other: other.telemetry.host.cpu_seconds_per_second)
     if usual is not None and host.cpu_seconds_per_second < LEAST_SHARE_OF_MEDIAN * usual:
         yield f"it got {host.cpu_seconds_per_second:.2f} CPU seconds per second, its leg {usual:.2f}"
-    ceiling = _median(others, lambda other: other.ceiling_flops_per_second)
-    if ceiling is not None and trial.ceiling_flops_per_second < LEAST_SHARE_OF_MEDIAN * ceiling:
-        found, usually = trial.ceiling_flops_per_second / 1e9, ceiling / 1e9
-        yield f"right after it the machine multiplied at {found:.1f} GFLOP/s, otherwise at {usually:.1f}"
 
 
 def _on_the_gpu(gpu: GpuTelemetry, others: Sequence[TrialResult]) -> Iterator[str]:
@@ -45,6 +45,8 @@ def _on_the_gpu(gpu: GpuTelemetry, others: Sequence[TrialResult]) -> Iterator[st
         yield f"the SM clock was {gpu.sm_clock_mhz.median:.0f} MHz, its leg's {usual:.0f} MHz"
     for limit in sorted(SLOWDOWNS & gpu.clock_limits.keys()):
         yield f"the GPU slowed itself: {limit.replace('_', ' ')}"
+    for process in gpu.foreign_processes or []:
+        yield f"{process}, was on the GPU"
     if gpu.uncorrected_ecc_errors:
         yield f"{gpu.uncorrected_ecc_errors} uncorrected ECC errors"
 

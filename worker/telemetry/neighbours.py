@@ -11,6 +11,8 @@ from worker import nvml
 
 #: How long a trial waits for the device to become free.
 PATIENCE_SECONDS = 60.0
+#: What the driver itself keeps of a large GPU stays below this.
+UNCLAIMED_BYTES = 2 * 2**30
 #: How long the driver may still list a trial that has ended.
 GRACE_SECONDS = 2.0
 POLL_SECONDS = 0.25
@@ -42,7 +44,7 @@ class Neighbours:
         if gpu is None or before is None:
             return result
         after = await _look_until_alone(device, GRACE_SECONDS)
-        foreign = sorted({*before.processes, *(after.processes if after else [])})
+        foreign = sorted({*before.processes, *after.processes}) if after else None
         noted = gpu.model_copy(update={"held_before_bytes": before.used_bytes, "foreign_processes": foreign})
         return result.model_copy(update={"telemetry": result.telemetry.model_copy(update={"gpu": noted})})
 
@@ -61,15 +63,18 @@ def look(device: str) -> Occupation | None:
     if device == "cpu":
         return None
     with nvml.opened() as library:
-        handle = nvml.handle_of(library, device) if library else None
-        if library is None or handle is None:
+        if library is None:
             return None
         try:
+            handle = nvml.handle_of(library, device)
             running = library.nvmlDeviceGetComputeRunningProcesses(handle)
             used_bytes = int(library.nvmlDeviceGetMemoryInfo(handle).used)
         except library.NVMLError:
             return None
-        return Occupation(used_bytes, [_describe(process) for process in running])
+    processes = [_describe(process) for process in running]
+    if not processes and used_bytes > UNCLAIMED_BYTES:  # within a container, NVML may not name who it is
+        processes = [f"a process that NVML does not name, {used_bytes / 2**20:.0f} MiB"]
+    return Occupation(used_bytes, processes)
 
 
 def _describe(process: object) -> str:

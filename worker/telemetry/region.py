@@ -28,6 +28,8 @@ class MeasuredRegion:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._sampler is not None:
+            self._sampler.close()
         self._driver.__exit__(kind, error, trace)
 
     def start(self) -> None:
