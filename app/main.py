@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from app import __version__
 from app.body_limit import BodyLimit
 from app.errors import document_problems, install_error_handlers
-from app.routes import benchmarks, catalogue, probes, reports, workers
+from app.routes import benchmarks, catalogue, probes, reports, sweeps, workers
 from app.settings import Settings
 from app.store import reaper
 from app.store.database import Database, open_database
@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     install_error_handlers(app)
     document_problems(app)
-    for resource in (benchmarks, reports, workers, catalogue, probes):
+    for resource in (benchmarks, reports, sweeps, workers, catalogue, probes):
         app.include_router(resource.router)
     return app
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from app.contract.failure import Failure
+from app.contract.precisions import PrecisionName
 from app.contract.report import Difference, Estimate, Verdict
 from app.contract.request import BenchmarkRequest
 from app.contract.strict import Output
@@ -46,14 +47,27 @@ class WorkerRef(Output):
     gpu: str | None
 
 
+class LegSummary(Output):
+    """One leg in short; the comparison's figures are null for the baseline."""
+
+    precision: PrecisionName
+    samples_per_second: float | None
+    peak_memory_bytes: int | None
+    verdict: Verdict | None
+    speedup: Estimate | None
+    memory_reduction_percent: Estimate | None
+
+
 class Summary(Output):
-    """The figures of the first candidate."""
+    """The figures of the first candidate, and every leg in short."""
 
     verdict: Verdict
     speedup: Estimate | None
     memory_reduction_percent: Estimate | None
     accuracy_difference: Difference | None
     loss_difference: Difference | None
+    #: The baseline, then every candidate.
+    legs: list[LegSummary] = Field(default=[])
 
 
 class Links(Output):

@@ -41,7 +41,7 @@ async def submit_benchmark(
 
     A `cuda` benchmark that no live worker could run comes back `failed` with `cuda_unavailable`.
     """
-    _check_size(request, settings)
+    check_size(request, settings)
     async with session.begin():
         row = await benchmarks.submit(session, request)
     answer = await _answer(session, row, response)
@@ -132,7 +132,8 @@ async def delete_benchmark(benchmark_id: BenchmarkId, session: SessionDep) -> No
         raise errors.StillRunning(f"The benchmark is {status}. Cancel it first, or wait for its end.")
 
 
-def _check_size(request: BenchmarkRequest, settings: Settings) -> None:
+def check_size(request: BenchmarkRequest, settings: Settings) -> None:
+    """Raises TooManyParameters for a model beyond the server's limit, where its size is known without torch."""
     count = request.model.parameter_count()
     if count is not None and count > settings.max_parameters:
         fault = FieldError(loc="/model", msg=f"{count:,} parameters", type="too_many_parameters")

@@ -14,6 +14,7 @@ from app.contract.report import Report
 from app.reports.markdown import to_markdown
 from app.routes.benchmarks import RETRY_AFTER, UNKNOWN
 from app.routes.dependencies import BenchmarkId, SessionDep
+from app.routes.negotiation import choose
 from app.routes.shapes import matches, strong_etag
 from app.store import benchmarks, events
 from app.store.tables import BenchmarkRow
@@ -49,7 +50,7 @@ async def get_report(
     report_format: Annotated[ReportFormat | None, Query(alias="format", description="overrides `Accept`")] = None,
 ) -> Response:
     """Gives the report of a succeeded benchmark. It never changes; a failed benchmark has none (409, with why)."""
-    chosen = report_format or _accepted(accept)
+    chosen = report_format or choose(accept, MEDIA_TYPES)
     row = await benchmarks.get(session, benchmark_id)
     if row is None:
         raise errors.NotFound(UNKNOWN)
@@ -97,25 +98,6 @@ async def get_logs(benchmark_id: BenchmarkId, session: SessionDep) -> str:
 def _render(stored: bytes, report_format: ReportFormat) -> bytes:
     body = gzip.decompress(stored)
     return to_markdown(Report.model_validate_json(body)).encode() if report_format == "md" else body
-
-
-def _accepted(accept: str) -> ReportFormat:
-    """The first acceptable format in the client's order of preference. Raises NotAcceptable."""
-    ranges = []
-    for position, entry in enumerate((accept or "*/*").split(",")):
-        media_range, *parameters = (part.strip() for part in entry.lower().split(";"))
-        quality = next((part.removeprefix("q=") for part in parameters if part.startswith("q=")), "1")
-        try:
-            ranges.append((-float(quality), position, media_range))
-        except ValueError:
-            continue
-    offers: dict[str, ReportFormat] = {
-        "application/json": "json", "application/*": "json", "*/*": "json", "text/markdown": "md", "text/*": "md",
-    }  # fmt: skip
-    for weight, _, media_range in sorted(ranges):
-        if weight < 0 and media_range in offers:
-            return offers[media_range]
-    raise errors.NotAcceptable("Reports come as application/json or text/markdown.")
 
 
 def _no_report(row: BenchmarkRow) -> errors.Conflict:

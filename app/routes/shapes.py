@@ -1,10 +1,23 @@
 """Rows of the store as resources of the contract."""
 
 import hashlib
+from collections.abc import Sequence
 
-from app.contract.benchmark import Benchmark, BenchmarkItem, Links, QueuePlace, WorkerRef
+from app.contract.benchmark import (
+    TERMINAL,
+    Benchmark,
+    BenchmarkItem,
+    LegSummary,
+    Links,
+    QueuePlace,
+    Summary,
+    WorkerRef,
+)
+from app.contract.failure import Failure
 from app.contract.request import BenchmarkRequest
+from app.contract.sweep import Sweep, SweepRequest, SweepRow
 from app.store.tables import BenchmarkRow
+from app.store.tables import SweepRow as SweepTable
 
 
 def to_item(row: BenchmarkRow) -> BenchmarkItem:
@@ -25,6 +38,45 @@ def to_benchmark(row: BenchmarkRow, place: QueuePlace) -> Benchmark:
             "warnings": row.warnings,
         }
     )
+
+
+def to_sweep(sweep: SweepTable, rows: Sequence[BenchmarkRow]) -> Sweep:
+    """A sweep with a row of its table for every candidate of every benchmark."""
+    return Sweep(
+        id=str(sweep.id),
+        created_at=sweep.created_at,
+        request=SweepRequest.model_validate(sweep.request),
+        counts={status: sum(row.status == status for row in rows) for status in {row.status for row in rows}},
+        finished=all(row.status in TERMINAL for row in rows),
+        rows=[line for row in rows for line in _sweep_rows(row)],
+    )
+
+
+def _sweep_rows(row: BenchmarkRow) -> list[SweepRow]:
+    request = BenchmarkRequest.model_validate(row.request)
+    legs = Summary.model_validate(row.summary).legs if row.summary else []
+    baseline = legs[0] if legs else None
+    candidates: list[LegSummary | None] = [*legs[1:]] or [None]
+    return [
+        SweepRow(
+            benchmark_id=str(row.id),
+            status=row.status,
+            model=getattr(request.model, "preset", None) or request.model.kind,
+            parameter_count=row.parameter_count,
+            batch_size=request.config.training.batch_size,
+            baseline=request.config.baseline,
+            candidate=candidate.precision if candidate else None,
+            verdict=candidate.verdict if candidate else None,
+            speedup=candidate.speedup if candidate else None,
+            memory_reduction_percent=candidate.memory_reduction_percent if candidate else None,
+            baseline_samples_per_second=baseline.samples_per_second if baseline else None,
+            candidate_samples_per_second=candidate.samples_per_second if candidate else None,
+            baseline_peak_memory_bytes=baseline.peak_memory_bytes if baseline else None,
+            candidate_peak_memory_bytes=candidate.peak_memory_bytes if candidate else None,
+            failure=Failure.model_validate(row.failure) if row.failure else None,
+        )
+        for candidate in candidates
+    ]
 
 
 def etag(row: BenchmarkRow, place: QueuePlace) -> str:

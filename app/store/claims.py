@@ -11,9 +11,9 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contract.benchmark import Progress, Summary
+from app.contract.benchmark import LegSummary, Progress, Summary
 from app.contract.failure import Failure
-from app.contract.report import Report
+from app.contract.report import Comparison, Leg, Report
 from app.contract.request import BenchmarkRequest
 from app.store import benchmarks, events
 from app.store.tables import BenchmarkRow, Json
@@ -129,7 +129,7 @@ async def hand_back(session: AsyncSession, claim: Claim) -> None:
 
 
 def summarise(report: Report) -> Summary:
-    """The figures of the first candidate."""
+    """The figures of the first candidate, and every leg in short."""
     first = report.comparisons[0]
     return Summary(
         verdict=report.verdict,
@@ -137,6 +137,18 @@ def summarise(report: Report) -> Summary:
         memory_reduction_percent=first.memory_reduction_percent,
         accuracy_difference=first.accuracy_difference,
         loss_difference=first.loss_difference,
+        legs=[_in_short(report.baseline), *(_in_short(found.candidate, found) for found in report.comparisons)],
+    )
+
+
+def _in_short(leg: Leg, found: Comparison | None = None) -> LegSummary:
+    return LegSummary(
+        precision=leg.precision,
+        samples_per_second=leg.samples_per_second,
+        peak_memory_bytes=leg.peak_memory_bytes,
+        verdict=found.verdict if found else None,
+        speedup=found.speedup if found else None,
+        memory_reduction_percent=found.memory_reduction_percent if found else None,
     )
 
 

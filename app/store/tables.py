@@ -33,6 +33,8 @@ class BenchmarkRow(Base):
     status: Mapped[str]
     request: Mapped[Json]
     parameter_count: Mapped[int | None] = mapped_column(BigInteger)
+    #: The sweep that made it, where one did.
+    sweep_id: Mapped[UUID | None] = mapped_column(ForeignKey("sweeps.id", ondelete="SET NULL"))
     labels: Mapped[dict[str, str]]
     model_kind: Mapped[str]
     device: Mapped[str]
@@ -64,7 +66,18 @@ class BenchmarkRow(Base):
         Index("benchmarks_leased", "lease_expires_at", postgresql_where="lease_expires_at IS NOT NULL"),
         Index("benchmarks_labels", "labels", postgresql_using="gin"),
         Index("benchmarks_status", "status", "id"),
+        Index("benchmarks_sweep", "sweep_id", "id", postgresql_where="sweep_id IS NOT NULL"),
     )
+
+
+class SweepRow(Base):
+    """A sweep; its benchmarks point at it."""
+
+    __tablename__ = "sweeps"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    request: Mapped[Json]
 
 
 class EventRow(Base):

@@ -1,0 +1,80 @@
+"""The table of a sweep: speedup and memory against batch size, as CSV or Markdown."""
+
+import csv
+import io
+from collections.abc import Callable
+
+from app.contract.report import Estimate
+from app.contract.sweep import Sweep, SweepRow
+from app.reports.wording import MIB, NOTHING, interval
+
+HEADER = [
+    "Model",
+    "Parameters",
+    "Batch size",
+    "Candidate",
+    "Speedup (95 % interval)",
+    "Memory reduction",
+    "Peak (MiB)",
+    "Verdict",
+]
+
+
+def to_csv(sweep: Sweep) -> str:
+    """One line per candidate of a benchmark, figures as they are; what is not measured is empty."""
+    text = io.StringIO()
+    columns = _columns()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: read(row) for name, read in columns.items()} for row in sweep.rows)
+    return text.getvalue()
+
+
+def to_markdown(sweep: Sweep) -> str:
+    """One line per candidate of a benchmark, for people."""
+    states = ", ".join(f"{count} {status}" for status, count in sorted(sweep.counts.items()))
+    lines = [f"# Sweep {sweep.id}", "", f"{states}.", "", _line(HEADER), _line(["---"] * len(HEADER))]
+    return "\n".join([*lines, *(_line(_cells(row)) for row in sweep.rows)]) + "\n"
+
+
+def _cells(row: SweepRow) -> list[str]:
+    reduction = row.memory_reduction_percent
+    return [
+        row.model,
+        NOTHING if row.parameter_count is None else f"{row.parameter_count:,}",
+        str(row.batch_size),
+        f"{row.candidate or NOTHING} against {row.baseline}",
+        interval(row.speedup, 2) + " ×" if row.speedup else NOTHING,
+        f"{reduction.value:.1f} %" if reduction else NOTHING,
+        f"{_mib(row.candidate_peak_memory_bytes)} against {_mib(row.baseline_peak_memory_bytes)}",
+        row.verdict or (row.failure.code if row.failure else row.status),
+    ]
+
+
+def _columns() -> dict[str, Callable[[SweepRow], object]]:
+    plain = [name for name in SweepRow.model_fields if name not in {"speedup", "memory_reduction_percent", "failure"}]
+    columns: dict[str, Callable[[SweepRow], object]] = {name: _reader(name) for name in plain}
+    columns |= {
+        "speedup": lambda row: _part(row.speedup, "value"),
+        "speedup_ci_low": lambda row: _part(row.speedup, "ci_low"),
+        "speedup_ci_high": lambda row: _part(row.speedup, "ci_high"),
+        "memory_reduction_percent": lambda row: _part(row.memory_reduction_percent, "value"),
+        "failure": lambda row: row.failure.code if row.failure else None,
+    }
+    return columns
+
+
+def _reader(name: str) -> Callable[[SweepRow], object]:
+    return lambda row: getattr(row, name)
+
+
+def _part(estimate: Estimate | None, name: str) -> object:
+    return None if estimate is None else getattr(estimate, name)
+
+
+def _mib(size_bytes: int | None) -> str:
+    return NOTHING if size_bytes is None else f"{size_bytes / MIB:,.1f}"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,82 @@
+"""Sweeps: many benchmarks in one request, and their one table."""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Path, Query, Response
+
+from app import errors
+from app.contract.sweep import Sweep, SweepRequest
+from app.reports.sweep_table import to_csv, to_markdown
+from app.routes.benchmarks import check_size
+from app.routes.dependencies import SessionDep, SettingsDep
+from app.routes.negotiation import choose
+from app.routes.shapes import to_sweep
+from app.store import sweeps
+
+router = APIRouter(prefix="/sweeps", tags=["sweeps"])
+
+SweepFormat = Literal["json", "csv", "md"]
+MEDIA_TYPES: dict[SweepFormat, str] = {"json": "application/json", "csv": "text/csv", "md": "text/markdown"}
+
+RENDERERS: dict[SweepFormat, Callable[[Sweep], str]] = {
+    "json": lambda sweep: sweep.model_dump_json(),
+    "csv": to_csv,
+    "md": to_markdown,
+}
+
+SweepId = Annotated[UUID, Path(description="The sweep's id, as `POST /sweeps` gave it")]
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses=errors.problem_responses(
+        errors.BadRequest, errors.BodyTooLarge, errors.Invalid, errors.DatabaseUnavailable
+    ),
+)
+async def submit_sweep(request: SweepRequest, response: Response, session: SessionDep, settings: SettingsDep) -> Sweep:
+    """Stores and enqueues a benchmark for every combination of the lists: all of them, or none."""
+    for one in request.benchmarks():
+        check_size(one, settings)
+    async with session.begin():
+        sweep = await sweeps.submit(session, request)
+    found = await sweeps.get(session, sweep.id)
+    assert found is not None
+    response.headers["Location"] = f"/sweeps/{sweep.id}"
+    return to_sweep(*found)
+
+
+@router.get(
+    "/{sweep_id}",
+    responses={
+        200: {
+            "description": "Where the sweep stands, and its table",
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/Sweep"}},
+                "text/csv": {"schema": {"type": "string"}},
+                "text/markdown": {"schema": {"type": "string"}},
+            },
+        },
+        **errors.problem_responses(errors.NotFound, errors.NotAcceptable, errors.Invalid, errors.DatabaseUnavailable),
+    },
+    response_model=Sweep,
+)
+async def get_sweep(
+    sweep_id: SweepId,
+    session: SessionDep,
+    accept: Annotated[str, Header()] = "*/*",
+    sweep_format: Annotated[SweepFormat | None, Query(alias="format", description="overrides `Accept`")] = None,
+) -> Response:
+    """Gives the states of a sweep's benchmarks and one table: speedup and memory against batch size."""
+    chosen = sweep_format or choose(accept, MEDIA_TYPES)
+    found = await sweeps.get(session, sweep_id)
+    if found is None:
+        raise errors.NotFound("No sweep has this id.")
+    sweep = to_sweep(*found)
+    return Response(
+        RENDERERS[chosen](sweep),
+        media_type=MEDIA_TYPES[chosen],
+        headers={"Vary": "Accept", "Cache-Control": "no-cache"},
+    )

@@ -1,0 +1,34 @@
+"""Sweeps in the database."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import uuid_utils.compat
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contract.sweep import SweepRequest
+from app.store import benchmarks
+from app.store.tables import BenchmarkRow, SweepRow
+
+
+async def submit(session: AsyncSession, request: SweepRequest) -> SweepRow:
+    """Stores a sweep with all its benchmarks and their queue entries in the caller's transaction."""
+    sweep = SweepRow(id=uuid_utils.compat.uuid7(), request=request.model_dump(mode="json"))
+    session.add(sweep)
+    await session.flush()
+    for one in request.benchmarks():
+        row = await benchmarks.submit(session, one)
+        row.sweep_id = sweep.id
+    await session.flush()
+    await session.refresh(sweep)
+    return sweep
+
+
+async def get(session: AsyncSession, sweep_id: UUID) -> tuple[SweepRow, Sequence[BenchmarkRow]] | None:
+    """A sweep with its benchmarks in the order they were made; None for an unknown one."""
+    sweep = await session.get(SweepRow, sweep_id)
+    if sweep is None:
+        return None
+    query = select(BenchmarkRow).where(BenchmarkRow.sweep_id == sweep_id).order_by(BenchmarkRow.id)
+    return sweep, (await session.scalars(query)).all()

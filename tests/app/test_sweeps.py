@@ -1,0 +1,142 @@
+"""Sweeps over HTTP, against a real database; the benchmarks' results are made up."""
+
+import csv
+import io
+import uuid
+
+import pytest
+from sqlalchemy import text
+
+from app.reports.wording import MIB
+from app.store import claims
+from tests.app.test_benchmarks import claim
+from tests.factories import comparison, request, trial
+from worker.comparison import compare
+from worker.report import make_report
+
+pytestmark = pytest.mark.anyio
+
+BASE = {"model": {"kind": "mlp"}, "config": {"device": "cpu", "candidates": ["bf16"]}}
+
+
+async def post(client, vary, base=BASE):
+    return await client.post("/sweeps", json={"request": base, "vary": vary})
+
+
+async def finish(client, benchmark_id):
+    """Ends a benchmark as a worker would, with a report."""
+    held = await claim(client, {"id": benchmark_id})
+
+    async def run_trial(spec, deadline_seconds, after_step):
+        faster = spec.precision == "bf16"
+        return trial(spec, step_seconds=0.01 if faster else 0.02, peak_bytes=MIB if faster else 2 * MIB)
+
+    report = make_report(benchmark_id, await compare(comparison(request()), run_trial, lambda progress: None))
+    async with client.app.state.database.sessions.begin() as session:
+        await claims.succeed(session, held, report)
+
+
+async def test_every_combination_becomes_an_ordinary_benchmark(client):
+    response = await post(client, {"models": [{"kind": "mlp"}, {"kind": "convnet"}], "batch_sizes": [8, 16, 32]})
+    assert response.status_code == 202, response.text
+    sweep = response.json()
+    assert response.headers["Location"] == f"/sweeps/{sweep['id']}"
+    assert sweep["counts"] == {"queued": 6}
+    assert [(row["model"], row["batch_size"]) for row in sweep["rows"]] == [
+        (model, size) for model in ("mlp", "convnet") for size in (8, 16, 32)
+    ]
+    one = (await client.get(f"/benchmarks/{sweep['rows'][4]['benchmark_id']}")).json()
+    assert one["status"] == "queued"
+    assert one["request"]["model"]["kind"] == "convnet"
+    assert one["request"]["config"]["training"]["batch_size"] == 16
+
+
+async def test_candidates_can_be_varied_too(client):
+    response = await post(client, {"candidates": [["bf16"], ["bf16", "fp16"]]})
+    ids = [row["benchmark_id"] for row in response.json()["rows"]]
+    wanted = [(await client.get(f"/benchmarks/{one}")).json()["request"]["config"]["candidates"] for one in ids]
+    assert wanted == [["bf16"], ["bf16", "fp16"]]
+
+
+async def test_the_table_fills_as_benchmarks_end(client):
+    sweep = (await post(client, {"batch_sizes": [8, 16]})).json()
+    await finish(client, sweep["rows"][0]["benchmark_id"])
+    await client.post(f"/benchmarks/{sweep['rows'][1]['benchmark_id']}/cancel")
+    found = (await client.get(f"/sweeps/{sweep['id']}")).json()
+    assert found["counts"] == {"succeeded": 1, "cancelled": 1}
+    assert found["finished"]
+    first, second = found["rows"]
+    assert first["speedup"]["value"] == pytest.approx(2)
+    assert first["memory_reduction_percent"]["value"] == 50
+    assert first["candidate_peak_memory_bytes"] == MIB
+    assert (second["speedup"], second["status"]) == (None, "cancelled")
+
+    table = (await client.get(f"/sweeps/{sweep['id']}", params={"format": "csv"})).text
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert float(rows[0]["speedup"]) == pytest.approx(2)
+    assert rows[1]["speedup"] == ""
+    shown = await client.get(f"/sweeps/{sweep['id']}", headers={"Accept": "text/markdown"})
+    assert shown.headers["Content-Type"].startswith("text/markdown")
+    assert "2.00 (2.00 to 2.00) ×" in shown.text
+    assert "| cancelled |" in shown.text
+
+
+@pytest.mark.parametrize(
+    ("vary", "kind"),
+    [
+        ({}, "nothing_varied"),
+        ({"batch_sizes": list(range(1, 52)), "models": [{"kind": "mlp"}, {"kind": "convnet"}]}, "sweep_too_large"),
+        ({"batch_sizes": [8, 8]}, "sweep_repeats"),
+        ({"batch_sizes": [8, 0]}, "combination_invalid"),
+        ({"candidates": [["bf16", "bf16"]]}, "combination_invalid"),
+        ({"batch_sizes": [True]}, "int_type"),
+        ({"batch_sizes": []}, "too_short"),
+        ({"sizes": [8]}, "extra_forbidden"),
+    ],
+)
+async def test_a_bad_sweep_is_refused_and_stores_nothing(client, vary, kind):
+    response = await post(client, vary)
+    assert response.status_code == 422
+    assert kind in {fault["type"] for fault in response.json()["errors"]}
+    assert (await client.get("/benchmarks")).json()["items"] == []
+
+
+async def test_a_combination_that_is_too_large_stores_nothing(client):
+    huge = {"kind": "transformer", "hidden_size": 65_536, "num_layers": 512}
+    response = await post(client, {"models": [{"kind": "mlp"}, huge]})
+    assert response.status_code == 422
+    assert (await client.get("/benchmarks")).json()["items"] == []
+
+
+async def test_all_benchmarks_commit_together_or_not_at_all(client, monkeypatch):
+    from app.store import benchmarks
+
+    submit, calls = benchmarks.submit, []
+
+    async def breaks(session, one):
+        calls.append(one)
+        if len(calls) == 3:
+            raise RuntimeError("in the middle")
+        return await submit(session, one)
+
+    monkeypatch.setattr(benchmarks, "submit", breaks)
+    assert (await post(client, {"batch_sizes": [1, 2, 3]})).status_code == 500
+    async with client.app.state.database.sessions() as session:
+        for table in ("benchmarks", "sweeps", "procrastinate_jobs"):
+            assert await session.scalar(text(f"SELECT count(*) FROM {table}")) == 0  # noqa: S608
+
+
+async def test_deleting_a_benchmark_takes_its_row_from_the_sweep(client):
+    sweep = (await post(client, {"batch_sizes": [1, 2]})).json()
+    first = sweep["rows"][0]["benchmark_id"]
+    await client.post(f"/benchmarks/{first}/cancel")
+    assert (await client.delete(f"/benchmarks/{first}")).status_code == 204
+    assert len((await client.get(f"/sweeps/{sweep['id']}")).json()["rows"]) == 1
+
+
+async def test_an_unknown_sweep_and_an_unknown_format(client):
+    assert (await client.get(f"/sweeps/{uuid.uuid4()}")).status_code == 404
+    assert (await client.get("/sweeps/nothing")).status_code == 422
+    sweep = (await post(client, {"batch_sizes": [1]})).json()
+    refused = await client.get(f"/sweeps/{sweep['id']}", headers={"Accept": "image/png"})
+    assert refused.status_code == 406
