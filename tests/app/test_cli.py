@@ -1,5 +1,6 @@
 """The command line: requests from files, exit codes, errors in one line."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -69,15 +70,24 @@ def test_run_brings_its_own_service_and_exits_with_the_verdict(tmp_path):
     assert (tmp_path / "report.md").read_text().startswith("# BF16 is ")
 
 
+def command_lines(processes):
+    """Of those that are still there: a child may end between being listed and being asked."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            yield " ".join(process.cmdline())
+
+
 def test_run_that_is_killed_takes_its_service_along(tmp_path):
     request = tmp_path / "job.json"
     request.write_text(json.dumps({"model": {"kind": "mlp"}, "config": QUICK | {"training": {"steps": 10_000}}}))
     with subprocess.Popen([sys.executable, "-m", "app.cli", "run", str(request)], stderr=subprocess.DEVNULL) as command:
-        process = psutil.Process(command.pid)
-        while not any("forkserver" in " ".join(child.cmdline()) for child in process.children(recursive=True)):
-            time.sleep(0.1)
-        family = process.children(recursive=True)
-        command.kill()
+        try:
+            process = psutil.Process(command.pid)
+            while not any("forkserver" in line for line in command_lines(process.children(recursive=True))):
+                time.sleep(0.1)
+            family = process.children(recursive=True)
+        finally:
+            command.kill()
     _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []
 
