@@ -247,6 +247,10 @@ def _message(fault: dict[str, Any]) -> str:
     return str(fault["msg"])
 
 
+#: Mappings, whose keys are no fields.
+NAMED_BY_CLIENTS = {"labels"}
+
+
 def _pointer(loc: tuple[int | str, ...], body: object) -> str:
     """A JSON pointer (RFC 6901) into the body; `query`, `path` and `header` stay as a first step.
 
@@ -262,7 +266,7 @@ def _pointer(loc: tuple[int | str, ...], body: object) -> str:
             continue
         steps.append(step)
         here = _below(here, step)
-        member = _member(here) if steps != ["labels"] else None  # whose names are the client's
+        member = None if step in NAMED_BY_CLIENTS else _member(here)
     return "".join("/" + _clean(str(step)).replace("~", "~0").replace("/", "~1") for step in steps)
 
 

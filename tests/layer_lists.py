@@ -99,7 +99,9 @@ INPUTS = st.one_of(
 )
 
 #: Requests whose layers may or may not fit.
-ANY_MODEL = st.builds(lambda given, layers: {"kind": "layers", "layers": layers} | given, INPUTS, with_blocks(ANY_PLAIN))
+ANY_MODEL = st.builds(
+    lambda given, layers: {"kind": "layers", "layers": layers} | given, INPUTS, with_blocks(ANY_PLAIN)
+)
 
 
 @st.composite

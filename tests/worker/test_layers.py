@@ -8,6 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.contract.failure import FailureCode
@@ -21,6 +22,7 @@ from worker.messages import TrialSpec
 from worker.models import blueprint_of, build_model
 from worker.models.layers import BUILDERS, Recurrent, build_layers
 from worker.precision import PRECISIONS
+from worker.proof.numerics import compare_with_fp64
 from worker.training import prepare, training_step
 from worker.trial import run_trial
 
@@ -156,3 +158,153 @@ def type_names(schema):
 def test_no_field_of_a_layer_is_called_like_a_layer():
     fields = {name for layer in LAYERS.json_schema()["$defs"].values() for name in layer["properties"]}
     assert not fields & set(BUILDERS), "a JSON pointer would lose the step of the field"
+
+
+def model_of(layers, **given):
+    return LayersSpec.model_validate({"kind": "layers", "layers": layers} | given)
+
+
+def conv(channels, **settings):
+    return {"type": "conv2d", "out_channels": channels, "kernel_size": 3, "padding": 1} | settings
+
+
+NETS = {
+    "linear": model_of(
+        [{"type": "linear", "out_features": size} for size in (64, 64, 64, 64, 64, 64, 10)], input_shape=[16]
+    ),
+    "convolution": LayersSpec(),
+    "strided, dilated and depthwise": model_of(
+        [
+            conv(16),
+            conv(32, stride=2),
+            conv(32, groups=32),
+            conv(48, dilation=2),
+            {"type": "parallel", "branches": [[conv(16)], [conv(32, bias=False)]], "merge": "concat"},
+            {"type": "adaptive_avg_pool2d"},
+            {"type": "flatten"},
+            {"type": "linear", "out_features": 10},
+        ],
+        input_shape=[3, 20, 20],
+    ),
+    "attention": model_of(
+        [
+            {"type": "embedding", "embedding_dim": 32},
+            {"type": "positional_embedding"},
+            {
+                "type": "residual",
+                "layers": [{"type": "layer_norm"}, {"type": "self_attention", "num_heads": 4, "causal": True}],
+            },
+            {"type": "linear", "out_features": 50},
+        ],
+        input_shape=[24],
+        vocab_size=50,
+        task="causal-lm",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_work_is_what_torch_counts(name):
+    spec, samples = NETS[name], 2
+    model = build_model(spec)
+    inputs = torch.randn(samples, *spec.input_shape)
+    if spec.vocab_size:
+        inputs = torch.randint(spec.vocab_size, (samples, *spec.input_shape))
+    # The counter does not know the CPU's fused attention.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
+        loss = model(inputs).sum()
+    assert spec.training_flops_per_sample() * samples == 3 * forward.get_total_flops()
+    if "depthwise" not in name:  # whose way back the counter takes for that of a whole convolution
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as backward:
+            loss.backward()
+        both = forward.get_total_flops() + backward.get_total_flops()
+        # Torch leaves out the gradient of the input.
+        assert spec.training_flops_per_sample() * samples == pytest.approx(both, rel=0.03)
+
+
+TOKENS = {"input_shape": [7], "vocab_size": 11}
+SHAPES = {
+    "vectors": ({"input_shape": [5]}, [], Vectors(5, 10)),
+    "images": ({"input_shape": [2, 5, 6]}, [], Images(2, 5, 6, 10)),
+    "tokens": (TOKENS, [{"type": "embedding", "embedding_dim": 4}], ClassifiedTokens(11, 7, 10)),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_input_decides_what_a_classifier_is_trained_on(name):
+    given, first, shape = SHAPES[name]
+    head = [{"type": "flatten"}, {"type": "linear", "out_features": 10}]
+    assert blueprint_of(model_of(first + head, **given)).shape == shape
+
+
+def test_a_causal_language_model_is_trained_on_the_next_token():
+    layers = [{"type": "embedding", "embedding_dim": 4}, {"type": "linear", "out_features": 11}]
+    assert blueprint_of(model_of(layers, task="causal-lm", **TOKENS)).shape == CausalTokens(11, 7)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(fitting_models().filter(lambda model: model.get("task") == "causal-lm" and model["input_shape"] > [1]))
+def test_no_position_of_a_causal_model_sees_a_later_one(model):
+    spec = LayersSpec.model_validate(model)
+    torch.manual_seed(0)
+    module = build_model(spec).eval()
+    tokens = torch.zeros(1, *spec.input_shape, dtype=torch.int64)
+    changed = tokens.clone()
+    changed[0, -1] = 1
+    assert torch.allclose(module(tokens)[0, :-1], module(changed)[0, :-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_a_recurrent_network_is_measured_or_its_precision_refused(precision):
+    spec = model_of(
+        [
+            {"type": "embedding", "embedding_dim": 8},
+            {"type": "lstm", "hidden_size": 8},
+            {"type": "gru", "hidden_size": 8},
+            {"type": "linear", "out_features": 11},
+        ],
+        task="causal-lm",
+        **TOKENS,
+    )
+    try:
+        result = trial_of(spec, precision)
+    except TrialFailed as error:  # an fp16 LSTM needs a CPU with AVX512-FP16
+        assert precision == "fp16"
+        assert error.failure.code is FailureCode.UNSUPPORTED_PRECISION
+    else:
+        assert result.validation_loss > 0
+        assert set(result.attestation.forward_dtypes) == {"Linear"}
+
+
+def test_a_model_without_any_gradient_is_measured_all_the_same():
+    constant = {"type": "parallel", "branches": [[{"type": "softmax"}]] * 10, "merge": "concat"}
+    spec = model_of([{"type": "linear", "out_features": 1}, constant], input_shape=[4])
+    assert trial_of(spec, "bf16").numerics.gradient_relative_rmse is None
+
+
+def test_batch_norm_of_vectors_is_compared_with_fp64_in_micro_batches_of_two():
+    spec = model_of([{"type": "linear", "out_features": 10}, {"type": "batch_norm"}], input_shape=[4])
+    training = TrainingConfig(batch_size=16, gradient_accumulation=8, steps=2, warmup_steps=1)
+    run = prepare(build_model(spec), PRECISIONS["fp32"], training, CPU)
+    numerics = compare_with_fp64(run, PRECISIONS["fp32"], data_of(spec, training).training[0])
+    assert numerics.samples == 16
+    assert numerics.gradient_relative_rmse < 1e-4
+
+
+def trial_of(spec, precision, **training):
+    settled = TrainingConfig(**({"batch_size": 4, "steps": 3, "warmup_steps": 1, "validation_samples": 4} | training))
+    return run_trial(
+        TrialSpec(device="cpu", precision=precision, block=0, position=0, model=spec, training=settled, examined=True),
+        lambda step: None,
+    )
+
+
+def test_a_recurrent_fault_that_is_not_of_precision_stays_what_it_is():
+    layer = parsed([{"type": "lstm", "hidden_size": 3}])[0]
+    with pytest.raises(RuntimeError, match=r"input\.size"):
+        Recurrent(4, layer)(torch.zeros(1, 2, 5))
+
+
+def test_the_example_is_small_and_fits():
+    example = json.loads((Path(__file__).parents[2] / "examples" / "layers.json").read_text())
+    assert BenchmarkRequest.model_validate(example).model.parameter_count() < 1_000_000

@@ -136,6 +136,8 @@ class LayersSpec(Input):
         if len(self.input_shape) not in lengths:
             meant = "[length]" if self.vocab_size else "[features] or [channels, height, width]"
             raise fault_at(("input_shape",), "input_shape_does_not_fit", f"input_shape must be {meant}")
+        if self.first_shape.sizes == (1, 1, 1):
+            raise fault_at(("input_shape",), "input_too_small", "an image of one number has no pattern to learn")
         if self.first_shape.elements > MAX_ELEMENTS:
             reason = f"a sample may hold {MAX_ELEMENTS:,} numbers"
             raise fault_at(("input_shape",), "input_too_large", reason)
