@@ -30,7 +30,6 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from app.contract.models import MODEL_KINDS
 from app.contract.problem import MEDIA_TYPE, FieldError, Problem, ValidationProblem
 
 log = structlog.get_logger(__name__)
@@ -196,7 +195,7 @@ async def _on_halftime_error(request: Request, error: Exception) -> JSONResponse
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = [
-        FieldError(loc=_pointer(fault["loc"]), msg=_clean(_message(fault)), type=fault["type"])
+        FieldError(loc=_pointer(fault["loc"], error.body), msg=_clean(_message(fault)), type=fault["type"])
         for fault in error.errors()
     ]
     if any(fault.type == "json_invalid" for fault in errors):
@@ -248,15 +247,39 @@ def _message(fault: dict[str, Any]) -> str:
     return str(fault["msg"])
 
 
-def _pointer(loc: tuple[int | str, ...]) -> str:
+#: Mappings, whose keys are no fields.
+NAMED_BY_CLIENTS = {"labels"}
+
+
+def _pointer(loc: tuple[int | str, ...], body: object) -> str:
     """A JSON pointer (RFC 6901) into the body; `query`, `path` and `header` stay as a first step.
 
     Pydantic adds steps that are not in the body: the chosen member of a union, and a mark for a mapping's keys.
     """
-    steps = [str(step) for step in (loc[1:] if loc and loc[0] == "body" else loc) if step != "[key]"]
-    if steps[:1] == ["model"] and len(steps) > 1 and steps[1] in MODEL_KINDS:
-        del steps[1]
-    return "".join("/" + _clean(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    steps: list[int | str] = []
+    here, member = body, None
+    for step in loc[1:] if loc and loc[0] == "body" else loc:
+        if step == "[key]":
+            continue
+        if step == member:
+            member = None  # once: a field may have the same name
+            continue
+        steps.append(step)
+        here = _below(here, step)
+        member = None if step in NAMED_BY_CLIENTS else _member(here)
+    return "".join("/" + _clean(str(step)).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def _below(value: object, step: int | str) -> object:
+    """What is one step down in parsed JSON; None where there is nothing."""
+    if isinstance(value, dict):
+        return value.get(step)
+    return value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else None
+
+
+def _member(value: object) -> object:
+    """What an object says it is, which is the step that pydantic adds: a model by `kind`, a layer by `type`."""
+    return value.get("kind", value.get("type")) if isinstance(value, dict) else None
 
 
 def _clean(text: str) -> str:

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Iterator
 
-from app.contract.models import ConvnetSpec, MlpSpec, ModelSpec
+from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec
 from app.contract.numerics import Numerics
 from app.contract.precisions import DeviceKind
 from app.contract.trial import TrialResult
@@ -136,4 +136,6 @@ def _dimensions(model: ModelSpec) -> list[tuple[str, int]]:
         return [("input_size", model.input_size), ("hidden_size", model.hidden_size)]
     if isinstance(model, ConvnetSpec):
         return [("widths", width) for width in model.widths]
+    if isinstance(model, LayersSpec):  # but the last: its width is classes or tokens
+        return [(f"a layer's width of {width}", width) for width in dict.fromkeys(model.matrix_widths()[:-1])]
     return [("vocab_size", model.vocab_size), ("hidden_size", model.hidden_size)]

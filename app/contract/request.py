@@ -7,9 +7,9 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.contract.data import DataConfig, SyntheticData
-from app.contract.models import ModelSpec
+from app.contract.models import LayersSpec, ModelSpec
 from app.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName
-from app.contract.strict import Input
+from app.contract.strict import Input, fault_at
 
 MAX_BATCH_SIZE = 65_536
 
@@ -149,3 +149,15 @@ class BenchmarkRequest(Input):
         default={}, max_length=32, description="free for the client to filter by"
     )
     priority: int = Field(default=0, ge=-100, le=100, description="higher runs first")
+
+    @model_validator(mode="after")
+    def _norms_have_values(self) -> Self:
+        training = self.config.training
+        at_once = training.batch_size // training.gradient_accumulation
+        if isinstance(self.model, LayersSpec) and at_once < self.model.least_batch_size():
+            reason = (
+                "a batch_norm of one value per channel needs two samples at once: raise batch_size, or lower "
+                "gradient_accumulation"
+            )
+            raise fault_at(("config", "training", "batch_size"), "too_few_samples_at_once", reason)
+        return self

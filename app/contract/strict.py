@@ -1,8 +1,9 @@
 """The two bases of every model in the contract: what clients send, and what Halftime answers."""
 
-from typing import Annotated
+from typing import Annotated, LiteralString
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
 class Input(BaseModel):
@@ -19,3 +20,9 @@ class Output(BaseModel):
 
 #: A float that JSON can carry: NaN and infinities become null.
 MaybeFloat = Annotated[float | None, Field(description="null where the value is not finite or does not exist")]
+
+
+def fault_at(place: tuple[int | str, ...], code: LiteralString, reason: str) -> ValidationError:
+    """What a validator raises for a fault below the place that it validates."""
+    fault = InitErrorDetails(type=PydanticCustomError(code, "{reason}", {"reason": reason}), loc=place, input=None)
+    return ValidationError.from_exception_data("request", [fault])

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from app.contract.catalogue import Catalogue, Kind, ModelKind
 from app.contract.data import DATA_KINDS
-from app.contract.models import MODEL_KINDS, ConvnetSpec, MlpSpec, TransformerSpec
+from app.contract.models import MODEL_KINDS, ConvnetSpec, LayersSpec, MlpSpec, TransformerSpec
 
 router = APIRouter(prefix="/models", tags=["catalogue"])
 
@@ -25,7 +25,9 @@ async def list_models() -> Catalogue:
     )
 
 
-def _model_kind(kind: str, spec: type[MlpSpec] | type[ConvnetSpec] | type[TransformerSpec]) -> ModelKind:
+def _model_kind(
+    kind: str, spec: type[MlpSpec] | type[ConvnetSpec] | type[TransformerSpec] | type[LayersSpec]
+) -> ModelKind:
     defaults = spec()
     cost = {
         "parameter_count": defaults.parameter_count(),

@@ -4,10 +4,11 @@ from functools import partial
 
 from torch import nn
 
-from app.contract.models import ConvnetSpec, MlpSpec, ModelSpec
+from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec
 from worker.data.shapes import CausalTokens, Images, Vectors
 from worker.models.blueprint import Blueprint
 from worker.models.convnet import Convnet
+from worker.models.layers import build_layers, data_shape
 from worker.models.mlp import Mlp
 from worker.models.transformer import Transformer
 
@@ -19,6 +20,8 @@ def blueprint_of(spec: ModelSpec) -> Blueprint:
     if isinstance(spec, ConvnetSpec):
         size = spec.image_size
         return Blueprint(Images(spec.in_channels, size, size, spec.num_classes), partial(Convnet, spec))
+    if isinstance(spec, LayersSpec):
+        return Blueprint(data_shape(spec), partial(build_layers, spec.layers, spec.first_shape))
     return Blueprint(CausalTokens(spec.vocab_size, spec.sequence_length), partial(Transformer, spec))
 
 

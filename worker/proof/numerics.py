@@ -35,7 +35,7 @@ def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
     Raises torch's out-of-memory error where FP64 does not fit.
     """
     parts = run.settings.gradient_accumulation
-    count = max(SAMPLES, parts) // parts * parts
+    count = max(SAMPLES, 2 * parts) // parts * parts  # a batch norm of vectors needs two in every part
     part = (batch[0][:count], batch[1][:count])
     exact_run = _in_fp64(run)
     loss_scale, loss, gradients = _leg_step(run, part)
@@ -49,9 +49,9 @@ def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
     return Numerics(
         samples=len(part[0]),
         loss_scale=loss_scale,
-        loss_relative_error=_finite(abs(loss - exact_loss) / abs(exact_loss)),
-        gradient_relative_rmse=_finite(_error(gradients, exact) / _norm(exact)),
-        explained_relative_rmse=_finite(_error(disturbed, exact) / _norm(exact)),
+        loss_relative_error=_finite(_ratio(abs(loss - exact_loss), abs(exact_loss))),
+        gradient_relative_rmse=_finite(_ratio(_error(gradients, exact), _norm(exact))),
+        explained_relative_rmse=_finite(_ratio(_error(disturbed, exact), _norm(exact))),
         worst_layers=_worst_layers(gradients, exact),
     )
 

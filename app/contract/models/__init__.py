@@ -1,6 +1,6 @@
 """The kinds of model a request can name: schema, defaults and cost, counted without building anything.
 
-One file each. `worker/models/` has the torch module for every kind, under the same name.
+One file each, a package for `layers`. `worker/models/` has the torch module for every kind, under the same name.
 """
 
 from typing import Annotated
@@ -8,16 +8,18 @@ from typing import Annotated
 from pydantic import Field
 
 from app.contract.models.convnet import ConvnetSpec
+from app.contract.models.layers import LayersSpec
 from app.contract.models.mlp import MlpSpec
 from app.contract.models.transformer import TransformerSpec
 
-ModelSpec = Annotated[MlpSpec | ConvnetSpec | TransformerSpec, Field(discriminator="kind")]
+ModelSpec = Annotated[MlpSpec | ConvnetSpec | TransformerSpec | LayersSpec, Field(discriminator="kind")]
 
 #: Every kind on offer, as `GET /models` lists them.
-MODEL_KINDS: dict[str, type[MlpSpec] | type[ConvnetSpec] | type[TransformerSpec]] = {
+MODEL_KINDS: dict[str, type[MlpSpec] | type[ConvnetSpec] | type[TransformerSpec] | type[LayersSpec]] = {
     "mlp": MlpSpec,
     "convnet": ConvnetSpec,
     "transformer": TransformerSpec,
+    "layers": LayersSpec,
 }
 
-__all__ = ["MODEL_KINDS", "ConvnetSpec", "MlpSpec", "ModelSpec", "TransformerSpec"]
+__all__ = ["MODEL_KINDS", "ConvnetSpec", "LayersSpec", "MlpSpec", "ModelSpec", "TransformerSpec"]

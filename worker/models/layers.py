@@ -1,0 +1,210 @@
+"""The modules of a `layers` model: one builder for every type of layer, given the shape that comes in."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from app.contract.failure import FailureCode
+from app.contract.models import LayersSpec
+from app.contract.models.layers import convolution, dense, normalisation, sequence, structure
+from app.contract.models.layers.layer import Layer, Shape, shape_after
+from worker.data.shapes import CausalTokens, ClassifiedTokens, DataShape, Images, Vectors
+from worker.device import TrialFailed
+
+
+class PositionalEmbedding(nn.Module):
+    """(batch, length, width) → the same, with a learned vector added to every position."""
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(length, width))
+        nn.init.normal_(self.weight, std=0.02)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """The sum."""
+        return hidden + self.weight
+
+
+class SelfAttention(nn.Module):
+    """(batch, length, width) → the same."""
+
+    def __init__(self, width: int, layer: sequence.SelfAttention) -> None:
+        super().__init__()
+        self.num_heads, self.causal = layer.num_heads, layer.causal
+        self.query_key_value = nn.Linear(width, 3 * width, layer.bias)
+        self.output = nn.Linear(width, width, layer.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Every position's mixture of the values."""
+        batch, length, width = hidden.shape
+        heads = self.query_key_value(hidden).view(batch, length, 3, self.num_heads, width // self.num_heads)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        result: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, length, width))
+        return result
+
+
+class Recurrent(nn.Module):
+    """(batch, length, width) → the states at every position (batch, length, directions x hidden_size)."""
+
+    def __init__(self, width: int, layer: sequence.Recurrent) -> None:
+        super().__init__()
+        kind = {"lstm": nn.LSTM, "gru": nn.GRU}[layer.type]
+        self.network = kind(
+            width, layer.hidden_size, layer.num_layers, batch_first=True, bidirectional=layer.bidirectional
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """The states. Raises TrialFailed (`unsupported_precision`) where a CPU has no kernel for them."""
+        try:
+            states: Tensor = self.network(hidden)[0]
+        except RuntimeError as error:
+            if "could not create a primitive descriptor" not in str(error):
+                raise
+            raise TrialFailed.because(
+                FailureCode.UNSUPPORTED_PRECISION,
+                "This CPU has no kernel for an lstm in the leg's precision; use bf16.",
+            ) from error
+        return states
+
+
+class Mean(nn.Module):
+    """(batch, length, width) → (batch, width)."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """The mean over positions."""
+        return hidden.mean(dim=1)
+
+
+class Transpose(nn.Module):
+    """(batch, first, second) → (batch, second, first)."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """The two swapped."""
+        return hidden.transpose(1, 2)
+
+
+class Residual(nn.Module):
+    """What comes in, and what the layers make of it."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """The sum."""
+        result: Tensor = hidden + self.layers(hidden)
+        return result
+
+
+class Parallel(nn.Module):
+    """Branches that all get what comes in."""
+
+    def __init__(self, branches: list[nn.Module], dimension: int | None) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+        #: Where outputs are joined; None: they are added.
+        self.dimension = dimension
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """The sum, or all outputs side by side."""
+        outputs = [branch(hidden) for branch in self.branches]
+        return torch.stack(outputs).sum(dim=0) if self.dimension is None else torch.cat(outputs, self.dimension)
+
+
+def _linear(layer: dense.Linear, shape: Shape) -> nn.Module:
+    return nn.Linear(shape.sizes[-1], layer.out_features, layer.bias)
+
+
+def _convolution(
+    kind: type[nn.Conv1d] | type[nn.Conv2d], layer: convolution.Conv1d | convolution.Conv2d, shape: Shape
+) -> nn.Module:
+    return kind(
+        shape.sizes[0],
+        layer.out_channels,
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        layer.groups,
+        layer.bias,
+    )
+
+
+def _pool(kind: type[nn.MaxPool2d] | type[nn.AvgPool2d], layer: convolution.Pool2d, shape: Shape) -> nn.Module:
+    return kind(layer.kernel_size, layer.step, layer.padding)
+
+
+def _batch_norm(layer: normalisation.BatchNorm, shape: Shape) -> nn.Module:
+    kind = nn.BatchNorm2d if len(shape.sizes) == 3 else nn.BatchNorm1d
+    return kind(shape.sizes[0])
+
+
+def _embedding(layer: sequence.Embedding, shape: Shape) -> nn.Module:
+    assert shape.vocab_size is not None
+    return nn.Embedding(shape.vocab_size, layer.embedding_dim)
+
+
+def _parallel(layer: structure.Parallel, shape: Shape) -> nn.Module:
+    branches = [build_layers(branch, shape) for branch in layer.branches]
+    if layer.merge == "add":
+        return Parallel(branches, None)
+    return Parallel(branches, 1 + layer.merged_dimension(shape_after(layer.branches[0], shape)))
+
+
+#: By `type`: what builds it from the layer and the shape that comes in.
+BUILDERS: dict[str, Callable[[Any, Shape], nn.Module]] = {
+    "linear": _linear,
+    "conv1d": partial(_convolution, nn.Conv1d),
+    "conv2d": partial(_convolution, nn.Conv2d),
+    "max_pool2d": partial(_pool, nn.MaxPool2d),
+    "avg_pool2d": partial(_pool, nn.AvgPool2d),
+    "adaptive_avg_pool2d": lambda layer, shape: nn.AdaptiveAvgPool2d(layer.output_size),
+    "batch_norm": _batch_norm,
+    "layer_norm": lambda layer, shape: nn.LayerNorm(shape.sizes[-1]),
+    "group_norm": lambda layer, shape: nn.GroupNorm(layer.num_groups, shape.sizes[0]),
+    "rms_norm": lambda layer, shape: nn.RMSNorm(shape.sizes[-1]),
+    "relu": lambda layer, shape: nn.ReLU(),
+    "gelu": lambda layer, shape: nn.GELU(),
+    "silu": lambda layer, shape: nn.SiLU(),
+    "tanh": lambda layer, shape: nn.Tanh(),
+    "sigmoid": lambda layer, shape: nn.Sigmoid(),
+    "softmax": lambda layer, shape: nn.Softmax(dim=-1),
+    "dropout": lambda layer, shape: nn.Dropout(layer.probability),
+    "embedding": _embedding,
+    "positional_embedding": lambda layer, shape: PositionalEmbedding(*shape.sizes),
+    "self_attention": lambda layer, shape: SelfAttention(shape.sizes[1], layer),
+    "lstm": lambda layer, shape: Recurrent(shape.sizes[1], layer),
+    "gru": lambda layer, shape: Recurrent(shape.sizes[1], layer),
+    "flatten": lambda layer, shape: nn.Flatten(layer.start_dim),
+    "mean": lambda layer, shape: Mean(),
+    "transpose": lambda layer, shape: Transpose(),
+    "residual": lambda layer, shape: Residual(build_layers(layer.layers, shape)),
+    "parallel": _parallel,
+}
+
+
+def build_layers(layers: Sequence[Layer], shape: Shape) -> nn.Module:
+    """Layers in a row, the first of which gets samples of `shape`."""
+    modules = []
+    for layer in layers:
+        modules.append(BUILDERS[layer.type](layer, shape))
+        shape = layer.output_shape(shape)
+    return nn.Sequential(*modules)
+
+
+def data_shape(spec: LayersSpec) -> DataShape:
+    """What a model of this input and task is trained on."""
+    if spec.vocab_size is not None:
+        (length,) = spec.input_shape
+        if spec.task == "causal-lm":
+            return CausalTokens(spec.vocab_size, length)
+        return ClassifiedTokens(spec.vocab_size, length, spec.num_classes)
+    if len(spec.input_shape) == 1:
+        return Vectors(spec.input_shape[0], spec.num_classes)
+    channels, height, width = spec.input_shape
+    return Images(channels, height, width, spec.num_classes)
