@@ -109,7 +109,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         gradient_norms=_finite(curves.gradient_norms),
         applied_steps=applied_steps,
         final_learning_rate=final_learning_rate,
-        fused_optimizer=bool(run.optimizer.defaults["fused"]),
+        fused_optimizer=bool(run.optimizer.defaults.get("fused")),
         grad_scaler=_scaler_trace(run, curves, initial_scale, skipped_steps, found.first_overflow),
         validation_loss=validation_loss if math.isfinite(validation_loss) else None,
         validation_accuracy=validation_accuracy,

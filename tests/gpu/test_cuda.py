@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from app.contract.models import MlpSpec, TransformerSpec
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from app.reports.markdown import to_markdown
 from tests.factories import CPU, data_of, request
 from worker import training

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from app.contract.numerics import Numerics
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from app.contract.trial import Memory, Probe
 from worker import device as devices
 from worker.data import TrialData
