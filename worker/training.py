@@ -7,7 +7,7 @@ Nothing in the loop waits for the device: losses, norms, scales and skips stay o
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,10 @@ class Run:
     autocast: torch.autocast
     learning_rate: LearningRate
     settings: TrainingConfig
+
+    def uncompiled(self) -> "Run":
+        """The same run through the module itself, for what looks into it."""
+        return replace(self, forward=self.model)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What a trial proves of itself after it trained: nothing here is timed, and all of it may change the weights."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -43,7 +43,7 @@ class Subject:
     skipped_steps: list[int]
 
     def start_over(self) -> Run:
-        """A run from the initial weights, with a new optimizer and a new scaler."""
+        """A run from the initial weights, with a new optimizer and a new scaler, not compiled."""
         if self.initial_state is not None:
             self.model.load_state_dict(self.initial_state)
         return prepare(self.model, self.precision, self.settings, self.device)
@@ -83,7 +83,7 @@ def _memory(subject: Subject) -> Memory:
     if subject.device.type == "cuda":
         return memory_on_cuda(subject.run, batch, subject.start_bytes, subject.peaks, subject.data.waiting_bytes())
     fresh = prepare(subject.model, subject.precision, subject.settings, subject.device)
-    return memory_on_cpu(subject.run, fresh, batch)
+    return memory_on_cpu(subject.run, replace(fresh, forward=subject.run.forward), batch)
 
 
 def _numerics(subject: Subject) -> Numerics | None:

@@ -6,11 +6,14 @@ operands and results of every matrix-multiplying module disturbed by as much as 
 batch norm does, amplifies these too.
 """
 
+import contextlib
 import copy
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from app.contract.numerics import LayerError, Numerics
 from worker.data import Batch
@@ -36,13 +39,15 @@ def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
     parts = run.settings.gradient_accumulation
     count = max(SAMPLES, parts) // parts * parts
     part = (batch[0][:count], batch[1][:count])
-    exact_model = copy.deepcopy(run.model).double()
-    loss_scale, loss, gradients = _leg_step(run, part)
+    smoothing = run.settings.label_smoothing
+    with without_dropout(run.model):
+        exact_model = copy.deepcopy(run.model).double()
+        loss_scale, loss, gradients = _leg_step(run, part)
     set_flags(PRECISIONS["fp32"])
     try:
-        exact_loss, exact = _exact_step(exact_model, part)
+        exact_loss, exact = _exact_step(exact_model, part, smoothing)
         with _Disturbance(exact_model, UNIT_ROUNDOFF[precision.name]):
-            _, disturbed = _exact_step(exact_model, part)
+            _, disturbed = _exact_step(exact_model, part, smoothing)
     finally:
         set_flags(precision)
     return Numerics(
@@ -53,6 +58,20 @@ def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
         explained_relative_rmse=_finite(_error(disturbed, exact) / _norm(exact)),
         worst_layers=_worst_layers(gradients, exact),
     )
+
+
+@contextlib.contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Inside, the model drops nothing, and is in training otherwise. What it drops is drawn anew by every kernel: two
+    steps with dropout are steps of two functions."""
+    dropping = [module for module in model.modules() if isinstance(module, _DropoutNd) and module.training]
+    for module in dropping:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in dropping:
+            module.train()
 
 
 def _leg_step(run: Run, batch: Batch) -> tuple[float, float, Gradients]:
@@ -73,10 +92,10 @@ def _leg_step(run: Run, batch: Batch) -> tuple[float, float, Gradients]:
         scale /= 2
 
 
-def _exact_step(model: nn.Module, batch: Batch) -> tuple[float, Gradients]:
+def _exact_step(model: nn.Module, batch: Batch, smoothing: float) -> tuple[float, Gradients]:
     inputs, targets = batch
     model.zero_grad(set_to_none=True)
-    loss = loss_of(model(inputs.double() if inputs.is_floating_point() else inputs), targets)
+    loss = loss_of(model(inputs.double() if inputs.is_floating_point() else inputs), targets, smoothing)
     torch.autograd.backward(loss)
     return float(loss.detach()), _gradients(model)
 
