@@ -24,6 +24,7 @@ from worker.models import blueprint_of, build_model
 from worker.models.blueprint import Blueprint
 from worker.precision import PRECISIONS
 from worker.proof.numerics import compare_with_fp64, without_dropout
+from worker.proof.observed_step import SynchronisationWatch
 from worker.report import make_report
 from worker.training import prepare, training_step, validate
 from worker.trial import _prepare, run_trial
@@ -247,6 +248,13 @@ async def test_an_optimizer_that_makes_the_scaler_wait_is_a_warning(settings_, w
     asked = request(candidates=["fp16"], training=config(**settings_).model_dump())
     report = make_report("id", await compare(comparison(asked), run_one, lambda progress: None))
     assert any("scaler waits for the device" in warning for warning in report.warnings) is warned
+
+
+def test_an_optimizer_s_counter_on_the_host_is_no_wait_for_the_device():
+    with SynchronisationWatch(torch.device("cuda")) as elsewhere, SynchronisationWatch(CPU) as here:
+        torch.ones(1).item()
+    assert elsewhere.seen.total() == 0
+    assert here.seen.total() == 1
 
 
 @pytest.mark.anyio

@@ -14,7 +14,7 @@ def first_overflow(run: Run, batches: list[Batch], skipped_step: int) -> list[st
     """Parameters whose gradients are not finite in a step, in the order of the backward pass.
 
     `run` starts from the initial weights. None where the step comes too late, or does not overflow again, as may be
-    on a device that is not deterministic.
+    on a device that is not deterministic, or of a model with dropout.
     """
     if skipped_step > LATEST_STEP:
         return None
