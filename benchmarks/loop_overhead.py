@@ -19,7 +19,7 @@ from torch.nn import functional
 from app.contract.data import SyntheticData
 from app.contract.models import TransformerSpec
 from app.contract.precisions import PrecisionName
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from worker.clock import make_clock
 from worker.data import Batch, make_data
 from worker.models import blueprint_of, build_model

@@ -12,7 +12,7 @@ import anyio
 from app.contract.benchmark import Progress
 from app.contract.failure import Failure, FailureCode
 from app.contract.report import Capacity
-from app.contract.request import MAX_BATCH_SIZE
+from app.contract.training import MAX_BATCH_SIZE
 from app.contract.trial import TrialResult
 from worker.comparison import Comparison, LegRun, TrialRunner, median_step
 from worker.device import available_host_bytes
@@ -138,6 +138,7 @@ class _Search:
     async def _try(self, batch_size: int, steps: int, warmup_steps: int) -> TrialResult | None:
         """The trial, if it fits; None if it does not, or could not be run for another reason, which is kept."""
         changes = {"batch_size": batch_size, "steps": steps, "warmup_steps": warmup_steps, "validation_samples": 1}
+        changes |= {"schedule_warmup_steps": 0}  # the run is shorter than it; its memory and time are the same
         spec = TrialSpec(
             device=self._device.name,
             precision=self.leg.precision,

@@ -17,6 +17,7 @@ import structlog
 from app.contract.failure import Failure, FailureCode
 from app.contract.trial import TrialResult
 from worker import trial_process
+from worker.compilation import remove_caches
 from worker.messages import (
     MESSAGE,
     Inspected,
@@ -175,6 +176,7 @@ class _TrialProcess:
         if self._process.is_alive():  # killed before it had made its group
             self._process.kill()
         await anyio.to_thread.run_sync(self._process.join)
+        await anyio.to_thread.run_sync(remove_caches, self._process.pid)
         self._results.close()
         self._errors.close()
 

@@ -96,11 +96,14 @@ def cpu_step_peak(run: Run, batch: Batch) -> int:
 
 
 def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
-    """Runs one more training step and says which tensors there were at its peak, by what they are for."""
+    """Runs one more training step and says which tensors there were at its peak, by what they are for.
+
+    A step of the module itself: `MemTracker` cannot look into a compiled one.
+    """
     tracker = MemTracker()
     tracker.track_external(run.model, run.optimizer, *batch)
     with tracker:
-        training_step(run, batch)
+        training_step(run.uncompiled(), batch)
     peaks = tracker.get_tracker_snapshot("peak")
     parts: dict[Any, int] = peaks[batch[0].device]  # keyed by MemTracker's own enumeration, and "Total"
     bytes_by_name = {CATEGORIES[kind.value]: size for kind, size in parts.items() if kind != "Total"}
@@ -108,8 +111,22 @@ def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
 
 
 def break_down(account: MemoryBreakdown, peak_bytes: int) -> MemoryBreakdown:
-    """The account, made to add up to the allocator's peak: what no tensor explains, kernels took for themselves."""
-    return account.model_copy(update={"other": account.other + peak_bytes - account.total_bytes()})
+    """The account, made to add up to the allocator's peak: what no tensor explains, kernels took for themselves.
+
+    A compiled step may keep less than the account, which is of a step that is not: what is too much there is taken from
+    what a compiler saves, temporary tensors first.
+    """
+    other = account.other + peak_bytes - account.total_bytes()
+    too_much = max(0, -other)
+    temporary = min(too_much, account.temporary)
+    activations = min(too_much - temporary, account.activations)
+    return account.model_copy(
+        update={
+            "temporary": account.temporary - temporary,
+            "activations": account.activations - activations,
+            "other": other + temporary + activations,
+        }
+    )
 
 
 def _step_state(run: Run) -> list[Tensor]:

@@ -8,7 +8,7 @@ from app.contract.data import DataConfig, SyntheticData
 from app.contract.failure import Failure
 from app.contract.models import ModelSpec
 from app.contract.precisions import PrecisionName
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from app.contract.trial import TrialResult
 
 

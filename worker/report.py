@@ -52,6 +52,8 @@ def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
         benchmark_id=benchmark_id,
         verdict=verdict,
         reasons=reasons,
+        model=measured.request.model,
+        training=measured.request.config.training.resolved(),
         baseline=baseline,
         comparisons=comparisons,
         control=make_leg(measured.control, batch_size) if measured.control else None,

@@ -7,43 +7,19 @@ Nothing in the loop waits for the device: losses, norms, scales and skips stay o
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from worker.clock import StepClock
 from worker.data import Batch
 from worker.data.shapes import IGNORED
+from worker.optimizers import make_optimizer
 from worker.precision import Precision
-
-MOMENTUM = 0.9
-
-#: Steps that may follow the last to be looked at closely: no figure of training or time is of them.
-EXAMINED_STEPS = 4
-
-
-class LearningRate:
-    """The schedule. It advances only on steps that changed the weights, without asking the device whether one did.
-
-    The rate of every step stands in a table on the device; a counter there, raised by 1 - found_inf, picks the row.
-    """
-
-    def __init__(self, settings: TrainingConfig, device: torch.device) -> None:
-        # One row more than steps: the rate after the last.
-        steps = settings.steps + EXAMINED_STEPS
-        rates = [settings.learning_rate * _decay(settings, step) for step in range(steps + 1)]
-        self._table = torch.tensor(rates, device=device)
-        self.applied_steps = torch.zeros(1, dtype=torch.int64, device=device)
-        #: What the optimizer reads.
-        self.value = self._table[0].clone()
-
-    def advance(self, found_inf: Tensor) -> None:
-        """Moves on by one step, unless the scaler skipped it."""
-        self.applied_steps += (1 - found_inf).to(torch.int64)
-        self.value.copy_(self._table.index_select(0, self.applied_steps)[0])
+from worker.schedule import LearningRate
 
 
 @dataclass(frozen=True)
@@ -51,6 +27,8 @@ class Run:
     """A model in training under one precision."""
 
     model: nn.Module
+    #: What training calls: the model itself, or what torch.compile made of it.
+    forward: Callable[[Tensor], Tensor]
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -58,11 +36,16 @@ class Run:
     learning_rate: LearningRate
     settings: TrainingConfig
 
+    def uncompiled(self) -> "Run":
+        """The same run through the module itself, for what looks into it."""
+        return replace(self, forward=self.model)
+
 
 @dataclass(frozen=True)
 class Step:
     """What one step leaves on the device: scalars."""
 
+    #: As it is trained on: with label smoothing.
     loss: Tensor
     #: Global norm before clipping, of the unscaled gradients.
     gradient_norm: Tensor
@@ -117,19 +100,22 @@ class LoopHooks:
 
 
 def prepare(model: nn.Module, precision: Precision, settings: TrainingConfig, device: torch.device) -> Run:
-    """Optimizer, scaler, autocast and schedule for a model that is on its device already.
-
-    The optimizer is fused in every leg: only then does `GradScaler.step` not wait for the device.
-    """
+    """Optimizer, scaler, autocast and schedule for a model that is on its device already."""
     learning_rate = LearningRate(settings, device)
     parameters = list(model.parameters())
     return Run(
         model=model,
+        forward=model,
         parameters=parameters,
-        optimizer=_make_optimizer(parameters, settings, learning_rate.value),
-        scaler=torch.amp.GradScaler(device.type, enabled=precision.uses_grad_scaler),
+        optimizer=make_optimizer(parameters, settings, learning_rate),
+        scaler=torch.amp.GradScaler(
+            device.type, enabled=precision.uses_grad_scaler, **settings.grad_scaler.model_dump()
+        ),
         autocast=torch.autocast(
-            device.type, dtype=precision.autocast_dtype, enabled=precision.autocast_dtype is not None
+            device.type,
+            dtype=precision.autocast_dtype,
+            enabled=precision.autocast_dtype is not None,
+            cache_enabled=settings.autocast_cache,
         ),
         learning_rate=learning_rate,
         settings=settings,
@@ -165,7 +151,7 @@ def training_step(run: Run, batch: Batch) -> Step:
     run.optimizer.zero_grad(set_to_none=True)
     loss = add_gradients(run, batch)
     run.scaler.unscale_(run.optimizer)
-    gradient_norm = nn.utils.clip_grad_norm_(run.parameters, run.settings.max_grad_norm or math.inf)
+    gradient_norm = clip_gradients(run)
     run.scaler.step(run.optimizer)
     found_inf = _found_inf(run.scaler, run.optimizer, loss)
     run.scaler.update()
@@ -176,19 +162,33 @@ def training_step(run: Run, batch: Batch) -> Step:
 def add_gradients(run: Run, batch: Batch) -> Tensor:
     """The loss of a batch; adds its gradients, times the scaler's scale, to what the parameters hold."""
     inputs, targets = batch
-    parts = run.settings.gradient_accumulation
+    parts, smoothing = run.settings.gradient_accumulation, run.settings.label_smoothing
     loss = torch.zeros((), device=inputs.device)
     for part_inputs, part_targets in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
         with run.autocast:
-            part_loss = loss_of(run.model(part_inputs), part_targets) / parts
+            part_loss = loss_of(run.forward(part_inputs), part_targets, smoothing) / parts
         torch.autograd.backward(run.scaler.scale(part_loss))
         loss += part_loss.detach()
     return loss
 
 
-def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats over what is to be predicted; the last dimension of `logits` is the classes."""
-    return functional.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED)
+def clip_gradients(run: Run) -> Tensor:
+    """Clips by norm, by value or not at all; the global norm as it was before."""
+    gradient_norm = nn.utils.clip_grad_norm_(run.parameters, run.settings.max_grad_norm or math.inf)
+    if run.settings.max_grad_value is not None:
+        nn.utils.clip_grad_value_(run.parameters, run.settings.max_grad_value)
+    return gradient_norm
+
+
+def loss_of(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy in nats over what is to be predicted; the last dimension of `logits` is the classes.
+
+    Smoothing takes that share of the target's probability and spreads it over all classes (Szegedy et al. 2016,
+    "Rethinking the Inception Architecture", section 7).
+    """
+    return functional.cross_entropy(
+        logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, label_smoothing=label_smoothing
+    )
 
 
 @torch.no_grad()
@@ -204,27 +204,6 @@ def validate(model: nn.Module, batches: list[Batch]) -> tuple[float, float]:
         predictions += predicted
     model.train()
     return total_loss / predictions, total_correct / predictions
-
-
-def _decay(settings: TrainingConfig, step: int) -> float:
-    """Share of the learning rate at a step; cosine goes from 1 to 0 (Loshchilov & Hutter 2017, SGDR, eq. 5)."""
-    if settings.schedule == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * min(step / settings.steps, 1)))
-
-
-def _make_optimizer(
-    parameters: list[nn.Parameter], settings: TrainingConfig, learning_rate: Tensor
-) -> torch.optim.Optimizer:
-    decay = settings.weight_decay
-    if settings.optimizer == "sgd":
-        optimizer = torch.optim.SGD(parameters, learning_rate, MOMENTUM, weight_decay=decay, fused=True)
-        # Left to itself, fused SGD allocates momentum uninitialised and writes it in the first step: if the scaler
-        # skips that one, the second trains on what memory happened to hold.
-        for parameter in parameters:
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return optimizer
-    return torch.optim.AdamW(parameters, learning_rate, weight_decay=decay, fused=True)
 
 
 def _found_inf(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer, like: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import torch
@@ -13,8 +13,11 @@ from torch import nn
 from app.contract.models import ConvnetSpec
 from app.contract.trial import Attestation, GradScalerTrace, TrialResult
 from worker import device as devices
+from worker.checkpointing import checkpoint_activations
 from worker.clock import make_clock
+from worker.compilation import CompileWatch, compiled, fresh_compiler
 from worker.data import TrialData, make_data
+from worker.determinism import deterministic, is_deterministic
 from worker.memory import CudaPeaks
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
@@ -46,7 +49,8 @@ def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult
     """Trains one leg once and measures it. Raises TrialFailed with a typed failure."""
     device = torch.device(spec.device)
     try:
-        return _run(spec, device, after_step)
+        with deterministic(spec.training.deterministic), fresh_compiler(spec.training.compile, device):
+            return _run(spec, device, after_step)
     except (RuntimeError, MemoryError) as error:
         if devices.is_out_of_memory(error):
             raise devices.out_of_memory(device, error) from error
@@ -59,21 +63,29 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
     model, data = prepared.model, prepared.data
 
     run = prepare(model, prepared.precision, spec.training, device)
+    if spec.training.compile is not None:
+        run = replace(run, forward=compiled(model, spec.training.compile))
     initial_scale = run.scaler.get_scale()
     clock = make_clock(device, spec.training.steps - spec.training.warmup_steps + 1)
     curves = Curves.empty(spec.training.steps, device)
     training_started_at = datetime.now(UTC)
-    peaks = CudaPeaks(device)
+    peaks, compilations = CudaPeaks(device), CompileWatch()
     with MeasuredRegion(device) as region:
+
+        def after_first_step() -> None:
+            peaks.after_first_step()
+            compilations.after_first_step()
 
         def before_measured() -> None:
             peaks.before_measured()
+            compilations.before_measured()
             region.start()
 
-        hooks = LoopHooks(peaks.after_first_step, before_measured, after_step)
+        hooks = LoopHooks(after_first_step, before_measured, after_step)
         timing = train(run, data.training, clock, curves, hooks)
         telemetry = region.stop()
     peaks.after_training()
+    compilation = compilations.result(spec.training.compile)
 
     applied_steps = int(run.learning_rate.applied_steps)
     final_learning_rate = float(run.learning_rate.value)
@@ -110,7 +122,9 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         gradient_norms=_finite(curves.gradient_norms),
         applied_steps=applied_steps,
         final_learning_rate=final_learning_rate,
-        fused_optimizer=bool(run.optimizer.defaults["fused"]),
+        fused_optimizer=bool(run.optimizer.defaults.get("fused")),
+        compilation=compilation,
+        deterministic=is_deterministic(),
         grad_scaler=_scaler_trace(run, curves, initial_scale, skipped_steps, found.first_overflow),
         validation_loss=validation_loss if math.isfinite(validation_loss) else None,
         validation_accuracy=validation_accuracy,
@@ -153,7 +167,9 @@ def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
         data_sha256=data.sha256(),
     )
     initial_state = {name: value.clone() for name, value in model.state_dict().items()} if spec.examined else None
-    channels_last = isinstance(spec.model, ConvnetSpec) and spec.model.channels_last
+    if spec.training.activation_checkpointing:
+        checkpoint_activations(model)
+    channels_last = spec.training.channels_last or (isinstance(spec.model, ConvnetSpec) and spec.model.channels_last)
     memory_format = torch.channels_last if channels_last else torch.preserve_format
     model.to(device)
     model.to(memory_format=memory_format)  # type: ignore[call-overload] # missing from torch's stubs

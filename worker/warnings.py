@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec
 from app.contract.numerics import Numerics
-from app.contract.precisions import DeviceKind
+from app.contract.training import TrainingConfig
 from app.contract.trial import TrialResult
 from worker.comparison import Comparison, LegRun, median_step
+from worker.precision import PRECISIONS
 
 #: Tensor cores want dimensions in multiples of this (NVIDIA, "Matrix Multiplication Background User's Guide").
 TENSOR_CORE_MULTIPLE = 8
@@ -30,7 +31,8 @@ def warnings_of(measured: Comparison) -> list[str]:
     return [
         *_about_the_device(measured),
         *_about_the_legs(measured),
-        *(warning for leg in measured.legs if leg.trials for warning in _about_the_trials(leg, measured.device.kind)),
+        *_about_the_settings(measured),
+        *(warning for leg in measured.legs if leg.trials for warning in _about_the_trials(leg, measured)),
         *_about_the_blocks(measured),
     ]
 
@@ -67,7 +69,25 @@ def _about_the_legs(measured: Comparison) -> Iterator[str]:
             )
 
 
-def _about_the_trials(leg: LegRun, device: DeviceKind) -> Iterator[str]:
+def _about_the_settings(measured: Comparison) -> Iterator[str]:
+    training = measured.request.config.training
+    scaled = [leg.precision for leg in measured.legs if PRECISIONS[leg.precision].uses_grad_scaler]
+    if training.implementation == "foreach" and scaled:
+        yield (
+            f"{scaled[0]}: {training.optimizer} is not fused, so the gradient scaler waits for the device in every "
+            "step. That is a property of the optimizer's implementation, and in the figures."
+        )
+    for leg in measured.legs:
+        made = [trial.compilation for trial in leg.trials if trial.compilation]
+        spoiled = [one for one in made if one.recompiles_in_measured_steps]
+        if spoiled:
+            yield (
+                f"{leg.precision}: torch.compile recompiled in the measured steps of {len(spoiled)} of {len(made)} "
+                "trials, and their times hold it. Raise warmup_steps, or set compile to null."
+            )
+
+
+def _about_the_trials(leg: LegRun, measured: Comparison) -> Iterator[str]:
     disturbed = [trial for trial in leg.trials if trial.disturbances]
     if disturbed:
         blocks = ", ".join(str(trial.block + 1) for trial in disturbed)
@@ -85,16 +105,26 @@ def _about_the_trials(leg: LegRun, device: DeviceKind) -> Iterator[str]:
             f"{leg.precision}: the gradient of one step is {_percent(numerics.gradient_relative_rmse)} off that of "
             f"FP64, and rounding explains {_percent(numerics.explained_relative_rmse)}. Worst layers: {layers}."
         )
-    if device == "cuda":
-        yield from _about_waiting(leg)
+    if measured.device.kind == "cuda":
+        yield from _about_waiting(leg, measured.request.config.training)
         if any(trial.telemetry.gpu is None or trial.telemetry.gpu.foreign_processes is None for trial in leg.trials):
             yield f"{leg.precision}: NVML does not tell whether other processes used the GPU."
 
 
-def _about_waiting(leg: LegRun) -> Iterator[str]:
+def _who_asks(training: TrainingConfig) -> str:
+    """An optimizer that is not fused makes the scaler ask whether to skip; Adafactor asks for norms besides."""
+    if training.implementation == "fused":
+        return "the model"
+    return f"{training.optimizer} (foreach), or the gradient scaler for it, if not the model,"
+
+
+def _about_waiting(leg: LegRun, training: TrainingConfig) -> Iterator[str]:
     waits = leg.trials[0].synchronisations
     if waits:
-        yield f"{leg.precision}: every step waits for the device ({', '.join(waits)}): the model asks it for values."
+        yield (
+            f"{leg.precision}: every step waits for the device ({', '.join(waits)}): {_who_asks(training)} asks it for "
+            "values."
+        )
     share = statistics.median(trial.host_issue_seconds / median_step(trial) for trial in leg.trials)
     if share > HOST_BOUND and not waits:
         yield (

@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.contract.failure import Failure
+from app.contract.models import ModelSpec
 from app.contract.numerics import Numerics
 from app.contract.precisions import PrecisionName
 from app.contract.strict import MaybeFloat, Output
+from app.contract.training import TrainingConfig
 from app.contract.trial import DataFacts, Environment, MemoryBreakdown, TrialResult
 
 SCHEMA_VERSION = 1
@@ -189,6 +191,9 @@ class Report(Output):
     verdict: Verdict
     #: Why the verdict is not `pass`, in words.
     reasons: list[str]
+    #: What was trained, and how: the same in every leg, every default filled in.
+    model: ModelSpec
+    training: TrainingConfig
     baseline: Leg
     comparisons: list[Comparison]
     #: A second leg of the baseline's precision, where the request asked for one.

@@ -10,36 +10,7 @@ from app.contract.data import DataConfig, SyntheticData
 from app.contract.models import LayersSpec, ModelSpec
 from app.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName
 from app.contract.strict import Input, fault_at
-
-MAX_BATCH_SIZE = 65_536
-
-
-class TrainingConfig(Input):
-    """How every leg is trained; the same for all of them."""
-
-    batch_size: int = Field(
-        default=16, ge=1, le=MAX_BATCH_SIZE, description="samples in a batch, the same in every leg"
-    )
-    steps: int = Field(default=60, ge=2, le=10_000, description="batches each leg consumes, warm-up included")
-    warmup_steps: int = Field(default=5, ge=1, le=1_000, description="first steps: trained, but not timed")
-    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="`sgd` has momentum 0.9")
-    learning_rate: float = Field(default=3e-4, gt=0, le=10)
-    weight_decay: float = Field(default=0.01, ge=0, le=10)
-    max_grad_norm: float | None = Field(default=1.0, gt=0, le=1e9, description="null: no clipping")
-    gradient_accumulation: int = Field(default=1, ge=1, le=1024, description="micro-batches a batch is split into")
-    schedule: Literal["constant", "cosine"] = Field(default="cosine", description="of the learning rate")
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="of the task; block b starts from seed + b")
-    validation_samples: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="held-out samples; null: enough for 4096 predictions"
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.warmup_steps >= self.steps:
-            raise PydanticCustomError("warmup_too_long", "warmup_steps must be smaller than steps")
-        if self.batch_size % self.gradient_accumulation:
-            raise PydanticCustomError("accumulation_does_not_divide", "gradient_accumulation must divide batch_size")
-        return self
+from app.contract.training import TrainingConfig
 
 
 class MeasurementConfig(Input):

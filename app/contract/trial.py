@@ -113,6 +113,20 @@ class DataFacts(Output):
     validation_samples: int
 
 
+class Compilation(Output):
+    """What torch.compile did in a trial."""
+
+    mode: str
+    #: Of all compilations, apart from the measured steps unless some recompiled.
+    compile_seconds: float
+    graphs: int
+    #: Where the model's code fell apart into more than one graph.
+    graph_breaks: int
+    #: After the first step.
+    recompiles: int
+    recompiles_in_measured_steps: int
+
+
 class TrialResult(Output):
     """Everything one trial measured: the raw samples that every figure of a report is derived from."""
 
@@ -142,6 +156,10 @@ class TrialResult(Output):
     applied_steps: int
     final_learning_rate: float
     fused_optimizer: bool
+    #: null where the request asks for no compilation.
+    compilation: Compilation | None = None
+    #: Read back: deterministic kernels only.
+    deterministic: bool = False
     grad_scaler: GradScalerTrace | None
     validation_loss: MaybeFloat
     validation_accuracy: float

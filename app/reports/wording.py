@@ -3,6 +3,7 @@
 from app.contract.numerics import Numerics
 from app.contract.report import Capacity, Comparison, Difference, Estimate, Leg, Report, Requirement
 from app.contract.trial import MemoryBreakdown
+from app.reports.settings import model_line, training_line
 
 MIB = 2**20
 
@@ -94,8 +95,10 @@ def interval(measured: Estimate, digits: int) -> str:
 
 
 def context_lines(report: Report) -> list[str]:
-    """What the figures stand on: blocks, noise floor, the data's optimum, attestation, environment, cost."""
-    lines = [f"{report.blocks} blocks, stopped by {report.stopped_by}."]
+    """What the figures stand on: model, settings, blocks, noise floor, optimum, attestation, environment, cost."""
+    lines = [model_line(report.model), training_line(report.training)]
+    lines += _compilation_lines(report)
+    lines.append(f"{report.blocks} blocks, stopped by {report.stopped_by}.")
     if report.noise_floor:
         floor = report.noise_floor.ratio
         lines.append(f"Identical work on this machine differs by {floor.ci_low:.3f}× to {floor.ci_high:.3f}×.")
@@ -116,6 +119,17 @@ def context_lines(report: Report) -> list[str]:
         f"{report.proof_seconds:.1f} s of that for proof: probes, memory, numerics."
     )
     return lines
+
+
+def _compilation_lines(report: Report) -> list[str]:
+    """Every leg's first trial: the others compile the same."""
+    first = [(leg.precision, leg.trials[0].compilation) for leg in legs_of(report) if leg.trials]
+    told = [
+        f"{precision} {made.compile_seconds:.1f} s ({made.graphs} graphs, {made.recompiles} recompiled)"
+        for precision, made in first
+        if made
+    ]
+    return [f"Compiled apart from the measured steps: {', '.join(told)}."] if told else []
 
 
 def _disturbance_lines(report: Report) -> list[str]:

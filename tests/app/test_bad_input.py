@@ -31,6 +31,15 @@ INVALID = {
     "too large": (training(steps=10**30), "/config/training/steps"),
     "warm-up as long as the run": (training(steps=5, warmup_steps=5), "/config/training"),
     "accumulation does not divide": (training(batch_size=10, gradient_accumulation=3), "/config/training"),
+    "an optimizer without a fused step": (
+        training(optimizer="adafactor", optimizer_implementation="fused"),
+        "/config/training/optimizer_implementation",
+    ),
+    "clipping twice": (training(max_grad_value=1.0), "/config/training/max_grad_value"),
+    "a scaler that never backs off": (
+        training(grad_scaler={"backoff_factor": 1}),
+        "/config/training/grad_scaler/backoff_factor",
+    ),
     "fewer blocks than least": (
         {"model": MODEL, "config": {"measurement": {"min_blocks": 9, "max_blocks": 8}}},
         "/config/measurement",

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from tests.factories import data_of, request
-from worker import training
+from worker import optimizers, schedule, training
 from worker.models import build_model
 from worker.precision import PRECISIONS, DtypeWatch
 
@@ -17,11 +17,21 @@ STEPS = 6
 
 
 def planted(line, fault):
-    """The training module with one piece of source replaced."""
-    source = inspect.getsource(training)
+    """The training module with one piece of its source, or of what it is made of, replaced."""
+    (faulty,) = [module for module in (training, optimizers, schedule) if line in inspect.getsource(module)]
+    source = inspect.getsource(faulty)
     assert source.count(line) == 1, f"the line to replace is not there once: {line}"
-    module = types.ModuleType("planted_training")
-    exec(compile(source.replace(line, fault), "planted_training.py", "exec"), module.__dict__)  # noqa: S102
+    changed = module_of(source.replace(line, fault))
+    if faulty is training:
+        return changed
+    loop = module_of(inspect.getsource(training))
+    vars(loop).update({name: value for name, value in vars(changed).items() if name in vars(loop)})
+    return loop
+
+
+def module_of(source):
+    module = types.ModuleType("planted")
+    exec(compile(source, "planted.py", "exec"), module.__dict__)  # noqa: S102
     return module
 
 
@@ -119,7 +129,7 @@ def check_validation_is_in_fp32(loop):
     assert watch.seen() == {"Linear": ["float32"]}
 
 
-CLIP = "    gradient_norm = nn.utils.clip_grad_norm_(run.parameters, run.settings.max_grad_norm or math.inf)\n"
+CLIP = "    gradient_norm = clip_gradients(run)\n"
 UNSCALE = "    run.scaler.unscale_(run.optimizer)\n"
 
 FAULTS = [
@@ -149,8 +159,8 @@ FAULTS = [
     ),
     pytest.param(
         check_nothing_in_a_step_waits_for_the_device,
-        "    return torch.optim.AdamW(parameters, learning_rate, weight_decay=decay, fused=True)",
-        "    return torch.optim.AdamW(parameters, float(learning_rate), weight_decay=decay, foreach=True)",
+        "    return kind(parameters, rate, _betas(settings), settings.epsilon, decay, fused=True)",
+        "    return kind(parameters, float(rate), _betas(settings), settings.epsilon, decay, foreach=True)",
         id="an optimizer that makes the scaler wait",
     ),
     pytest.param(
@@ -161,8 +171,8 @@ FAULTS = [
     ),
     pytest.param(
         check_accumulation_gives_the_gradient_of_the_whole_batch,
-        "loss_of(run.model(part_inputs), part_targets) / parts",
-        "loss_of(run.model(part_inputs), part_targets)",
+        "loss_of(run.forward(part_inputs), part_targets, smoothing) / parts",
+        "loss_of(run.forward(part_inputs), part_targets, smoothing)",
         id="loss not divided by the micro-batches",
     ),
     pytest.param(

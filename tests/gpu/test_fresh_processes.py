@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from app.contract.models import MlpSpec, TransformerSpec
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from app.reports.markdown import to_markdown
 from tests.factories import CPU, request
 from worker.comparison import Comparison, compare

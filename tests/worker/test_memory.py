@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from app.contract.models import MODEL_KINDS, ConvnetSpec, MlpSpec, TransformerSpec
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from tests.factories import data_of
 from worker.memory import account_for_step, cpu_step_peak
 from worker.messages import TrialSpec

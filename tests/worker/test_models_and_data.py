@@ -5,7 +5,7 @@ import torch
 
 from app.contract.data import SyntheticData
 from app.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from tests.factories import data_of
 from worker.data import make_source, seeded
 from worker.data.language import LanguageTask

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from app.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from tests.factories import comparison, data_of, numerics, trial
 from worker.comparison import compare
 from worker.models import build_model

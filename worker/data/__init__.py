@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from app.contract.data import DataConfig
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from app.contract.trial import DataFacts
 from worker.data.shapes import DataShape, predictions_per_sample
 from worker.data.source import Part, Source

@@ -14,6 +14,8 @@ class Mlp(nn.Module):
         width = spec.input_size
         for _ in range(spec.num_layers):
             layers += [nn.Linear(width, spec.hidden_size), nn.GELU()]
+            if spec.dropout:
+                layers.append(nn.Dropout(spec.dropout))
             width = spec.hidden_size
         self.layers = nn.Sequential(*layers, nn.Linear(width, spec.num_classes))
 

@@ -24,18 +24,22 @@ class Block(nn.Module):
         self.feed_forward = nn.Sequential(
             nn.Linear(width, spec.feed_forward_width), nn.GELU(), nn.Linear(spec.feed_forward_width, width)
         )
+        self.dropout = nn.Dropout(spec.dropout)
+        #: Never called: attention drops inside its kernel, as much and as long as this module says.
+        self.attention_dropout = nn.Dropout(spec.dropout)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(batch, length, width) → the same."""
-        hidden = hidden + self._attend(self.attention_norm(hidden))
-        result: Tensor = hidden + self.feed_forward(self.feed_forward_norm(hidden))
+        hidden = hidden + self.dropout(self._attend(self.attention_norm(hidden)))
+        result: Tensor = hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden)))
         return result
 
     def _attend(self, hidden: Tensor) -> Tensor:
         batch, length, width = hidden.shape
         heads = self.query_key_value(hidden).view(batch, length, 3, self.num_heads, width // self.num_heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        dropped = self.attention_dropout.p if self.attention_dropout.training else 0.0
+        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropped, is_causal=True)
         output: Tensor = self.attention_output(mixed.transpose(1, 2).reshape(batch, length, width))
         return output
 
@@ -47,6 +51,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.tokens = nn.Embedding(spec.vocab_size, spec.hidden_size)
         self.positions = nn.Embedding(spec.sequence_length, spec.hidden_size)
+        self.dropout = nn.Dropout(spec.dropout)
         self.blocks = nn.Sequential(*(Block(spec) for _ in range(spec.num_layers)))
         self.norm = nn.LayerNorm(spec.hidden_size)
         self.output = nn.Linear(spec.hidden_size, spec.vocab_size, bias=False)
@@ -56,7 +61,7 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits of the token that follows each position."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
-        hidden = self.blocks(self.tokens(tokens) + self.positions(places))
+        hidden = self.blocks(self.dropout(self.tokens(tokens) + self.positions(places)))
         logits: Tensor = self.output(self.norm(hidden))
         return logits
 

@@ -15,6 +15,8 @@ PLAUSIBLE_SHARE = 1.25
 def attest(measured: Comparison) -> ReportAttestation:
     """Every check of every leg, and of the blocks."""
     checks = [check for leg in measured.legs if leg.trials for check in _leg_checks(leg)]
+    if measured.request.config.training.deterministic:
+        checks += [_all_equal(leg, "deterministic", "yes", _deterministic) for leg in measured.legs if leg.trials]
     checks += [
         _equal_in_blocks(measured, "initial_weights_sha256", "initial_weights"),
         _equal_in_blocks(measured, "data_sha256", "data_order"),
@@ -78,6 +80,10 @@ def _alone_checks(leg: LegRun) -> list[AttestationCheck]:
             leg=leg.precision, name="alone_on_device", expected="yes", observed=observed, ok=observed == "yes"
         )
     ]
+
+
+def _deterministic(trial: TrialResult) -> str:
+    return "yes" if trial.deterministic else "no"
 
 
 def achieved_flops_per_second(trial: TrialResult) -> float:

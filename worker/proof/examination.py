@@ -3,7 +3,7 @@
 import gc
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 
 from app.contract.failure import FailureCode
 from app.contract.numerics import Numerics
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from app.contract.trial import Memory, Probe
 from worker import device as devices
 from worker.data import TrialData
@@ -50,7 +50,7 @@ class Subject:
     ceiling_wanted: bool
 
     def start_over(self) -> Run:
-        """A run from the initial weights, with a new optimizer and a new scaler."""
+        """A run from the initial weights, with a new optimizer and a new scaler, not compiled."""
         if self.initial_state is not None:
             self.model.load_state_dict(self.initial_state)
         return prepare(self.model, self.precision, self.settings, self.device)
@@ -90,7 +90,7 @@ def _memory(subject: Subject) -> Memory:
     if subject.device.type == "cuda":
         return memory_on_cuda(subject.run, batch, subject.start_bytes, subject.peaks, subject.data.waiting_bytes())
     fresh = prepare(subject.model, subject.precision, subject.settings, subject.device)
-    return memory_on_cpu(subject.run, fresh, batch)
+    return memory_on_cpu(subject.run, replace(fresh, forward=subject.run.forward), batch)
 
 
 def _make_room(subject: Subject) -> None:

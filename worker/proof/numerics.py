@@ -6,12 +6,15 @@ operands and results of every matrix-multiplying module disturbed by as much as 
 batch norm does, amplifies these too.
 """
 
+import contextlib
 import copy
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from app.contract.numerics import LayerError, Numerics
 from worker.data import Batch
@@ -37,8 +40,9 @@ def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
     parts = run.settings.gradient_accumulation
     count = max(SAMPLES, 2 * parts) // parts * parts  # a batch norm of vectors needs two in every part
     part = (batch[0][:count], batch[1][:count])
-    exact_run = _in_fp64(run)
-    loss_scale, loss, gradients = _leg_step(run, part)
+    with without_dropout(run.model):
+        exact_run = _in_fp64(run)
+        loss_scale, loss, gradients = _leg_step(run, part)
     set_flags(PRECISIONS["fp32"])
     try:
         exact_loss, exact = _exact_step(exact_run, part)
@@ -54,6 +58,20 @@ def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
         explained_relative_rmse=_finite(_ratio(_error(disturbed, exact), _norm(exact))),
         worst_layers=_worst_layers(gradients, exact),
     )
+
+
+@contextlib.contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Inside, the model drops nothing, and is in training otherwise. What it drops is drawn anew by every kernel: two
+    steps with dropout are steps of two functions."""
+    dropping = [module for module in model.modules() if isinstance(module, _DropoutNd) and module.training]
+    for module in dropping:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in dropping:
+            module.train()
 
 
 def _leg_step(run: Run, batch: Batch) -> tuple[float, float, Gradients]:
@@ -77,9 +95,11 @@ def _leg_step(run: Run, batch: Batch) -> tuple[float, float, Gradients]:
 def _in_fp64(run: Run) -> Run:
     """The same model in FP64, without autocast and scaler, for the same way through micro-batches."""
     device_type = next(run.model.parameters()).device.type
+    model = copy.deepcopy(run.model).double()
     return replace(
         run,
-        model=copy.deepcopy(run.model).double(),
+        model=model,
+        forward=model,
         scaler=torch.amp.GradScaler(device_type, enabled=False),
         autocast=torch.autocast(device_type, enabled=False),
     )

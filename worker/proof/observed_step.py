@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -34,25 +36,26 @@ class ObservedStep:
 class SynchronisationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
     """Counts the operations that make the host wait for the device."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seen: Counter[str] = Counter()
+        self._device = device
 
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
     ) -> object:
-        """Notes what waits, and goes on."""
+        """Notes what waits, and goes on. Nothing waits for a tensor of the host's, as optimizers' counters may be."""
         name = func._schema.name
-        if name in WAITING:
+        if name in WAITING and isinstance(args[0], Tensor) and args[0].device.type == self._device.type:
             self.seen[name] += 1
         return func(*args, **kwargs or {})
 
 
 def observe_step(run: Run, batch: Batch) -> ObservedStep:
-    """Trains one more step. It changes the weights and is slow: nothing of it is timed."""
+    """Trains one more step, of the module itself. It changes the weights and is slow: nothing of it is timed."""
     flops = FlopCounterMode(display=False)
-    with DtypeWatch(run.model) as dtypes, SynchronisationWatch() as waits, flops:
-        training_step(run, batch)
+    with DtypeWatch(run.model) as dtypes, SynchronisationWatch(batch[0].device) as waits, flops:
+        training_step(run.uncompiled(), batch)
     return ObservedStep(
         forward_dtypes=dtypes.seen(),
         least_flops=_least_flops(flops.get_flop_counts().get("Global", {})),

@@ -61,7 +61,7 @@ def first_overflow(run: Run, batches: list[Batch], skipped_step: int) -> list[st
 
     Where every activation and its gradient is finite, the parameters whose own gradients are not. `run` starts from
     the initial weights. None where the step comes too late, or does not overflow again, as may be on a device that
-    is not deterministic.
+    is not deterministic, or of a model with dropout.
     """
     if skipped_step > LATEST_STEP:
         return None

@@ -15,6 +15,7 @@ class MlpSpec(Input):
     input_size: int = Field(default=256, ge=1, le=65_536, description="features of one input vector")
     hidden_size: int = Field(default=1024, ge=1, le=65_536, description="width of every hidden layer")
     num_layers: int = Field(default=3, ge=1, le=512, description="hidden layers")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="after every hidden layer")
     num_classes: int = Field(default=10, ge=2, le=100_000, description="classes to tell apart")
 
     def parameter_count(self) -> int:

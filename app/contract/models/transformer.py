@@ -23,6 +23,9 @@ class TransformerSpec(Input):
         default=None, ge=1, le=262_144, description="width of the feed-forward layer; null: 4 x hidden_size"
     )
     sequence_length: int = Field(default=128, ge=1, le=65_536, description="tokens in one sample")
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="of embeddings, attention, and what a block adds to the residual stream"
+    )
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:

@@ -1,0 +1,44 @@
+"""The model and the training settings of a report, in a sentence each."""
+
+from app.contract.models import ModelSpec
+from app.contract.training import TrainingConfig
+
+#: Settings that every report states; the others are named where they differ from their defaults.
+ALWAYS = {
+    *("batch_size", "steps", "warmup_steps", "optimizer", "optimizer_implementation", "learning_rate", "weight_decay"),
+    *("schedule", "max_grad_norm", "max_grad_value", "seed"),
+}
+
+
+def model_line(model: ModelSpec) -> str:
+    """The kind, and every size."""
+    return f"Model: {model.kind} ({_pairs(model.model_dump(exclude={'kind'}, exclude_none=True))})."
+
+
+def training_line(training: TrainingConfig) -> str:
+    """What everyone asks about, then what is unusual."""
+    unusual = training.model_dump(exclude_defaults=True, exclude=ALWAYS)
+    return (
+        f"Training: {training.steps} steps ({training.warmup_steps} of them warm-up) of {training.batch_size} samples; "
+        f"{training.optimizer} ({training.implementation}), learning rate {training.learning_rate:g} "
+        f"({training.schedule}), weight decay {training.weight_decay:g}; {_clipping(training)}; seed {training.seed}"
+        f"{'; ' + _pairs(unusual) if unusual else ''}."
+    )
+
+
+def _clipping(training: TrainingConfig) -> str:
+    if training.max_grad_norm is not None:
+        return f"gradients clipped to norm {training.max_grad_norm:g}"
+    if training.max_grad_value is not None:
+        return f"gradients clipped to {training.max_grad_value:g} each"
+    return "gradients not clipped"
+
+
+def _pairs(settings: dict[str, object]) -> str:
+    return ", ".join(f"{name}: {_value(value)}" for name, value in settings.items())
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{{{_pairs(value)}}}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
