@@ -30,6 +30,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
+from app.contract.data import DATA_KINDS
 from app.contract.models import MODEL_KINDS
 from app.contract.problem import MEDIA_TYPE, FieldError, Problem, ValidationProblem
 
@@ -254,8 +255,10 @@ def _pointer(loc: tuple[int | str, ...]) -> str:
     Pydantic adds steps that are not in the body: the chosen member of a union, and a mark for a mapping's keys.
     """
     steps = [str(step) for step in (loc[1:] if loc and loc[0] == "body" else loc) if step != "[key]"]
-    if steps[:1] == ["model"] and len(steps) > 1 and steps[1] in MODEL_KINDS:
-        del steps[1]
+    for union, kinds in (["model"], MODEL_KINDS.keys()), (["config", "data"], DATA_KINDS.keys()):
+        place = len(union)
+        if steps[:place] == union and len(steps) > place and steps[place] in kinds:
+            del steps[place]
     return "".join("/" + _clean(step).replace("~", "~0").replace("/", "~1") for step in steps)
 
 

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Iterator
 
-from app.contract.models import ConvnetSpec, MlpSpec, ModelSpec
+from app.contract.models import ConvnetSpec, MlpSpec, ModelSpec, TransformerSpec
 from app.contract.numerics import Numerics
 from app.contract.precisions import DeviceKind
 from app.contract.trial import TrialResult
@@ -134,4 +134,6 @@ def _dimensions(model: ModelSpec) -> list[tuple[str, int]]:
         return [("input_size", model.input_size), ("hidden_size", model.hidden_size)]
     if isinstance(model, ConvnetSpec):
         return [("widths", width) for width in model.widths]
-    return [("vocab_size", model.vocab_size), ("hidden_size", model.hidden_size)]
+    if isinstance(model, TransformerSpec):
+        return [("vocab_size", model.vocab_size), ("hidden_size", model.hidden_size)]
+    return []

@@ -1,8 +1,10 @@
-"""The two bases of every model in the contract: what clients send, and what Halftime answers."""
+"""The two bases of every model in the contract, what clients send and what Halftime answers, and text in them."""
 
+import unicodedata
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 
 class Input(BaseModel):
@@ -19,3 +21,20 @@ class Output(BaseModel):
 
 #: A float that JSON can carry: NaN and infinities become null.
 MaybeFloat = Annotated[float | None, Field(description="null where the value is not finite or does not exist")]
+
+
+def _printable(text: str) -> str:
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+        raise PydanticCustomError("not_printable", "control characters and lone surrogates are not allowed")
+    return text
+
+
+def storable(text: str) -> str:
+    """Text that PostgreSQL can hold as JSON. Raises PydanticCustomError for other text."""
+    if "\x00" in text or any(unicodedata.category(character) == "Cs" for character in text):
+        raise PydanticCustomError("not_storable", "NUL characters and lone surrogates are not allowed")
+    return text
+
+
+#: Text for people: one line, no control characters.
+Printable = Annotated[str, AfterValidator(_printable)]

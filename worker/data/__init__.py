@@ -1,4 +1,4 @@
-"""What legs train on: batches from a seeded task whose best possible loss and accuracy are known."""
+"""What legs train on: batches from a seeded task with a known optimum, from files, or from an installed package."""
 
 import hashlib
 import math
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.contract.data import DataConfig
+from app.contract.data import ArraysData, DataConfig, PluginData, SyntheticData, TextData
 from app.contract.request import TrainingConfig
 from app.contract.trial import DataFacts
+from worker.data.arrays import arrays_source
+from worker.data.plugin import plugin_source
 from worker.data.shapes import DataShape, predictions_per_sample
 from worker.data.source import Part, Source
 from worker.data.synthetic import make_task
+from worker.data.text import text_source
 
 #: Inputs and targets, first dimension the samples.
 Batch = tuple[Tensor, Tensor]
@@ -66,7 +69,15 @@ def _in_format(inputs: Tensor, memory_format: torch.memory_format) -> Tensor:
 
 def make_source(shape: DataShape, config: DataConfig, seed: int) -> Source:
     """Where samples of a shape come from. Raises TrialFailed (`invalid_data`) where there are none that fit."""
-    return make_task(shape, seeded("task", seed))
+    match config:
+        case TextData():
+            return text_source(shape, config)
+        case ArraysData():
+            return arrays_source(shape, config)
+        case PluginData():
+            return plugin_source(shape, config, seed)
+        case SyntheticData():
+            return make_task(shape, seeded("task", seed))
 
 
 def make_data(shape: DataShape, config: DataConfig, training: TrainingConfig, block_seed: int) -> TrialData:

@@ -9,15 +9,17 @@ from pydantic import Field
 
 from app.contract.models.convnet import ConvnetSpec
 from app.contract.models.mlp import MlpSpec
+from app.contract.models.plugin import PluginSpec
 from app.contract.models.transformer import TransformerSpec
 
-ModelSpec = Annotated[MlpSpec | ConvnetSpec | TransformerSpec, Field(discriminator="kind")]
+ModelSpec = Annotated[MlpSpec | ConvnetSpec | TransformerSpec | PluginSpec, Field(discriminator="kind")]
 
 #: Every kind on offer, as `GET /models` lists them.
-MODEL_KINDS: dict[str, type[MlpSpec] | type[ConvnetSpec] | type[TransformerSpec]] = {
+MODEL_KINDS: dict[str, type[MlpSpec] | type[ConvnetSpec] | type[TransformerSpec] | type[PluginSpec]] = {
     "mlp": MlpSpec,
     "convnet": ConvnetSpec,
     "transformer": TransformerSpec,
+    "plugin": PluginSpec,
 }
 
-__all__ = ["MODEL_KINDS", "ConvnetSpec", "MlpSpec", "ModelSpec", "TransformerSpec"]
+__all__ = ["MODEL_KINDS", "ConvnetSpec", "MlpSpec", "ModelSpec", "PluginSpec", "TransformerSpec"]
