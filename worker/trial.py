@@ -1,5 +1,6 @@
 """One leg, trained once and measured: what a trial process does between its start and its end."""
 
+import contextlib
 import hashlib
 import math
 import time
@@ -64,14 +65,14 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
     curves = Curves.empty(spec.training.steps, device)
     training_started_at = datetime.now(UTC)
     peaks = CudaPeaks(device)
-    with MeasuredRegion(device) as region:
+    with MeasuredRegion(device) as region, contextlib.closing(data.feed()) as feed:
 
         def before_measured() -> None:
             peaks.before_measured()
             region.start()
 
         hooks = LoopHooks(peaks.after_first_step, before_measured, after_step)
-        timing = train(run, data.training, clock, curves, hooks)
+        timing = train(run, feed, clock, curves, hooks)
         telemetry = region.stop()
     peaks.after_training()
 
@@ -93,7 +94,11 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
             skipped_steps=skipped_steps,
         )
     )
-    seen_after = {"probes": found.probes, "forward_dtypes": found.observed.forward_dtypes}
+    seen_after = {
+        "probes": found.probes,
+        "forward_dtypes": found.observed.forward_dtypes,
+        "data_sha256": feed.sha256(prepared.attestation.data_sha256),
+    }
     return TrialResult(
         block=spec.block,
         seed=spec.seed,
@@ -103,6 +108,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         step_seconds=clock.step_seconds(),
         measured_wall_seconds=timing.measured_wall_seconds,
         host_issue_seconds=timing.host_issue_seconds,
+        data_wait_seconds=feed.waited_seconds(spec.training.warmup_steps),
         training_time_seconds=timing.training_time_seconds,
         trial_seconds=time.perf_counter() - began,
         loss_curve=_finite(curves.losses),

@@ -24,6 +24,9 @@ LEAST_EXPLAINED = 1e-7
 #: The host's share of the measured time beyond which it, not the GPU, sets the pace.
 HOST_BOUND = 0.9
 
+#: The share of the measured time spent waiting for data beyond which the loader has a say in the speedup.
+LOADER_BOUND = 0.1
+
 
 def warnings_of(measured: Comparison) -> list[str]:
     """Every warning that applies, in words."""
@@ -85,6 +88,12 @@ def _about_the_trials(leg: LegRun, device: DeviceKind) -> Iterator[str]:
             f"{leg.precision}: the gradient of one step is {_percent(numerics.gradient_relative_rmse)} off that of "
             f"FP64, and rounding explains {_percent(numerics.explained_relative_rmse)}. Worst layers: {layers}."
         )
+    share = data_wait_share(leg.trials)
+    if share is not None and share > LOADER_BOUND:
+        yield (
+            f"{leg.precision}: loader-bound. {share:.0%} of the measured time was spent waiting for data, which no "
+            "precision makes faster: raise loader.workers, make samples cheaper, or leave the loader out."
+        )
     if device == "cuda":
         yield from _about_waiting(leg)
 
@@ -93,12 +102,23 @@ def _about_waiting(leg: LegRun) -> Iterator[str]:
     waits = leg.trials[0].synchronisations
     if waits:
         yield f"{leg.precision}: every step waits for the device ({', '.join(waits)}): the model asks it for values."
-    shares = [trial.host_issue_seconds / trial.measured_wall_seconds for trial in leg.trials]
+    shares = [
+        (trial.host_issue_seconds - (trial.data_wait_seconds or 0)) / trial.measured_wall_seconds
+        for trial in leg.trials
+    ]
     if statistics.median(shares) > HOST_BOUND and not waits:
         yield (
             f"{leg.precision}: launch-bound. The host took {statistics.median(shares):.0%} of the time to issue the "
             "work, so the GPU waited for it: a larger batch or model would use the GPU, and show another speedup."
         )
+
+
+def data_wait_share(trials: list[TrialResult]) -> float | None:
+    """Of the measured time, waiting for the data loader, median over trials; None where data lay on the device."""
+    shares = [
+        trial.data_wait_seconds / trial.measured_wall_seconds for trial in trials if trial.data_wait_seconds is not None
+    ]
+    return statistics.median(shares) if shares else None
 
 
 def _explained(numerics: Numerics) -> bool:

@@ -130,6 +130,8 @@ class TrialResult(Output):
     #: Host time to issue the measured steps, before waiting for the device: far below the wall time on an
     #: asynchronous device, unless something synchronises in the loop.
     host_issue_seconds: float
+    #: Of the measured region, waiting for the data loader; null where data lay on the device.
+    data_wait_seconds: float | None = None
     #: All steps, warm-up included.
     training_time_seconds: float
     #: The trial process from its start to its result.

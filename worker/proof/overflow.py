@@ -3,14 +3,14 @@
 The loop itself does not look: asking every gradient in every step would slow the one leg that is asked.
 """
 
-from worker.data import Batch
+from worker.data import Batches
 from worker.training import Run, add_gradients, training_step
 
 #: A first overflow later than this is not searched for.
 LATEST_STEP = 32
 
 
-def first_overflow(run: Run, batches: list[Batch], skipped_step: int) -> list[str] | None:
+def first_overflow(run: Run, batches: Batches, skipped_step: int) -> list[str] | None:
     """Parameters whose gradients are not finite in a step, in the order of the backward pass.
 
     `run` starts from the initial weights. None where the step comes too late, or does not overflow again, as may be
