@@ -2,18 +2,16 @@
 
 import math
 import zipfile
-import zlib
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 import numpy
-import safetensors
 import safetensors.torch
 import torch
 from numpy.lib import format as npy
 
 from worker.data.files import MOST_BYTES, invalid
-from worker.device import is_out_of_memory, require_host_memory
+from worker.device import TrialFailed, is_out_of_memory, require_host_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,16 +30,9 @@ def read_arrays(file: BinaryIO, name: str, wanted: Iterable[str], most_bytes: in
         if name.endswith(".npz"):
             return _read_npz(file, name, wanted, most_bytes)
         return _read_safetensors(file, wanted)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        safetensors.SafetensorError,
-        OSError,
-        ValueError,
-        KeyError,
-        RuntimeError,  # encrypted, or compressed in a way that zipfile does not know
-    ) as error:
+    except TrialFailed:
+        raise
+    except Exception as error:  # a file made to do harm has its readers raise anything
         if is_out_of_memory(error):
             raise
         raise invalid(name, f"is no sound file of its kind: {type(error).__name__}: {str(error)[:300]}") from error

@@ -1,5 +1,6 @@
 """Byte-level language modelling of real text."""
 
+import os
 import sysconfig
 from pathlib import Path
 
@@ -73,11 +74,13 @@ def text_source(shape: DataShape, config: TextData) -> TextSource:
 
 def library_text(root: Path, most_bytes: int = LIBRARY_BYTES) -> bytes:
     """The sources below a directory, one after the other in the order of their paths, up to so many bytes."""
-    paths = {path.relative_to(root).as_posix(): path for path in root.rglob("*.py")}
+    paths: list[Path] = []
+    for folder, inner, names in os.walk(root):
+        inner[:] = [name for name in inner if name not in LEFT_OUT]
+        paths += [Path(folder, name) for name in names if name.endswith(".py")]
     text = bytearray()
-    for name in sorted(paths):
-        if not LEFT_OUT.intersection(name.split("/")):
-            text += paths[name].read_bytes()
+    for path in sorted(paths):
+        text += path.read_bytes()
         if len(text) >= most_bytes:
             break
     return bytes(text[:most_bytes])
