@@ -16,7 +16,7 @@ def _default_data_dir() -> Path:
 class Settings(BaseSettings):
     """The settings of one process. Each field has a row in the README's table."""
 
-    model_config = SettingsConfigDict(env_prefix="HALFTIME_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="HALFTIME_", env_ignore_empty=True, frozen=True)
 
     database_url: str | None = Field(
         default=None, description="A PostgreSQL (14 or later) to use instead of the embedded one: `postgresql://…`"
@@ -31,4 +31,7 @@ class Settings(BaseSettings):
         default=2_000_000_000, ge=1, description="Largest model accepted, counted without building it"
     )
     max_attempts: int = Field(default=2, ge=1, le=10, description="Runs of a benchmark whose worker vanishes")
+    datasets_dir: Path | None = Field(
+        default=None, description="Where the worker looks for the files that a request names as data"
+    )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines look")

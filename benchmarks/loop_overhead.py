@@ -21,7 +21,7 @@ from app.contract.models import TransformerSpec
 from app.contract.precisions import PrecisionName
 from app.contract.training import TrainingConfig
 from worker.clock import make_clock
-from worker.data import Batch, make_data
+from worker.data import Batch, ResidentFeed, make_data
 from worker.models import blueprint_of, build_model
 from worker.precision import PRECISIONS, set_flags
 from worker.statistics import ratio_estimate
@@ -81,7 +81,7 @@ def our_loop(
     clock = make_clock(device, config.steps - config.warmup_steps + 1)
     with MeasuredRegion(device) as region:
         hooks = LoopHooks(lambda: None, region.start, after_step)
-        train(run, batches, clock, Curves.empty(config.steps, device), hooks)
+        train(run, ResidentFeed(batches), clock, Curves.empty(config.steps, device), hooks)
         region.stop()
 
 

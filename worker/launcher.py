@@ -110,8 +110,10 @@ class _TrialProcess:
         self._results, child_results = context.Pipe(duplex=False)
         self._errors, child_errors = context.Pipe(duplex=False)
         self._child_ends: list[Connection] = [child_results, child_errors]
+        # Not daemonic: such a process may have no children, and a data loader's are the trial's. That none outlives
+        # the worker is held by the process group, which `_end` kills, and by the watch that the trial keeps.
         self._process: ForkServerProcess = context.Process(
-            target=trial_process.main, args=(task.model_dump_json(), child_results, child_errors), daemon=True
+            target=trial_process.main, args=(task.model_dump_json(), child_results, child_errors)
         )
         self._error_bytes = bytearray()
         self._outcome: TrialResult | ModelFacts | Failure | None = None

@@ -32,7 +32,7 @@ from worker.statistics import (
     ratio_estimate,
     reduction_percent,
 )
-from worker.warnings import warnings_of
+from worker.warnings import data_wait_share, warnings_of
 
 Measured = TypeVar("Measured", Estimate, Difference)
 Figure = TypeVar("Figure", int, float)
@@ -82,6 +82,7 @@ def make_leg(leg: LegRun, batch_size: int) -> Leg:
         median_step_seconds=step_seconds,
         training_time_seconds=statistics.fmean(trial.training_time_seconds for trial in trials),
         samples_per_second=batch_size / step_seconds,
+        data_wait_share=data_wait_share(trials),
         peak_memory_bytes=round(statistics.median_low([trial.memory.peak_bytes for trial in trials])),
         first_step_peak_bytes=round(statistics.median_low([trial.memory.first_step_peak_bytes for trial in trials])),
         peak_reserved_bytes=max(trial.memory.peak_reserved_bytes or 0 for trial in trials) or None,

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from app.contract.training import TrainingConfig
 from worker.clock import StepClock
-from worker.data import Batch
+from worker.data import Batch, Feed
 from worker.data.shapes import IGNORED
 from worker.optimizers import make_optimizer
 from worker.precision import Precision
@@ -122,7 +122,7 @@ def prepare(model: nn.Module, precision: Precision, settings: TrainingConfig, de
     )
 
 
-def train(run: Run, batches: list[Batch], clock: StepClock, curves: Curves, hooks: LoopHooks) -> Timing:
+def train(run: Run, feed: Feed, clock: StepClock, curves: Curves, hooks: LoopHooks) -> Timing:
     """Trains for `steps` batches; step durations after warm-up are in `clock` afterwards."""
     warmup, steps = run.settings.warmup_steps, run.settings.steps
     clock.synchronise()
@@ -133,7 +133,7 @@ def train(run: Run, batches: list[Batch], clock: StepClock, curves: Curves, hook
             hooks.before_measured()
             measured_from = time.perf_counter()
             clock.mark()
-        curves.record(index, training_step(run, batches[index % len(batches)]))
+        curves.record(index, training_step(run, feed.next()))
         if index >= warmup:
             clock.mark()
         if index == warmup:

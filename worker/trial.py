@@ -1,5 +1,6 @@
 """One leg, trained once and measured: what a trial process does between its start and its end."""
 
+import contextlib
 import hashlib
 import math
 import time
@@ -70,7 +71,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
     curves = Curves.empty(spec.training.steps, device)
     training_started_at = datetime.now(UTC)
     peaks, compilations = CudaPeaks(device), CompileWatch()
-    with MeasuredRegion(device) as region:
+    with MeasuredRegion(device) as region, contextlib.closing(data.feed()) as feed:
 
         def after_first_step() -> None:
             peaks.after_first_step()
@@ -82,7 +83,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
             region.start()
 
         hooks = LoopHooks(after_first_step, before_measured, after_step)
-        timing = train(run, data.training, clock, curves, hooks)
+        timing = train(run, feed, clock, curves, hooks)
         telemetry = region.stop()
     peaks.after_training()
     compilation = compilations.result(spec.training.compile)
@@ -106,7 +107,11 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
             ceiling_wanted=spec.phase == "measure",
         )
     )
-    seen_after = {"probes": found.probes, "forward_dtypes": found.observed.forward_dtypes}
+    seen_after = {
+        "probes": found.probes,
+        "forward_dtypes": found.observed.forward_dtypes,
+        "data_sha256": feed.sha256(prepared.attestation.data_sha256),
+    }
     return TrialResult(
         block=spec.block,
         seed=spec.seed,
@@ -116,6 +121,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         step_seconds=clock.step_seconds(),
         measured_wall_seconds=timing.measured_wall_seconds,
         host_issue_seconds=timing.host_issue_seconds,
+        data_wait_seconds=feed.waited_seconds(spec.training.warmup_steps),
         training_time_seconds=timing.training_time_seconds,
         trial_seconds=time.perf_counter() - began,
         loss_curve=_finite(curves.losses),

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Iterator
 
-from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec
+from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, TransformerSpec
 from app.contract.numerics import Numerics
 from app.contract.training import TrainingConfig
 from app.contract.trial import TrialResult
@@ -24,6 +24,9 @@ LEAST_EXPLAINED = 1e-7
 
 #: Time to issue a step over the time of a step, beyond which the host, not the GPU, sets the pace.
 HOST_BOUND = 0.9
+
+#: The share of the measured time spent waiting for data beyond which the loader has a say in the speedup.
+LOADER_BOUND = 0.1
 
 
 def warnings_of(measured: Comparison) -> list[str]:
@@ -105,6 +108,12 @@ def _about_the_trials(leg: LegRun, measured: Comparison) -> Iterator[str]:
             f"{leg.precision}: the gradient of one step is {_percent(numerics.gradient_relative_rmse)} off that of "
             f"FP64, and rounding explains {_percent(numerics.explained_relative_rmse)}. Worst layers: {layers}."
         )
+    share = data_wait_share(leg.trials)
+    if share is not None and share > LOADER_BOUND:
+        yield (
+            f"{leg.precision}: loader-bound. {share:.0%} of the measured time was spent waiting for data, which no "
+            "precision makes faster: raise loader.workers, make samples cheaper, or leave the loader out."
+        )
     if measured.device.kind == "cuda":
         yield from _about_waiting(leg, measured.request.config.training)
         if any(trial.telemetry.gpu is None or trial.telemetry.gpu.foreign_processes is None for trial in leg.trials):
@@ -131,6 +140,14 @@ def _about_waiting(leg: LegRun, training: TrainingConfig) -> Iterator[str]:
             f"{leg.precision}: launch-bound. The host takes {share:.0%} of a step's time to issue it, so the GPU waits "
             "for the host: a larger batch or model would use the GPU, and show another speedup."
         )
+
+
+def data_wait_share(trials: list[TrialResult]) -> float | None:
+    """Of the measured time, waiting for the data loader, median over trials; None where data lay on the device."""
+    shares = [
+        trial.data_wait_seconds / trial.measured_wall_seconds for trial in trials if trial.data_wait_seconds is not None
+    ]
+    return statistics.median(shares) if shares else None
 
 
 def _explained(numerics: Numerics) -> bool:
@@ -168,4 +185,6 @@ def _dimensions(model: ModelSpec) -> list[tuple[str, int]]:
         return [("widths", width) for width in model.widths]
     if isinstance(model, LayersSpec):  # but the last: its width is classes or tokens
         return [(f"a layer's width of {width}", width) for width in dict.fromkeys(model.matrix_widths()[:-1])]
-    return [("vocab_size", model.vocab_size), ("hidden_size", model.hidden_size)]
+    if isinstance(model, TransformerSpec):
+        return [("vocab_size", model.vocab_size), ("hidden_size", model.hidden_size)]
+    return []

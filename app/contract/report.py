@@ -100,6 +100,8 @@ class Leg(Output):
     median_step_seconds: float | None
     training_time_seconds: float | None
     samples_per_second: float | None
+    #: Of the measured time, waiting for the data loader, median over trials; null where data lay on the device.
+    data_wait_share: float | None = None
     #: Steady: of the steps after warm-up.
     peak_memory_bytes: int | None
     first_step_peak_bytes: int | None

@@ -1,15 +1,14 @@
 """What a client posts: a model, how to train and measure it, and what it must reach."""
 
-import unicodedata
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.contract.data import DataConfig, SyntheticData
 from app.contract.models import LayersSpec, ModelSpec
 from app.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName
-from app.contract.strict import Input, fault_at
+from app.contract.strict import Input, Printable, fault_at
 from app.contract.training import TrainingConfig
 
 
@@ -100,14 +99,8 @@ class Requirements(Input):
     max_loss_difference: float | None = Field(default=None, gt=0, le=1e6, description="absolute, in nats")
 
 
-def _printable(text: str) -> str:
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
-        raise PydanticCustomError("not_printable", "control characters and lone surrogates are not allowed")
-    return text
-
-
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
-LabelValue = Annotated[str, Field(max_length=255), AfterValidator(_printable)]
+LabelValue = Annotated[Printable, Field(max_length=255)]
 
 
 class BenchmarkRequest(Input):

@@ -1,8 +1,9 @@
-"""The two bases of every model in the contract: what clients send, and what Halftime answers."""
+"""The two bases of every model in the contract, what clients send and what Halftime answers, and text in them."""
 
+import unicodedata
 from typing import Annotated, LiteralString
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
@@ -26,3 +27,20 @@ def fault_at(place: tuple[int | str, ...], code: LiteralString, reason: str) -> 
     """What a validator raises for a fault below the place that it validates."""
     fault = InitErrorDetails(type=PydanticCustomError(code, "{reason}", {"reason": reason}), loc=place, input=None)
     return ValidationError.from_exception_data("request", [fault])
+
+
+def _printable(text: str) -> str:
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+        raise PydanticCustomError("not_printable", "control characters and lone surrogates are not allowed")
+    return text
+
+
+def storable(text: str) -> str:
+    """Text that PostgreSQL can hold as JSON. Raises PydanticCustomError for other text."""
+    if "\x00" in text or any(unicodedata.category(character) == "Cs" for character in text):
+        raise PydanticCustomError("not_storable", "NUL characters and lone surrogates are not allowed")
+    return text
+
+
+#: Text for people: one line, no control characters.
+Printable = Annotated[str, AfterValidator(_printable)]

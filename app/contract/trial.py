@@ -144,6 +144,8 @@ class TrialResult(Output):
     #: Host time to issue the first measured step, from an idle device: below a step's time on a GPU, unless the host
     #: is the slower of the two, or something in the step waits for the device.
     host_issue_seconds: float
+    #: Of the measured region, waiting for the data loader; null where data lay on the device.
+    data_wait_seconds: float | None = None
     #: All steps, warm-up included.
     training_time_seconds: float
     #: The trial process from its start to its result.

@@ -233,10 +233,17 @@ async def test_workers_are_listed_with_device_and_state(client):
 
 async def test_the_catalogue_says_what_can_be_asked_for(client):
     catalogue = (await client.get("/models")).json()
-    assert [kind["kind"] for kind in catalogue["models"]] == ["mlp", "convnet", "transformer"]
-    for kind in catalogue["models"]:
+    assert [kind["kind"] for kind in catalogue["models"]] == ["mlp", "convnet", "transformer", "plugin"]
+    assert [kind["kind"] for kind in catalogue["data"]] == ["synthetic", "text", "arrays", "plugin"]
+    for kind in catalogue["models"] + catalogue["data"]:
         assert kind["json_schema"]["additionalProperties"] is False
-        assert (await post(client, kind["example"]))["request"]["model"] == kind["defaults"]
+        request = (await post(client, kind["example"]))["request"]
+        part, example = (
+            (request["config"]["data"], kind["example"]["config"]["data"])
+            if kind in catalogue["data"]
+            else (request["model"], kind["example"]["model"])
+        )
+        assert part == kind["defaults"] | example
 
 
 async def test_probes_answer(client):

@@ -1,21 +1,22 @@
-"""What legs train on: batches from a seeded task whose best possible loss and accuracy are known."""
+"""What legs train on: batches from a seeded task with a known optimum, from files, or from an installed package."""
 
-import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
-from app.contract.data import DataConfig
+from app.contract.data import ArraysData, DataConfig, LoaderConfig, PluginData, SyntheticData, TextData
 from app.contract.training import TrainingConfig
 from app.contract.trial import DataFacts
+from worker.data.arrays import arrays_source
+from worker.data.feed import Batches, DrawnBatches, Feed, LoaderFeed, Place, ResidentFeed
+from worker.data.plugin import plugin_source
 from worker.data.shapes import DataShape, predictions_per_sample
-from worker.data.source import Part, Source
+from worker.data.source import Batch, Part, Source, seeded, sha256
 from worker.data.synthetic import make_task
+from worker.data.text import text_source
 
-#: Inputs and targets, first dimension the samples.
-Batch = tuple[Tensor, Tensor]
+__all__ = ["Batch", "Batches", "Feed", "ResidentFeed", "TrialData", "make_data", "make_source", "seeded"]
 
 #: Most bytes of training data held on the device; a longer run goes over them again.
 POOL_BYTES = 256 * 2**20
@@ -31,42 +32,53 @@ VALIDATION_PREDICTIONS = 4096
 class TrialData:
     """The batches of one trial. Step s trains on `training[s % len(training)]`."""
 
-    training: list[Batch]
+    training: list[Batch] | DrawnBatches
     validation: list[Batch]
     facts: DataFacts
+    #: With one, `training` is drawn while the model trains.
+    loader: LoaderConfig | None = None
 
     def sha256(self) -> str:
-        """Of every batch in order: equal across the legs of a block."""
-        digest = hashlib.sha256()
-        for tensor in (tensor for batch in self.training + self.validation for tensor in batch):
-            digest.update(tensor.contiguous().cpu().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        """Of every batch that is at hand, in order: equal across the legs of a block."""
+        return sha256(self._at_hand() + self.validation).hex()
 
     def to(self, device: torch.device, memory_format: torch.memory_format = torch.preserve_format) -> "TrialData":
         """The same batches on a device; images in a memory format."""
+        place = Place(device, memory_format)
+        validation = [place.put(batch) for batch in self.validation]
+        if isinstance(self.training, DrawnBatches):
+            return replace(self, training=replace(self.training, place=place), validation=validation)
+        return replace(self, training=[place.put(batch) for batch in self.training], validation=validation)
 
-        def moved(batches: list[Batch]) -> list[Batch]:
-            return [(_in_format(inputs.to(device), memory_format), targets.to(device)) for inputs, targets in batches]
-
-        return TrialData(moved(self.training), moved(self.validation), self.facts)
+    def feed(self) -> Feed:
+        """The training batches for the loop, once. To be closed after it."""
+        if isinstance(self.training, DrawnBatches):
+            assert self.loader is not None
+            return LoaderFeed(self.training, self.loader)
+        return ResidentFeed(self.training)
 
     def waiting_bytes(self) -> int:
-        """Bytes of the batches that wait for their turn while one is trained on."""
-        sizes = [sum(t.nbytes for t in batch) for batch in self.training]
+        """Bytes of the batches that wait on the device for their turn while one is trained on."""
+        sizes = [sum(t.nbytes for t in batch) for batch in self._at_hand()]
         held_out = sum(t.nbytes for batch in self.validation for t in batch)
-        return sum(sizes) - max(sizes) + held_out
+        return sum(sizes) - max(sizes, default=0) + held_out
 
-
-def _in_format(inputs: Tensor, memory_format: torch.memory_format) -> Tensor:
-    is_images = inputs.dim() == 4 and inputs.is_floating_point()  # samples, channels, height, width
-    return (
-        inputs.contiguous(memory_format=memory_format) if is_images and memory_format is torch.channels_last else inputs
-    )
+    def _at_hand(self) -> list[Batch]:
+        """Training batches that exist before they are trained on."""
+        return [] if isinstance(self.training, DrawnBatches) else self.training
 
 
 def make_source(shape: DataShape, config: DataConfig, seed: int) -> Source:
     """Where samples of a shape come from. Raises TrialFailed (`invalid_data`) where there are none that fit."""
-    return make_task(shape, seeded("task", seed))
+    match config:
+        case TextData():
+            return text_source(shape, config)
+        case ArraysData():
+            return arrays_source(shape, config)
+        case PluginData():
+            return plugin_source(shape, config, seed)
+        case SyntheticData():
+            return make_task(shape, seeded("task", seed))
 
 
 def make_data(
@@ -74,22 +86,30 @@ def make_data(
 ) -> TrialData:
     """Samples from the source of `training.seed`, drawn with the block's seed; on the CPU."""
     source = make_source(shape, config, training.seed)
-    batch_bytes = source.sample_bytes * training.batch_size
-    distinct = max(1, min(most_batches or training.steps, training.steps, POOL_BYTES // batch_bytes))
     needed = math.ceil(VALIDATION_PREDICTIONS / predictions_per_sample(shape))
     held_out = training.validation_samples or max(needed, training.batch_size)
-    batches = _draw(source, "training", distinct * training.batch_size, training.batch_size, block_seed)
     # In the parts that training puts through the model at once: what fits in training fits here.
     part = training.batch_size // training.gradient_accumulation
     validation = _draw(source, "validation", held_out, part, block_seed)
+    batches = _training_batches(source, config.loader, training, block_seed, most_batches or training.steps)
     facts = DataFacts(
         kind=config.kind,
         best_possible_loss=source.best_possible_loss,
         best_possible_accuracy=source.best_possible_accuracy,
-        distinct_batches=distinct,
+        distinct_batches=len(batches),
         validation_samples=held_out,
     )
-    return TrialData(batches, validation, facts)
+    return TrialData(batches, validation, facts, config.loader)
+
+
+def _training_batches(
+    source: Source, loader: LoaderConfig | None, training: TrainingConfig, block_seed: int, most_batches: int
+) -> list[Batch] | DrawnBatches:
+    """As many as are needed and fit on the device together; with a loader, each when its turn comes."""
+    if loader is not None:
+        return DrawnBatches(source, training.batch_size, training.steps, block_seed)
+    distinct = max(1, min(most_batches, training.steps, POOL_BYTES // (source.sample_bytes * training.batch_size)))
+    return _draw(source, "training", distinct * training.batch_size, training.batch_size, block_seed)
 
 
 def _draw(source: Source, part: Part, samples: int, batch_size: int, block_seed: int) -> list[Batch]:
@@ -103,9 +123,3 @@ def _draw(source: Source, part: Part, samples: int, batch_size: int, block_seed:
         # Copies: a view would keep, and be accounted for as, all that was drawn at once.
         batches += [(part_inputs.clone(), part_targets.clone()) for part_inputs, part_targets in parts]
     return batches
-
-
-def seeded(stream: str, seed: int) -> torch.Generator:
-    """A generator of its own for every purpose, so that no stream shifts another."""
-    digest = hashlib.sha256(f"{stream}:{seed}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))

@@ -4,12 +4,13 @@ from functools import partial
 
 from torch import nn
 
-from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec
+from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, PluginSpec
 from worker.data.shapes import CausalTokens, Images, Vectors
 from worker.models.blueprint import Blueprint
 from worker.models.convnet import Convnet
 from worker.models.layers import build_layers, data_shape
 from worker.models.mlp import Mlp
+from worker.models.plugin import plugin_blueprint
 from worker.models.transformer import Transformer
 
 
@@ -22,6 +23,8 @@ def blueprint_of(spec: ModelSpec) -> Blueprint:
         return Blueprint(Images(spec.in_channels, size, size, spec.num_classes), partial(Convnet, spec))
     if isinstance(spec, LayersSpec):
         return Blueprint(data_shape(spec), partial(build_layers, spec.layers, spec.first_shape))
+    if isinstance(spec, PluginSpec):
+        return plugin_blueprint(spec)
     return Blueprint(CausalTokens(spec.vocab_size, spec.sequence_length), partial(Transformer, spec))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from worker.data import Batch
+from worker.data import Batches
 from worker.training import Run, add_gradients, training_step
 
 #: A first overflow later than this is not searched for.
@@ -56,7 +56,7 @@ class OverflowWatch:
             self.seen.append(name)
 
 
-def first_overflow(run: Run, batches: list[Batch], skipped_step: int) -> list[str] | None:
+def first_overflow(run: Run, batches: Batches, skipped_step: int) -> list[str] | None:
     """Modules where numbers stopped being finite in a step, where it began first.
 
     Where every activation and its gradient is finite, the parameters whose own gradients are not. `run` starts from

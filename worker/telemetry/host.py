@@ -1,5 +1,6 @@
 """The machine around a trial: read at the two ends of the measured region, never within."""
 
+import contextlib
 import os
 import resource
 import time
@@ -18,7 +19,7 @@ class HostCounters:
     """Counters of this process and of the whole machine, at one moment."""
 
     at_seconds: float
-    #: CPU seconds of this process, all threads.
+    #: CPU seconds of this process, all threads, and of the processes it started: its data loader's.
     own_cpu_seconds: float
     #: CPU seconds that anyone used on the machine, or a hypervisor took from it.
     all_cpu_seconds: float
@@ -33,11 +34,22 @@ class HostCounters:
         waited = ("idle", "iowait", "guest", "guest_nice")  # a guest's time is in the user's already
         return cls(
             at_seconds=time.perf_counter(),
-            own_cpu_seconds=own.ru_utime + own.ru_stime,
+            own_cpu_seconds=own.ru_utime + own.ru_stime + _children_cpu_seconds(),
             all_cpu_seconds=sum(seconds for kind, seconds in times.items() if kind not in waited),
             involuntary_context_switches=own.ru_nivcsw,
             load_average=os.getloadavg()[0],
         )
+
+
+def _children_cpu_seconds() -> float:
+    """Of those that live and those that have ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = ended.ru_utime + ended.ru_stime
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
 
 
 def between(start: HostCounters, end: HostCounters) -> HostTelemetry:

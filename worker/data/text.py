@@ -1,0 +1,90 @@
+"""Byte-level language modelling of real text."""
+
+import os
+import sysconfig
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from app.contract.data import TextData
+from app.contract.failure import FailureCode
+from app.settings import Settings
+from worker.data.files import open_data_file
+from worker.data.shapes import CausalTokens, DataShape
+from worker.data.source import Part
+from worker.device import TrialFailed
+
+BYTE_VALUES = 256
+
+#: Of the end of the text: never trained on.
+HELD_OUT_SHARE = 0.1
+
+#: Bytes of the standard library's sources that are read.
+LIBRARY_BYTES = 8 * 2**20
+
+#: Not sources of the library itself: what is installed beside it, and its tests, full of generated tables.
+LEFT_OUT = frozenset({"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3"})
+
+
+class TextSource:
+    """A sample is a window of the text; the target at each position is the next byte.
+
+    Windows are drawn from anywhere in a part: the last tenth of the text is validation, the rest is training.
+    """
+
+    best_possible_loss: float | None = None
+    best_possible_accuracy: float | None = None
+
+    def __init__(self, text: bytes, sequence_length: int) -> None:
+        self.sequence_length = sequence_length
+        self.sample_bytes = 2 * 8 * sequence_length
+        everything = torch.frombuffer(bytearray(text), dtype=torch.uint8) if text else torch.empty(0, dtype=torch.uint8)
+        held_out = int(len(text) * HELD_OUT_SHARE)
+        self._parts: dict[Part, Tensor] = {
+            "training": everything[: len(text) - held_out],
+            "validation": everything[len(text) - held_out :],
+        }
+        if held_out <= sequence_length:
+            least = int((sequence_length + 1) / HELD_OUT_SHARE) + 1
+            raise _invalid(
+                f"The text has {len(text):,} bytes. Its last tenth is held out and must hold a window of "
+                f"{sequence_length} tokens and the one after: use at least {least:,} bytes, or a shorter sequence."
+            )
+
+    def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, both (count, sequence_length), int64."""
+        text = self._parts[part]
+        starts = torch.randint(len(text) - self.sequence_length, (count, 1), generator=generator)
+        windows = text[starts + torch.arange(self.sequence_length + 1)].long()
+        return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
+
+
+def text_source(shape: DataShape, config: TextData) -> TextSource:
+    """The text of a request, for a model of its shape. Raises TrialFailed (`invalid_data`)."""
+    if not isinstance(shape, CausalTokens):
+        raise _invalid("Text is for causal language models, such as the kind `transformer`; this model is none.")
+    if shape.vocab_size < BYTE_VALUES:
+        raise _invalid(f"Text is read as bytes: the model needs vocab_size ≥ {BYTE_VALUES}, not {shape.vocab_size}.")
+    if config.name is None:
+        return TextSource(library_text(Path(sysconfig.get_path("stdlib"))), shape.length)
+    with open_data_file(config.name, Settings().datasets_dir) as file:
+        return TextSource(file.read(), shape.length)
+
+
+def library_text(root: Path, most_bytes: int = LIBRARY_BYTES) -> bytes:
+    """The sources below a directory, one after the other in the order of their paths, up to so many bytes."""
+    paths: list[Path] = []
+    for folder, inner, names in os.walk(root):
+        inner[:] = [name for name in inner if name not in LEFT_OUT]
+        paths += [Path(folder, name) for name in names if name.endswith(".py")]
+    text = bytearray()
+    for path in sorted(paths):
+        text += path.read_bytes()
+        if len(text) >= most_bytes:
+            break
+    return bytes(text[:most_bytes])
+
+
+def _invalid(why: str) -> TrialFailed:
+    return TrialFailed.because(FailureCode.INVALID_DATA, why)
