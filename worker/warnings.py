@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Iterator
 
-from app.contract.models import ConvnetSpec, MlpSpec, ModelSpec
+from app.contract.models import ConvnetSpec, MlpSpec, ModelSpec, TransformersSpec
 from app.contract.numerics import Numerics
 from app.contract.precisions import DeviceKind
 from app.contract.trial import TrialResult
@@ -11,6 +11,18 @@ from worker.comparison import Comparison, LegRun
 
 #: Tensor cores want dimensions in multiples of this (NVIDIA, "Matrix Multiplication Background User's Guide").
 TENSOR_CORE_MULTIPLE = 8
+
+#: What architectures call the dimensions that products of matrices have.
+TRANSFORMERS_WIDTHS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "n_embd",
+    "d_model",
+    "d_ff",
+    "dim",
+    "hidden_dim",
+)
 
 #: Skipped steps after warm-up: one may be the scale feeling for its limit, as many as this are not.
 KEEPS_OVERFLOWING = 3
@@ -134,4 +146,6 @@ def _dimensions(model: ModelSpec) -> list[tuple[str, int]]:
         return [("input_size", model.input_size), ("hidden_size", model.hidden_size)]
     if isinstance(model, ConvnetSpec):
         return [("widths", width) for width in model.widths]
+    if isinstance(model, TransformersSpec):
+        return [(f"config.{name}", size) for name, size in model.settings.items() if name in TRANSFORMERS_WIDTHS]
     return [("vocab_size", model.vocab_size), ("hidden_size", model.hidden_size)]

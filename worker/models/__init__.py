@@ -4,12 +4,13 @@ from functools import partial
 
 from torch import nn
 
-from app.contract.models import ConvnetSpec, MlpSpec, ModelSpec
+from app.contract.models import ConvnetSpec, MlpSpec, ModelSpec, TransformersSpec
 from worker.data.shapes import CausalTokens, Images, Vectors
 from worker.models.blueprint import Blueprint
 from worker.models.convnet import Convnet
 from worker.models.mlp import Mlp
 from worker.models.transformer import Transformer
+from worker.models.transformers import transformers_blueprint
 
 
 def blueprint_of(spec: ModelSpec) -> Blueprint:
@@ -19,6 +20,8 @@ def blueprint_of(spec: ModelSpec) -> Blueprint:
     if isinstance(spec, ConvnetSpec):
         size = spec.image_size
         return Blueprint(Images(spec.in_channels, size, size, spec.num_classes), partial(Convnet, spec))
+    if isinstance(spec, TransformersSpec):
+        return transformers_blueprint(spec)
     return Blueprint(CausalTokens(spec.vocab_size, spec.sequence_length), partial(Transformer, spec))
 
 

@@ -8,13 +8,15 @@ batch norm does, amplifies these too.
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from app.contract.numerics import LayerError, Numerics
 from worker.data import Batch
-from worker.precision import MATMUL_MODULES, PRECISIONS, Precision, set_flags
+from worker.precision import PRECISIONS, Precision, multiplies_matrices, set_flags
 from worker.training import Run, add_gradients, loss_of
 
 #: Samples of the first batch: rounding errors hardly depend on how many.
@@ -29,10 +31,15 @@ Gradients = dict[str, Tensor]
 
 
 def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
-    """Of a run whose model has its initial weights. The gradients it leaves are of no use.
+    """Of a run whose model has its initial weights. Dropout is off. The gradients it leaves are of no use.
 
     Raises torch's out-of-memory error where FP64 does not fit.
     """
+    with _without_chance(run.model):
+        return _compare(run, precision, batch)
+
+
+def _compare(run: Run, precision: Precision, batch: Batch) -> Numerics:
     parts = run.settings.gradient_accumulation
     count = max(SAMPLES, parts) // parts * parts
     part = (batch[0][:count], batch[1][:count])
@@ -53,6 +60,24 @@ def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
         explained_relative_rmse=_finite(_error(disturbed, exact) / _norm(exact)),
         worst_layers=_worst_layers(gradients, exact),
     )
+
+
+@contextmanager
+def _without_chance(model: nn.Module) -> Iterator[None]:
+    """Dropout and its kin off: two steps would drop different units, and be steps of different functions.
+
+    All of a model is as in evaluation, whatever it calls its chance; but batch norms train, and normalise by the batch.
+    """
+    trained = [module for module in model.modules() if module.training]
+    model.eval()
+    for module in trained:
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.training = True
+    try:
+        yield
+    finally:
+        for module in trained:
+            module.training = True
 
 
 def _leg_step(run: Run, batch: Batch) -> tuple[float, float, Gradients]:
@@ -88,9 +113,10 @@ class _Disturbance:
     """
 
     def __init__(self, model: nn.Module, roundoff: float) -> None:
-        self._modules = [module for module in model.modules() if isinstance(module, MATMUL_MODULES)]
+        self._modules = [module for module in model.modules() if multiplies_matrices(module)]
         self._roundoff = roundoff
-        self._weights = {id(module.weight): module.weight for module in self._modules}
+        weights = [module.get_parameter("weight") for module in self._modules]
+        self._weights = {id(weight): weight for weight in weights}  # layers may share one
         self._kept: list[Tensor] = []
         device = next(model.parameters()).device
         self._generator = torch.Generator(device).manual_seed(0)
@@ -113,8 +139,8 @@ class _Disturbance:
     def _on_operands(self, _: nn.Module, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(map(self._off, operands))
 
-    def _on_result(self, _: nn.Module, __: object, result: Tensor) -> Tensor:
-        return self._off(result)
+    def _on_result(self, _: nn.Module, __: object, result: object) -> object:
+        return self._off(result) if isinstance(result, Tensor) else result
 
     def _off(self, exact: Tensor) -> Tensor:
         noise = torch.rand(exact.shape, generator=self._generator, device=exact.device, dtype=exact.dtype)

@@ -10,14 +10,16 @@ from pydantic import Field
 from app.contract.models.convnet import ConvnetSpec
 from app.contract.models.mlp import MlpSpec
 from app.contract.models.transformer import TransformerSpec
+from app.contract.models.transformers import TransformersSpec
 
-ModelSpec = Annotated[MlpSpec | ConvnetSpec | TransformerSpec, Field(discriminator="kind")]
+ModelSpec = Annotated[MlpSpec | ConvnetSpec | TransformerSpec | TransformersSpec, Field(discriminator="kind")]
 
 #: Every kind on offer, as `GET /models` lists them.
-MODEL_KINDS: dict[str, type[MlpSpec] | type[ConvnetSpec] | type[TransformerSpec]] = {
+MODEL_KINDS: dict[str, type[MlpSpec] | type[ConvnetSpec] | type[TransformerSpec] | type[TransformersSpec]] = {
     "mlp": MlpSpec,
     "convnet": ConvnetSpec,
     "transformer": TransformerSpec,
+    "transformers": TransformersSpec,
 }
 
-__all__ = ["MODEL_KINDS", "ConvnetSpec", "MlpSpec", "ModelSpec", "TransformerSpec"]
+__all__ = ["MODEL_KINDS", "ConvnetSpec", "MlpSpec", "ModelSpec", "TransformerSpec", "TransformersSpec"]
