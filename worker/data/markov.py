@@ -33,7 +33,7 @@ class MarkovChain:
         return (self._first[tokens][..., None] + self._offsets) % self.vocab_size
 
     def place(self, before: Tensor, after: Tensor) -> Tensor:
-        """Which successor of `before` is `after`, elementwise; it is none where that is as many as there are or more."""
+        """Which successor of `before` is `after`, elementwise; none where that is no less than there are."""
         return (after - self._first[before]) % self.vocab_size
 
     def transition(self, before: Tensor, after: Tensor) -> Tensor:

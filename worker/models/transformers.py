@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from app.contract.failure import FailureCode
 from app.contract.models import TransformersSpec
@@ -67,8 +68,9 @@ class TransformersModel(nn.Module):
         if not isinstance(shape, Images):
             # Read at every forward pass. With a padding token the library looks for it in the data, which waits for
             # the device; but a classifier of sequences asks where a sequence ends: where the last other token is.
-            text = _text_config(self.model.config)
-            text.pad_token_id = NO_TOKEN if isinstance(shape, ClassifiedTokens) else None
+            # Past the config's own check, which wants a token of the vocabulary.
+            settings = vars(_text_config(self.model.config))
+            settings["pad_token_id"] = NO_TOKEN if isinstance(shape, ClassifiedTokens) else None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits, the last dimension the classes or tokens."""
@@ -83,6 +85,8 @@ class TransformersModel(nn.Module):
         if isinstance(self._shape, TokenPairs):
             source_length = self._shape.source_length
             return {"input_ids": inputs[:, :source_length], "decoder_input_ids": inputs[:, source_length:]}
+        if isinstance(self._shape, ClassifiedTokens) and self.model.config.is_encoder_decoder:
+            inputs = functional.pad(inputs, (0, 1), value=_text_config(self.model.config).eos_token_id)
         return {"input_ids": inputs}
 
 
@@ -133,6 +137,7 @@ def _make_config(spec: TransformersSpec) -> Any:  # noqa: ANN401
                 setattr(config, name, True)
         for part in (config, text):
             part.use_cache = False
+        config.architectures = []  # where there is a choice of heads the library looks for these, and null breaks it
     if spec.trained_task != "image-classification":
         _fit_special_tokens(spec, text)
     return config
@@ -180,6 +185,13 @@ def _fit_special_tokens(spec: TransformersSpec, text: Any) -> None:  # noqa: ANN
             if name in spec.config:
                 raise _refused(f"config.{name}: {value} is not in the vocabulary of {vocab_size} tokens.")
             setattr(text, name, vocab_size - 1)
+    if _ends_with_a_token(spec, text):
+        text.eos_token_id = vocab_size - 1
+
+
+def _ends_with_a_token(spec: TransformersSpec, text: Any) -> bool:  # noqa: ANN401
+    """Encoder-decoders classify a sequence by the end-of-sequence token: the last of the vocabulary, kept for it."""
+    return spec.trained_task == "sequence-classification" and text.is_encoder_decoder
 
 
 def _shape(spec: TransformersSpec, config: Any) -> DataShape:  # noqa: ANN401
@@ -191,7 +203,7 @@ def _shape(spec: TransformersSpec, config: Any) -> DataShape:  # noqa: ANN401
     if task == "masked-lm":
         return MaskedTokens(vocab_size, length, mask_token=vocab_size - 1)
     if task == "sequence-classification":
-        return ClassifiedTokens(vocab_size, length, spec.classes)
+        return ClassifiedTokens(vocab_size - _ends_with_a_token(spec, text), length, spec.classes)
     if task == "seq2seq":
         return TokenPairs(vocab_size, length, length)
     return CausalTokens(vocab_size, length)
@@ -218,6 +230,7 @@ def _sequence_length(spec: TransformersSpec, text: Any) -> int:  # noqa: ANN401
         return spec.sequence_length or DEFAULT_SEQUENCE_LENGTH
     if spec.architecture in POSITIONS_AFTER_PADDING:
         positions -= (text.pad_token_id or 0) + 1
+    positions -= _ends_with_a_token(spec, text)
     least = LEAST_MASKED_LENGTH if spec.trained_task == "masked-lm" else 1
     if positions < least:
         raise _refused(f"config.max_position_embeddings: room for {positions} tokens; {least} are needed.")
