@@ -22,6 +22,7 @@ from app.contract.failure import FailureCode
 from app.contract.models import TransformersSpec
 from app.contract.models.presets import TransformersTask
 from app.contract.models.transformers import DEFAULT_SEQUENCE_LENGTH, LEAST_MASKED_LENGTH
+from worker.data.language import START_TOKEN
 from worker.data.shapes import CausalTokens, ClassifiedTokens, DataShape, Images, MaskedTokens, TokenPairs
 from worker.device import TrialFailed, is_out_of_memory
 from worker.models.blueprint import Blueprint
@@ -65,12 +66,16 @@ class TransformersModel(nn.Module):
         with _refusals():
             self.model: nn.Module = getattr(_library(), AUTO_CLASSES[task]).from_config(copy.deepcopy(config))
         self._shape = shape
+        self._last_token: int | None = None
         if not isinstance(shape, Images):
             # Read at every forward pass. With a padding token the library looks for it in the data, which waits for
             # the device; but a classifier of sequences asks where a sequence ends: where the last other token is.
             # Past the config's own check, which wants a token of the vocabulary.
             settings = vars(_text_config(self.model.config))
             settings["pad_token_id"] = NO_TOKEN if isinstance(shape, ClassifiedTokens) else None
+            settings.setdefault("decoder_start_token_id", START_TOKEN)
+            if isinstance(shape, ClassifiedTokens) and config.is_encoder_decoder:
+                self._last_token = settings["eos_token_id"]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits, the last dimension the classes or tokens."""
@@ -85,8 +90,8 @@ class TransformersModel(nn.Module):
         if isinstance(self._shape, TokenPairs):
             source_length = self._shape.source_length
             return {"input_ids": inputs[:, :source_length], "decoder_input_ids": inputs[:, source_length:]}
-        if isinstance(self._shape, ClassifiedTokens) and self.model.config.is_encoder_decoder:
-            inputs = functional.pad(inputs, (0, 1), value=_text_config(self.model.config).eos_token_id)
+        if self._last_token is not None:
+            inputs = functional.pad(inputs, (0, 1), value=self._last_token)
         return {"input_ids": inputs}
 
 

@@ -14,6 +14,9 @@ DEFAULT_SEQUENCE_LENGTH = 512
 #: A masked token stands between two others.
 LEAST_MASKED_LENGTH = 3
 
+#: Their heads of this name predict permuted or masked tokens: given whole sequences they see what they are to predict.
+NOT_CAUSAL = {"xlm", "xlnet"}
+
 DEFAULT_CLASSES = {"image-classification": 1000, "sequence-classification": 2}
 
 
@@ -61,6 +64,10 @@ class TransformersSpec(Input):
         if self.architecture not in MODEL_TYPES[self.trained_task]:
             offered = [task for task, model_types in MODEL_TYPES.items() if self.architecture in model_types]
             raise _refused("task", f"this architecture has no {self.trained_task}; it has {', '.join(offered)}")
+        if self.trained_task == "causal-lm" and self.architecture in NOT_CAUSAL:
+            raise _refused(
+                "task", "this architecture sees the tokens that it is to predict; name another task or architecture"
+            )
         return self
 
     @model_validator(mode="after")
