@@ -46,6 +46,9 @@ OVERRIDES = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
 #: Modules whose work is matrix multiplication: what autocast lowers.
 MATMUL_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
+#: GPT-2's linear layer, its weight transposed; by name, as the library is loaded only where a model needs it.
+TRANSPOSED_LINEAR = ("transformers.pytorch_utils", "Conv1D")
+
 
 def set_flags(precision: Precision) -> None:
     """Sets every switch of `torch.backends` that decides how FP32 operands are multiplied.
@@ -74,6 +77,12 @@ def environment_overrides() -> dict[str, str]:
     return {name: os.environ[name] for name in OVERRIDES if name in os.environ}
 
 
+def multiplies_matrices(module: nn.Module) -> bool:
+    """Whether a module's work is matrix multiplication."""
+    kind = type(module)
+    return isinstance(module, MATMUL_MODULES) or (kind.__module__, kind.__name__) == TRANSPOSED_LINEAR
+
+
 class DtypeWatch:
     """Notes which dtypes matrix-multiplying modules put out, while it is open."""
 
@@ -84,7 +93,7 @@ class DtypeWatch:
 
     def __enter__(self) -> "DtypeWatch":
         for module in self.model.modules():
-            if isinstance(module, MATMUL_MODULES):
+            if multiplies_matrices(module):
                 self._handles.append(module.register_forward_hook(self._note))
         return self
 
@@ -96,7 +105,9 @@ class DtypeWatch:
         """Dtypes by kind of module."""
         return {kind: sorted(dtypes) for kind, dtypes in sorted(self._seen.items())}
 
-    def _note(self, module: nn.Module, _: object, output: torch.Tensor) -> None:
+    def _note(self, module: nn.Module, _: object, output: object) -> None:
+        if not isinstance(output, torch.Tensor):  # a router derived from a linear layer puts out more than its product
+            return
         self._seen.setdefault(type(module).__name__, set()).add(str(output.dtype).removeprefix("torch."))
 
 

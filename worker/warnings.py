@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Iterator
 
-from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, TransformerSpec
+from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, TransformerSpec, TransformersSpec
 from app.contract.numerics import Numerics
 from app.contract.training import TrainingConfig
 from app.contract.trial import TrialResult
@@ -12,6 +12,18 @@ from worker.precision import PRECISIONS
 
 #: Tensor cores want dimensions in multiples of this (NVIDIA, "Matrix Multiplication Background User's Guide").
 TENSOR_CORE_MULTIPLE = 8
+
+#: What architectures call the dimensions that products of matrices have.
+TRANSFORMERS_WIDTHS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "n_embd",
+    "d_model",
+    "d_ff",
+    "dim",
+    "hidden_dim",
+)
 
 #: Skipped steps after warm-up: one may be the scale feeling for its limit, as many as this are not.
 KEEPS_OVERFLOWING = 3
@@ -187,4 +199,6 @@ def _dimensions(model: ModelSpec) -> list[tuple[str, int]]:
         return [(f"a layer's width of {width}", width) for width in dict.fromkeys(model.matrix_widths()[:-1])]
     if isinstance(model, TransformerSpec):
         return [("vocab_size", model.vocab_size), ("hidden_size", model.hidden_size)]
+    if isinstance(model, TransformersSpec):
+        return [(f"config.{name}", size) for name, size in model.settings.items() if name in TRANSFORMERS_WIDTHS]
     return []

@@ -16,7 +16,7 @@ class Kind(Output):
 
 
 class ModelKind(Kind):
-    """A kind of model, with the cost of its defaults."""
+    """A kind of model, with the cost of its example."""
 
     #: null where only torch can tell
     parameter_count: int | None

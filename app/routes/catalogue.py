@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from app.contract.catalogue import Catalogue, Kind, ModelKind
 from app.contract.data import DATA_KINDS
-from app.contract.models import MODEL_KINDS, ModelKindType
+from app.contract.models import MODEL_KINDS
 
 #: What an example names beside its own part.
 EXAMPLE: dict[str, Any] = {"model": {"kind": "transformer"}}
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/models", tags=["catalogue"])
 async def list_models() -> Catalogue:
     """Lists the kinds of model and data on offer, each with its JSON schema, defaults and an example request."""
     return Catalogue(
-        models=[_model_kind(kind, spec) for kind, spec in MODEL_KINDS.items()],
+        models=[_model_kind(kind) for kind in MODEL_KINDS],
         data=[
             Kind.model_validate(
                 _about(kind, config) | {"example": EXAMPLE | {"config": {"data": _example(kind, config)}}}
@@ -30,30 +30,31 @@ async def list_models() -> Catalogue:
     )
 
 
-def _model_kind(kind: str, spec: ModelKindType) -> ModelKind:
+def _model_kind(kind: str) -> ModelKind:
+    """With the cost of the example: a kind may have no defaults to count."""
+    spec = MODEL_KINDS[kind]
     example = _example(kind, spec)
-    described = spec.model_validate(example)
+    model = spec.model_validate(example)
     cost = {
-        "parameter_count": described.parameter_count(),
-        "training_flops_per_sample": described.training_flops_per_sample(),
+        "parameter_count": model.parameter_count(),
+        "training_flops_per_sample": model.training_flops_per_sample(),
     }
     return ModelKind.model_validate(_about(kind, spec) | {"example": EXAMPLE | {"model": example}} | cost)
 
 
 def _about(kind: str, spec: type[BaseModel]) -> dict[str, Any]:
+    schema = spec.model_json_schema()
     return {
         "kind": kind,
         "description": inspect.getdoc(spec),
-        "json_schema": spec.model_json_schema(),
-        "defaults": spec.model_validate(_example(kind, spec)).model_dump(mode="json", exclude=_required(spec)),
+        "json_schema": schema,
+        "defaults": {name: field["default"] for name, field in schema["properties"].items() if "default" in field},
     }
 
 
 def _example(kind: str, spec: type[BaseModel]) -> dict[str, Any]:
-    """The least that can be said of a kind: where a field has no default, its example."""
-    fields = {name: spec.model_fields[name].examples for name in _required(spec)}
-    return {"kind": kind} | {name: examples[0] for name, examples in fields.items() if examples}
-
-
-def _required(spec: type[BaseModel]) -> set[str]:
-    return {name for name, field in spec.model_fields.items() if field.is_required()}
+    """The spec's own, or the least that can be said: where a field has no default, its example."""
+    own: list[dict[str, Any]] = spec.model_json_schema().get("examples", [])
+    required = {name: field.examples for name, field in spec.model_fields.items() if field.is_required()}
+    least = {name: examples[0] for name, examples in required.items() if examples}
+    return own[0] if own else {"kind": kind} | least

@@ -63,7 +63,9 @@ def test_training_data_on_the_device_is_bounded():
 def test_the_entropy_rate_is_what_the_true_chain_scores_on_its_own_samples():
     task = LanguageTask(64, 64, seeded("task", 0))
     inputs, targets = task.sample("validation", 2000, seeded("samples", 0))
-    matrix = torch.zeros(64, 64, dtype=torch.float64).scatter_(1, task.successors, task.probabilities)
+    matrix = torch.zeros(64, 64, dtype=torch.float64).scatter_(
+        1, task.chain.successors(torch.arange(64)), task.chain.probabilities
+    )
     scored = -matrix[inputs, targets].log().mean()
     guessed = (matrix.argmax(dim=1)[inputs] == targets).double().mean()
     assert float(scored) == pytest.approx(task.best_possible_loss, abs=0.02)
@@ -73,7 +75,7 @@ def test_the_entropy_rate_is_what_the_true_chain_scores_on_its_own_samples():
 
 def test_a_large_vocabulary_needs_no_dense_matrix():
     task = LanguageTask(50_257, 8, seeded("task", 0))
-    assert task.probabilities.shape == (50_257, 64)
+    assert task.chain.probabilities.shape == (50_257, 64)
     assert 0 < task.best_possible_loss < 3
 
 

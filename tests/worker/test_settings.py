@@ -23,7 +23,7 @@ from worker.messages import TrialSpec
 from worker.models import blueprint_of, build_model
 from worker.models.blueprint import Blueprint
 from worker.precision import PRECISIONS
-from worker.proof.numerics import compare_with_fp64, without_dropout
+from worker.proof.numerics import compare_with_fp64, without_chance
 from worker.proof.observed_step import SynchronisationWatch
 from worker.report import make_report
 from worker.training import prepare, training_step, validate
@@ -208,7 +208,7 @@ def test_dropout_is_seeded_and_off_in_validation_and_against_fp64(spec):
 def test_what_drops_is_held_and_drops_again_afterwards(spec):
     run, data = prepared(spec)
     inputs, _ = data.training[0]
-    with without_dropout(run.model):
+    with without_chance(run.model):
         assert torch.equal(run.model(inputs), run.model(inputs))
         assert run.model.training
     assert not torch.equal(run.model(inputs), run.model(inputs))

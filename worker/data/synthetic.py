@@ -2,9 +2,11 @@
 
 import torch
 
+from worker.data.classified import ClassifiedTask
 from worker.data.images import ImageTask
-from worker.data.language import LanguageTask
-from worker.data.shapes import CausalTokens, DataShape, Images, Vectors
+from worker.data.language import ContinuationTask, LanguageTask
+from worker.data.masked import MaskedTask
+from worker.data.shapes import CausalTokens, ClassifiedTokens, DataShape, Images, MaskedTokens, Vectors
 from worker.data.source import Source
 from worker.data.vectors import VectorTask
 
@@ -17,4 +19,8 @@ def make_task(shape: DataShape, generator: torch.Generator) -> Source:
         return ImageTask(shape, generator)
     if isinstance(shape, CausalTokens):
         return LanguageTask(shape.vocab_size, shape.length, generator)
-    raise NotImplementedError(shape)
+    if isinstance(shape, MaskedTokens):
+        return MaskedTask(shape, generator)
+    if isinstance(shape, ClassifiedTokens):
+        return ClassifiedTask(shape, generator)
+    return ContinuationTask(shape, generator)

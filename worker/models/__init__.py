@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import nn
 
-from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, PluginSpec
+from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, PluginSpec, TransformersSpec
 from worker.data.shapes import CausalTokens, Images, Vectors
 from worker.models.blueprint import Blueprint
 from worker.models.convnet import Convnet
@@ -12,6 +12,7 @@ from worker.models.layers import build_layers, data_shape
 from worker.models.mlp import Mlp
 from worker.models.plugin import plugin_blueprint
 from worker.models.transformer import Transformer
+from worker.models.transformers import transformers_blueprint
 
 
 def blueprint_of(spec: ModelSpec) -> Blueprint:
@@ -25,6 +26,8 @@ def blueprint_of(spec: ModelSpec) -> Blueprint:
         return Blueprint(data_shape(spec), partial(build_layers, spec.layers, spec.first_shape))
     if isinstance(spec, PluginSpec):
         return plugin_blueprint(spec)
+    if isinstance(spec, TransformersSpec):
+        return transformers_blueprint(spec)
     return Blueprint(CausalTokens(spec.vocab_size, spec.sequence_length), partial(Transformer, spec))
 
 

@@ -6,19 +6,18 @@ operands and results of every matrix-multiplying module disturbed by as much as 
 batch norm does, amplifies these too.
 """
 
-import contextlib
 import copy
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from app.contract.numerics import LayerError, Numerics
 from worker.data import Batch
-from worker.precision import MATMUL_MODULES, PRECISIONS, Precision, set_flags
+from worker.precision import PRECISIONS, Precision, multiplies_matrices, set_flags
 from worker.training import Run, add_gradients
 
 #: Samples of the first batch: rounding errors hardly depend on how many.
@@ -33,16 +32,20 @@ Gradients = dict[str, Tensor]
 
 
 def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
-    """Of a run whose model has its initial weights. The gradients it leaves are of no use.
+    """Of a run whose model has its initial weights. Dropout is off. The gradients it leaves are of no use.
 
     Raises torch's out-of-memory error where FP64 does not fit.
     """
+    with without_chance(run.model):
+        return _compare(run, precision, batch)
+
+
+def _compare(run: Run, precision: Precision, batch: Batch) -> Numerics:
     parts = run.settings.gradient_accumulation
     count = max(SAMPLES, 2 * parts) // parts * parts  # a batch norm of vectors needs two in every part
     part = (batch[0][:count], batch[1][:count])
-    with without_dropout(run.model):
-        exact_run = _in_fp64(run)
-        loss_scale, loss, gradients = _leg_step(run, part)
+    exact_run = _in_fp64(run)
+    loss_scale, loss, gradients = _leg_step(run, part)
     set_flags(PRECISIONS["fp32"])
     try:
         exact_loss, exact = _exact_step(exact_run, part)
@@ -60,18 +63,23 @@ def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
     )
 
 
-@contextlib.contextmanager
-def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Inside, the model drops nothing, and is in training otherwise. What it drops is drawn anew by every kernel: two
-    steps with dropout are steps of two functions."""
-    dropping = [module for module in model.modules() if isinstance(module, _DropoutNd) and module.training]
-    for module in dropping:
-        module.eval()
+@contextmanager
+def without_chance(model: nn.Module) -> Iterator[None]:
+    """Dropout and its kin off: two steps would drop different units, and be steps of different functions.
+
+    All of a model is as in evaluation, whatever it calls its chance; but batch norms train, and normalise by the batch,
+    and so do recurrent layers, whose kernels have no way back otherwise.
+    """
+    trained = [module for module in model.modules() if module.training]
+    model.eval()
+    for module in trained:
+        if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.RNNBase):
+            module.training = True
     try:
         yield
     finally:
-        for module in dropping:
-            module.train()
+        for module in trained:
+            module.training = True
 
 
 def _leg_step(run: Run, batch: Batch) -> tuple[float, float, Gradients]:
@@ -119,9 +127,10 @@ class _Disturbance:
     """
 
     def __init__(self, model: nn.Module, roundoff: float) -> None:
-        self._modules = [module for module in model.modules() if isinstance(module, MATMUL_MODULES)]
+        self._modules = [module for module in model.modules() if multiplies_matrices(module)]
         self._roundoff = roundoff
-        self._weights = {id(module.weight): module.weight for module in self._modules}
+        weights = [module.get_parameter("weight") for module in self._modules]
+        self._weights = {id(weight): weight for weight in weights}  # layers may share one
         self._kept: list[Tensor] = []
         device = next(model.parameters()).device
         self._generator = torch.Generator(device).manual_seed(0)
@@ -144,8 +153,8 @@ class _Disturbance:
     def _on_operands(self, _: nn.Module, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(map(self._off, operands))
 
-    def _on_result(self, _: nn.Module, __: object, result: Tensor) -> Tensor:
-        return self._off(result)
+    def _on_result(self, _: nn.Module, __: object, result: object) -> object:
+        return self._off(result) if isinstance(result, Tensor) else result
 
     def _off(self, exact: Tensor) -> Tensor:
         noise = torch.rand(exact.shape, generator=self._generator, device=exact.device, dtype=exact.dtype)

@@ -12,15 +12,26 @@ from app.contract.models.layers import LayersSpec
 from app.contract.models.mlp import MlpSpec
 from app.contract.models.plugin import PluginSpec
 from app.contract.models.transformer import TransformerSpec
+from app.contract.models.transformers import TransformersSpec
 
-ModelSpec = Annotated[MlpSpec | ConvnetSpec | TransformerSpec | LayersSpec | PluginSpec, Field(discriminator="kind")]
-ModelKindType = type[MlpSpec] | type[ConvnetSpec] | type[TransformerSpec] | type[LayersSpec] | type[PluginSpec]
+ModelSpec = Annotated[
+    MlpSpec | ConvnetSpec | TransformerSpec | TransformersSpec | LayersSpec | PluginSpec, Field(discriminator="kind")
+]
+ModelKind = (
+    type[MlpSpec]
+    | type[ConvnetSpec]
+    | type[TransformerSpec]
+    | type[TransformersSpec]
+    | type[LayersSpec]
+    | type[PluginSpec]
+)
 
 #: Every kind on offer, as `GET /models` lists them.
-MODEL_KINDS: dict[str, ModelKindType] = {
+MODEL_KINDS: dict[str, ModelKind] = {
     "mlp": MlpSpec,
     "convnet": ConvnetSpec,
     "transformer": TransformerSpec,
+    "transformers": TransformersSpec,
     "layers": LayersSpec,
     "plugin": PluginSpec,
 }
@@ -30,8 +41,8 @@ __all__ = [
     "ConvnetSpec",
     "LayersSpec",
     "MlpSpec",
-    "ModelKindType",
     "ModelSpec",
     "PluginSpec",
     "TransformerSpec",
+    "TransformersSpec",
 ]

@@ -1,0 +1,57 @@
+"""Masked language with a known floor: hidden tokens of a Markov chain, each between two that are seen."""
+
+import torch
+from torch import Tensor
+
+from worker.data.language import LanguageTask
+from worker.data.shapes import IGNORED, MaskedTokens, predictions_per_sample
+from worker.data.source import Part
+
+#: Hidden tokens that the best possible loss and accuracy are estimated on.
+ESTIMATE_SAMPLES = 65_536
+
+
+class MaskedTask:
+    """About one token in seven is replaced by the mask token, never the first, the last, nor two side by side.
+
+    Given its two neighbours a token of a chain depends on nothing else, so the best model predicts
+    p(x | a, b) ∝ p(x | a) p(b | x). Its loss is the mean entropy of that, its accuracy the mean maximum, both
+    estimated on 65,536 hidden tokens: near 0 and 1 in a vocabulary so large that two tokens seldom have more than one
+    between them. The mask token is no token of the chain.
+    """
+
+    best_possible_loss: float | None
+    best_possible_accuracy: float | None
+
+    def __init__(self, shape: MaskedTokens, generator: torch.Generator) -> None:
+        assert shape.length >= 3, "a hidden token has two neighbours"
+        self._language = LanguageTask(shape.vocab_size - 1, shape.length - 1, generator)
+        self._shape = shape
+        self.hidden = min(predictions_per_sample(shape), (shape.length - 1) // 2)
+        self.sample_bytes = 2 * 8 * shape.length
+        posterior = self._posterior(generator)
+        self.best_possible_loss = float(torch.special.entr(posterior).sum(dim=1).mean())
+        self.best_possible_accuracy = float(posterior.max(dim=1).values.mean())
+
+    def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, both (count, length), int64; targets are `IGNORED` where nothing is hidden."""
+        inputs, followers = self._language.sample(part, count, generator)
+        tokens = torch.cat([inputs, followers[:, -1:]], dim=1)
+        tokens += tokens >= self._shape.mask_token
+        places = self._places(count, generator)
+        targets = torch.full_like(tokens, IGNORED).scatter_(1, places, tokens.gather(1, places))
+        return tokens.scatter_(1, places, self._shape.mask_token), targets
+
+    def _places(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count, hidden), apart from each other: places in a row that is shorter by the gaps, then moved by them."""
+        within = self._shape.length - 2 - (self.hidden - 1)
+        drawn = torch.rand(count, within, generator=generator).topk(self.hidden, dim=1).indices
+        return 1 + drawn.sort(dim=1).values + torch.arange(self.hidden)
+
+    def _posterior(self, generator: torch.Generator) -> Tensor:
+        """(samples, candidates): of each token that can follow the left neighbour, given the right one too."""
+        chain = self._language.chain
+        first = torch.multinomial(self._language.stationary, ESTIMATE_SAMPLES, replacement=True, generator=generator)
+        left, _, right = chain.walk(first, 2, generator).unbind(dim=1)
+        both = chain.probabilities[left] * chain.transition(chain.successors(left), right[:, None])
+        return both / both.sum(dim=1, keepdim=True)

@@ -1,0 +1,246 @@
+"""Architectures of the `transformers` library, with random weights and nothing downloaded.
+
+Dropout stays as the config has it: training is seeded, and a comparison with FP64 switches it off for its one step
+(`worker/proof/numerics.py`).
+"""
+
+import copy
+import dataclasses
+import difflib
+import functools
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from app.contract.failure import FailureCode
+from app.contract.models import TransformersSpec
+from app.contract.models.presets import TransformersTask
+from app.contract.models.transformers import DEFAULT_SEQUENCE_LENGTH, LEAST_MASKED_LENGTH
+from worker.data.language import START_TOKEN
+from worker.data.shapes import CausalTokens, ClassifiedTokens, DataShape, Images, MaskedTokens, TokenPairs
+from worker.device import TrialFailed, is_out_of_memory
+from worker.models.blueprint import Blueprint
+
+AUTO_CLASSES: dict[TransformersTask, str] = {
+    "causal-lm": "AutoModelForCausalLM",
+    "masked-lm": "AutoModelForMaskedLM",
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "image-classification": "AutoModelForImageClassification",
+    "seq2seq": "AutoModelForSeq2SeqLM",
+}
+
+DEFAULT_IMAGE_SIZE = 224
+DEFAULT_CHANNELS = 3
+
+#: Architectures that number positions from the padding token on, so that the first ones are never used.
+POSITIONS_AFTER_PADDING = {
+    "camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta",
+    "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+}  # fmt: skip
+
+#: What a token id may be that no token has.
+NO_TOKEN = -1
+
+#: How torch begins an error of the device rather than of the model.
+DEVICE_ERRORS = ("CUDA", "cuDNN", "CUBLAS")
+
+
+def transformers_blueprint(spec: TransformersSpec) -> Blueprint:
+    """What a spec describes. Raises TrialFailed (`invalid_model`) with the field that the library does not accept."""
+    config = _make_config(spec)
+    shape = _shape(spec, config)
+    return Blueprint(shape, partial(TransformersModel, spec.trained_task, config, shape))
+
+
+class TransformersModel(nn.Module):
+    """One input tensor, shaped as `worker/data/shapes.py` says, → logits of the architecture's head for the task."""
+
+    def __init__(self, task: TransformersTask, config: Any, shape: DataShape) -> None:  # noqa: ANN401 # the library's
+        super().__init__()
+        with _refusals():
+            self.model: nn.Module = getattr(_library(), AUTO_CLASSES[task]).from_config(copy.deepcopy(config))
+        self._shape = shape
+        self._last_token: int | None = None
+        if not isinstance(shape, Images):
+            # Read at every forward pass. With a padding token the library looks for it in the data, which waits for
+            # the device; but a classifier of sequences asks where a sequence ends: where the last other token is.
+            # Past the config's own check, which wants a token of the vocabulary.
+            settings = vars(_text_config(self.model.config))
+            settings["pad_token_id"] = NO_TOKEN if isinstance(shape, ClassifiedTokens) else None
+            settings.setdefault("decoder_start_token_id", START_TOKEN)
+            if isinstance(shape, ClassifiedTokens) and config.is_encoder_decoder:
+                self._last_token = settings["eos_token_id"]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits, the last dimension the classes or tokens."""
+        with _refusals():
+            logits = self.model(**self._arguments(inputs)).logits
+        assert isinstance(logits, Tensor)
+        return logits
+
+    def _arguments(self, inputs: Tensor) -> dict[str, Tensor]:
+        if isinstance(self._shape, Images):
+            return {"pixel_values": inputs}
+        if isinstance(self._shape, TokenPairs):
+            source_length = self._shape.source_length
+            return {"input_ids": inputs[:, :source_length], "decoder_input_ids": inputs[:, source_length:]}
+        if self._last_token is not None:
+            inputs = functional.pad(inputs, (0, 1), value=self._last_token)
+        return {"input_ids": inputs}
+
+
+@functools.cache
+def _library() -> Any:  # noqa: ANN401 # a module that is imported only where a request names it: it takes seconds
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    library = importlib.import_module("transformers")
+    library.logging.set_verbosity_error()
+    return library
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Makes what the library raises a failure of the model; what the device raises goes through."""
+    try:
+        yield
+    except (TrialFailed, MemoryError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        if isinstance(error, RuntimeError) and (is_out_of_memory(error) or any(name in text for name in DEVICE_ERRORS)):
+            raise
+        raise _refused(f"The library refuses this model: {type(error).__name__}: {text[:300]}") from error
+
+
+def _refused(why: str) -> TrialFailed:
+    return TrialFailed.because(FailureCode.INVALID_MODEL, why)
+
+
+def _make_config(spec: TransformersSpec) -> Any:  # noqa: ANN401
+    """The config of the architecture, every setting of the request known to its class."""
+    with _refusals():
+        config_class = _library().CONFIG_MAPPING[spec.architecture]
+    known = _known_settings(config_class)
+    _check_settings(spec.settings, config_class, "config")
+    given: dict[str, Any] = dict(spec.settings)
+    if spec.trained_task == "image-classification":
+        given["num_labels"] = spec.classes
+        if spec.image_size is not None:
+            given |= _image_size(spec, known)
+    if spec.trained_task == "sequence-classification":
+        given["num_labels"] = spec.classes
+    with _refusals():
+        config = config_class(**given)
+        text = _text_config(config)
+        if spec.trained_task == "causal-lm" and not getattr(config, "is_encoder_decoder", False):
+            for name in {"is_decoder", "causal"} & known:  # an encoder sees what it is to predict
+                setattr(config, name, True)
+        for part in (config, text):
+            part.use_cache = False
+        config.architectures = []  # where there is a choice of heads the library looks for these, and null breaks it
+    if spec.trained_task != "image-classification":
+        _fit_special_tokens(spec, text)
+    return config
+
+
+def _image_size(spec: TransformersSpec, known: set[str]) -> dict[str, Any]:
+    """As the architecture is told of it; a convolutional network needs not be."""
+    if "image_size" in known:
+        return {"image_size": spec.image_size}
+    if "vision_config" in known:
+        return {"vision_config": spec.settings.get("vision_config", {}) | {"image_size": spec.image_size}}
+    return {}
+
+
+def _known_settings(config_class: Any) -> set[str]:  # noqa: ANN401
+    return {field.name for field in dataclasses.fields(config_class)} | set(config_class.attribute_map)
+
+
+def _check_settings(settings: dict[str, Any], config_class: Any, place: str) -> None:  # noqa: ANN401
+    """The library itself accepts any name, misspelt or not."""
+    known = _known_settings(config_class)
+    for name, value in settings.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f" Did you mean {', '.join(near)}?" if near else ""
+            raise _refused(f"{place}.{name}: {config_class.__name__} has no such setting.{hint}")
+        part = config_class.sub_configs.get(name)
+        if isinstance(value, dict) and part is not None and dataclasses.is_dataclass(part):
+            _check_settings(value, part, f"{place}.{name}")
+
+
+def _text_config(config: Any) -> Any:  # noqa: ANN401
+    """The part that has the vocabulary."""
+    return config.get_text_config()
+
+
+def _fit_special_tokens(spec: TransformersSpec, text: Any) -> None:  # noqa: ANN401
+    """Special tokens of the architecture's own vocabulary do not exist in a smaller one: they become its last."""
+    vocab_size = _vocab_size(text)
+    for name, value in list(vars(text).items()):
+        if not name.endswith("_token_id") or value is None:
+            continue
+        ids = value if isinstance(value, list) else [value]
+        if any(not 0 <= token < vocab_size for token in ids):
+            if name in spec.config:
+                raise _refused(f"config.{name}: {value} is not in the vocabulary of {vocab_size} tokens.")
+            setattr(text, name, vocab_size - 1)
+    if _ends_with_a_token(spec, text):
+        text.eos_token_id = vocab_size - 1
+
+
+def _ends_with_a_token(spec: TransformersSpec, text: Any) -> bool:  # noqa: ANN401
+    """Encoder-decoders classify a sequence by the end-of-sequence token: the last of the vocabulary, kept for it."""
+    return spec.trained_task == "sequence-classification" and text.is_encoder_decoder
+
+
+def _shape(spec: TransformersSpec, config: Any) -> DataShape:  # noqa: ANN401
+    task = spec.trained_task
+    if task == "image-classification":
+        return _images(spec, config)
+    text = _text_config(config)
+    vocab_size, length = _vocab_size(text), _sequence_length(spec, text)
+    if task == "masked-lm":
+        return MaskedTokens(vocab_size, length, mask_token=vocab_size - 1)
+    if task == "sequence-classification":
+        return ClassifiedTokens(vocab_size - _ends_with_a_token(spec, text), length, spec.classes)
+    if task == "seq2seq":
+        return TokenPairs(vocab_size, length, length)
+    return CausalTokens(vocab_size, length)
+
+
+def _images(spec: TransformersSpec, config: Any) -> Images:  # noqa: ANN401
+    seeing = getattr(config, "vision_config", config)
+    size = spec.image_size or getattr(seeing, "image_size", None) or DEFAULT_IMAGE_SIZE
+    height, width = (size, size) if isinstance(size, int) else size
+    return Images(getattr(seeing, "num_channels", DEFAULT_CHANNELS), height, width, spec.classes)
+
+
+def _vocab_size(text: Any) -> int:  # noqa: ANN401
+    size = getattr(text, "vocab_size", None)
+    if not isinstance(size, int) or size < 2:
+        raise _refused(f"config.vocab_size: {size} is no vocabulary to learn; give 3 tokens or more.")
+    return size
+
+
+def _sequence_length(spec: TransformersSpec, text: Any) -> int:  # noqa: ANN401
+    """As asked for, or as long as the positions allow."""
+    positions = getattr(text, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions < 1:
+        return spec.sequence_length or DEFAULT_SEQUENCE_LENGTH
+    if spec.architecture in POSITIONS_AFTER_PADDING:
+        positions -= (text.pad_token_id or 0) + 1
+    positions -= _ends_with_a_token(spec, text)
+    least = LEAST_MASKED_LENGTH if spec.trained_task == "masked-lm" else 1
+    if positions < least:
+        raise _refused(f"config.max_position_embeddings: room for {positions} tokens; {least} are needed.")
+    if spec.sequence_length is not None and spec.sequence_length > positions:
+        raise _refused(
+            f"sequence_length: {spec.sequence_length} tokens, but the architecture has {positions} positions."
+        )
+    return spec.sequence_length or min(positions, DEFAULT_SEQUENCE_LENGTH)
