@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from app.contract.models import MODEL_KINDS, ConvnetSpec, MlpSpec, TransformerSpec
+from app.contract.models import MODEL_KINDS, ConvnetSpec, LayersSpec, MlpSpec, TransformerSpec
 from app.contract.training import TrainingConfig
 from tests.factories import data_of
 from worker.memory import account_for_step, cpu_step_peak
@@ -17,6 +17,16 @@ MODELS = {
     "mlp": MlpSpec(input_size=64, hidden_size=256),
     "convnet": ConvnetSpec(image_size=16, widths=[32, 64], blocks_per_stage=1),
     "transformer": TransformerSpec(vocab_size=64, hidden_size=64, num_layers=2, sequence_length=64),
+    "layers": LayersSpec.model_validate(
+        {
+            "input_shape": [64],
+            "layers": [
+                {"type": "linear", "out_features": 256},
+                {"type": "residual", "layers": [{"type": "linear", "out_features": 256}, {"type": "gelu"}]},
+                {"type": "linear", "out_features": 10},
+            ],
+        }
+    ),
 }
 SETTINGS = TrainingConfig(batch_size=16, steps=4, warmup_steps=1)
 
@@ -25,7 +35,13 @@ KERNELS_ALLOCATE = {"convnet"}
 
 
 def test_every_kind_is_tried():
-    assert MODELS.keys() == MODEL_KINDS.keys() - {"plugin"}
+    assert MODELS.keys() == MODEL_KINDS.keys() - {"plugin", "transformers"}  # whose weights only torch counts
+
+
+def test_micro_batches_are_accounted_for_too():
+    whole, parts = (memory_of("convnet", "fp32", gradient_accumulation=parts).breakdown for parts in (1, 4))
+    assert parts.parameters == whole.parameters
+    assert 0 < parts.activations < whole.activations
 
 
 def memory_of(kind, precision, **settings):
