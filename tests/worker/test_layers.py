@@ -155,11 +155,6 @@ def type_names(schema):
     return named.get("enum") or [named["const"]]
 
 
-def test_no_field_of_a_layer_is_called_like_a_layer():
-    fields = {name for layer in LAYERS.json_schema()["$defs"].values() for name in layer["properties"]}
-    assert not fields & set(BUILDERS), "a JSON pointer would lose the step of the field"
-
-
 def model_of(layers, **given):
     return LayersSpec.model_validate({"kind": "layers", "layers": layers} | given)
 
