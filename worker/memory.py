@@ -5,6 +5,7 @@ back; but torch's profiler is told of every allocation it makes and every one it
 own work included, so the peak of one further step can be added up. `MemTracker` then says what tensors are for.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -102,8 +103,14 @@ def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
     """
     tracker = MemTracker()
     tracker.track_external(run.model, run.optimizer, *batch)
+
+    def forward(inputs: Tensor) -> Tensor:
+        tracker.reset_mod_stats()  # it refuses to see a module twice, as micro-batches do
+        logits: Tensor = run.model(inputs)
+        return logits
+
     with tracker:
-        training_step(run.uncompiled(), batch)
+        training_step(replace(run, forward=forward), batch)
     peaks = tracker.get_tracker_snapshot("peak")
     parts: dict[Any, int] = peaks[batch[0].device]  # keyed by MemTracker's own enumeration, and "Total"
     bytes_by_name = {CATEGORIES[kind.value]: size for kind, size in parts.items() if kind != "Total"}
