@@ -233,7 +233,7 @@ async def test_workers_are_listed_with_device_and_state(client):
 
 async def test_the_catalogue_says_what_can_be_asked_for(client):
     catalogue = (await client.get("/models")).json()
-    assert [kind["kind"] for kind in catalogue["models"]] == ["mlp", "convnet", "transformer"]
+    assert [kind["kind"] for kind in catalogue["models"]] == ["mlp", "convnet", "transformer", "transformers"]
     for kind in catalogue["models"]:
         assert kind["json_schema"]["additionalProperties"] is False
         assert (await post(client, kind["example"]))["request"]["model"] == kind["defaults"]

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from app.contract.models import MODEL_KINDS, ConvnetSpec, MlpSpec, TransformerSpec
+from app.contract.models import MODEL_KINDS, ConvnetSpec, MlpSpec, TransformerSpec, TransformersSpec
 from app.contract.request import TrainingConfig
 from tests.factories import data_of
 from worker.memory import account_for_step, cpu_step_peak
 from worker.messages import TrialSpec
-from worker.models import build_model
+from worker.models import blueprint_of, build_model
+from worker.models.blueprint import count_parameters
 from worker.precision import PRECISIONS
 from worker.training import prepare, training_step
 from worker.trial import run_trial
@@ -17,6 +18,9 @@ MODELS = {
     "mlp": MlpSpec(input_size=64, hidden_size=256),
     "convnet": ConvnetSpec(image_size=16, widths=[32, 64], blocks_per_stage=1),
     "transformer": TransformerSpec(vocab_size=64, hidden_size=64, num_layers=2, sequence_length=64),
+    "transformers": TransformersSpec(
+        preset="gpt2", sequence_length=64, config={"vocab_size": 64, "n_embd": 64, "n_layer": 2, "n_head": 4}
+    ),
 }
 SETTINGS = TrainingConfig(batch_size=16, steps=4, warmup_steps=1)
 
@@ -50,7 +54,7 @@ def test_the_parts_add_up_to_what_the_allocator_gave_out(kind, precision):
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_parts_are_what_they_are_called(kind):
     parts = memory_of(kind, "fp32").breakdown
-    weights = 4 * MODELS[kind].parameter_count()
+    weights = 4 * count_parameters(blueprint_of(MODELS[kind]))
     assert parts.parameters == weights
     assert parts.optimizer == pytest.approx(2 * weights, rel=0.02)  # AdamW's two moments, and a counter each
     assert parts.gradients <= weights
