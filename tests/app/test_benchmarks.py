@@ -236,7 +236,7 @@ async def test_the_catalogue_says_what_can_be_asked_for(client):
     assert [kind["kind"] for kind in catalogue["models"]] == ["mlp", "convnet", "transformer", "transformers"]
     for kind in catalogue["models"]:
         assert kind["json_schema"]["additionalProperties"] is False
-        assert (await post(client, kind["example"]))["request"]["model"] == kind["defaults"]
+        assert (await post(client, kind["example"]))["request"]["model"] == kind["defaults"] | kind["example"]["model"]
 
 
 async def test_probes_answer(client):

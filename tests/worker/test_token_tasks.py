@@ -15,7 +15,7 @@ from worker.data.synthetic import make_task
 from worker.messages import TrialSpec
 from worker.trial import run_trial
 
-TINY_BERT = {"vocab_size": 32, "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+TINY_BERT = {"vocab_size": 12, "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 TINY_BERT |= {"intermediate_size": 64, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
@@ -131,7 +131,7 @@ LEARNABLE = [
 
 @pytest.mark.parametrize("spec", LEARNABLE, ids=lambda spec: spec.trained_task)
 def test_training_falls_towards_the_floor_and_not_below(spec):
-    training = TrainingConfig(batch_size=64, steps=80, learning_rate=0.005, validation_samples=1024)
+    training = TrainingConfig(batch_size=64, steps=120, learning_rate=0.005, validation_samples=1024)
     trial = TrialSpec(device="cpu", precision="fp32", block=0, position=0, model=spec, training=training)
     result = run_trial(trial, lambda step: None)
     gap_before = result.loss_curve[0] - result.data.best_possible_loss
