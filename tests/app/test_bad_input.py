@@ -16,6 +16,14 @@ def training(**settings):
     return {"model": MODEL, "config": {"training": settings}}
 
 
+def gpt2(**config):
+    return {"model": {"kind": "transformers", "preset": "gpt2", "config": config}}
+
+
+def architecture(**fields):
+    return {"model": {"kind": "transformers"} | fields}
+
+
 INVALID = {
     "unknown field": ({"model": MODEL, "modle": 1}, "/modle"),
     "unknown field deep down": (training(stepz=3), "/config/training/stepz"),
@@ -51,6 +59,41 @@ INVALID = {
     "a GPU name on a CPU": ({"model": MODEL, "config": {"device": "cpu", "gpu": "H200"}}, "/config"),
     "a label with a NUL": ({"model": MODEL, "labels": {"a": "\x00"}}, "/labels/a"),
     "a label key with a blank": ({"model": MODEL, "labels": {"a b": "c"}}, "/labels/a b"),
+    "remote code": (gpt2(auto_map={"AutoModel": "evil/repo--model.Model"}), "/model/config/auto_map"),
+    "trust in remote code": (gpt2(trust_remote_code=True), "/model/config/trust_remote_code"),
+    "remote code deep down": (gpt2(text_config={"auto_map": {}}), "/model/config/text_config/auto_map"),
+    "a name to download": (gpt2(name_or_path="gpt2"), "/model/config/name_or_path"),
+    "an attention kernel to download": (gpt2(attn_implementation="a"), "/model/config/attn_implementation"),
+    "a private setting": (gpt2(_attn_implementation_internal="a"), "/model/config/_attn_implementation_internal"),
+    "a pretrained backbone": (gpt2(use_pretrained_backbone=True), "/model/config/use_pretrained_backbone"),
+    "quantisation": (gpt2(quantization_config={}), "/model/config/quantization_config"),
+    "a dtype": (gpt2(dtype="float16"), "/model/config/dtype"),
+    "an old dtype": (gpt2(torch_dtype="float16"), "/model/config/torch_dtype"),
+    "another architecture": (gpt2(model_type="llama"), "/model/config/model_type"),
+    "labels in the config": (gpt2(num_labels=1), "/model/config/num_labels"),
+    "a path for a word": (gpt2(activation_function="../../etc/passwd"), "/model/config/activation_function"),
+    "a Unicode setting": (gpt2(**{"n_láyer": 3}), "/model/config/n_láyer"),
+    "a setting with a slash": (gpt2(**{"a/b": 3}), "/model/config/a~1b"),
+    "a billion layers": (gpt2(n_layer=10**9), "/model/config/n_layer"),
+    "no layers": (gpt2(n_layer=0), "/model/config/n_layer"),
+    "a negative width": (gpt2(n_embd=-8), "/model/config/n_embd"),
+    "a giant vocabulary": (gpt2(vocab_size=10**9), "/model/config/vocab_size"),
+    "a giant number": (gpt2(layer_norm_epsilon=1e300), "/model/config/layer_norm_epsilon"),
+    "a giant depth of a stage": (gpt2(depths=[3, 10**6]), "/model/config/depths/1"),
+    "a config nested too deeply": (gpt2(a={"b": {"c": {"d": {"e": 1}}}}), "/model/config/a/b/c/d"),
+    "a config of many values": (gpt2(layer_types=["full_attention"] * 5000), "/model/config"),
+    "a config that is a list": (architecture(preset="gpt2", config=[]), "/model/config"),
+    "no architecture": (architecture(), "/model/preset"),
+    "two architectures": (architecture(preset="gpt2", model_type="gpt2"), "/model/preset"),
+    "an unknown preset": (architecture(preset="gpt9"), "/model/preset"),
+    "an unknown architecture": (architecture(model_type="gpt9", task="causal-lm"), "/model/model_type"),
+    "an architecture without a task": (architecture(model_type="gpt2"), "/model/task"),
+    "a task the architecture has not": (architecture(preset="gpt2", task="seq2seq"), "/model/task"),
+    "an architecture that sees ahead": (architecture(model_type="xlnet", task="causal-lm"), "/model/task"),
+    "a sequence of images": (architecture(preset="vit-base", sequence_length=8), "/model/sequence_length"),
+    "an image of text": (architecture(preset="gpt2", image_size=32), "/model/image_size"),
+    "classes of a language model": (architecture(preset="gpt2", num_classes=2), "/model/num_classes"),
+    "nothing to hide": (architecture(preset="bert-base", sequence_length=2), "/model/sequence_length"),
     "a list for an object": ({"model": [MODEL]}, "/model"),
     "null": (None, ""),
     "a list": ([], ""),
@@ -77,6 +120,11 @@ async def test_an_invalid_request_is_refused_at_its_fault(client, name):
 
 RAW = {
     "NaN": (b'{"model": {"kind": "mlp"}, "config": {"training": {"learning_rate": NaN}}}', 422),
+    "NaN in a config": (b'{"model": {"kind": "transformers", "preset": "gpt2", "config": {"a": NaN}}}', 422),
+    "an integer beyond any float": (
+        b'{"model": {"kind": "transformers", "preset": "gpt2", "config": {"a": 1' + b"0" * 400 + b"}}}",
+        422,
+    ),
     "Infinity": (b'{"model": {"kind": "mlp"}, "config": {"timeout_seconds": Infinity}}', 422),
     "1e999": (b'{"model": {"kind": "mlp"}, "config": {"training": {"learning_rate": 1e999}}}', 422),
     "a lone surrogate": (b'{"model": {"kind": "mlp"}, "labels": {"a": "\\ud800"}}', 422),

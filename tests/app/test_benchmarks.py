@@ -233,7 +233,14 @@ async def test_workers_are_listed_with_device_and_state(client):
 
 async def test_the_catalogue_says_what_can_be_asked_for(client):
     catalogue = (await client.get("/models")).json()
-    assert [kind["kind"] for kind in catalogue["models"]] == ["mlp", "convnet", "transformer", "plugin"]
+    assert [kind["kind"] for kind in catalogue["models"]] == [
+        "mlp",
+        "convnet",
+        "transformer",
+        "transformers",
+        "layers",
+        "plugin",
+    ]
     assert [kind["kind"] for kind in catalogue["data"]] == ["synthetic", "text", "arrays", "plugin"]
     for kind in catalogue["models"] + catalogue["data"]:
         assert kind["json_schema"]["additionalProperties"] is False

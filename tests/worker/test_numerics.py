@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from app.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
+from app.contract.models import ConvnetSpec, MlpSpec, TransformerSpec, TransformersSpec
 from app.contract.training import TrainingConfig
 from tests.factories import comparison, data_of, numerics, trial
 from worker.comparison import compare
@@ -49,6 +49,40 @@ def test_fp32_is_a_thousand_times_nearer(spec):
     found = against_fp64(spec, "fp32")
     assert found.gradient_relative_rmse < against_fp64(spec, "bf16").gradient_relative_rmse / 1000
     assert found.gradient_relative_rmse < FAR_OUTSIDE * found.explained_relative_rmse
+
+
+DROPPING = [
+    TransformersSpec(
+        preset="gpt2", sequence_length=16, config={"vocab_size": 64, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    ),
+    TransformersSpec(
+        model_type="convnext",
+        task="image-classification",
+        image_size=32,
+        num_classes=4,
+        config={"hidden_sizes": [8, 16], "depths": [2, 2], "num_stages": 2, "drop_path_rate": 0.5},
+    ),
+]
+
+
+@pytest.mark.parametrize("spec", DROPPING, ids=lambda spec: spec.architecture)
+def test_dropout_is_off_in_the_comparison_and_on_again_afterwards(spec):
+    run, batches = prepared(spec, "fp32")
+    modes = {name: module.training for name, module in run.model.named_modules()}
+    found = compare_with_fp64(run, PRECISIONS["fp32"], batches[0])
+    assert found.gradient_relative_rmse < 1e-5
+    assert {name: module.training for name, module in run.model.named_modules()} == modes
+    first, again = (run.model(batches[0][0]) for _ in range(2))
+    assert not torch.equal(first, again)
+
+
+def test_batch_norm_is_compared_as_it_trains():
+    """Its running averages say nothing yet: in evaluation the gradient would be another function's."""
+    run, batches = prepared(MODELS[1], "fp32")
+    seen = []
+    run.model.norm.register_forward_hook(lambda module, inputs, result: seen.append(result.mean().item()))
+    compare_with_fp64(run, PRECISIONS["fp32"], batches[0])
+    assert seen[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_worst_layers_share_the_error_and_come_in_order():

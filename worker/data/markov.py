@@ -9,7 +9,8 @@ SUCCESSORS = 64
 #: Standard deviation of the logits of the transition probabilities.
 LOGIT_SCALE = 3.0
 
-POWER_ITERATIONS = 200
+#: A large vocabulary needs some tens; a chain of few tokens may move slowly, but its steps are quick.
+POWER_ITERATIONS = 10_000
 
 
 class MarkovChain:
@@ -68,6 +69,6 @@ class MarkovChain:
             after = torch.linalg.vecdot(ring.unfold(0, last + 1, 1), incoming)
             moved = float((after - weights).abs().sum())
             weights = after
-            if moved < 1e-9:
+            if moved < 1e-10:
                 break
         return weights

@@ -4,7 +4,6 @@ They come from clients and reach the constructors of a large library, so they ca
 the library reads code, a file or an address from, no text but short words, no size beyond what a machine could hold.
 """
 
-import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -110,7 +109,7 @@ def _fault_of_value(key: str, value: object) -> str | None:
 
 
 def _fault_of_number(key: str, value: float) -> str | None:
-    if not math.isfinite(value) or abs(value) > MAX_NUMBER:
+    if not abs(value) <= MAX_NUMBER:  # NaN is neither above nor below
         return f"must be finite and within ± {MAX_NUMBER:g}"
     if key.endswith("_token_id"):
         return None if value >= 0 else "must not be negative"
