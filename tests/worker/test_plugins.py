@@ -18,6 +18,7 @@ from worker.device import TrialFailed
 from worker.launcher import TrialLauncher
 from worker.messages import Inspection, TrialSpec
 from worker.models import blueprint_of, build_model
+from worker.models.plugin import check_logits
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin"
 REQUEST = BenchmarkRequest.model_validate_json((EXAMPLE / "request.json").read_text())
@@ -105,6 +106,19 @@ MODELS = """
     def broken():
         return SimpleNamespace(shape=Vectors(4, 3), build=lambda: nn.Linear(-4, 3))
 
+    def too_narrow():
+        return SimpleNamespace(shape=Vectors(4, 3), build=lambda: nn.Linear(4, 2))
+
+    def other_inputs():
+        return SimpleNamespace(shape=Vectors(4, 3), build=lambda: nn.Linear(5, 3))
+
+    class Asking(nn.Linear):
+        def forward(self, inputs):
+            return super().forward(inputs) * float(inputs.sum())
+
+    def asking():
+        return SimpleNamespace(shape=Vectors(4, 3), build=lambda: Asking(4, 3))
+
     not_callable = 7
 """
 
@@ -139,6 +153,31 @@ def test_a_model_that_cannot_be_had_says_why(installed, name, arguments, words):
     detail = refused(lambda: build_model(spec), "invalid_model")
     assert words in detail
     assert repr(name) in detail
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("too_narrow", r"(2, 3) for two samples, and puts out (2, 2)"),
+        ("other_inputs", "fails on samples of its shape. RuntimeError"),
+    ],
+)
+def test_a_model_that_breaks_its_own_promise_is_refused_before_it_trains(installed, name, words):
+    installed(MODELS, models=[name])
+    assert words in refused(lambda: look_at(name), "invalid_model")
+
+
+def test_a_model_that_asks_for_values_is_not_refused_for_it(installed):
+    installed(MODELS, models=["asking"])
+    look_at("asking")
+
+
+def look_at(name):
+    spec = PluginSpec(name=name)
+    blueprint = blueprint_of(spec)
+    with torch.device("meta"):
+        model = blueprint.build()
+    check_logits(spec, model, blueprint.shape)
 
 
 def test_a_plugin_s_weights_come_from_the_block_s_seed(installed):
