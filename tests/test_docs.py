@@ -9,6 +9,7 @@ import yaml
 
 from app.contract.failure import FailureCode
 from app.contract.request import BenchmarkRequest
+from app.contract.sweep import SweepRequest
 from app.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +35,11 @@ def test_every_make_target_named_exists():
     assert set(re.findall(r"`?make (\w+)", README)) <= targets
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.*")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for path in (ROOT / "examples").rglob("*") if path.suffix in {".json", ".yaml"}),
+    ids=lambda path: path.name,
+)
 def test_every_example_is_a_valid_request(path):
     BenchmarkRequest.model_validate_json(json.dumps(yaml.safe_load(path.read_text())))
 
@@ -48,4 +53,4 @@ def test_the_requests_shown_are_valid():
     bodies = re.findall(r"-d '(\{.*?\})'", README, re.DOTALL)
     assert bodies
     for body in bodies:
-        BenchmarkRequest.model_validate_json(body)
+        (SweepRequest if '"vary"' in body else BenchmarkRequest).model_validate_json(body)

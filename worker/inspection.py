@@ -5,10 +5,12 @@ import resource
 import torch
 
 from app.contract.failure import FailureCode
+from app.contract.models import PluginSpec
 from worker.data import make_source
 from worker.device import TrialFailed
 from worker.messages import Inspection, ModelFacts
 from worker.models import blueprint_of
+from worker.models.plugin import check_logits
 
 #: Address space that an inspection may take beyond what it has: a spec that asks for billions of layers ends here.
 MORE_BYTES = 8 * 2**30
@@ -26,6 +28,8 @@ def inspect_model(inspection: Inspection) -> ModelFacts:
         raise TrialFailed.because(
             FailureCode.INVALID_MODEL, "The model has too many layers to be described in memory."
         ) from error
+    if isinstance(inspection.model, PluginSpec):
+        check_logits(inspection.model, model, blueprint.shape)
     weights = list(model.parameters())
     buffer_bytes = sum(buffer.nbytes for buffer in model.buffers())
     return ModelFacts(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from app.contract.models import TransformerSpec
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from tests.factories import data_of
 from worker import training
 from worker.clock import make_clock

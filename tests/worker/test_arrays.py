@@ -13,7 +13,7 @@ import torch
 
 from app.contract.data import ArraysData
 from app.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from worker.data import array_files, make_data, make_source, seeded
 from worker.data.array_files import read_arrays
 from worker.data.shapes import IGNORED, CausalTokens, ClassifiedTokens, Images, MaskedTokens, TokenPairs, Vectors

@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from app.contract.failure import FailureCode
 from app.contract.models import LayersSpec
-from app.contract.request import BenchmarkRequest, TrainingConfig
+from app.contract.request import BenchmarkRequest
+from app.contract.training import TrainingConfig
 from tests.factories import data_of
 from tests.layer_lists import ANY_MODEL, LAYERS, fitting_models, input_of, parsed
 from worker.data.shapes import CausalTokens, ClassifiedTokens, Images, Vectors

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from app.contract.data import LoaderConfig, SyntheticData
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from tests.factories import comparison, request, trial
-from tests.worker.test_launcher import LONG, spec, until
+from tests.worker.test_launcher import LONG, spec, trial_processes, until
 from worker.comparison import paired
 from worker.data import make_data
 from worker.data.feed import DrawnBatches, LoaderFeed
@@ -148,10 +148,13 @@ async def launcher():
     await made.close()
 
 
-def family():
-    """The trials, and then what they started."""
-    trials = [trial for server in psutil.Process().children() for trial in server.children()]
-    return trials, [child for trial in trials for child in trial.children(recursive=True)]
+def other_than(killed):
+    """Trials; one that was killed may take a moment to be gone."""
+    return [trial for trial in trial_processes() if trial.pid not in killed]
+
+
+def loaders_of(trials):
+    return [child for trial in trials for child in trial.children(recursive=True)]
 
 
 async def test_loader_processes_give_what_the_loop_itself_would(launcher):
@@ -160,7 +163,7 @@ async def test_loader_processes_give_what_the_loop_itself_would(launcher):
     assert logs == ""
     assert first.loss_curve == other.loss_curve
     assert first.attestation.data_sha256 == other.attestation.data_sha256
-    assert family() == ([], [])
+    assert trial_processes() == []
 
 
 #: Half a second of CPU time, then it waits.
@@ -183,8 +186,8 @@ async def test_cancelling_ends_the_loader_s_processes(launcher):
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
-        await until(lambda: len(family()[1]) >= 2)
-        loaders = family()[1]
+        await until(lambda: len(loaders_of(trial_processes())) >= 2)
+        loaders = loaders_of(trial_processes())
         tasks.cancel_scope.cancel()
     await until(lambda: gone(loaders))
 
@@ -199,10 +202,13 @@ async def test_a_trial_that_is_killed_takes_its_loader_along_and_is_heard_of(lau
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
-        for _ in range(2):  # it is tried twice
-            await until(lambda: len(family()[1]) >= 2)
-            (victim,), loaders = family()
+        killed = set()
+        while len(killed) < 2:  # it is tried twice
+            await until(lambda: len(loaders_of(other_than(killed))) >= 2)
+            (victim,) = other_than(killed)
+            loaders = loaders_of([victim])
             victim.send_signal(signal.SIGSEGV)
+            killed.add(victim.pid)
             await until(lambda loaders=loaders: gone(loaders))
     ((failure, _),) = outcomes
     assert "SIGSEGV" in failure.detail
@@ -218,3 +224,27 @@ def test_the_cpu_time_of_what_a_trial_starts_is_its_own(ended):
         if ended:
             after = HostCounters.now().own_cpu_seconds
     assert after - before >= 0.4  # the kernel counts in hundredths
+
+
+#: A parent whose loader is busy for minutes, where it looks at nothing else.
+STUCK = """
+import time
+from app.contract.data import LoaderConfig
+from worker.data.feed import DrawnBatches, LoaderFeed
+
+class Stuck:
+    def sample(self, part, count, generator):
+        print("making", flush=True)
+        time.sleep(600)
+
+LoaderFeed(DrawnBatches(Stuck(), 8, 5, 0), LoaderConfig(workers=1)).next()
+"""
+
+
+async def test_a_loader_that_is_busy_dies_with_its_trial():
+    with subprocess.Popen([sys.executable, "-c", STUCK], stdout=subprocess.PIPE) as parent:
+        parent.stdout.readline()
+        loaders = loaders_of([psutil.Process(parent.pid)])
+        assert loaders
+        parent.kill()
+        await until(lambda: gone(loaders))

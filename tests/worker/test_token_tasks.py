@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from app.contract.models import TransformersSpec
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from worker.data import seeded
 from worker.data.classified import LABEL_NOISE, ClassifiedTask
 from worker.data.language import START_TOKEN, ContinuationTask

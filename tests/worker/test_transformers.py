@@ -13,7 +13,7 @@ from app.contract.models import TransformersSpec
 from app.contract.models.model_types import MODEL_TYPES
 from app.contract.models.presets import PRESETS
 from app.contract.models.transformers import NOT_CAUSAL
-from app.contract.request import TrainingConfig
+from app.contract.training import TrainingConfig
 from tests.factories import data_of
 from worker.device import TrialFailed
 from worker.messages import TrialSpec

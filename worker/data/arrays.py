@@ -84,13 +84,13 @@ def _tensor(arrays: "dict[str, NDArray[numpy.generic]]", name: str) -> Tensor:
     array = arrays[name]
     if array.dtype.kind == "f":
         with numpy.errstate(over="ignore"):  # what FP32 cannot hold becomes infinite, and is refused as that
-            return torch.from_numpy(array.astype(numpy.float32))
+            return torch.from_numpy(array.astype(numpy.float32, copy=False))
     if array.dtype.kind not in "iu":
         raise Misfit(f"`{name}` must be floats or integers, not {array.dtype}")
     narrow = numpy.int32 if array.dtype.itemsize < 4 or array.dtype == numpy.int32 else numpy.int64
     if array.dtype.kind == "u" and array.size and int(array.max()) > numpy.iinfo(narrow).max:
         raise Misfit(f"`{name}` holds {int(array.max())}, which no label or token id can be")
-    return torch.from_numpy(array.astype(narrow))
+    return torch.from_numpy(array.astype(narrow, copy=False))
 
 
 def _held_out(samples: Samples) -> tuple[Samples, Samples]:

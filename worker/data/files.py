@@ -10,7 +10,7 @@ from app.contract.failure import FailureCode
 from worker.device import TrialFailed, require_host_memory
 
 #: Largest file that is read.
-MOST_BYTES = 4 * 2**30
+MOST_BYTES = 2 * 2**30
 
 
 def open_data_file(name: str, directory: Path | None, most_bytes: int = MOST_BYTES) -> BinaryIO:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from app.contract.failure import FailureCode
 from app.contract.models import PluginSpec
+from worker.data.layout import layout_of
 from worker.data.shapes import DataShape
 from worker.device import TrialFailed
 from worker.models.blueprint import Blueprint
@@ -25,6 +27,24 @@ def plugin_blueprint(spec: PluginSpec) -> Blueprint:
     if not isinstance(shape, get_args(DataShape)) or not callable(build):
         raise _invalid(spec, "must return an object with `shape`, one of worker.data.shapes, and a method `build`")
     return Blueprint(shape, partial(_build, spec, build))
+
+
+def check_logits(spec: PluginSpec, model: nn.Module, shape: DataShape) -> None:
+    """Whether a model on the meta device puts out what its shape promises. Raises TrialFailed (`invalid_model`)."""
+    layout = layout_of(shape)
+    dtype = torch.float32 if layout.vocab_size is None else torch.int64
+    wanted = (2, *layout.target_shape, layout.num_classes)
+    with blamed(f"The model of plugin {spec.name!r} fails on samples of its shape", FailureCode.INVALID_MODEL):
+        try:
+            with torch.device("meta"):
+                logits = model(torch.zeros(2, *layout.input_shape, dtype=dtype))
+        except (RuntimeError, NotImplementedError) as error:
+            if "meta" in str(error):  # it asks for values, which there are none of: training will tell
+                return
+            raise
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted:
+        seen = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise _invalid(spec, f"promises logits of the shape {wanted} for two samples, and puts out {seen}")
 
 
 def _build(spec: PluginSpec, build: Callable[[], object]) -> nn.Module:
