@@ -9,7 +9,15 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import api_memory, coverage, disturbed_machine, identical_work, loop_overhead, submit_to_step
+from benchmarks import (
+    api_memory,
+    architectures,
+    coverage,
+    disturbed_machine,
+    identical_work,
+    loop_overhead,
+    submit_to_step,
+)
 from worker.device import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -20,6 +28,7 @@ BENCHMARKS = {
     "coverage": coverage.measure,
     "identical_work": identical_work.measure,
     "disturbed_machine": disturbed_machine.measure,
+    "architectures": architectures.measure,
 }
 
 

@@ -3,6 +3,9 @@
 import contextlib
 import itertools
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from app.store.embedded import embedded_server
 from app.store.migrate import migrate
 
 _numbers = itertools.count()
+
+EXAMPLE_PLUGIN = Path(__file__).parents[1] / "examples" / "plugin"
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +91,17 @@ async def client(settings):
         async with httpx.AsyncClient(transport=transport, base_url="http://halftime") as http:
             http.app = app
             yield http
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory):
+    """A directory that the example of a plugin is installed into, the way its documentation says."""
+    source, target = tmp_path_factory.mktemp("source") / "plugin", tmp_path_factory.mktemp("installed")
+    shutil.copytree(EXAMPLE_PLUGIN, source)  # building leaves things behind
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index"]
+    installed = subprocess.run([*command, "--target", target, source], capture_output=True, text=True, check=False)
+    assert installed.returncode == 0, installed.stderr
+    return target
 
 
 @contextlib.contextmanager

@@ -1,10 +1,7 @@
 """Models and data of installed packages: the example is installed and trained; all else is refused with its reason."""
 
-import shutil
-import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +9,7 @@ import torch
 from app.contract.data import PluginData
 from app.contract.models import PluginSpec
 from app.contract.request import BenchmarkRequest, TrainingConfig
+from tests.conftest import EXAMPLE_PLUGIN
 from worker.data import make_data, make_source
 from worker.data.shapes import CausalTokens, Vectors
 from worker.device import TrialFailed
@@ -20,19 +18,7 @@ from worker.messages import Inspection, TrialSpec
 from worker.models import blueprint_of, build_model
 from worker.models.plugin import check_logits
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin"
-REQUEST = BenchmarkRequest.model_validate_json((EXAMPLE / "request.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def example(tmp_path_factory):
-    """A directory that the example is installed into, the way its documentation says."""
-    source, target = tmp_path_factory.mktemp("source") / "plugin", tmp_path_factory.mktemp("installed")
-    shutil.copytree(EXAMPLE, source)  # building leaves things behind
-    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index"]
-    installed = subprocess.run([*command, "--target", target, source], capture_output=True, text=True, check=False)
-    assert installed.returncode == 0, installed.stderr
-    return target
+REQUEST = BenchmarkRequest.model_validate_json((EXAMPLE_PLUGIN / "request.json").read_text())
 
 
 @pytest.mark.anyio

@@ -1,7 +1,10 @@
 """What the machine did during a trial, and when that spoils it. The GPU is faked; the host is real."""
 
 import contextlib
-import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -146,24 +149,50 @@ def test_a_region_too_short_to_judge_is_not_judged():
     assert disturbances(trial_on(telemetry=seen, ceiling_flops_per_second=1.0), [trial_on()], cores=2) != []
 
 
-def _spin(until):
-    while time.time() < until:
+#: Starts a process that computes for twenty seconds, says its id, and ends: what it started is nobody's child then.
+SPINNER = """
+import os, time
+until = time.time() + 20
+child = os.fork()
+if child:
+    print(child, flush=True)
+    os._exit(0)
+os.close(1), os.close(2)
+while time.time() < until:
+    pass
+"""
+
+
+@pytest.fixture
+def other_program():
+    """A program that is none of ours keeps a core busy."""
+    pid = int(subprocess.run([sys.executable, "-c", SPINNER], capture_output=True, check=True).stdout)
+    yield
+    os.kill(pid, signal.SIGKILL)
+
+
+def over_a_second():
+    before, started = host.HostCounters.now(), time.monotonic()
+    while time.monotonic() - started < 2 * host.LEAST_REGION_SECONDS:
         pass
+    return host.between(before, host.HostCounters.now())
 
 
-def test_another_program_s_work_is_seen_and_one_s_own_is_not_taken_for_it():
-    other = multiprocessing.get_context("spawn").Process(target=_spin, args=(time.time() + 20,), daemon=True)
-    other.start()
-    try:
-        started, before = time.monotonic(), host.HostCounters.now()
-        while time.monotonic() - started < 2 * host.LEAST_REGION_SECONDS:
-            pass
-        found = host.between(before, host.HostCounters.now())
-    finally:
-        other.kill()
-        other.join()
+def test_another_program_s_work_is_seen(other_program):
+    found = over_a_second()
     assert found.foreign_cores > 0.3
     assert found.cpu_seconds_per_second > 0.1
+
+
+def test_work_of_one_s_own_children_is_not_taken_for_another_s():
+    own = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        time.sleep(0.2)
+        found = over_a_second()
+    finally:
+        own.kill()
+        own.wait()
+    assert found.cpu_seconds_per_second > found.foreign_cores
 
 
 def processes_then_none(*pids):
