@@ -115,9 +115,9 @@ def reset_memory(device: torch.device, cuda: ModuleType = torch.cuda) -> int | N
 
     Raises TrialFailed where a fresh process does not start near zero, or the peak was not reset.
     """
-    gc.collect()
     if device.type == "cpu":
         return None
+    gc.collect()
     cuda.empty_cache()
     cuda.reset_peak_memory_stats(device)
     allocated, peak = int(cuda.memory_allocated(device)), int(cuda.max_memory_allocated(device))

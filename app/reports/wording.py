@@ -140,7 +140,7 @@ def _disturbance_lines(report: Report) -> list[str]:
     lines = []
     if repeated or disturbed:
         lines.append(
-            f"The machine disturbed {disturbed} of {len(trials)} trials; {repeated} more were run again for that."
+            f"The machine disturbed {disturbed} of {len(trials)} trials. Runs thrown away for that: {repeated}."
         )
     elif not short:
         lines.append(f"No disturbance was seen in the {len(trials)} trials.")

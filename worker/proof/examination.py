@@ -97,8 +97,8 @@ def _make_room(subject: Subject) -> None:
     """Frees what training left: on a GPU, the allocator would keep it."""
     subject.run.optimizer.state.clear()
     subject.model.zero_grad(set_to_none=True)
-    gc.collect()
     if subject.device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
 
 
