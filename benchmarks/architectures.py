@@ -73,7 +73,7 @@ def request_of(preset: str, on_gpu: bool) -> BenchmarkRequest:
             "device": "auto",
             "candidates": ["tf32", "fp16", "bf16"] if on_gpu else ["bf16"],
             "training": {"batch_size": batch_size, "steps": 20, "warmup_steps": 4, "validation_samples": batch_size},
-            "measurement": {"min_blocks": 4, "max_blocks": 4},
+            "measurement": {"min_blocks": 6, "max_blocks": 6},
         },
     }
     return BenchmarkRequest.model_validate(body)

@@ -35,7 +35,7 @@ TURN_STEPS = {"cpu": 1, "cuda": 10}
 
 #: Turns whose median counts once: every order of three loops, twice.
 TURNS_IN_GROUP = 12
-GROUPS = 16
+GROUPS = 40
 WARMUP_STEPS = 10
 
 AfterStep = Callable[[int], None]
