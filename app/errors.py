@@ -12,6 +12,8 @@ HalftimeError
 ├── BodyTooLarge          413
 ├── Invalid               422  with the place of each fault
 │   ├── BadCursor
+│   ├── IdempotencyKeyReused
+│   ├── NotComparable
 │   └── TooManyParameters
 └── DatabaseUnavailable   503
 """
@@ -117,6 +119,18 @@ class BadCursor(Invalid):
     """Not a cursor of ours."""
 
     code = "bad_cursor"
+
+
+class IdempotencyKeyReused(Invalid):
+    """The key stands for another request."""
+
+    code, title = "idempotency_key_reused", "The Idempotency-Key was used for another request"
+
+
+class NotComparable(Invalid):
+    """Two reports that do not measure the same work."""
+
+    code, title = "not_comparable", "The reports cannot be compared"
 
 
 class TooManyParameters(Invalid):

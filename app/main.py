@@ -9,8 +9,9 @@ from fastapi import FastAPI
 
 from app import __version__
 from app.body_limit import BodyLimit
+from app.changes import changes_of
 from app.errors import document_problems, install_error_handlers
-from app.routes import benchmarks, catalogue, probes, reports, sweeps, workers
+from app.routes import benchmarks, catalogue, compare, events, probes, reports, sweeps, workers
 from app.settings import Settings
 from app.store import reaper
 from app.store.database import Database, open_database
@@ -27,8 +28,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_database(settings, pool_size=POOL_SIZE) as database, anyio.create_task_group() as tasks:
-            app.state.settings, app.state.database = settings, database
+        async with (
+            open_database(settings, pool_size=POOL_SIZE) as database,
+            changes_of(database.url) as changes,
+            anyio.create_task_group() as tasks,
+        ):
+            app.state.settings, app.state.database, app.state.changes = settings, database, changes
             stopping = anyio.Event()
             tasks.start_soon(_reap, database, settings.max_attempts, stopping)
             yield
@@ -46,7 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     install_error_handlers(app)
     document_problems(app)
-    for resource in (benchmarks, reports, sweeps, workers, catalogue, probes):
+    for resource in (benchmarks, events, reports, compare, sweeps, workers, catalogue, probes):
         app.include_router(resource.router)
     return app
 

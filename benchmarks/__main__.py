@@ -12,6 +12,7 @@ import torch
 from benchmarks import (
     api_memory,
     architectures,
+    attacks,
     coverage,
     disturbed_machine,
     identical_work,
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "identical_work": identical_work.measure,
     "disturbed_machine": disturbed_machine.measure,
     "architectures": architectures.measure,
+    "attacks": attacks.measure,
 }
 
 

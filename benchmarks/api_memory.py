@@ -33,7 +33,7 @@ def _served(folder: str) -> dict[str, object]:
         [sys.executable, "-m", "app.cli", "serve"], env=environment, stderr=subprocess.DEVNULL
     ) as api:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
-            _until_ready(http)
+            until_ready(http)
             start_seconds = time.perf_counter() - began
             at_start = _memory(api.pid)
             for _ in range(REQUESTS):
@@ -45,7 +45,8 @@ def _served(folder: str) -> dict[str, object]:
     return {"requests": 3 * REQUESTS, "start_seconds": start_seconds, "at_start": at_start, "after_requests": after}
 
 
-def _until_ready(http: httpx.Client) -> None:
+def until_ready(http: httpx.Client) -> None:
+    """Returns when the API answers."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         try:

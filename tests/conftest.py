@@ -1,5 +1,6 @@
 """Real parts for every test: a PostgreSQL of its own, an app on it, and processes where a test asks for them."""
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from sqlalchemy import create_engine, make_url, text
 
 from app.main import create_app
@@ -91,6 +93,23 @@ async def client(settings):
         async with httpx.AsyncClient(transport=transport, base_url="http://halftime") as http:
             http.app = app
             yield http
+
+
+@pytest.fixture
+async def live(settings):
+    """A client of an app that a real server serves on loopback: for streams, and for clients that go away."""
+    app = create_app(settings)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        assert not serving.done(), "the server did not start"
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+        http.app = app
+        yield http
+    server.should_exit = True
+    await serving
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from app.contract.report import (
     RequirementStatus,
     Verdict,
 )
-from app.contract.request import Requirements
+from app.contract.request import BenchmarkConfig, Requirements
 from app.contract.telemetry import GpuTelemetry
 from app.contract.trial import MemoryBreakdown, TrialResult
 from worker import comparison as running
@@ -26,6 +26,7 @@ from worker.comparison import LegRun, median_step, paired
 from worker.proof.attestation import achieved_flops_per_second, attest
 from worker.statistics import (
     difference_estimate,
+    geometric_mean,
     judge_at_least,
     judge_within,
     noise_floor,
@@ -40,10 +41,10 @@ Figure = TypeVar("Figure", int, float)
 
 def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
     """The report of a comparison that has ended."""
-    batch_size = measured.request.config.training.batch_size
-    baseline = make_leg(measured.baseline, batch_size)
+    config = measured.request.config
+    baseline = make_leg(measured.baseline, config)
     floor = _noise_floor(measured)
-    comparisons = [compare_legs(measured, leg, make_leg(leg, batch_size), floor) for leg in measured.candidates]
+    comparisons = [compare_legs(measured, leg, make_leg(leg, config), floor) for leg in measured.candidates]
     attestation = attest(measured)
     verdict, reasons = judge(comparisons, baseline, [check for check in attestation.checks if not check.ok])
     trials = [trial for leg in measured.legs for trial in leg.trials]
@@ -56,7 +57,7 @@ def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
         training=measured.request.config.training.resolved(),
         baseline=baseline,
         comparisons=comparisons,
-        control=make_leg(measured.control, batch_size) if measured.control else None,
+        control=make_leg(measured.control, config) if measured.control else None,
         noise_floor=floor,
         data=trials[0].data,
         blocks=measured.blocks,
@@ -70,16 +71,18 @@ def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
     )
 
 
-def make_leg(leg: LegRun, batch_size: int) -> Leg:
+def make_leg(leg: LegRun, config: BenchmarkConfig) -> Leg:
     """The figures of one leg: medians and means over its trials; null where none succeeded."""
-    trials = leg.trials
+    trials, batch_size = leg.trials, config.training.batch_size
     if not trials:
         return _empty_leg(leg)
-    step_seconds = statistics.median(median_step(trial) for trial in trials)
+    medians = [median_step(trial) for trial in trials]
+    step_seconds = statistics.median(medians)
     joules = _joules_per_step(trials)
     return Leg(
         precision=leg.precision,
         median_step_seconds=step_seconds,
+        mean_step_seconds=geometric_mean(medians, config.measurement.min_blocks) if len(medians) > 1 else None,
         training_time_seconds=statistics.fmean(trial.training_time_seconds for trial in trials),
         samples_per_second=batch_size / step_seconds,
         data_wait_share=data_wait_share(trials),

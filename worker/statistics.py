@@ -37,7 +37,16 @@ def _t_half_width(sample: Sequence[float], size: int) -> float:
 
 def ratio_estimate(numerators: Sequence[float], denominators: Sequence[float], pilot: int) -> Estimate:
     """Paired ratio per block: exp of the mean log ratio, with its interval."""
-    mean, half_width = mean_interval(log_ratios(numerators, denominators), pilot)
+    return _exponential(log_ratios(numerators, denominators), pilot)
+
+
+def geometric_mean(values: Sequence[float], pilot: int) -> Estimate:
+    """exp of the mean logarithm, with its interval."""
+    return _exponential([math.log(value) for value in values], pilot)
+
+
+def _exponential(logs: Sequence[float], pilot: int) -> Estimate:
+    mean, half_width = mean_interval(logs, pilot)
     return Estimate(value=math.exp(mean), ci_low=math.exp(mean - half_width), ci_high=math.exp(mean + half_width))
 
 

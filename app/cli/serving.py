@@ -14,6 +14,9 @@ from app.cli.supervisor import Child, supervise
 from app.logs import configure_logs
 from app.settings import Settings
 
+#: What a stopping API waits for clients that listen to a stream; they come back to the next one.
+STREAMS_SECONDS = 2
+
 DeviceOption = Annotated[str, typer.Option(help="`cpu`, `cuda:0`, or `auto`: the first GPU, else the CPU")]
 
 
@@ -36,7 +39,14 @@ def serve() -> None:
 
     settings = settings_or_exit()
     configure_logs(settings.log_format)
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=STREAMS_SECONDS,
+    )
 
 
 @cli.command()

@@ -56,6 +56,7 @@ class LegSummary(Output):
     verdict: Verdict | None
     speedup: Estimate | None
     memory_reduction_percent: Estimate | None
+    achieved_flops_per_second: float | None = None
 
 
 class Summary(Output):
@@ -68,6 +69,8 @@ class Summary(Output):
     loss_difference: Difference | None
     #: The baseline, then every candidate.
     legs: list[LegSummary] = Field(default=[])
+    #: Everything outside measured steps, per trial: what the cost of the next is reckoned with.
+    overhead_seconds_per_trial: float | None = None
 
 
 class Links(Output):

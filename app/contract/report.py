@@ -98,6 +98,9 @@ class Leg(Output):
 
     precision: PrecisionName
     median_step_seconds: float | None
+    #: Geometric mean over trials of the median step time, with its 95 % interval: what another report's is held
+    #: against. null with fewer than two trials.
+    mean_step_seconds: Estimate | None = None
     training_time_seconds: float | None
     samples_per_second: float | None
     #: Of the measured time, waiting for the data loader, median over trials; null where data lay on the device.

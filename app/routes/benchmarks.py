@@ -1,52 +1,82 @@
-"""Submit, read, list, cancel and delete benchmarks."""
+"""Submit, read, list, cancel, delete and run again."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import AwareDatetime
 
 from app import errors
 from app.contract.benchmark import TERMINAL, Benchmark, BenchmarkPage, Status
+from app.contract.cost import Preview
 from app.contract.precisions import DeviceChoice
 from app.contract.problem import FieldError
 from app.contract.request import BenchmarkRequest
-from app.routes.dependencies import BenchmarkId, SessionDep, SettingsDep
-from app.routes.shapes import etag, matches, to_benchmark, to_item
+from app.routes import answers
+from app.routes.answers import LONGEST_WAIT_SECONDS, UNKNOWN
+from app.routes.dependencies import BenchmarkId, ChangesDep, DatabaseDep, SessionDep, SettingsDep
+from app.routes.preferences import preferred_wait
+from app.routes.shapes import to_item
 from app.settings import Settings
-from app.store import benchmarks
+from app.store import benchmarks, costs, idempotency
 from app.store.benchmarks import Filters
-from app.store.tables import BenchmarkRow
 
 router = APIRouter(prefix="/benchmarks", tags=["benchmarks"])
 
-#: Seconds between two polls that serve a client well.
-RETRY_AFTER = {"queued": "2", "running": "2", "cancelling": "1"}
-
-UNKNOWN = "No benchmark has this id; it may have been deleted."
-
 Label = Annotated[str, Query(pattern=r"^[^:]+:", max_length=400)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=r"^[\x21-\x7e]+$",
+        max_length=255,
+        description="makes the submit safe to repeat: the same key with the same request is one benchmark",
+    ),
+]
+Prefer = Annotated[str | None, Header(description=f"`wait=N` holds the answer, at most {LONGEST_WAIT_SECONDS} s")]
+Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS, description="seconds to wait for its end at most")]
 
 
 @router.post(
     "",
     status_code=202,
-    responses=errors.problem_responses(
-        errors.BadRequest, errors.BodyTooLarge, errors.Invalid, errors.DatabaseUnavailable
-    ),
+    responses={
+        200: {"model": Preview, "description": "With `validate_only`: the request as it would run; nothing is stored"},
+        **errors.problem_responses(errors.BadRequest, errors.BodyTooLarge, errors.Invalid, errors.DatabaseUnavailable),
+    },
+    response_model=Benchmark,
 )
 async def submit_benchmark(
-    request: BenchmarkRequest, response: Response, session: SessionDep, settings: SettingsDep
-) -> Benchmark:
+    http: Request,
+    request: BenchmarkRequest,
+    session: SessionDep,
+    database: DatabaseDep,
+    changes: ChangesDep,
+    settings: SettingsDep,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+    validate_only: Annotated[bool, Query(description="say what would run, and store nothing")] = False,
+) -> Response:
     """Stores and enqueues a benchmark. Poll `Location` until `status` is terminal.
 
     A `cuda` benchmark that no live worker could run comes back `failed` with `cuda_unavailable`.
     """
     check_size(request, settings)
-    async with session.begin():
-        row = await benchmarks.submit(session, request)
-    answer = await _answer(session, row, response)
-    response.headers["Location"] = answer.links.self
-    return answer
+    if validate_only:
+        preview = await costs.preview(session, request)
+        return Response(preview.model_dump_json(), media_type="application/json")
+    try:
+        async with session.begin():
+            row = await idempotency.submit_once(session, request, idempotency_key)
+    except idempotency.KeyReused as error:
+        reused = "This Idempotency-Key was sent before with another request. Use a new key for a new request."
+        raise errors.IdempotencyKeyReused(reused) from error
+    wait_seconds = preferred_wait(prefer)
+    headers = {"Location": f"/benchmarks/{row.id}"}
+    if wait_seconds is None:
+        answer = await answers.read(database, row.id)
+    else:
+        headers["Preference-Applied"] = f"wait={wait_seconds}"
+        answer = await answers.read_when_ended(http, database, changes, row.id, wait_seconds)
+    return answer.response(202, **headers)
 
 
 @router.get("", responses=errors.problem_responses(errors.Invalid, errors.DatabaseUnavailable))
@@ -83,19 +113,19 @@ async def list_benchmarks(
     response_model=Benchmark,
 )
 async def get_benchmark(
+    http: Request,
     benchmark_id: BenchmarkId,
-    response: Response,
-    session: SessionDep,
+    database: DatabaseDep,
+    changes: ChangesDep,
     if_none_match: Annotated[str | None, Header()] = None,
-) -> Benchmark | Response:
-    """Says where a benchmark stands. Send the last `ETag` as `If-None-Match` to poll cheaply."""
-    row = await benchmarks.get(session, benchmark_id)
-    if row is None:
-        raise errors.NotFound(UNKNOWN)
-    answer = await _answer(session, row, response)
-    if matches(if_none_match, response.headers["ETag"]):
-        return Response(status_code=304, headers=dict(response.headers))
-    return answer
+    wait: Wait = 0,
+) -> Response:
+    """Says where a benchmark stands. Send the last `ETag` as `If-None-Match` to poll cheaply, or `wait` for its end."""
+    if wait:
+        answer = await answers.read_when_ended(http, database, changes, benchmark_id, wait)
+    else:
+        answer = await answers.read(database, benchmark_id)
+    return answer.response(if_none_match=if_none_match)
 
 
 @router.post(
@@ -104,8 +134,9 @@ async def get_benchmark(
         202: {"model": Benchmark, "description": "Running; it will be cancelled in a moment"},
         **errors.problem_responses(errors.NotFound, errors.Conflict, errors.Invalid, errors.DatabaseUnavailable),
     },
+    response_model=Benchmark,
 )
-async def cancel_benchmark(benchmark_id: BenchmarkId, response: Response, session: SessionDep) -> Benchmark:
+async def cancel_benchmark(benchmark_id: BenchmarkId, session: SessionDep, database: DatabaseDep) -> Response:
     """Cancels a queued benchmark at once (200), a running one within two seconds (202). Repeating it is harmless."""
     async with session.begin():
         row = await benchmarks.cancel(session, benchmark_id)
@@ -113,8 +144,29 @@ async def cancel_benchmark(benchmark_id: BenchmarkId, response: Response, sessio
         raise errors.NotFound(UNKNOWN)
     if row.status in {"succeeded", "failed"}:
         raise errors.AlreadyFinished(f"The benchmark has {row.status} already; there is nothing to cancel.")
-    response.status_code = 200 if row.status == "cancelled" else 202
-    return await _answer(session, row, response)
+    answer = await answers.read(database, benchmark_id)
+    return answer.response(200 if answer.status == "cancelled" else 202)
+
+
+@router.post(
+    "/{benchmark_id}/rerun",
+    status_code=202,
+    responses=errors.problem_responses(errors.NotFound, errors.Invalid, errors.DatabaseUnavailable),
+    response_model=Benchmark,
+)
+async def rerun_benchmark(
+    benchmark_id: BenchmarkId, session: SessionDep, database: DatabaseDep, settings: SettingsDep
+) -> Response:
+    """Makes a new benchmark of the same request, with the limits of today."""
+    async with session.begin():
+        earlier = await benchmarks.get(session, benchmark_id)
+        if earlier is None:
+            raise errors.NotFound(UNKNOWN)
+        request = BenchmarkRequest.model_validate(earlier.request)
+        check_size(request, settings)
+        row = await benchmarks.submit(session, request)
+    answer = await answers.read(database, row.id)
+    return answer.response(202, Location=f"/benchmarks/{row.id}")
 
 
 @router.delete(
@@ -142,12 +194,3 @@ def check_size(request: BenchmarkRequest, settings: Settings) -> None:
             "(HALFTIME_MAX_PARAMETERS).",
             [fault],
         )
-
-
-async def _answer(session: SessionDep, row: BenchmarkRow, response: Response) -> Benchmark:
-    place = await benchmarks.place(session, row)
-    response.headers["ETag"] = etag(row, place)
-    response.headers["Cache-Control"] = "no-cache"
-    if row.status in RETRY_AFTER:
-        response.headers["Retry-After"] = RETRY_AFTER[row.status]
-    return to_benchmark(row, place)

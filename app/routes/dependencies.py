@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from fastapi import Path as PathParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.changes import Changes
 from app.settings import Settings
 from app.store.database import Database
 
@@ -17,12 +18,23 @@ def _settings(request: Request) -> Settings:
     return settings
 
 
-async def _session(request: Request) -> AsyncIterator[AsyncSession]:
+def _database(request: Request) -> Database:
     database: Database = request.app.state.database
-    async with database.sessions() as session:
+    return database
+
+
+def _changes(request: Request) -> Changes:
+    changes: Changes = request.app.state.changes
+    return changes
+
+
+async def _session(request: Request) -> AsyncIterator[AsyncSession]:
+    async with _database(request).sessions() as session:
         yield session
 
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
+DatabaseDep = Annotated[Database, Depends(_database)]
+ChangesDep = Annotated[Changes, Depends(_changes)]
 SessionDep = Annotated[AsyncSession, Depends(_session)]
 BenchmarkId = Annotated[UUID, PathParameter(description="The benchmark's id, as `POST /benchmarks` gave it")]

@@ -1,22 +1,23 @@
-"""What a benchmark left behind: its report, its events, its logs."""
+"""What a benchmark left behind: its report and its logs."""
 
 import gzip
 from typing import Annotated, Literal
+from uuid import UUID
 
 import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import PlainTextResponse
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import __version__, errors
-from app.contract.benchmark import EventPage
 from app.contract.failure import Failure
 from app.contract.report import Report
 from app.reports.markdown import to_markdown
-from app.routes.benchmarks import RETRY_AFTER, UNKNOWN
+from app.routes.answers import RETRY_AFTER, UNKNOWN
 from app.routes.dependencies import BenchmarkId, SessionDep
 from app.routes.negotiation import choose
 from app.routes.shapes import matches, strong_etag
-from app.store import benchmarks, events
+from app.store import benchmarks
 from app.store.tables import BenchmarkRow
 
 router = APIRouter(prefix="/benchmarks", tags=["reports"])
@@ -51,35 +52,13 @@ async def get_report(
 ) -> Response:
     """Gives the report of a succeeded benchmark. It never changes; a failed benchmark has none (409, with why)."""
     chosen = report_format or choose(accept, MEDIA_TYPES)
-    row = await benchmarks.get(session, benchmark_id)
-    if row is None:
-        raise errors.NotFound(UNKNOWN)
-    stored = await benchmarks.report_gzip(session, benchmark_id)
-    if stored is None:
-        raise _no_report(row)
+    stored = await load_report(session, benchmark_id)
     # The stored report never changes; the wording of Markdown may, with a release.
     headers = {"ETag": strong_etag(stored, chosen, __version__), "Vary": "Accept", "Cache-Control": "private, no-cache"}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     body = await anyio.to_thread.run_sync(_render, stored, chosen)
     return Response(body, headers=headers, media_type=MEDIA_TYPES[chosen])
-
-
-@router.get(
-    "/{benchmark_id}/events",
-    responses=errors.problem_responses(errors.NotFound, errors.Invalid, errors.DatabaseUnavailable),
-)
-async def list_events(
-    benchmark_id: BenchmarkId,
-    session: SessionDep,
-    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="`next_after` of the page before")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
-) -> EventPage:
-    """Lists what happened to a benchmark, oldest first."""
-    if await benchmarks.get(session, benchmark_id) is None:
-        raise errors.NotFound(UNKNOWN)
-    found = await events.after(session, benchmark_id, after, limit)
-    return EventPage(items=found, next_after=found[-1].seq if found else after)
 
 
 @router.get(
@@ -95,9 +74,24 @@ async def get_logs(benchmark_id: BenchmarkId, session: SessionDep) -> str:
     return text
 
 
+async def load_report(session: AsyncSession, benchmark_id: UUID) -> bytes:
+    """The report as it is stored. Raises NotFound, ReportNotReady, BenchmarkFailed."""
+    row = await benchmarks.get(session, benchmark_id)
+    if row is None:
+        raise errors.NotFound(UNKNOWN)
+    stored = await benchmarks.report_gzip(session, benchmark_id)
+    if stored is None:
+        raise _no_report(row)
+    return stored
+
+
+def parse_report(stored: bytes) -> Report:
+    """The report of its stored bytes."""
+    return Report.model_validate_json(gzip.decompress(stored))
+
+
 def _render(stored: bytes, report_format: ReportFormat) -> bytes:
-    body = gzip.decompress(stored)
-    return to_markdown(Report.model_validate_json(body)).encode() if report_format == "md" else body
+    return to_markdown(parse_report(stored)).encode() if report_format == "md" else gzip.decompress(stored)
 
 
 def _no_report(row: BenchmarkRow) -> errors.Conflict:

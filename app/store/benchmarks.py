@@ -8,8 +8,9 @@ from typing import cast
 from uuid import UUID
 
 import uuid_utils.compat
-from sqlalchemy import Select, delete, func, or_, select
+from sqlalchemy import ColumnElement, Select, case, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app import queue
 from app.contract.benchmark import TERMINAL, QueuePlace, Status
@@ -37,11 +38,19 @@ class Filters:
     created_before: datetime | None = None
 
 
-async def submit(session: AsyncSession, request: BenchmarkRequest) -> BenchmarkRow:
+@dataclass(frozen=True)
+class Found:
+    """A benchmark without its report and logs, and where it stands in its queue."""
+
+    row: BenchmarkRow
+    place: QueuePlace
+
+
+async def submit(session: AsyncSession, request: BenchmarkRequest, benchmark_id: UUID | None = None) -> BenchmarkRow:
     """Stores a benchmark and its queue entry in one transaction; without any CUDA a `cuda` job ends here."""
     fleet = await workers.fleet(session)
     row = BenchmarkRow(
-        id=uuid_utils.compat.uuid7(),
+        id=benchmark_id or uuid_utils.compat.uuid7(),
         status="queued",
         request=request.model_dump(mode="json"),
         parameter_count=request.model.parameter_count(),
@@ -81,6 +90,18 @@ async def get(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | None:
     return await session.get(BenchmarkRow, benchmark_id)
 
 
+async def find(session: AsyncSession, benchmark_id: UUID) -> Found | None:
+    """A benchmark among those queued with it, and who could take it; None for an unknown one."""
+    query = select(BenchmarkRow, _position(), workers.serving(BenchmarkRow.queue)).where(
+        BenchmarkRow.id == benchmark_id
+    )
+    found = (await session.execute(query)).one_or_none()
+    if found is None:
+        return None
+    row, position, workers_online = found
+    return Found(row, QueuePlace(position=position, workers_online=workers_online))
+
+
 async def report_gzip(session: AsyncSession, benchmark_id: UUID) -> bytes | None:
     """The stored report: gzipped JSON."""
     return await session.scalar(select(BenchmarkRow.report_gzip).where(BenchmarkRow.id == benchmark_id))
@@ -89,19 +110,6 @@ async def report_gzip(session: AsyncSession, benchmark_id: UUID) -> bytes | None
 async def logs(session: AsyncSession, benchmark_id: UUID) -> str | None:
     """What the trials wrote to standard error; None for an unknown benchmark."""
     return await session.scalar(select(BenchmarkRow.logs).where(BenchmarkRow.id == benchmark_id))
-
-
-async def place(session: AsyncSession, row: BenchmarkRow) -> QueuePlace:
-    """Where the benchmark stands among those queued with it, and who could take it."""
-    position = 0
-    if row.status == "queued":
-        ahead = or_(
-            BenchmarkRow.priority > row.priority,
-            (BenchmarkRow.priority == row.priority) & (BenchmarkRow.queue_entry_id <= row.queue_entry_id),
-        )
-        same_queue = (BenchmarkRow.status == "queued") & (BenchmarkRow.queue == row.queue)
-        position = (await session.execute(select(func.count()).where(same_queue, ahead))).scalar_one()
-    return QueuePlace(position=position, workers_online=await workers.serving(session, row.queue))
 
 
 async def page(
@@ -169,6 +177,17 @@ async def append_logs(session: AsyncSession, row: BenchmarkRow, text: str, limit
 async def _locked(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | None:
     query = select(BenchmarkRow).where(BenchmarkRow.id == benchmark_id).with_for_update()
     return (await session.scalars(query)).one_or_none()
+
+
+def _position() -> ColumnElement[int]:
+    """Queued benchmarks that start no later, itself included; 0 for one that is not queued."""
+    other = aliased(BenchmarkRow)
+    ahead = or_(
+        other.priority > BenchmarkRow.priority,
+        (other.priority == BenchmarkRow.priority) & (other.queue_entry_id <= BenchmarkRow.queue_entry_id),
+    )
+    counted = select(func.count()).where(other.status == "queued", other.queue == BenchmarkRow.queue, ahead)
+    return case((BenchmarkRow.status == "queued", counted.scalar_subquery()), else_=0)
 
 
 def _filtered(filters: Filters) -> Select[BenchmarkRow]:

@@ -131,6 +131,8 @@ async def hand_back(session: AsyncSession, claim: Claim) -> None:
 def summarise(report: Report) -> Summary:
     """The figures of the first candidate, and every leg in short."""
     first = report.comparisons[0]
+    legs = [report.baseline, *(found.candidate for found in report.comparisons), *filter(None, [report.control])]
+    trials = sum(len(leg.trials) for leg in legs)
     return Summary(
         verdict=report.verdict,
         speedup=first.speedup,
@@ -138,6 +140,7 @@ def summarise(report: Report) -> Summary:
         accuracy_difference=first.accuracy_difference,
         loss_difference=first.loss_difference,
         legs=[_in_short(report.baseline), *(_in_short(found.candidate, found) for found in report.comparisons)],
+        overhead_seconds_per_trial=report.overhead_seconds / trials if trials else None,
     )
 
 
@@ -149,6 +152,7 @@ def _in_short(leg: Leg, found: Comparison | None = None) -> LegSummary:
         verdict=found.verdict if found else None,
         speedup=found.speedup if found else None,
         memory_reduction_percent=found.memory_reduction_percent if found else None,
+        achieved_flops_per_second=leg.achieved_flops_per_second,
     )
 
 

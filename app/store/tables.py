@@ -80,6 +80,21 @@ class SweepRow(Base):
     request: Mapped[Json]
 
 
+class IdempotencyKeyRow(Base):
+    """A key that a submit was sent with, and the benchmark it made."""
+
+    __tablename__ = "idempotency_keys"
+
+    #: Whose key it is; empty where nobody has a name.
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    benchmark_id: Mapped[UUID] = mapped_column(
+        ForeignKey("benchmarks.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"), index=True
+    )
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class EventRow(Base):
     """Something that happened to a benchmark; `seq` runs from 1 without a gap."""
 

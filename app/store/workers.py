@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, case, func, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, and_, any_, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app import __version__
 from app.contract.worker import Worker, WorkerDevice, WorkerState
@@ -84,10 +85,10 @@ async def retire(session: AsyncSession, worker_id: str, session_id: UUID) -> Non
     await session.execute(mine.values(online=False, current_benchmark=None))
 
 
-async def serving(session: AsyncSession, queue: str) -> int:
-    """Live workers that listen to a queue."""
-    query = select(func.count()).select_from(WorkerRow).where(is_live(), WorkerRow.queues.contains([queue]))
-    return (await session.execute(query)).scalar_one()
+def serving(queue: ColumnElement[str] | InstrumentedAttribute[str]) -> ScalarSelect[int]:
+    """Live workers that listen to a queue, as a part of a query."""
+    listens = any_(WorkerRow.queues) == queue
+    return select(func.count()).select_from(WorkerRow).where(is_live(), listens).scalar_subquery()
 
 
 async def all_workers(session: AsyncSession) -> list[Worker]:

@@ -5,34 +5,9 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from app.contract.worker import WorkerDevice
-from app.store import claims, workers
+from tests.app.acts import CPU_JOB, claim, post, register
 
 pytestmark = pytest.mark.anyio
-
-CPU_JOB = {"model": {"kind": "mlp"}, "config": {"device": "cpu"}}
-
-
-async def post(client, body=CPU_JOB):
-    response = await client.post("/benchmarks", json=body)
-    assert response.status_code == 202, response.text
-    return response.json()
-
-
-async def claim(client, benchmark):
-    """Claims a queued benchmark as a worker would."""
-    database = client.app.state.database
-    async with database.sessions.begin() as session:
-        entry = await session.scalar(
-            text("SELECT queue_entry_id FROM benchmarks WHERE id = :id").bindparams(id=uuid.UUID(benchmark["id"]))
-        )
-        return await claims.take(session, uuid.UUID(benchmark["id"]), entry, "node:cpu", None)
-
-
-async def register(client, kind="cpu", worker_id="node:cpu"):
-    device = WorkerDevice(name=kind, kind=kind, gpu="NVIDIA H200" if kind == "cuda" else None, memory_bytes=2**34)
-    async with client.app.state.database.sessions.begin() as session:
-        await workers.register(session, worker_id, uuid.uuid4(), device)
 
 
 async def test_post_answers_202_with_the_resource_and_where_to_poll(client):

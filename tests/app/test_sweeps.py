@@ -8,11 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from app.reports.wording import MIB
-from app.store import claims
-from tests.app.test_benchmarks import claim
-from tests.factories import comparison, request, trial
-from worker.comparison import compare
-from worker.report import make_report
+from tests.app.acts import finish
 
 pytestmark = pytest.mark.anyio
 
@@ -21,19 +17,6 @@ BASE = {"model": {"kind": "mlp"}, "config": {"device": "cpu", "candidates": ["bf
 
 async def post(client, vary, base=BASE):
     return await client.post("/sweeps", json={"request": base, "vary": vary})
-
-
-async def finish(client, benchmark_id):
-    """Ends a benchmark as a worker would, with a report."""
-    held = await claim(client, {"id": benchmark_id})
-
-    async def run_trial(spec, deadline_seconds, after_step):
-        faster = spec.precision == "bf16"
-        return trial(spec, step_seconds=0.01 if faster else 0.02, peak_bytes=MIB if faster else 2 * MIB)
-
-    report = make_report(benchmark_id, await compare(comparison(request()), run_trial, lambda progress: None))
-    async with client.app.state.database.sessions.begin() as session:
-        await claims.succeed(session, held, report)
 
 
 async def test_every_combination_becomes_an_ordinary_benchmark(client):
@@ -60,7 +43,7 @@ async def test_candidates_can_be_varied_too(client):
 
 async def test_the_table_fills_as_benchmarks_end(client):
     sweep = (await post(client, {"batch_sizes": [8, 16]})).json()
-    await finish(client, sweep["rows"][0]["benchmark_id"])
+    await finish(client, {"id": sweep["rows"][0]["benchmark_id"]})
     await client.post(f"/benchmarks/{sweep['rows'][1]['benchmark_id']}/cancel")
     found = (await client.get(f"/sweeps/{sweep['id']}")).json()
     assert found["counts"] == {"succeeded": 1, "cancelled": 1}

@@ -1,0 +1,83 @@
+"""The benchmark resource as an HTTP answer: read now, or once it has ended."""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID
+
+import anyio
+from fastapi import Request, Response
+
+from app import errors
+from app.changes import Changes
+from app.contract.benchmark import TERMINAL, Status
+from app.routes.shapes import etag, matches, to_benchmark
+from app.store import benchmarks
+from app.store.database import Database
+
+#: Longest that an answer is held.
+LONGEST_WAIT_SECONDS = 30
+
+#: Seconds between two polls that serve a client well.
+RETRY_AFTER = {"queued": "2", "running": "2", "cancelling": "1"}
+
+UNKNOWN = "No benchmark has this id; it may have been deleted."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The resource as it was at one moment."""
+
+    status: Status
+    headers: dict[str, str]
+    body: bytes
+
+    def response(self, status_code: int = 200, if_none_match: str | None = None, **headers: str) -> Response:
+        """The whole of it, or 304 where the client has it already."""
+        everything = self.headers | headers
+        if matches(if_none_match, self.headers["ETag"]):
+            return Response(status_code=304, headers=everything)
+        return Response(self.body, status_code, everything, media_type="application/json")
+
+
+async def read(database: Database, benchmark_id: UUID) -> Answer:
+    """The benchmark now. Raises NotFound."""
+    async with database.sessions() as session:
+        found = await benchmarks.find(session, benchmark_id)
+    if found is None:
+        raise errors.NotFound(UNKNOWN)
+    row, place = found.row, found.place
+    headers = {"ETag": etag(row, place), "Cache-Control": "no-cache"}
+    if row.status in RETRY_AFTER:
+        headers["Retry-After"] = RETRY_AFTER[row.status]
+    resource = to_benchmark(row, place)
+    return Answer(resource.status, headers, resource.model_dump_json().encode())
+
+
+async def read_when_ended(
+    request: Request, database: Database, changes: Changes, benchmark_id: UUID, seconds: float
+) -> Answer:
+    """The benchmark as soon as it is terminal, or as it is after some seconds. Raises NotFound.
+
+    A client that goes away is waited for no longer.
+    """
+
+    async def load() -> Answer:
+        return await read(database, benchmark_id)
+
+    with changes.watch(benchmark_id) as watch, anyio.move_on_after(seconds) as waiting:
+        gone = asyncio.create_task(_cancel_when_gone(request, waiting))
+        try:
+            while True:
+                answer = await watch.read("resource", load)
+                if answer.status in TERMINAL:
+                    return answer
+                await watch.changed()
+        finally:
+            gone.cancel()
+    return await load()
+
+
+async def _cancel_when_gone(request: Request, waiting: anyio.CancelScope) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    waiting.cancel()

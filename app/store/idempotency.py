@@ -1,0 +1,40 @@
+"""Submits that may be repeated: a key names the request once, and the same benchmark ever after."""
+
+import hashlib
+from uuid import UUID
+
+import uuid_utils.compat
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contract.request import BenchmarkRequest
+from app.store import benchmarks
+from app.store.tables import BenchmarkRow, IdempotencyKeyRow
+
+
+class KeyReused(Exception):
+    """The key stands for another request."""
+
+
+async def submit_once(
+    session: AsyncSession, request: BenchmarkRequest, key: str | None, owner: str = ""
+) -> BenchmarkRow:
+    """Submits, or finds what the owner's key has submitted before; key and benchmark commit together.
+
+    Of many at once with the same key one submits, and the others wait for its commit. Raises KeyReused.
+    """
+    if key is None:
+        return await benchmarks.submit(session, request)
+    benchmark_id, digest = uuid_utils.compat.uuid7(), hashlib.sha256(request.model_dump_json().encode()).digest()
+    if await _is_first(session, owner, key, digest, benchmark_id):
+        return await benchmarks.submit(session, request, benchmark_id)
+    known = await session.get_one(IdempotencyKeyRow, (owner, key))
+    if known.request_sha256 != digest:
+        raise KeyReused
+    return await session.get_one(BenchmarkRow, known.benchmark_id)
+
+
+async def _is_first(session: AsyncSession, owner: str, key: str, digest: bytes, benchmark_id: UUID) -> bool:
+    values = {"owner": owner, "key": key, "request_sha256": digest, "benchmark_id": benchmark_id}
+    taken = insert(IdempotencyKeyRow).values(values).on_conflict_do_nothing().returning(IdempotencyKeyRow.key)
+    return (await session.execute(taken)).first() is not None

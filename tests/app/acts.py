@@ -1,0 +1,57 @@
+"""What clients and workers do, for tests that need it done."""
+
+import uuid
+
+from sqlalchemy import text
+
+from app.contract.worker import WorkerDevice
+from app.store import claims, workers
+from tests.factories import comparison, request, trial
+from worker.comparison import compare
+from worker.report import make_report
+
+CPU_JOB = {"model": {"kind": "mlp"}, "config": {"device": "cpu"}}
+MIB = 2**20
+
+
+async def post(client, body=CPU_JOB, **headers):
+    response = await client.post("/benchmarks", json=body, headers=headers)
+    assert response.status_code == 202, response.text
+    return response.json()
+
+
+async def claim(client, benchmark):
+    """Claims a queued benchmark as a worker would."""
+    database = client.app.state.database
+    async with database.sessions.begin() as session:
+        entry = await session.scalar(
+            text("SELECT queue_entry_id FROM benchmarks WHERE id = :id").bindparams(id=uuid.UUID(benchmark["id"]))
+        )
+        return await claims.take(session, uuid.UUID(benchmark["id"]), entry, "node:cpu", None)
+
+
+async def finish(client, benchmark, asked=None, **changes):
+    """Ends a queued benchmark as a worker would, with a report of trials that were never run.
+
+    A step of the baseline takes 20 ms and 2 MiB, one of a candidate half of both, unless `changes` say otherwise.
+    """
+    held = await claim(client, benchmark)
+    report = await made_report(benchmark["id"], asked, **changes)
+    async with client.app.state.database.sessions.begin() as session:
+        await claims.succeed(session, held, report)
+    return report
+
+
+async def made_report(benchmark_id, asked=None, baseline_seconds=0.02, **changes):
+    async def run_trial(spec, deadline_seconds, after_step):
+        faster = spec.precision != "fp32"
+        seconds = baseline_seconds * (0.5 if faster else 1) * (1 + 0.01 * spec.block)
+        return trial(spec, **{"step_seconds": seconds, "peak_bytes": MIB if faster else 2 * MIB} | changes)
+
+    return make_report(benchmark_id, await compare(comparison(asked or request()), run_trial, lambda progress: None))
+
+
+async def register(client, kind="cpu", worker_id="node:cpu"):
+    device = WorkerDevice(name=kind, kind=kind, gpu="NVIDIA H200" if kind == "cuda" else None, memory_bytes=2**34)
+    async with client.app.state.database.sessions.begin() as session:
+        await workers.register(session, worker_id, uuid.uuid4(), device)

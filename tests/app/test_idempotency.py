@@ -1,0 +1,73 @@
+"""A submit with a key may be repeated: by a client that lost the answer, or by many at once."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from tests.app.acts import CPU_JOB, post
+
+pytestmark = pytest.mark.anyio
+
+KEY = {"Idempotency-Key": "a-key"}
+
+
+async def count(client, table):
+    async with client.app.state.database.sessions() as session:
+        return await session.scalar(text(f"SELECT count(*) FROM {table}"))  # noqa: S608 # of ours
+
+
+async def test_the_same_key_with_the_same_request_is_the_same_benchmark_as_it_is_now(client):
+    first = await post(client, **KEY)
+    await client.post(f"/benchmarks/{first['id']}/cancel")
+    again = await post(client, **KEY)
+    assert again["id"] == first["id"]
+    assert again["status"] == "cancelled"
+    assert await count(client, "benchmarks") == 1
+
+
+async def test_a_request_written_otherwise_is_the_same_request(client):
+    first = await post(client, **KEY)
+    spelt_out = {"config": {"device": "cpu", "training": {"seed": 0}}, "model": {"kind": "mlp"}, "labels": {}}
+    assert (await post(client, spelt_out, **KEY))["id"] == first["id"]
+
+
+async def test_the_same_key_with_another_request_is_refused_and_changes_nothing(client):
+    first = await post(client, **KEY)
+    response = await client.post("/benchmarks", json=CPU_JOB | {"priority": 1}, headers=KEY)
+    assert response.status_code == 422
+    assert response.json()["type"] == "/problems/idempotency_key_reused"
+    assert await count(client, "benchmarks") == 1
+    assert (await post(client, **KEY))["id"] == first["id"]
+
+
+async def test_other_keys_and_none_make_other_benchmarks(client):
+    keys = [KEY, {"Idempotency-Key": "another"}, {}, {}]
+    assert len({(await post(client, **key))["id"] for key in keys}) == 4
+
+
+async def test_a_refused_request_leaves_its_key_free(client):
+    refused = await client.post("/benchmarks", json={"model": {"kind": "none"}}, headers=KEY)
+    assert refused.status_code == 422
+    assert (await post(client, **KEY))["status"] == "queued"
+
+
+async def test_a_deleted_benchmark_frees_its_key(client):
+    first = await post(client, **KEY)
+    await client.post(f"/benchmarks/{first['id']}/cancel")
+    assert (await client.delete(f"/benchmarks/{first['id']}")).status_code == 204
+    assert (await post(client, **KEY))["id"] != first["id"]
+
+
+@pytest.mark.parametrize("key", ["", "two words", "k" * 256, "schlüssel".encode(), "\x7f"])
+async def test_a_key_that_is_none_is_refused(client, key):
+    response = await client.post("/benchmarks", json=CPU_JOB, headers={"Idempotency-Key": key})
+    assert response.status_code == 422
+    assert await count(client, "benchmarks") == 0
+
+
+async def test_64_posts_at_once_with_one_key_make_one_benchmark(live):
+    answers = await asyncio.gather(*(live.post("/benchmarks", json=CPU_JOB, headers=KEY) for _ in range(64)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert [await count(live, table) for table in ("benchmarks", "procrastinate_jobs", "events")] == [1, 1, 1]
