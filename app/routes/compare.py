@@ -26,8 +26,8 @@ async def compare_benchmarks(
     contender: Annotated[UUID, Query(description="another of the same work, on another machine or version")],
 ) -> ReportComparison:
     """Says what changed between two reports of the same work, with intervals; 422 with the reasons if it is not."""
-    stored = [await load_report(session, benchmark_id) for benchmark_id in (baseline, contender)]
-    return await anyio.to_thread.run_sync(_compare, *stored)
+    ours, theirs = await load_report(session, baseline), await load_report(session, contender)
+    return await anyio.to_thread.run_sync(_compare, ours, theirs)
 
 
 def _compare(stored_baseline: bytes, stored_contender: bytes) -> ReportComparison:
