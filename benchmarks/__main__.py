@@ -18,6 +18,7 @@ from benchmarks import (
     identical_work,
     loop_overhead,
     submit_to_step,
+    throughput,
 )
 from worker.device import environment
 
@@ -26,6 +27,7 @@ BENCHMARKS = {
     "loop_overhead": loop_overhead.measure,
     "submit_to_step": submit_to_step.measure,
     "api_memory": api_memory.measure,
+    "throughput": throughput.measure,
     "coverage": coverage.measure,
     "identical_work": identical_work.measure,
     "disturbed_machine": disturbed_machine.measure,

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import cached_property
 from uuid import UUID
 
 import anyio
@@ -9,9 +10,10 @@ from fastapi import Request, Response
 
 from app import errors
 from app.changes import Changes
-from app.contract.benchmark import TERMINAL, Status
+from app.contract.benchmark import TERMINAL
 from app.routes.shapes import etag, matches, to_benchmark
 from app.store import benchmarks
+from app.store.benchmarks import Found
 from app.store.database import Database
 
 #: Longest that an answer is held.
@@ -23,34 +25,40 @@ RETRY_AFTER = {"queued": "2", "running": "2", "cancelling": "1"}
 UNKNOWN = "No benchmark has this id; it may have been deleted."
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answer:
     """The resource as it was at one moment."""
 
-    status: Status
-    headers: dict[str, str]
-    body: bytes
+    found: Found
+
+    @property
+    def status(self) -> str:
+        """The benchmark's."""
+        return self.found.row.status
 
     def response(self, status_code: int = 200, if_none_match: str | None = None, **headers: str) -> Response:
         """The whole of it, or 304 where the client has it already."""
-        everything = self.headers | headers
-        if matches(if_none_match, self.headers["ETag"]):
-            return Response(status_code=304, headers=everything)
-        return Response(self.body, status_code, everything, media_type="application/json")
+        tag = etag(self.found.row, self.found.place)
+        headers |= {"ETag": tag, "Cache-Control": "no-cache"}
+        if self.status in RETRY_AFTER:
+            headers["Retry-After"] = RETRY_AFTER[self.status]
+        if matches(if_none_match, tag):
+            return Response(status_code=304, headers=headers)
+        return Response(self._body, status_code, headers, media_type="application/json")
+
+    @cached_property
+    def _body(self) -> bytes:
+        """Written once for all who waited for it."""
+        return to_benchmark(self.found.row, self.found.place).model_dump_json().encode()
 
 
 async def read(database: Database, benchmark_id: UUID) -> Answer:
     """The benchmark now. Raises NotFound."""
-    async with database.sessions() as session:
+    async with database.reading() as session:
         found = await benchmarks.find(session, benchmark_id)
     if found is None:
         raise errors.NotFound(UNKNOWN)
-    row, place = found.row, found.place
-    headers = {"ETag": etag(row, place), "Cache-Control": "no-cache"}
-    if row.status in RETRY_AFTER:
-        headers["Retry-After"] = RETRY_AFTER[row.status]
-    resource = to_benchmark(row, place)
-    return Answer(resource.status, headers, resource.model_dump_json().encode())
+    return Answer(found)
 
 
 async def read_when_ended(

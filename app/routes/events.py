@@ -62,7 +62,7 @@ async def list_events(
 ) -> Response:
     """Lists what happened to a benchmark, oldest first, or streams it. `Last-Event-ID` resumes a stream."""
     streamed = choose(accept, MEDIA_TYPES) == "sse"
-    async with database.sessions() as session:
+    async with database.reading() as session:
         if await benchmarks.get(session, benchmark_id) is None:
             raise errors.NotFound(UNKNOWN)
         if not streamed:
@@ -109,7 +109,7 @@ async def _next_piece(watch: Watch, database: Database, benchmark_id: UUID, seq:
     """Read once for all streams that are at the same place."""
 
     async def load() -> _Piece:
-        async with database.sessions() as session:
+        async with database.reading() as session:
             # The status first: what ended has written all its events by then.
             row = await benchmarks.get(session, benchmark_id)
             found = await events.after(session, benchmark_id, seq, PIECE)

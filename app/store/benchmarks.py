@@ -8,7 +8,7 @@ from typing import cast
 from uuid import UUID
 
 import uuid_utils.compat
-from sqlalchemy import ColumnElement, Select, case, delete, func, or_, select
+from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -92,10 +92,7 @@ async def get(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | None:
 
 async def find(session: AsyncSession, benchmark_id: UUID) -> Found | None:
     """A benchmark among those queued with it, and who could take it; None for an unknown one."""
-    query = select(BenchmarkRow, _position(), workers.serving(BenchmarkRow.queue)).where(
-        BenchmarkRow.id == benchmark_id
-    )
-    found = (await session.execute(query)).one_or_none()
+    found = (await session.execute(FOUND, {"id": benchmark_id})).one_or_none()
     if found is None:
         return None
     row, position, workers_online = found
@@ -188,6 +185,10 @@ def _position() -> ColumnElement[int]:
     )
     counted = select(func.count()).where(other.status == "queued", other.queue == BenchmarkRow.queue, ahead)
     return case((BenchmarkRow.status == "queued", counted.scalar_subquery()), else_=0)
+
+
+#: Every poll asks this, and to put it together anew would cost as much as to run it.
+FOUND = select(BenchmarkRow, _position(), workers.serving(BenchmarkRow.queue)).where(BenchmarkRow.id == bindparam("id"))
 
 
 def _filtered(filters: Filters) -> Select[BenchmarkRow]:

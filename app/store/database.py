@@ -28,6 +28,8 @@ class Database:
     url: URL
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
+    #: For a single SELECT: without a transaction around it, which would cost two more round trips.
+    reading: async_sessionmaker[AsyncSession]
     #: Of the embedded server; None for an external one.
     data_dir: Path | None
 
@@ -53,7 +55,9 @@ async def open_database(settings: Settings, *, pool_size: int) -> AsyncIterator[
         engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, connect_args=UTC)
         try:
             data_dir = settings.data_dir if settings.database_url is None else None
-            yield Database(url, engine, async_sessionmaker(engine, expire_on_commit=False), data_dir)
+            sessions = async_sessionmaker(engine, expire_on_commit=False)
+            reading = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
+            yield Database(url, engine, sessions, reading, data_dir)
         finally:
             await engine.dispose()
 
