@@ -11,6 +11,7 @@ from app import __version__
 from app.body_limit import BodyLimit
 from app.errors import document_problems, install_error_handlers
 from app.routes import benchmarks, catalogue, probes, reports, sweeps, workers
+from app.routes.callers import REFUSALS, Door
 from app.settings import Settings
 from app.store import reaper
 from app.store.database import Database, open_database
@@ -29,6 +30,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_database(settings, pool_size=POOL_SIZE) as database, anyio.create_task_group() as tasks:
             app.state.settings, app.state.database = settings, database
+            app.state.door = Door(database.sessions, settings)
             stopping = anyio.Event()
             tasks.start_soon(_reap, database, settings.max_attempts, stopping)
             yield
@@ -46,8 +48,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     install_error_handlers(app)
     document_problems(app)
-    for resource in (benchmarks, reports, sweeps, workers, catalogue, probes):
-        app.include_router(resource.router)
+    for resource in (benchmarks, reports, sweeps, workers, catalogue):
+        app.include_router(resource.router, responses=REFUSALS)
+    app.include_router(probes.router)
     return app
 
 

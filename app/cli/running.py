@@ -87,6 +87,7 @@ def own_service() -> Iterator[str]:
         port = free_port()
         environment = {name: value for name, value in os.environ.items() if name != "HALFTIME_DATABASE_URL"}
         environment |= {"HALFTIME_DATA_DIR": folder, "HALFTIME_HOST": "127.0.0.1", "HALFTIME_PORT": str(port)}
+        environment["HALFTIME_REQUIRE_API_KEY"] = "false"  # its database holds no key
         log_path = Path(folder) / "service.log"
         with log_path.open("w") as log:
             # Its own session, so that Ctrl-C cancels the benchmark first; and it does not outlive this process.

@@ -10,6 +10,8 @@ from app.contract.benchmark import TERMINAL, Benchmark, BenchmarkPage, Status
 from app.contract.precisions import DeviceChoice
 from app.contract.problem import FieldError
 from app.contract.request import BenchmarkRequest
+from app.routes.admission import AdmissionDep
+from app.routes.callers import require
 from app.routes.dependencies import BenchmarkId, SessionDep, SettingsDep
 from app.routes.shapes import etag, matches, to_benchmark, to_item
 from app.settings import Settings
@@ -31,11 +33,20 @@ Label = Annotated[str, Query(pattern=r"^[^:]+:", max_length=400)]
     "",
     status_code=202,
     responses=errors.problem_responses(
-        errors.BadRequest, errors.BodyTooLarge, errors.Invalid, errors.DatabaseUnavailable
+        errors.BadRequest,
+        errors.BodyTooLarge,
+        errors.Invalid,
+        errors.QuotaExceeded,
+        errors.QueueFull,
+        errors.DatabaseUnavailable,
     ),
 )
 async def submit_benchmark(
-    request: BenchmarkRequest, response: Response, session: SessionDep, settings: SettingsDep
+    request: BenchmarkRequest,
+    response: Response,
+    session: SessionDep,
+    settings: SettingsDep,
+    admission: AdmissionDep,
 ) -> Benchmark:
     """Stores and enqueues a benchmark. Poll `Location` until `status` is terminal.
 
@@ -43,13 +54,18 @@ async def submit_benchmark(
     """
     check_size(request, settings)
     async with session.begin():
-        row = await benchmarks.submit(session, request)
+        key_id = await admission.admit(1)
+        row = await benchmarks.submit(session, request, api_key_id=key_id)
     answer = await _answer(session, row, response)
     response.headers["Location"] = answer.links.self
     return answer
 
 
-@router.get("", responses=errors.problem_responses(errors.Invalid, errors.DatabaseUnavailable))
+@router.get(
+    "",
+    dependencies=[require("read")],
+    responses=errors.problem_responses(errors.Invalid, errors.DatabaseUnavailable),
+)
 async def list_benchmarks(
     session: SessionDep,
     status: Annotated[list[Status] | None, Query(description="any of these")] = None,
@@ -76,6 +92,7 @@ async def list_benchmarks(
 
 @router.get(
     "/{benchmark_id}",
+    dependencies=[require("read")],
     responses={
         304: {"description": "Unchanged since `If-None-Match`"},
         **errors.problem_responses(errors.NotFound, errors.Invalid, errors.DatabaseUnavailable),
@@ -100,6 +117,7 @@ async def get_benchmark(
 
 @router.post(
     "/{benchmark_id}/cancel",
+    dependencies=[require("submit")],
     responses={
         202: {"model": Benchmark, "description": "Running; it will be cancelled in a moment"},
         **errors.problem_responses(errors.NotFound, errors.Conflict, errors.Invalid, errors.DatabaseUnavailable),
@@ -120,6 +138,7 @@ async def cancel_benchmark(benchmark_id: BenchmarkId, response: Response, sessio
 @router.delete(
     "/{benchmark_id}",
     status_code=204,
+    dependencies=[require("submit")],
     responses=errors.problem_responses(errors.NotFound, errors.Conflict, errors.Invalid, errors.DatabaseUnavailable),
 )
 async def delete_benchmark(benchmark_id: BenchmarkId, session: SessionDep) -> None:

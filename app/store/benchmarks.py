@@ -37,7 +37,7 @@ class Filters:
     created_before: datetime | None = None
 
 
-async def submit(session: AsyncSession, request: BenchmarkRequest) -> BenchmarkRow:
+async def submit(session: AsyncSession, request: BenchmarkRequest, *, api_key_id: UUID | None = None) -> BenchmarkRow:
     """Stores a benchmark and its queue entry in one transaction; without any CUDA a `cuda` job ends here."""
     fleet = await workers.fleet(session)
     row = BenchmarkRow(
@@ -45,6 +45,7 @@ async def submit(session: AsyncSession, request: BenchmarkRequest) -> BenchmarkR
         status="queued",
         request=request.model_dump(mode="json"),
         parameter_count=request.model.parameter_count(),
+        api_key_id=api_key_id,
         labels=request.labels,
         model_kind=request.model.kind,
         device=request.config.device,
@@ -102,6 +103,12 @@ async def place(session: AsyncSession, row: BenchmarkRow) -> QueuePlace:
         same_queue = (BenchmarkRow.status == "queued") & (BenchmarkRow.queue == row.queue)
         position = (await session.execute(select(func.count()).where(same_queue, ahead))).scalar_one()
     return QueuePlace(position=position, workers_online=await workers.serving(session, row.queue))
+
+
+async def queued(session: AsyncSession, at_most: int) -> int:
+    """Benchmarks that wait for a worker, counted up to `at_most`."""
+    waiting = select(BenchmarkRow.id).where(BenchmarkRow.status == "queued").limit(at_most).subquery()
+    return (await session.execute(select(func.count()).select_from(waiting))).scalar_one()
 
 
 async def page(
