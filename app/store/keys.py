@@ -71,12 +71,12 @@ async def any_valid(session: AsyncSession) -> bool:
 
 async def find(session: AsyncSession, key: str) -> ApiKeyRow | None:
     """The row of a key, revoked or not, and its use recorded. Looked up by hash: no timing tells of a near miss."""
-    recorded = ApiKeyRow.last_used_at > func.clock_timestamp() - USE_RECORDED_EVERY
+    recorded = ApiKeyRow.last_used_at > func.now() - USE_RECORDED_EVERY
     query = select(ApiKeyRow, recorded).where(ApiKeyRow.sha256 == digest(key))
     row, recorded_lately = (await session.execute(query)).one_or_none() or (None, None)
     if row is not None and row.revoked_at is None and not recorded_lately:
         use = update(ApiKeyRow).where(ApiKeyRow.id == row.id, recorded.is_not(True))
-        await session.execute(use.values(last_used_at=func.clock_timestamp()))
+        await session.execute(use.values(last_used_at=func.now()))
     return row
 
 
@@ -99,11 +99,11 @@ async def submitted_lately(session: AsyncSession, key_id: UUID) -> int:
 
 async def room_in(session: AsyncSession, key_id: UUID, places: int) -> timedelta:
     """Until the oldest `places` of a key's benchmarks have left the window; a whole window where there are fewer."""
-    left = BenchmarkRow.created_at + WINDOW - func.clock_timestamp()
+    left = BenchmarkRow.created_at + WINDOW - func.now()
     query = select(left).where(*_submitted_lately(key_id)).order_by(BenchmarkRow.created_at)
     found: timedelta | None = await session.scalar(query.offset(places - 1).limit(1))
     return WINDOW if found is None else found
 
 
 def _submitted_lately(key_id: UUID) -> tuple[ColumnElement[bool], ...]:
-    return BenchmarkRow.api_key_id == key_id, BenchmarkRow.created_at > func.clock_timestamp() - WINDOW
+    return BenchmarkRow.api_key_id == key_id, BenchmarkRow.created_at > func.now() - WINDOW
