@@ -8,7 +8,8 @@ from uuid import UUID
 
 import typer
 from pydantic import ValidationError
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli.serving import settings_or_exit
@@ -41,7 +42,8 @@ def create(
         print_json(created)
         return
     print(key)
-    err.print(f"Key {created.id} for {name!r} is in {_where(settings)}. It is not shown again.", markup=False)
+    note = f"Key {created.id} for {name!r} is in {_where(settings)}. It is not shown again."
+    err.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 @commands.command("list")
@@ -52,11 +54,19 @@ def list_keys(as_json: JsonOption = False) -> None:
     if as_json:
         print_json(page)
         return
-    table = Table("Key", "Name", "Scopes", "Submits per hour", "Created", "Last used", "Revoked")
+    table = Table(
+        Column("Key", no_wrap=True, min_width=36),
+        "Name",
+        "Scopes",
+        "Quota",
+        "Created",
+        "Last used",
+        "Revoked",
+    )
     for item in page.items:
         quota = "" if item.submits_per_hour is None else str(item.submits_per_hour)
         times = [_minute(item.created_at), _minute(item.last_used_at), _minute(item.revoked_at)]
-        table.add_row(item.id, item.name, ", ".join(item.scopes), quota, *times)
+        table.add_row(item.id, escape(item.name), ", ".join(item.scopes), quota, *times)
     out.print(table)
 
 
@@ -66,7 +76,7 @@ def revoke(key: Annotated[UUID, typer.Argument(help="the key's id")], as_json: J
     settings = settings_or_exit()
     row, some_left = _in_database(settings, lambda session: _revoke(session, key))
     if row is None:
-        fail(f"{_where(settings)} has no key {key}. `halftime keys list` shows those it has.", 2)
+        fail(f"There is no key {key} in {_where(settings)}. `halftime keys list` shows those it has.", 2)
     if not some_left and settings.open_without_keys:
         err.print("That was the last key: the API is open again. HALFTIME_REQUIRE_API_KEY=true would keep it closed.")
     if as_json:

@@ -85,7 +85,7 @@ def test_revoking_the_last_key_says_what_that_opens(run, setting, warned):
     ("arguments", "said"),
     [
         (["revoke", uuid.UUID(int=7)], "keys list"),
-        (["revoke", "seven"], "seven"),
+        (["revoke", "seven"], "valid UUID"),
         (["create", "ci", "--scope", "write"], "scopes"),
         (["create", "ci", "--submits-per-hour", 0], "submits_per_hour"),
         (["create", ""], "name"),
