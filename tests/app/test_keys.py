@@ -84,27 +84,27 @@ async def test_a_refusal_says_how_to_get_a_key_and_where_it_goes(client):
     assert "HALFTIME_API_KEY" in detail
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        b"Bearer",
-        b"Bearer ",
-        b"Basic dXNlcjpwYXNzd29yZA==",
-        b"Bearer ht_" + b"!" * 43,
-        b"Bearer ht_" + b"A" * 42 + b"\x00",
-        b"Bearer ht_" + b"A" * 10_000,
-        b"Bearer ht_" + "ü".encode() * 43,
-        b"Bearer ht_" + b"A" * 42 + b"\n",
-        b"Bearer \xff\xfe",
-        b"Bearer ht_" + b"A" * 43,
-        b"Bearer ' OR 1=1 --",
-    ],
-)
-async def test_what_is_no_key_of_ours_is_refused(client, header):
+NO_KEYS_OF_OURS = [
+    b"Bearer",
+    b"Bearer ",
+    b"Basic dXNlcjpwYXNzd29yZA==",
+    b"Bearer ht_" + b"!" * 43,
+    b"Bearer ht_" + b"A" * 42 + b"\x00",
+    b"Bearer ht_" + b"A" * 10_000,
+    b"Bearer ht_" + "ü".encode() * 43,
+    b"Bearer ht_" + b"A" * 42 + b"\n",
+    b"Bearer \xff\xfe",
+    b"Bearer ht_" + b"A" * 43,
+    b"Bearer ' OR 1=1 --",
+]
+
+
+async def test_what_is_no_key_of_ours_is_refused(client):
     await make_key(client.app, "admin")
-    response = await client.get("/benchmarks", headers={b"Authorization": header})
-    assert response.status_code == 401
-    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    for header in NO_KEYS_OF_OURS:
+        response = await client.get("/benchmarks", headers={b"Authorization": header})
+        assert response.status_code == 401, header
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 async def test_where_no_key_is_asked_for_none_is_looked_at(client):
@@ -121,23 +121,24 @@ async def test_a_revoked_key_opens_nothing_any_more(client):
     assert "revoked" in response.json()["detail"]
 
 
-@pytest.mark.parametrize(
-    ("given", "is_open"),
-    [
-        ({}, True),
-        ({"host": "::1"}, True),
-        ({"host": "localhost"}, True),
-        ({"host": "127.1.2.3"}, True),
-        ({"require_api_key": True}, False),
-        ({"require_api_key": True, "allow_anonymous": True}, False),
-        ({"host": "0.0.0.0"}, False),  # noqa: S104
-        ({"host": "::"}, False),
-        ({"host": "gpu-node.example"}, False),
-        ({"host": "0.0.0.0", "allow_anonymous": True}, True),  # noqa: S104
-    ],
-)
-async def test_without_keys_the_settings_decide_who_gets_in(database, settings, given, is_open):
-    assert await Door(database.sessions, settings.model_copy(update=given)).is_open() == is_open
+WITHOUT_KEYS = [
+    ({}, True),
+    ({"host": "::1"}, True),
+    ({"host": "localhost"}, True),
+    ({"host": "127.1.2.3"}, True),
+    ({"require_api_key": True}, False),
+    ({"require_api_key": True, "allow_anonymous": True}, False),
+    ({"host": "0.0.0.0"}, False),  # noqa: S104
+    ({"host": "::"}, False),
+    ({"host": "gpu-node.example"}, False),
+    ({"host": "0.0.0.0", "allow_anonymous": True}, True),  # noqa: S104
+]
+
+
+async def test_without_keys_the_settings_decide_who_gets_in(database, settings):
+    for given, is_open in WITHOUT_KEYS:
+        door = Door(database.sessions, settings.model_copy(update=given))
+        assert await door.is_open() == is_open, given
 
 
 async def test_a_first_key_closes_the_door_once_what_was_remembered_is_old(database, settings):
@@ -166,7 +167,7 @@ async def test_a_key_is_nowhere_in_its_row(database):
 
 async def last_use(client):
     async with client.app.state.database.sessions() as session:
-        return await session.scalar(text("SELECT last_used_at FROM api_keys"))
+        return await session.scalar(text("SELECT max(last_used_at) FROM api_keys"))
 
 
 async def test_the_last_use_is_recorded_once_a_minute(client):
