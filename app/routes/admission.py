@@ -1,12 +1,12 @@
 """Whether a submit is let in: the queue's limit, and the quota of the key."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Response
+from fastapi import Depends
 
 from app import errors
 from app.routes.callers import Submitter
@@ -19,12 +19,12 @@ QUEUE_RETRY_AFTER = "60"
 
 @dataclass
 class Admission:
-    """One request to submit."""
+    """One request to submit. `headers`, for the answer, say what is left of a quota once it was admitted."""
 
     caller: Submitter
     session: SessionDep
     settings: SettingsDep
-    response: Response
+    headers: dict[str, str] = field(init=False, default_factory=dict)
 
     async def admit(self, count: int) -> UUID | None:
         """Lets `count` more benchmarks in, all or none; gives the id of the key to record with them.
@@ -51,7 +51,7 @@ class Admission:
         over = used + count - quota
         next_room = await keys.room_in(self.session, key_id, 1)
         if over <= 0:
-            self.response.headers.update(_rate_limit(quota, -over, next_room))
+            self.headers = _rate_limit(quota, -over, next_room)
             return
         wait_seconds = _seconds(await keys.room_in(self.session, key_id, over))
         remedy = "Submit fewer at a time." if count > quota else f"Try again in {wait_seconds} s."

@@ -57,7 +57,7 @@ async def submit_benchmark(
         key_id = await admission.admit(1)
         row = await benchmarks.submit(session, request, api_key_id=key_id)
     answer = await _answer(session, row, response)
-    response.headers["Location"] = answer.links.self
+    response.headers.update(admission.headers | {"Location": answer.links.self})
     return answer
 
 

@@ -55,7 +55,7 @@ async def submit_sweep(
         sweep = await sweeps.submit(session, request, api_key_id=key_id)
     found = await sweeps.get(session, sweep.id)
     assert found is not None
-    response.headers["Location"] = f"/sweeps/{sweep.id}"
+    response.headers.update(admission.headers | {"Location": f"/sweeps/{sweep.id}"})
     return to_sweep(*found)
 
 
