@@ -1,6 +1,7 @@
 # Three images:
 #   docker build --tag halftime .                         all in one, with the embedded PostgreSQL:
-#     docker run --gpus all --publish 127.0.0.1:8000:8000 --volume halftime:/var/lib/halftime halftime
+#     docker run --gpus all --publish 127.0.0.1:8000:8000 --volume halftime:/var/lib/halftime \
+#         --env HALFTIME_ALLOW_ANONYMOUS=true halftime
 #   docker build --target api --tag halftime-api .        the API, without torch; wants HALFTIME_DATABASE_URL
 #   docker build --target worker --tag halftime-worker .  one worker for one GPU; wants HALFTIME_DATABASE_URL
 
@@ -44,7 +45,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --create-home halftime \
     && install --directory --owner halftime --group halftime --mode 700 /var/lib/halftime
-# Loopback inside a container reaches nobody: what is published decides who gets in.
+# Loopback inside a container reaches nobody: what is published decides who gets in. An image cannot know that, so the
+# API wants a key, or HALFTIME_ALLOW_ANONYMOUS=true from whoever publishes its port on loopback only.
 ENV PATH=/opt/halftime/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HALFTIME_HOST=0.0.0.0 \

@@ -1,5 +1,6 @@
 """A client of the API on httpx, typed with the contract's own models."""
 
+import os
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -24,10 +25,16 @@ class ProblemError(Exception):
 
 
 class Client:
-    """Synchronous. Every method raises ProblemError for a refusal and httpx.TransportError for a lost connection."""
+    """Synchronous. Every method raises ProblemError for a refusal and httpx.TransportError for a lost connection.
 
-    def __init__(self, server: str = DEFAULT_SERVER, *, timeout_seconds: float = 30.0) -> None:
-        self._http = httpx.Client(base_url=server, timeout=timeout_seconds)
+    The key is that of HALFTIME_API_KEY, unless told otherwise. Raises ValueError for one that no header can carry.
+    """
+
+    def __init__(
+        self, server: str = DEFAULT_SERVER, *, api_key: str | None = None, timeout_seconds: float = 30.0
+    ) -> None:
+        headers = _authorization(os.environ.get("HALFTIME_API_KEY") if api_key is None else api_key)
+        self._http = httpx.Client(base_url=server, timeout=timeout_seconds, headers=headers)
 
     def __enter__(self) -> Self:
         return self
@@ -96,3 +103,10 @@ class Client:
         unknown = {"type": "about:blank", "title": response.reason_phrase, "detail": response.text[:500]}
         problem = Problem.model_validate({**unknown, "status": response.status_code, "instance": path} | body)
         raise ProblemError(problem, [f"  {fault['loc']}: {fault['msg']}" for fault in body.get("errors", [])])
+
+
+def _authorization(api_key: str | None) -> dict[str, str]:
+    key = (api_key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError("The API key holds characters that no key has. Is HALFTIME_API_KEY set to what was printed?")
+    return {"Authorization": f"Bearer {key}"} if key else {}

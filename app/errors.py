@@ -2,6 +2,8 @@
 
 HalftimeError
 ├── BadRequest            400
+├── Unauthenticated       401  with WWW-Authenticate
+├── Forbidden             403  the key lacks the scope
 ├── NotFound              404
 ├── NotAcceptable         406
 ├── Conflict              409
@@ -15,6 +17,8 @@ HalftimeError
 │   ├── IdempotencyKeyReused
 │   ├── NotComparable
 │   └── TooManyParameters
+├── QuotaExceeded         429  with Retry-After
+├── QueueFull             503  with Retry-After
 └── DatabaseUnavailable   503
 """
 
@@ -55,6 +59,18 @@ class BadRequest(HalftimeError):
     """The body cannot be read at all."""
 
     status, code, title = 400, "bad_request", "The request cannot be read"
+
+
+class Unauthenticated(HalftimeError):
+    """A key is needed, and none that holds came along."""
+
+    status, code, title = 401, "unauthenticated", "An API key is needed"
+
+
+class Forbidden(HalftimeError):
+    """The key does not have the scope."""
+
+    status, code, title = 403, "forbidden", "The API key does not allow this"
 
 
 class NotFound(HalftimeError):
@@ -139,6 +155,18 @@ class TooManyParameters(Invalid):
     code, title = "too_many_parameters", "The model is too large"
 
 
+class QuotaExceeded(HalftimeError):
+    """Over the key's submits per hour."""
+
+    status, code, title = 429, "quota_exceeded", "The API key's quota is used up"
+
+
+class QueueFull(HalftimeError):
+    """Over HALFTIME_MAX_QUEUED."""
+
+    status, code, title = 503, "queue_full", "The queue is full"
+
+
 class DatabaseUnavailable(HalftimeError):
     """PostgreSQL does not answer."""
 
@@ -151,7 +179,9 @@ def problem_responses(*errors: type[HalftimeError]) -> dict[int | str, dict[str,
     for error in errors:
         model = ValidationProblem if issubclass(error, Invalid) else Problem
         schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-        found[error.status] = {"description": error.title, "content": {MEDIA_TYPE: {"schema": schema}}}
+        before = found.get(error.status, {}).get("description")
+        description = f"{before}, or: {error.title}" if before else error.title
+        found[error.status] = {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
     return found
 
 

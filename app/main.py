@@ -12,6 +12,7 @@ from app.body_limit import BodyLimit
 from app.changes import changes_of
 from app.errors import document_problems, install_error_handlers
 from app.routes import benchmarks, catalogue, compare, events, probes, reports, sweeps, workers
+from app.routes.callers import REFUSALS, Door
 from app.settings import Settings
 from app.store import reaper
 from app.store.database import Database, open_database
@@ -34,6 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             anyio.create_task_group() as tasks,
         ):
             app.state.settings, app.state.database, app.state.changes = settings, database, changes
+            app.state.door = Door(database.sessions, settings)
             stopping = anyio.Event()
             tasks.start_soon(_reap, database, settings.max_attempts, stopping)
             yield
@@ -51,8 +53,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     install_error_handlers(app)
     document_problems(app)
-    for resource in (benchmarks, events, reports, compare, sweeps, workers, catalogue, probes):
-        app.include_router(resource.router)
+    for resource in (benchmarks, events, reports, compare, sweeps, workers, catalogue):
+        app.include_router(resource.router, responses=REFUSALS)
+    app.include_router(probes.router)
     return app
 
 

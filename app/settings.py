@@ -1,5 +1,6 @@
 """Everything an operator can set, by environment variables with the prefix HALFTIME_."""
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,11 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address the API listens on")
     port: int = Field(default=8000, ge=1, le=65_535, description="Port the API listens on")
+    require_api_key: bool = Field(default=False, description="Ask every client for a key, also while none exists")
+    allow_anonymous: bool = Field(
+        default=False, description="While no key exists, let everyone in, on an address beyond loopback too"
+    )
+    max_queued: int = Field(default=10_000, ge=1, description="Benchmarks that may wait at a time; more get 503")
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest request body; larger ones get 413")
     max_parameters: int = Field(
         default=2_000_000_000, ge=1, description="Largest model accepted, counted without building it"
@@ -35,3 +41,15 @@ class Settings(BaseSettings):
         default=None, description="Where the worker looks for the files that a request names as data"
     )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines look")
+
+    @property
+    def open_without_keys(self) -> bool:
+        """Whether clients need no key while none exists: only where told so, or where the machine alone gets in."""
+        return not self.require_api_key and (self.allow_anonymous or _is_loopback(self.host))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

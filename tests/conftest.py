@@ -41,6 +41,11 @@ def postgres():
     with tempfile.TemporaryDirectory(prefix="ht-") as folder:
         Path(folder).chmod(0o755)
         with embedded_server(Path(folder)) as url:
+            # Nothing here outlives the session: what a crash of the machine could cost is no matter.
+            with _administration(url) as connection:
+                for switch in ("fsync", "full_page_writes", "synchronous_commit"):
+                    connection.execute(text(f"ALTER SYSTEM SET {switch} = off"))
+                connection.execute(text("SELECT pg_reload_conf()"))
             yield url
 
 

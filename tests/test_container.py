@@ -79,6 +79,13 @@ def test_what_is_copied_exists_and_is_all_that_dockerignore_lets_through():
     assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
 
 
+def test_the_api_is_open_to_all_only_where_its_port_is_published_on_loopback():
+    told = SERVICES["api"]["environment"]["HALFTIME_ALLOW_ANONYMOUS"]
+    assert told == "${HALFTIME_ALLOW_ANONYMOUS:-true}"
+    assert all(published.startswith("127.0.0.1:") for published in SERVICES["api"]["ports"])
+    assert "HALFTIME_ALLOW_ANONYMOUS" not in " ".join(value for name, value in _all("halftime") if name == "ENV")
+
+
 def test_every_environment_name_is_a_setting():
     named = set(re.findall(r"\bHALFTIME_[A-Z_]+", DOCKERFILE + COMPOSE_FILE))
     assert named <= {f"HALFTIME_{field.upper()}" for field in Settings.model_fields}

@@ -22,7 +22,7 @@ def test_every_setting_has_its_row_with_its_default():
     for name, field in Settings.model_fields.items():
         if name in {"database_url", "data_dir", "datasets_dir"}:
             continue
-        assert rows[name.upper()] == f"`{field.default}`", name
+        assert rows[name.upper()] == f"`{field.default}`".lower(), name
 
 
 def test_every_failure_code_is_explained():

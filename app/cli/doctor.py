@@ -9,11 +9,10 @@ from typing import Any
 import typer
 from rich.table import Table
 from sqlalchemy import create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from app.cli.serving import settings_or_exit
-from app.cli.shared import JsonOption, cli, out
+from app.cli.shared import DATABASE_ERRORS, JsonOption, cli, out
 from app.settings import Settings
 from app.store.database import located
 
@@ -38,7 +37,7 @@ def _database(settings: Settings) -> dict[str, Any]:
     try:
         with located(settings) as url, create_engine(url, poolclass=NullPool).connect() as connection:
             version = connection.execute(text("SHOW server_version")).scalar_one()
-    except (SQLAlchemyError, ValueError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+    except DATABASE_ERRORS as error:
         remedy = "Check HALFTIME_DATABASE_URL." if settings.database_url else "Check HALFTIME_DATA_DIR: is it writable?"
         return _finding(f"database ({kind})", False, str(error).split("\n", maxsplit=1)[0], remedy)
     return _finding(f"database ({kind})", True, f"PostgreSQL {version}")

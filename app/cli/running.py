@@ -85,14 +85,12 @@ def own_service() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="halftime-") as folder:
         Path(folder).chmod(0o755)  # the embedded PostgreSQL runs as its own user
         port = free_port()
-        environment = {name: value for name, value in os.environ.items() if name != "HALFTIME_DATABASE_URL"}
-        environment |= {"HALFTIME_DATA_DIR": folder, "HALFTIME_HOST": "127.0.0.1", "HALFTIME_PORT": str(port)}
         log_path = Path(folder) / "service.log"
         with log_path.open("w") as log:
             # Its own session, so that Ctrl-C cancels the benchmark first; and it does not outlive this process.
             service = subprocess.Popen(
                 [sys.executable, "-m", "app.cli", "up"],
-                env=environment,
+                env=own_environment(folder, port),
                 stderr=log,
                 start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 # there is one thread
@@ -103,6 +101,17 @@ def own_service() -> Iterator[str]:
         finally:
             service.send_signal(signal.SIGTERM)
             service.wait()
+
+
+def own_environment(folder: str, port: int) -> dict[str, str]:
+    """The environment of such a service: on loopback, with a database of its own, which holds no key."""
+    inherited = {name: value for name, value in os.environ.items() if name != "HALFTIME_DATABASE_URL"}
+    return inherited | {
+        "HALFTIME_DATA_DIR": folder,
+        "HALFTIME_HOST": "127.0.0.1",
+        "HALFTIME_PORT": str(port),
+        "HALFTIME_REQUIRE_API_KEY": "false",
+    }
 
 
 def free_port() -> int:

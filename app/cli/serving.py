@@ -9,10 +9,12 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 
-from app.cli.shared import cli, fail
+from app.cli.shared import DATABASE_ERRORS, cli, fail
 from app.cli.supervisor import Child, supervise
 from app.logs import configure_logs
 from app.settings import Settings
+from app.store import keys
+from app.store.database import open_database
 
 #: What a stopping API waits for clients that listen to a stream; they come back to the next one.
 STREAMS_SECONDS = 2
@@ -25,6 +27,7 @@ def up(device: DeviceOption = "auto") -> None:
     """Runs the API and one worker, restarts what dies, and stops both on Ctrl-C or SIGTERM."""
     settings = settings_or_exit()
     configure_logs(settings.log_format)
+    refuse_open_address(settings)
     children = [
         Child("serve", [sys.executable, "-m", "app.cli", "serve"]),
         Child("worker", [sys.executable, "-m", "worker", "run", "--device", device]),
@@ -39,6 +42,7 @@ def serve() -> None:
 
     settings = settings_or_exit()
     configure_logs(settings.log_format)
+    refuse_open_address(settings)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
@@ -59,6 +63,28 @@ def worker(
     os.execv(  # noqa: S606 # the app never imports the worker; it becomes it
         sys.executable, [sys.executable, "-m", "worker", "run", "--device", device, *identity]
     )
+
+
+def refuse_open_address(settings: Settings) -> None:
+    """Ends the command where no key exists and more than this machine reaches the address, unless told to go on."""
+    if settings.open_without_keys or settings.require_api_key:
+        return
+    try:
+        keys_exist = asyncio.run(_any_key(settings))
+    except DATABASE_ERRORS:
+        return  # The server says what is wrong. On such an address it lets nobody in without a key.
+    if not keys_exist:
+        fail(
+            f"HALFTIME_HOST is {settings.host}, and whoever reaches it could submit: there is no API key. "
+            "Make one with `halftime keys create NAME`, or set HALFTIME_ALLOW_ANONYMOUS=true where the network keeps "
+            "strangers out.",
+            2,
+        )
+
+
+async def _any_key(settings: Settings) -> bool:
+    async with open_database(settings, pool_size=1) as database, database.sessions() as session:
+        return await keys.any_valid(session)
 
 
 def settings_or_exit() -> Settings:

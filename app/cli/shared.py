@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Annotated, NoReturn
@@ -10,6 +11,7 @@ import httpx
 import typer
 from pydantic import BaseModel
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.client import DEFAULT_SERVER, Client, ProblemError
 
@@ -30,6 +32,9 @@ BenchmarkArgument = Annotated[str, typer.Argument(help="the benchmark's id")]
 #: A port set for `serve` is where the other commands look.
 SERVER = f"http://127.0.0.1:{os.environ['HALFTIME_PORT']}" if "HALFTIME_PORT" in os.environ else DEFAULT_SERVER
 
+#: What opening a database can raise: a wrong URL, a server that does not answer or does not start.
+DATABASE_ERRORS = (SQLAlchemyError, ValueError, OSError, RuntimeError, subprocess.SubprocessError)
+
 
 def fail(message: str, exit_code: int) -> NoReturn:
     """Ends the command with a message on standard error."""
@@ -44,8 +49,15 @@ def print_json(model: BaseModel) -> None:
 
 @contextlib.contextmanager
 def connected(server: str) -> Iterator[Client]:
-    """A client whose errors end the command: 2 for a refused request, 4 for a server that does not answer."""
-    with Client(server) as client:
+    """A client whose errors end the command: 2 for a refused request, 4 for a server that does not answer.
+
+    The key comes from HALFTIME_API_KEY alone: an option would show in the list of processes.
+    """
+    try:
+        opened = Client(server)
+    except ValueError as error:
+        fail(str(error), 2)
+    with opened as client:
         try:
             yield client
         except ProblemError as error:

@@ -12,7 +12,9 @@ from app.contract.precisions import DeviceChoice
 from app.contract.problem import FieldError
 from app.contract.request import BenchmarkRequest
 from app.routes import answers
+from app.routes.admission import AdmissionDep
 from app.routes.answers import LONGEST_WAIT_SECONDS, UNKNOWN
+from app.routes.callers import require
 from app.routes.dependencies import BenchmarkId, ChangesDep, DatabaseDep, SessionDep, SettingsDep
 from app.routes.preferences import preferred_wait
 from app.routes.shapes import to_item
@@ -40,7 +42,14 @@ Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS, description="second
     status_code=202,
     responses={
         200: {"model": Preview, "description": "With `validate_only`: the request as it would run; nothing is stored"},
-        **errors.problem_responses(errors.BadRequest, errors.BodyTooLarge, errors.Invalid, errors.DatabaseUnavailable),
+        **errors.problem_responses(
+            errors.BadRequest,
+            errors.BodyTooLarge,
+            errors.Invalid,
+            errors.QuotaExceeded,
+            errors.QueueFull,
+            errors.DatabaseUnavailable,
+        ),
     },
     response_model=Benchmark,
 )
@@ -51,6 +60,7 @@ async def submit_benchmark(
     database: DatabaseDep,
     changes: ChangesDep,
     settings: SettingsDep,
+    admission: AdmissionDep,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
     validate_only: Annotated[bool, Query(description="say what would run, and store nothing")] = False,
@@ -65,12 +75,12 @@ async def submit_benchmark(
         return Response(preview.model_dump_json(), media_type="application/json")
     try:
         async with session.begin():
-            row = await idempotency.submit_once(session, request, idempotency_key)
+            row = await idempotency.submit_once(session, request, idempotency_key, admission)
     except idempotency.KeyReused as error:
         reused = "This Idempotency-Key was sent before with another request. Use a new key for a new request."
         raise errors.IdempotencyKeyReused(reused) from error
     wait_seconds = preferred_wait(prefer)
-    headers = {"Location": f"/benchmarks/{row.id}"}
+    headers = admission.headers | {"Location": f"/benchmarks/{row.id}"}
     if wait_seconds is None:
         answer = await answers.read(database, row.id)
     else:
@@ -79,7 +89,11 @@ async def submit_benchmark(
     return answer.response(202, **headers)
 
 
-@router.get("", responses=errors.problem_responses(errors.Invalid, errors.DatabaseUnavailable))
+@router.get(
+    "",
+    dependencies=[require("read")],
+    responses=errors.problem_responses(errors.Invalid, errors.DatabaseUnavailable),
+)
 async def list_benchmarks(
     session: SessionDep,
     status: Annotated[list[Status] | None, Query(description="any of these")] = None,
@@ -106,6 +120,7 @@ async def list_benchmarks(
 
 @router.get(
     "/{benchmark_id}",
+    dependencies=[require("read")],
     responses={
         304: {"description": "Unchanged since `If-None-Match`"},
         **errors.problem_responses(errors.NotFound, errors.Invalid, errors.DatabaseUnavailable),
@@ -130,6 +145,7 @@ async def get_benchmark(
 
 @router.post(
     "/{benchmark_id}/cancel",
+    dependencies=[require("submit")],
     responses={
         202: {"model": Benchmark, "description": "Running; it will be cancelled in a moment"},
         **errors.problem_responses(errors.NotFound, errors.Conflict, errors.Invalid, errors.DatabaseUnavailable),
@@ -151,11 +167,17 @@ async def cancel_benchmark(benchmark_id: BenchmarkId, session: SessionDep, datab
 @router.post(
     "/{benchmark_id}/rerun",
     status_code=202,
-    responses=errors.problem_responses(errors.NotFound, errors.Invalid, errors.DatabaseUnavailable),
+    responses=errors.problem_responses(
+        errors.NotFound, errors.Invalid, errors.QuotaExceeded, errors.QueueFull, errors.DatabaseUnavailable
+    ),
     response_model=Benchmark,
 )
 async def rerun_benchmark(
-    benchmark_id: BenchmarkId, session: SessionDep, database: DatabaseDep, settings: SettingsDep
+    benchmark_id: BenchmarkId,
+    session: SessionDep,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    admission: AdmissionDep,
 ) -> Response:
     """Makes a new benchmark of the same request, with the limits of today."""
     async with session.begin():
@@ -164,14 +186,15 @@ async def rerun_benchmark(
             raise errors.NotFound(UNKNOWN)
         request = BenchmarkRequest.model_validate(earlier.request)
         check_size(request, settings)
-        row = await benchmarks.submit(session, request)
+        row = await benchmarks.submit(session, request, api_key_id=await admission.admit(1))
     answer = await answers.read(database, row.id)
-    return answer.response(202, Location=f"/benchmarks/{row.id}")
+    return answer.response(202, **admission.headers, Location=f"/benchmarks/{row.id}")
 
 
 @router.delete(
     "/{benchmark_id}",
     status_code=204,
+    dependencies=[require("submit")],
     responses=errors.problem_responses(errors.NotFound, errors.Conflict, errors.Invalid, errors.DatabaseUnavailable),
 )
 async def delete_benchmark(benchmark_id: BenchmarkId, session: SessionDep) -> None:

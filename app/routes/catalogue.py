@@ -9,11 +9,12 @@ from pydantic import BaseModel
 from app.contract.catalogue import Catalogue, Kind, ModelKind
 from app.contract.data import DATA_KINDS
 from app.contract.models import MODEL_KINDS
+from app.routes.callers import require
 
 #: What an example names beside its own part.
 EXAMPLE: dict[str, Any] = {"model": {"kind": "transformer"}}
 
-router = APIRouter(prefix="/models", tags=["catalogue"])
+router = APIRouter(prefix="/models", tags=["catalogue"], dependencies=[require("read")])
 
 
 @router.get("")

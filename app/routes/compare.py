@@ -10,10 +10,11 @@ from app import errors
 from app.contract.problem import FieldError
 from app.contract.report_comparison import ReportComparison
 from app.reports.compare import compare, why_not_comparable
+from app.routes.callers import require
 from app.routes.dependencies import SessionDep
 from app.routes.reports import load_report, parse_report
 
-router = APIRouter(prefix="/compare", tags=["reports"])
+router = APIRouter(prefix="/compare", tags=["reports"], dependencies=[require("read")])
 
 
 @router.get(

@@ -11,12 +11,13 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from app import errors
-from app.changes import Watch
+from app.changes import Changes, Watch
 from app.contract.benchmark import TERMINAL, Event, EventPage
 from app.routes.answers import UNKNOWN
+from app.routes.callers import Caller, Reader
 from app.routes.dependencies import BenchmarkId, ChangesDep, DatabaseDep
 from app.routes.negotiation import choose
-from app.store import benchmarks, events
+from app.store import benchmarks, events, keys
 from app.store.database import Database
 
 router = APIRouter(prefix="/benchmarks", tags=["reports"])
@@ -55,6 +56,7 @@ async def list_events(
     benchmark_id: BenchmarkId,
     database: DatabaseDep,
     changes: ChangesDep,
+    reader: Reader,
     accept: Annotated[str, Header()] = "*/*",
     last_event_id: LastEventId = None,
     after: AfterSeq = 0,
@@ -70,7 +72,7 @@ async def list_events(
             page = EventPage(items=found, next_after=found[-1].seq if found else after)
             return Response(page.model_dump_json(), media_type=MEDIA_TYPES["json"], headers={"Vary": "Accept"})
     begin = min(int(last_event_id), LAST_SEQ) if last_event_id and last_event_id.isdecimal() else after
-    stream = _stream(database, changes, benchmark_id, begin)
+    stream = _stream(database, changes, reader, benchmark_id, begin)
     headers = {"Cache-Control": "no-cache", "Vary": "Accept", "X-Accel-Buffering": "no"}
     return EventSourceResponse(stream, headers=headers)
 
@@ -86,10 +88,15 @@ class _Piece:
     ended: bool
 
 
-async def _stream(database: Database, changes: ChangesDep, benchmark_id: UUID, seq: int) -> AsyncIterator[bytes]:
-    """Frames until the benchmark's end. A client that reads slowly holds up its own stream, and nothing piles up."""
+async def _stream(
+    database: Database, changes: Changes, reader: Caller, benchmark_id: UUID, seq: int
+) -> AsyncIterator[bytes]:
+    """Frames until the benchmark's end, or until the reader's key is revoked.
+
+    A client that reads slowly holds up its own stream, and nothing piles up.
+    """
     with changes.watch(benchmark_id) as watch:
-        while True:
+        while await _may_read(database, reader):
             piece = await _next_piece(watch, database, benchmark_id, seq)
             seq = piece.last_seq
             if piece.frames:
@@ -103,6 +110,13 @@ async def _stream(database: Database, changes: ChangesDep, benchmark_id: UUID, s
                     changed = True
                 if not changed:
                     yield KEEPALIVE_COMMENT
+
+
+async def _may_read(database: Database, reader: Caller) -> bool:
+    if reader.key_id is None:
+        return True
+    async with database.reading() as session:
+        return await keys.still_valid(session, reader.key_id)
 
 
 async def _next_piece(watch: Watch, database: Database, benchmark_id: UUID, seq: int) -> _Piece:

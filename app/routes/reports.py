@@ -14,13 +14,14 @@ from app.contract.failure import Failure
 from app.contract.report import Report
 from app.reports.markdown import to_markdown
 from app.routes.answers import RETRY_AFTER, UNKNOWN
+from app.routes.callers import require
 from app.routes.dependencies import BenchmarkId, SessionDep
 from app.routes.negotiation import choose
 from app.routes.shapes import matches, strong_etag
 from app.store import benchmarks
 from app.store.tables import BenchmarkRow
 
-router = APIRouter(prefix="/benchmarks", tags=["reports"])
+router = APIRouter(prefix="/benchmarks", tags=["reports"], dependencies=[require("read")])
 
 ReportFormat = Literal["json", "md"]
 MEDIA_TYPES: dict[ReportFormat, str] = {"json": "application/json", "md": "text/markdown"}

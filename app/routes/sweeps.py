@@ -9,7 +9,9 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from app import errors
 from app.contract.sweep import Sweep, SweepRequest
 from app.reports.sweep_table import to_csv, to_markdown
+from app.routes.admission import AdmissionDep
 from app.routes.benchmarks import check_size
+from app.routes.callers import require
 from app.routes.dependencies import SessionDep, SettingsDep
 from app.routes.negotiation import choose
 from app.routes.shapes import to_sweep
@@ -33,23 +35,33 @@ SweepId = Annotated[UUID, Path(description="The sweep's id, as `POST /sweeps` ga
     "",
     status_code=202,
     responses=errors.problem_responses(
-        errors.BadRequest, errors.BodyTooLarge, errors.Invalid, errors.DatabaseUnavailable
+        errors.BadRequest,
+        errors.BodyTooLarge,
+        errors.Invalid,
+        errors.QuotaExceeded,
+        errors.QueueFull,
+        errors.DatabaseUnavailable,
     ),
 )
-async def submit_sweep(request: SweepRequest, response: Response, session: SessionDep, settings: SettingsDep) -> Sweep:
+async def submit_sweep(
+    request: SweepRequest, response: Response, session: SessionDep, settings: SettingsDep, admission: AdmissionDep
+) -> Sweep:
     """Stores and enqueues a benchmark for every combination of the lists: all of them, or none."""
-    for one in request.benchmarks():
+    wanted = list(request.benchmarks())
+    for one in wanted:
         check_size(one, settings)
     async with session.begin():
-        sweep = await sweeps.submit(session, request)
+        key_id = await admission.admit(len(wanted))
+        sweep = await sweeps.submit(session, request, api_key_id=key_id)
     found = await sweeps.get(session, sweep.id)
     assert found is not None
-    response.headers["Location"] = f"/sweeps/{sweep.id}"
+    response.headers.update(admission.headers | {"Location": f"/sweeps/{sweep.id}"})
     return to_sweep(*found)
 
 
 @router.get(
     "/{sweep_id}",
+    dependencies=[require("read")],
     responses={
         200: {
             "description": "Where the sweep stands, and its table",

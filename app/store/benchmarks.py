@@ -46,7 +46,13 @@ class Found:
     place: QueuePlace
 
 
-async def submit(session: AsyncSession, request: BenchmarkRequest, benchmark_id: UUID | None = None) -> BenchmarkRow:
+async def submit(
+    session: AsyncSession,
+    request: BenchmarkRequest,
+    *,
+    benchmark_id: UUID | None = None,
+    api_key_id: UUID | None = None,
+) -> BenchmarkRow:
     """Stores a benchmark and its queue entry in one transaction; without any CUDA a `cuda` job ends here."""
     fleet = await workers.fleet(session)
     row = BenchmarkRow(
@@ -54,6 +60,7 @@ async def submit(session: AsyncSession, request: BenchmarkRequest, benchmark_id:
         status="queued",
         request=request.model_dump(mode="json"),
         parameter_count=request.model.parameter_count(),
+        api_key_id=api_key_id,
         labels=request.labels,
         model_kind=request.model.kind,
         device=request.config.device,
@@ -107,6 +114,12 @@ async def report_gzip(session: AsyncSession, benchmark_id: UUID) -> bytes | None
 async def logs(session: AsyncSession, benchmark_id: UUID) -> str | None:
     """What the trials wrote to standard error; None for an unknown benchmark."""
     return await session.scalar(select(BenchmarkRow.logs).where(BenchmarkRow.id == benchmark_id))
+
+
+async def queued(session: AsyncSession, at_most: int) -> int:
+    """Benchmarks that wait for a worker, counted up to `at_most`."""
+    waiting = select(BenchmarkRow.id).where(BenchmarkRow.status == "queued").limit(at_most).subquery()
+    return (await session.execute(select(func.count()).select_from(waiting))).scalar_one()
 
 
 async def page(

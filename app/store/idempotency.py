@@ -1,6 +1,7 @@
 """Submits that may be repeated: a key names the request once, and the same benchmark ever after."""
 
 import hashlib
+from typing import Protocol
 from uuid import UUID
 
 import uuid_utils.compat
@@ -16,18 +17,35 @@ class KeyReused(Exception):
     """The key stands for another request."""
 
 
+class Admission(Protocol):
+    """Lets new benchmarks in, and says whose they are."""
+
+    @property
+    def owner_id(self) -> UUID | None:
+        """The API key of who asks; None where nobody needs one."""
+
+    async def admit(self, count: int) -> UUID | None:
+        """Raises where no more may be submitted."""
+
+
 async def submit_once(
-    session: AsyncSession, request: BenchmarkRequest, key: str | None, owner: str = ""
+    session: AsyncSession, request: BenchmarkRequest, key: str | None, admission: Admission
 ) -> BenchmarkRow:
     """Submits, or finds what the owner's key has submitted before; key and benchmark commit together.
 
-    Of many at once with the same key one submits, and the others wait for its commit. Raises KeyReused.
+    Of many at once with the same key one submits, and the others wait for its commit; only that one is counted.
+    Raises KeyReused, and what the admission raises.
     """
-    if key is None:
-        return await benchmarks.submit(session, request)
-    benchmark_id, digest = uuid_utils.compat.uuid7(), hashlib.sha256(request.model_dump_json().encode()).digest()
-    if await _is_first(session, owner, key, digest, benchmark_id):
-        return await benchmarks.submit(session, request, benchmark_id)
+    benchmark_id = uuid_utils.compat.uuid7()
+    if key is not None:
+        owner, digest = str(admission.owner_id or ""), hashlib.sha256(request.model_dump_json().encode()).digest()
+        if not await _is_first(session, owner, key, digest, benchmark_id):
+            return await _submitted_before(session, owner, key, digest)
+    api_key_id = await admission.admit(1)
+    return await benchmarks.submit(session, request, benchmark_id=benchmark_id, api_key_id=api_key_id)
+
+
+async def _submitted_before(session: AsyncSession, owner: str, key: str, digest: bytes) -> BenchmarkRow:
     known = await session.get_one(IdempotencyKeyRow, (owner, key))
     if known.request_sha256 != digest:
         raise KeyReused

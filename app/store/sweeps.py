@@ -12,13 +12,13 @@ from app.store import benchmarks
 from app.store.tables import BenchmarkRow, SweepRow
 
 
-async def submit(session: AsyncSession, request: SweepRequest) -> SweepRow:
+async def submit(session: AsyncSession, request: SweepRequest, *, api_key_id: UUID | None = None) -> SweepRow:
     """Stores a sweep with all its benchmarks and their queue entries in the caller's transaction."""
     sweep = SweepRow(id=uuid_utils.compat.uuid7(), request=request.model_dump(mode="json"))
     session.add(sweep)
     await session.flush()
     for one in request.benchmarks():
-        row = await benchmarks.submit(session, one)
+        row = await benchmarks.submit(session, one, api_key_id=api_key_id)
         row.sweep_id = sweep.id
     await session.flush()
     await session.refresh(sweep)

@@ -35,6 +35,8 @@ class BenchmarkRow(Base):
     parameter_count: Mapped[int | None] = mapped_column(BigInteger)
     #: The sweep that made it, where one did.
     sweep_id: Mapped[UUID | None] = mapped_column(ForeignKey("sweeps.id", ondelete="SET NULL"))
+    #: The key that submitted it; null where none was asked for.
+    api_key_id: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
     labels: Mapped[dict[str, str]]
     model_kind: Mapped[str]
     device: Mapped[str]
@@ -67,6 +69,7 @@ class BenchmarkRow(Base):
         Index("benchmarks_labels", "labels", postgresql_using="gin"),
         Index("benchmarks_status", "status", "id"),
         Index("benchmarks_sweep", "sweep_id", "id", postgresql_where="sweep_id IS NOT NULL"),
+        Index("benchmarks_api_key", "api_key_id", "created_at", postgresql_where="api_key_id IS NOT NULL"),
     )
 
 
@@ -93,6 +96,22 @@ class IdempotencyKeyRow(Base):
         ForeignKey("benchmarks.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"), index=True
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ApiKeyRow(Base):
+    """A key to the API. Rows stay: a benchmark says which key submitted it."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    #: The key itself is kept nowhere.
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    scopes: Mapped[list[str]]
+    submits_per_hour: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
 
 
 class EventRow(Base):

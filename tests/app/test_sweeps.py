@@ -96,11 +96,11 @@ async def test_all_benchmarks_commit_together_or_not_at_all(client, monkeypatch)
 
     submit, calls = benchmarks.submit, []
 
-    async def breaks(session, one):
+    async def breaks(session, one, **known):
         calls.append(one)
         if len(calls) == 3:
             raise RuntimeError("in the middle")
-        return await submit(session, one)
+        return await submit(session, one, **known)
 
     monkeypatch.setattr(benchmarks, "submit", breaks)
     assert (await post(client, {"batch_sizes": [1, 2, 3]})).status_code == 500

@@ -1,0 +1,132 @@
+"""`keys`: makes, lists and revokes API keys, straight in the database: the first is needed before a server runs."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, TypeVar
+from uuid import UUID
+
+import typer
+from pydantic import ValidationError
+from rich.markup import escape
+from rich.table import Column, Table
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.cli.serving import settings_or_exit
+from app.cli.shared import DATABASE_ERRORS, JsonOption, cli, err, fail, out, print_json
+from app.contract.key import ApiKey, ApiKeyPage, CreatedKey, NewKey
+from app.settings import Settings
+from app.store import keys as store
+from app.store.database import open_database
+from app.store.tables import ApiKeyRow
+
+Found = TypeVar("Found")
+
+commands = typer.Typer(no_args_is_help=True, help="API keys: who may use the API, and for what.")
+cli.add_typer(commands, name="keys")
+
+
+@commands.command()
+def create(
+    name: Annotated[str, typer.Argument(help="who or what will use it")],
+    scope: Annotated[list[str] | None, typer.Option(metavar="read|submit|admin", help="default: submit")] = None,
+    submits_per_hour: Annotated[int | None, typer.Option(help="benchmarks in any hour; default: no quota")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Makes a key and prints it, this once. `admin` implies `submit`, which implies `read`."""
+    settings = settings_or_exit()
+    wanted = _wanted(name, scope or ["submit"], submits_per_hour)
+    row, key = _in_database(settings, lambda session: store.create(session, wanted))
+    created = CreatedKey.model_validate(_facts(row) | {"key": key})
+    if as_json:
+        print_json(created)
+        return
+    print(key)
+    note = f"Key {created.id} for {name!r} is in {_where(settings)}. It is not shown again."
+    err.print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+@commands.command("list")
+def list_keys(as_json: JsonOption = False) -> None:
+    """Lists every key ever made, without the keys themselves."""
+    rows = _in_database(settings_or_exit(), store.all_keys)
+    page = ApiKeyPage(items=[ApiKey.model_validate(_facts(row)) for row in rows])
+    if as_json:
+        print_json(page)
+        return
+    table = Table(
+        Column("Key", no_wrap=True, min_width=36),
+        "Name",
+        "Scopes",
+        "Quota",
+        "Created",
+        "Last used",
+        "Revoked",
+    )
+    for item in page.items:
+        quota = "" if item.submits_per_hour is None else str(item.submits_per_hour)
+        times = [_minute(item.created_at), _minute(item.last_used_at), _minute(item.revoked_at)]
+        table.add_row(item.id, escape(item.name), ", ".join(item.scopes), quota, *times)
+    out.print(table)
+
+
+@commands.command()
+def revoke(key: Annotated[UUID, typer.Argument(help="the key's id")], as_json: JsonOption = False) -> None:
+    """Ends a key for good; what it submitted stays. Repeating it is harmless."""
+    settings = settings_or_exit()
+    row, some_left = _in_database(settings, lambda session: _revoke(session, key))
+    if row is None:
+        fail(f"There is no key {key} in {_where(settings)}. `halftime keys list` shows those it has.", 2)
+    if not some_left and settings.open_without_keys:
+        err.print("That was the last key: the API is open again. HALFTIME_REQUIRE_API_KEY=true would keep it closed.")
+    if as_json:
+        print_json(ApiKey.model_validate(_facts(row)))
+    else:
+        out.print(f"Revoked {row.id} ({row.name}).", markup=False)
+
+
+async def _revoke(session: AsyncSession, key_id: UUID) -> tuple[ApiKeyRow | None, bool]:
+    row = await store.revoke(session, key_id)
+    await session.flush()
+    return row, await store.any_valid(session)
+
+
+def _wanted(name: str, scopes: list[str], submits_per_hour: int | None) -> NewKey:
+    try:
+        return NewKey.model_validate({"name": name, "scopes": scopes, "submits_per_hour": submits_per_hour})
+    except ValidationError as error:
+        fail("\n".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()), 2)
+
+
+def _in_database(settings: Settings, work: Callable[[AsyncSession], Awaitable[Found]]) -> Found:
+    """What the work gives, done in one transaction. Ends the command where the database does not answer."""
+
+    async def done() -> Found:
+        async with open_database(settings, pool_size=1) as database, database.sessions.begin() as session:
+            return await work(session)
+
+    try:
+        return asyncio.run(done())
+    except DATABASE_ERRORS as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        fail(f"No answer from {_where(settings)} ({reason}). `halftime doctor` checks it.", 4)
+
+
+def _where(settings: Settings) -> str:
+    return "the database of HALFTIME_DATABASE_URL" if settings.database_url else f"the database in {settings.data_dir}"
+
+
+def _facts(row: ApiKeyRow) -> dict[str, object]:
+    return {
+        "id": str(row.id),
+        "name": row.name,
+        "scopes": row.scopes,
+        "submits_per_hour": row.submits_per_hour,
+        "created_at": row.created_at,
+        "last_used_at": row.last_used_at,
+        "revoked_at": row.revoked_at,
+    }
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""

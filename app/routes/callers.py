@@ -1,0 +1,124 @@
+"""Who calls, and what they may do: API keys as FastAPI's security dependencies."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app import errors
+from app.contract.key import IMPLIED, Scope
+from app.settings import Settings
+from app.store import keys
+
+#: How long an answer to "are there keys?" is used again, in seconds.
+KEYS_REMEMBERED_SECONDS = 1.0
+
+KEY = re.compile(rf"{keys.PREFIX}[A-Za-z0-9_-]{{43}}", re.ASCII)
+
+HOW = (
+    "Send `Authorization: Bearer <key>`; the command line and the client take the key from HALFTIME_API_KEY. "
+    "Whoever runs this server makes one with `halftime keys create NAME`."
+)
+
+#: What every guarded route can answer; `include_router` adds it.
+REFUSALS = errors.problem_responses(errors.Unauthenticated, errors.Forbidden, errors.DatabaseUnavailable)
+
+bearer = HTTPBearer(
+    scheme_name="ApiKey",
+    bearerFormat=f"{keys.PREFIX}…",
+    description="A key that `halftime keys create` made. Needed once a key exists, or with HALFTIME_REQUIRE_API_KEY.",
+    auto_error=False,
+)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request. Without an id: anyone, where no key is asked for."""
+
+    key_id: UUID | None
+    scopes: frozenset[Scope]
+    submits_per_hour: int | None = None
+
+
+ANONYMOUS = Caller(key_id=None, scopes=IMPLIED["admin"])
+
+
+class Door:
+    """Whether clients need a key. Asks the database whether there are keys once a second, not at every request."""
+
+    def __init__(
+        self,
+        sessions: async_sessionmaker[AsyncSession],
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.sessions = sessions
+        self._open_without_keys = settings.open_without_keys
+        self._clock = clock
+        self._keys_exist = False
+        self._ask_again_at = float("-inf")
+
+    async def is_open(self) -> bool:
+        """Whether anyone may come in."""
+        if self._open_without_keys and self._clock() >= self._ask_again_at:
+            async with self.sessions() as session:
+                self._keys_exist = await keys.any_valid(session)
+            self._ask_again_at = self._clock() + KEYS_REMEMBERED_SECONDS
+        return self._open_without_keys and not self._keys_exist
+
+
+async def _caller(
+    request: Request,
+    needed: SecurityScopes,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+) -> Caller:
+    door: Door = request.app.state.door
+    if await door.is_open():
+        return ANONYMOUS
+    if credentials is None:
+        raise _unauthenticated("No API key came along.", "Bearer")
+    caller = await _holder(door.sessions, credentials.credentials)
+    for scope in needed.scopes:
+        if scope not in caller.scopes:
+            raise _forbidden(scope)
+    return caller
+
+
+def require(scope: Scope) -> Any:  # noqa: ANN401 # FastAPI's own marker, whose type is not public
+    """The dependency of a route that needs a scope; it gives the Caller. Raises Unauthenticated, Forbidden."""
+    return Security(_caller, scopes=[scope])
+
+
+Reader = Annotated[Caller, require("read")]
+Submitter = Annotated[Caller, require("submit")]
+
+
+async def _holder(sessions: async_sessionmaker[AsyncSession], key: str) -> Caller:
+    invalid = 'Bearer error="invalid_token"'
+    if not KEY.fullmatch(key):
+        raise _unauthenticated(f"This is no API key: one is `{keys.PREFIX}` and 43 characters.", invalid)
+    # A transaction of its own: the route begins one when it needs it.
+    async with sessions.begin() as session:
+        row = await keys.find(session, key)
+    if row is None:
+        raise _unauthenticated("This API key is not known here.", invalid)
+    if row.revoked_at is not None:
+        raise _unauthenticated("This API key has been revoked.", invalid)
+    allowed = frozenset[Scope]().union(*(implied for scope, implied in IMPLIED.items() if scope in row.scopes))
+    return Caller(row.id, allowed, row.submits_per_hour)
+
+
+def _unauthenticated(reason: str, challenge: str) -> errors.Unauthenticated:
+    return errors.Unauthenticated(f"{reason} {HOW}", headers={"WWW-Authenticate": challenge})
+
+
+def _forbidden(scope: str) -> errors.Forbidden:
+    """As RFC 6750 section 3.1 asks."""
+    detail = f"This needs the scope `{scope}`, which the API key does not have. Use one that has it."
+    return errors.Forbidden(detail, headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'})
