@@ -59,23 +59,30 @@ def migrated_template(postgres):
     return "halftime_template"
 
 
+@contextlib.contextmanager
 def _new_database(postgres, template):
     name = f"halftime_{os.getpid()}_{next(_numbers)}"
     with _administration(postgres) as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
-    return postgres.set(database=name)
+        # Twice as fast as by the log, for so small a database; PostgreSQL 14 knows no other way.
+        strategy = "STRATEGY file_copy" if connection.dialect.server_version_info >= (15,) else ""
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template} {strategy}"))
+    yield postgres.set(database=name)
+    with _administration(postgres) as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture
 def empty_database_url(postgres):
     """A database without any table."""
-    return _new_database(postgres, "template1")
+    with _new_database(postgres, "template1") as url:
+        yield url
 
 
 @pytest.fixture
 def database_url(postgres, migrated_template):
     """A migrated database for one test."""
-    return _new_database(postgres, migrated_template)
+    with _new_database(postgres, migrated_template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -93,9 +93,11 @@ class IdempotencyKeyRow(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     request_sha256: Mapped[bytes] = mapped_column(LargeBinary)
     benchmark_id: Mapped[UUID] = mapped_column(
-        ForeignKey("benchmarks.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"), index=True
+        ForeignKey("benchmarks.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED")
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (Index("idempotency_keys_benchmark", "benchmark_id"),)
 
 
 class ApiKeyRow(Base):
