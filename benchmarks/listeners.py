@@ -1,0 +1,103 @@
+"""Many clients on one benchmark: streams of events and polls that wait, and how soon all of them see its end."""
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+
+from app.cli.running import free_port
+from benchmarks.api_memory import MIB, until_ready
+
+STREAMS = POLLS = 500
+ROUNDS = 3
+
+#: Clients that connect together.
+AT_ONCE = 50
+
+#: Longest that anybody is waited for.
+PATIENCE_SECONDS = 60.0
+
+REQUEST = {"model": {"kind": "mlp"}, "config": {"device": "cpu"}}
+
+
+def measure() -> dict[str, object]:
+    """Seconds from the request that ends the benchmark until a client has seen it, and memory of the API."""
+    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
+        Path(folder).chmod(0o755)
+        port = free_port()
+        environment = os.environ | {"HALFTIME_DATA_DIR": folder, "HALFTIME_PORT": str(port)}
+        command = [sys.executable, "-m", "app.cli", "serve"]
+        with (
+            subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as api,
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
+        ):
+            until_ready(http)
+            process = psutil.Process(api.pid)
+            at_start = process.memory_info().rss
+            rounds = [asyncio.run(_round(http, process)) for _ in range(ROUNDS)]
+            after = process.memory_info().rss
+            api.terminate()
+    return {
+        "streams": STREAMS,
+        "polls": POLLS,
+        "rounds": rounds,
+        "resident_mib": {"at_start": round(at_start / MIB, 1), "after": round(after / MIB, 1)},
+    }
+
+
+async def _round(http: httpx.Client, api: psutil.Process) -> dict[str, float]:
+    made = await asyncio.to_thread(lambda: http.post("/benchmarks", json=REQUEST).raise_for_status())
+    place = made.headers["Location"]
+    polls = [_Watcher(http, f"{place}?wait=30", b"cancelled", "application/json") for _ in range(POLLS)]
+    streams = [_Watcher(http, f"{place}/events", b"event: done", "text/event-stream") for _ in range(STREAMS)]
+    everyone = streams + polls
+    for first in range(0, len(everyone), AT_ONCE):
+        await asyncio.gather(*(watcher.connect() for watcher in everyone[first : first + AT_ONCE]))
+    seen = [asyncio.create_task(watcher.seen_at()) for watcher in everyone]
+    await asyncio.sleep(1)  # all of them wait by now
+    waiting = api.memory_info().rss
+    began = time.perf_counter()
+    await asyncio.to_thread(lambda: http.post(f"{place}/cancel").raise_for_status())
+    moments = await asyncio.wait_for(asyncio.gather(*seen), PATIENCE_SECONDS)
+    seconds = [moment - began for moment in moments]
+    return {
+        "streams_median_seconds": statistics.median(seconds[:STREAMS]),
+        "streams_last_seconds": max(seconds[:STREAMS]),
+        "polls_median_seconds": statistics.median(seconds[STREAMS:]),
+        "polls_last_seconds": max(seconds[STREAMS:]),
+        "resident_mib_with_all": round(waiting / MIB, 1),
+    }
+
+
+class _Watcher:
+    """One client: HTTP by hand, since a thousand of a library's would be what is measured."""
+
+    def __init__(self, http: httpx.Client, path: str, sign: bytes, accept: str) -> None:
+        where = urlsplit(str(http.base_url))
+        self._host, self._port, self._path = where.hostname, where.port, path
+        self._sign, self._accept = sign, accept
+
+    async def connect(self) -> None:
+        self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
+        head = f"GET {self._path} HTTP/1.1\r\nHost: {self._host}\r\nAccept: {self._accept}\r\nConnection: close\r\n\r\n"
+        self._writer.write(head.encode())
+        await self._writer.drain()
+
+    async def seen_at(self) -> float:
+        """When the sign of the end arrived."""
+        heard = b""
+        while self._sign not in heard:
+            more = await self._reader.read(65_536)
+            assert more, f"closed without the end: {heard[-500:]!r}"
+            heard += more
+        moment = time.perf_counter()
+        self._writer.close()
+        return moment
