@@ -7,10 +7,10 @@ import anyio
 import structlog
 from fastapi import FastAPI
 
-from app import __version__
+from app import __version__, upkeep
 from app.body_limit import BodyLimit
 from app.errors import document_problems, install_error_handlers
-from app.routes import benchmarks, catalogue, probes, reports, sweeps, workers
+from app.routes import benchmarks, catalogue, probes, reports, sweeps, webhooks, workers
 from app.settings import Settings
 from app.store import reaper
 from app.store.database import Database, open_database
@@ -31,6 +31,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.state.settings, app.state.database = settings, database
             stopping = anyio.Event()
             tasks.start_soon(_reap, database, settings.max_attempts, stopping)
+            tasks.start_soon(upkeep.serve_queues, database, settings, stopping)
             yield
             stopping.set()
 
@@ -42,11 +43,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # FastAPI's own pages for it load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
+        webhooks=webhooks.messages,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     install_error_handlers(app)
     document_problems(app)
-    for resource in (benchmarks, reports, sweeps, workers, catalogue, probes):
+    for resource in (benchmarks, reports, sweeps, webhooks, workers, catalogue, probes):
         app.include_router(resource.router)
     return app
 

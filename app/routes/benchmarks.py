@@ -10,19 +10,19 @@ from app.contract.benchmark import TERMINAL, Benchmark, BenchmarkPage, Status
 from app.contract.precisions import DeviceChoice
 from app.contract.problem import FieldError
 from app.contract.request import BenchmarkRequest
+from app.routes.absence import UNKNOWN, absence
 from app.routes.dependencies import BenchmarkId, SessionDep, SettingsDep
 from app.routes.shapes import etag, matches, to_benchmark, to_item
 from app.settings import Settings
 from app.store import benchmarks
 from app.store.benchmarks import Filters
 from app.store.tables import BenchmarkRow
+from app.webhooks import check_webhook
 
 router = APIRouter(prefix="/benchmarks", tags=["benchmarks"])
 
 #: Seconds between two polls that serve a client well.
 RETRY_AFTER = {"queued": "2", "running": "2", "cancelling": "1"}
-
-UNKNOWN = "No benchmark has this id; it may have been deleted."
 
 Label = Annotated[str, Query(pattern=r"^[^:]+:", max_length=400)]
 
@@ -42,6 +42,7 @@ async def submit_benchmark(
     A `cuda` benchmark that no live worker could run comes back `failed` with `cuda_unavailable`.
     """
     check_size(request, settings)
+    check_webhook(request, settings)
     async with session.begin():
         row = await benchmarks.submit(session, request)
     answer = await _answer(session, row, response)
@@ -78,7 +79,7 @@ async def list_benchmarks(
     "/{benchmark_id}",
     responses={
         304: {"description": "Unchanged since `If-None-Match`"},
-        **errors.problem_responses(errors.NotFound, errors.Invalid, errors.DatabaseUnavailable),
+        **errors.problem_responses(errors.NotFound, errors.Purged, errors.Invalid, errors.DatabaseUnavailable),
     },
     response_model=Benchmark,
 )
@@ -91,7 +92,7 @@ async def get_benchmark(
     """Says where a benchmark stands. Send the last `ETag` as `If-None-Match` to poll cheaply."""
     row = await benchmarks.get(session, benchmark_id)
     if row is None:
-        raise errors.NotFound(UNKNOWN)
+        raise await absence(session, benchmark_id)
     answer = await _answer(session, row, response)
     if matches(if_none_match, response.headers["ETag"]):
         return Response(status_code=304, headers=dict(response.headers))

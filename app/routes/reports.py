@@ -12,7 +12,8 @@ from app.contract.benchmark import EventPage
 from app.contract.failure import Failure
 from app.contract.report import Report
 from app.reports.markdown import to_markdown
-from app.routes.benchmarks import RETRY_AFTER, UNKNOWN
+from app.routes.absence import absence
+from app.routes.benchmarks import RETRY_AFTER
 from app.routes.dependencies import BenchmarkId, SessionDep
 from app.routes.negotiation import choose
 from app.routes.shapes import matches, strong_etag
@@ -37,7 +38,12 @@ MEDIA_TYPES: dict[ReportFormat, str] = {"json": "application/json", "md": "text/
         },
         304: {"description": "The client has it already"},
         **errors.problem_responses(
-            errors.NotFound, errors.NotAcceptable, errors.Conflict, errors.Invalid, errors.DatabaseUnavailable
+            errors.NotFound,
+            errors.Purged,
+            errors.NotAcceptable,
+            errors.Conflict,
+            errors.Invalid,
+            errors.DatabaseUnavailable,
         ),
     },
     response_model=Report,
@@ -49,15 +55,18 @@ async def get_report(
     if_none_match: Annotated[str | None, Header()] = None,
     report_format: Annotated[ReportFormat | None, Query(alias="format", description="overrides `Accept`")] = None,
 ) -> Response:
-    """Gives the report of a succeeded benchmark. It never changes; a failed benchmark has none (409, with why)."""
+    """Gives the report of a succeeded benchmark; a failed one has none (409, with why).
+
+    It never changes, except that retention drops its raw samples one day: then it says so in `samples_dropped`.
+    """
     chosen = report_format or choose(accept, MEDIA_TYPES)
     row = await benchmarks.get(session, benchmark_id)
     if row is None:
-        raise errors.NotFound(UNKNOWN)
+        raise await absence(session, benchmark_id)
     stored = await benchmarks.report_gzip(session, benchmark_id)
     if stored is None:
         raise _no_report(row)
-    # The stored report never changes; the wording of Markdown may, with a release.
+    # The wording of Markdown may change with a release.
     headers = {"ETag": strong_etag(stored, chosen, __version__), "Vary": "Accept", "Cache-Control": "private, no-cache"}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -67,7 +76,7 @@ async def get_report(
 
 @router.get(
     "/{benchmark_id}/events",
-    responses=errors.problem_responses(errors.NotFound, errors.Invalid, errors.DatabaseUnavailable),
+    responses=errors.problem_responses(errors.NotFound, errors.Purged, errors.Invalid, errors.DatabaseUnavailable),
 )
 async def list_events(
     benchmark_id: BenchmarkId,
@@ -77,7 +86,7 @@ async def list_events(
 ) -> EventPage:
     """Lists what happened to a benchmark, oldest first."""
     if await benchmarks.get(session, benchmark_id) is None:
-        raise errors.NotFound(UNKNOWN)
+        raise await absence(session, benchmark_id)
     found = await events.after(session, benchmark_id, after, limit)
     return EventPage(items=found, next_after=found[-1].seq if found else after)
 
@@ -85,13 +94,13 @@ async def list_events(
 @router.get(
     "/{benchmark_id}/logs",
     response_class=PlainTextResponse,
-    responses=errors.problem_responses(errors.NotFound, errors.Invalid, errors.DatabaseUnavailable),
+    responses=errors.problem_responses(errors.NotFound, errors.Purged, errors.Invalid, errors.DatabaseUnavailable),
 )
 async def get_logs(benchmark_id: BenchmarkId, session: SessionDep) -> str:
     """Gives what the trials wrote to standard error, tracebacks included; the newest 256 Ki characters."""
     text = await benchmarks.logs(session, benchmark_id)
     if text is None:
-        raise errors.NotFound(UNKNOWN)
+        raise await absence(session, benchmark_id)
     return text
 
 

@@ -9,11 +9,13 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from app import errors
 from app.contract.sweep import Sweep, SweepRequest
 from app.reports.sweep_table import to_csv, to_markdown
+from app.routes.absence import absence
 from app.routes.benchmarks import check_size
 from app.routes.dependencies import SessionDep, SettingsDep
 from app.routes.negotiation import choose
 from app.routes.shapes import to_sweep
 from app.store import sweeps
+from app.webhooks import check_webhook
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 
@@ -40,6 +42,7 @@ async def submit_sweep(request: SweepRequest, response: Response, session: Sessi
     """Stores and enqueues a benchmark for every combination of the lists: all of them, or none."""
     for one in request.benchmarks():
         check_size(one, settings)
+        check_webhook(one, settings)
     async with session.begin():
         sweep = await sweeps.submit(session, request)
     found = await sweeps.get(session, sweep.id)
@@ -59,7 +62,9 @@ async def submit_sweep(request: SweepRequest, response: Response, session: Sessi
                 "text/markdown": {"schema": {"type": "string"}},
             },
         },
-        **errors.problem_responses(errors.NotFound, errors.NotAcceptable, errors.Invalid, errors.DatabaseUnavailable),
+        **errors.problem_responses(
+            errors.NotFound, errors.Purged, errors.NotAcceptable, errors.Invalid, errors.DatabaseUnavailable
+        ),
     },
     response_model=Sweep,
 )
@@ -73,7 +78,7 @@ async def get_sweep(
     chosen = sweep_format or choose(accept, MEDIA_TYPES)
     found = await sweeps.get(session, sweep_id)
     if found is None:
-        raise errors.NotFound("No sweep has this id.")
+        raise await absence(session, sweep_id, "No sweep has this id.")
     sweep = to_sweep(*found)
     return Response(
         RENDERERS[chosen](sweep),
