@@ -15,6 +15,7 @@ from sqlalchemy import select, text
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from app import upkeep, webhooks
+from app.contract.failure import Failure, FailureCode
 from app.contract.request import BenchmarkRequest
 from app.main import create_app
 from app.settings import Settings
@@ -288,8 +289,9 @@ async def test_unknown_deliveries_are_not_found(receiver, client):
 async def test_a_receiver_is_told_only_of_the_events_it_asks_for(receiver, client):
     response = await client.post("/benchmarks", json=asking(receiver.url, events=["started"]))
     benchmark = response.json()
-    await claim(client, benchmark)
-    await client.post(f"/benchmarks/{benchmark['id']}/cancel")
+    held = await claim(client, benchmark)
+    async with client.app.state.database.sessions.begin() as session:
+        await claims.fail(session, held, Failure.of(FailureCode.INTERNAL, "broken"))
     found = await until_state(client, benchmark["id"], "delivered")
     assert found["event"] == "started"
 
@@ -320,6 +322,12 @@ async def test_messages_go_out_again_after_the_database_s_connections_were_cut(r
     others = "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     async with client.app.state.database.sessions() as session:
         assert len((await session.scalars(text(f"{cut} {others}"))).all()) >= 2
+    await until_state(client, await end(client, receiver.url), "delivered")
+
+
+async def test_a_queue_worker_that_dies_is_followed_by_another(receiver, client):
+    await until_state(client, await end(client, receiver.url), "delivered")
+    await execute(client.app.state.database, "DELETE FROM procrastinate_workers")  # it dies at its next claim
     await until_state(client, await end(client, receiver.url), "delivered")
 
 
@@ -483,8 +491,6 @@ async def test_a_worker_s_writes_make_deliveries_too(database):
     async with database.sessions.begin() as session:
         held = await claims.take(session, row.id, row.queue_entry_id, "node:cpu", None)
     async with database.sessions.begin() as session:
-        from app.contract.failure import Failure, FailureCode
-
         await claims.fail(session, held, Failure.of(FailureCode.INTERNAL, "broken"))
     async with database.sessions() as session:
         told = [(found.event, found.state) for found in await store.deliveries(session, row.id)]
