@@ -10,13 +10,16 @@ HalftimeError
 │   ├── AlreadyFinished       cancelling what has succeeded or failed
 │   ├── StillRunning          deleting what is not over
 │   ├── ReportNotReady        with Retry-After
-│   └── BenchmarkFailed       there will be no report
+│   ├── BenchmarkFailed       there will be no report
+│   └── DeliveryPending       replaying what is on its way
+├── Purged                410  by retention
 ├── BodyTooLarge          413
 ├── Invalid               422  with the place of each fault
 │   ├── BadCursor
 │   ├── IdempotencyKeyReused
 │   ├── NotComparable
-│   └── TooManyParameters
+│   ├── TooManyParameters
+│   └── WebhookRefused
 ├── QuotaExceeded         429  with Retry-After
 ├── QueueFull             503  with Retry-After
 └── DatabaseUnavailable   503
@@ -115,6 +118,18 @@ class BenchmarkFailed(Conflict):
     code, title = "benchmark_failed", "The benchmark has no report"
 
 
+class DeliveryPending(Conflict):
+    """Too early to replay."""
+
+    code, title = "delivery_pending", "Not delivered yet"
+
+
+class Purged(HalftimeError):
+    """It was here until HALFTIME_RETENTION_DAYS had passed."""
+
+    status, code, title = 410, "purged", "Purged by retention"
+
+
 class BodyTooLarge(HalftimeError):
     """Over HALFTIME_MAX_BODY_BYTES."""
 
@@ -153,6 +168,12 @@ class TooManyParameters(Invalid):
     """Over HALFTIME_MAX_PARAMETERS."""
 
     code, title = "too_many_parameters", "The model is too large"
+
+
+class WebhookRefused(Invalid):
+    """The operator does not allow webhooks, or not to this host."""
+
+    code, title = "webhook_refused", "The webhook is not allowed"
 
 
 class QuotaExceeded(HalftimeError):

@@ -7,11 +7,11 @@ import anyio
 import structlog
 from fastapi import FastAPI
 
-from app import __version__
+from app import __version__, upkeep
 from app.body_limit import BodyLimit
 from app.changes import changes_of
 from app.errors import document_problems, install_error_handlers
-from app.routes import benchmarks, catalogue, compare, events, probes, reports, sweeps, workers
+from app.routes import benchmarks, catalogue, compare, events, probes, reports, sweeps, webhooks, workers
 from app.routes.callers import REFUSALS, Door
 from app.settings import Settings
 from app.store import reaper
@@ -38,6 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.state.door = Door(database.sessions, settings)
             stopping = anyio.Event()
             tasks.start_soon(_reap, database, settings.max_attempts, stopping)
+            tasks.start_soon(upkeep.serve_queues, database, settings, stopping)
             yield
             stopping.set()
 
@@ -49,11 +50,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # FastAPI's own pages for it load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
+        webhooks=webhooks.messages,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     install_error_handlers(app)
     document_problems(app)
-    for resource in (benchmarks, events, reports, compare, sweeps, workers, catalogue):
+    for resource in (benchmarks, events, reports, compare, sweeps, webhooks, workers, catalogue):
         app.include_router(resource.router, responses=REFUSALS)
     app.include_router(probes.router)
     return app

@@ -1,6 +1,7 @@
 """The queue: Procrastinate on our PostgreSQL. Names of queues, enqueueing in the caller's transaction, cancelling."""
 
 import re
+from datetime import datetime
 from uuid import UUID
 
 from procrastinate import App, PsycopgConnector
@@ -11,8 +12,14 @@ from app.contract.worker import WorkerDevice
 
 GIB = 2**30
 
-#: The one task: `run_benchmark(benchmark_id)`. The worker says what it does.
+#: The workers' one task: `run_benchmark(benchmark_id)`. The worker says what it does.
 RUN_BENCHMARK = "run_benchmark"
+
+#: A task of the API processes: `deliver_webhook(delivery_id)`.
+DELIVER_WEBHOOK = "deliver_webhook"
+
+#: The queues that the API processes serve.
+WEBHOOKS, MAINTENANCE = "webhooks", "maintenance"
 
 
 #: Enqueues on the caller's connection; a worker gives it a pool of its own to listen and fetch with.
@@ -51,6 +58,12 @@ async def enqueue(connection: AsyncConnection, benchmark_id: UUID, queue: str, p
     """Adds a queue entry in the caller's transaction and returns its id: both commit, or neither."""
     deferrer = queue_app.configure_task(RUN_BENCHMARK, queue=queue, priority=priority, connection=connection)
     return await deferrer.defer_async(benchmark_id=str(benchmark_id))
+
+
+async def enqueue_delivery(connection: AsyncConnection, delivery_id: UUID, due: datetime) -> int:
+    """Adds a queue entry for an attempt at a webhook in the caller's transaction and returns its id."""
+    deferrer = queue_app.configure_task(DELIVER_WEBHOOK, queue=WEBHOOKS, schedule_at=due, connection=connection)
+    return await deferrer.defer_async(delivery_id=str(delivery_id))
 
 
 async def abort(connection: AsyncConnection, entry_id: int) -> None:

@@ -3,10 +3,12 @@
 import ipaddress
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.webhook_settings import listed_hosts, signing_secret
 
 
 def _default_data_dir() -> Path:
@@ -17,7 +19,9 @@ def _default_data_dir() -> Path:
 class Settings(BaseSettings):
     """The settings of one process. Each field has a row in the README's table."""
 
-    model_config = SettingsConfigDict(env_prefix="HALFTIME_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="HALFTIME_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
 
     database_url: str | None = Field(
         default=None, description="A PostgreSQL (14 or later) to use instead of the embedded one: `postgresql://…`"
@@ -41,6 +45,15 @@ class Settings(BaseSettings):
         default=None, description="Where the worker looks for the files that a request names as data"
     )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines look")
+    webhook_allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed_hosts)] = Field(
+        default=(), description="Where webhooks may be sent: host names by commas, `*.example.com` for all below one"
+    )
+    webhook_secret: Annotated[SecretStr, AfterValidator(signing_secret)] | None = Field(
+        default=None, description="What webhooks are signed with: `whsec_` and 24 to 64 bytes in base64"
+    )
+    retention_days: int | None = Field(
+        default=None, ge=1, le=36_500, description="Age at which a finished benchmark is purged; half of it for samples"
+    )
 
     @property
     def open_without_keys(self) -> bool:

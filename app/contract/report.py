@@ -137,6 +137,10 @@ class Leg(Output):
     failure: Failure | None
     trials: list[TrialResult]
 
+    def without_samples(self) -> "Leg":
+        """The leg with its trials' raw samples emptied."""
+        return self.model_copy(update={"trials": [trial.without_samples() for trial in self.trials]})
+
 
 class Comparison(Output):
     """One candidate against the baseline. An estimate is null where it could not be made."""
@@ -189,7 +193,10 @@ class ReportAttestation(Output):
 
 
 class Report(Output):
-    """Immutable. Every derived figure can be recomputed from the raw samples in `trials`."""
+    """Every derived figure can be recomputed from the raw samples in `trials`.
+
+    Immutable, until the operator's retention drops the samples: the figures stay.
+    """
 
     schema_version: Annotated[int, Field(ge=1)] = SCHEMA_VERSION
     benchmark_id: str
@@ -216,3 +223,19 @@ class Report(Output):
     #: Of those, what was spent after training on probes, the account of memory, and numerics.
     proof_seconds: float
     total_seconds: float
+    #: Retention emptied `step_seconds`, `loss_curve`, `gradient_norms` and the scale trace of every trial.
+    samples_dropped: bool = False
+
+    def without_samples(self) -> "Report":
+        """The report with every trial's raw samples emptied, and saying so; all else stays."""
+        return self.model_copy(
+            update={
+                "baseline": self.baseline.without_samples(),
+                "comparisons": [
+                    found.model_copy(update={"candidate": found.candidate.without_samples()})
+                    for found in self.comparisons
+                ],
+                "control": self.control.without_samples() if self.control else None,
+                "samples_dropped": True,
+            }
+        )

@@ -10,6 +10,7 @@ from app.contract.models import LayersSpec, ModelSpec
 from app.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName
 from app.contract.strict import Input, Printable, fault_at
 from app.contract.training import TrainingConfig
+from app.contract.webhook import WebhookConfig
 
 
 class MeasurementConfig(Input):
@@ -113,6 +114,7 @@ class BenchmarkRequest(Input):
         default={}, max_length=32, description="free for the client to filter by"
     )
     priority: int = Field(default=0, ge=-100, le=100, description="higher runs first")
+    webhook: WebhookConfig | None = Field(default=None, description="whom to tell when it starts or ends")
 
     @model_validator(mode="after")
     def _norms_have_values(self) -> Self:

@@ -186,3 +186,10 @@ class TrialResult(Output):
     disturbances: list[str] = Field(default=[])
     #: Times the trial was run before and thrown away as disturbed.
     repeats: int = 0
+
+    def without_samples(self) -> "TrialResult":
+        """The trial with everything that has an entry per step emptied, and what it found kept."""
+        scaler = self.grad_scaler.model_copy(update={"scale_trace": []}) if self.grad_scaler else None
+        return self.model_copy(
+            update={"step_seconds": [], "loss_curve": [], "gradient_norms": [], "grad_scaler": scaler}
+        )

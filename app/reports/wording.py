@@ -114,6 +114,8 @@ def context_lines(report: Report) -> list[str]:
         where = report.environment
         lines.append(f"{where.device}, {where.threads} threads, torch {where.torch}, driver {where.driver or 'none'}.")
     lines += _disturbance_lines(report)
+    if report.samples_dropped:
+        lines.append("The raw samples of every step have been dropped by retention; the figures were made from them.")
     lines.append(
         f"{report.total_seconds:.1f} s in all, {report.overhead_seconds:.1f} s of it outside measured steps, "
         f"{report.proof_seconds:.1f} s of that for proof: probes, memory, numerics."

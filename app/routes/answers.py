@@ -8,9 +8,9 @@ from uuid import UUID
 import anyio
 from fastapi import Request, Response
 
-from app import errors
 from app.changes import Changes
 from app.contract.benchmark import TERMINAL
+from app.routes.absence import absence
 from app.routes.shapes import etag, matches, to_benchmark
 from app.store import benchmarks
 from app.store.benchmarks import Found
@@ -21,8 +21,6 @@ LONGEST_WAIT_SECONDS = 30
 
 #: Seconds between two polls that serve a client well.
 RETRY_AFTER = {"queued": "2", "running": "2", "cancelling": "1"}
-
-UNKNOWN = "No benchmark has this id; it may have been deleted."
 
 
 @dataclass
@@ -53,18 +51,18 @@ class Answer:
 
 
 async def read(database: Database, benchmark_id: UUID) -> Answer:
-    """The benchmark now. Raises NotFound."""
+    """The benchmark now. Raises NotFound, Purged."""
     async with database.reading() as session:
         found = await benchmarks.find(session, benchmark_id)
-    if found is None:
-        raise errors.NotFound(UNKNOWN)
+        if found is None:
+            raise await absence(session, benchmark_id)
     return Answer(found)
 
 
 async def read_when_ended(
     request: Request, database: Database, changes: Changes, benchmark_id: UUID, seconds: float
 ) -> Answer:
-    """The benchmark as soon as it is terminal, or as it is after some seconds. Raises NotFound.
+    """The benchmark as soon as it is terminal, or as it is after some seconds. Raises NotFound, Purged.
 
     A client that goes away is waited for no longer.
     """

@@ -12,8 +12,9 @@ from app.contract.precisions import DeviceChoice
 from app.contract.problem import FieldError
 from app.contract.request import BenchmarkRequest
 from app.routes import answers
+from app.routes.absence import UNKNOWN, absence
 from app.routes.admission import AdmissionDep
-from app.routes.answers import LONGEST_WAIT_SECONDS, UNKNOWN
+from app.routes.answers import LONGEST_WAIT_SECONDS
 from app.routes.callers import require
 from app.routes.dependencies import BenchmarkId, ChangesDep, DatabaseDep, SessionDep, SettingsDep
 from app.routes.preferences import preferred_wait
@@ -21,6 +22,7 @@ from app.routes.shapes import to_item
 from app.settings import Settings
 from app.store import benchmarks, costs, idempotency
 from app.store.benchmarks import Filters
+from app.webhooks import check_webhook
 
 router = APIRouter(prefix="/benchmarks", tags=["benchmarks"])
 
@@ -70,6 +72,7 @@ async def submit_benchmark(
     A `cuda` benchmark that no live worker could run comes back `failed` with `cuda_unavailable`.
     """
     check_size(request, settings)
+    check_webhook(request, settings)
     if validate_only:
         preview = await costs.preview(session, request)
         return Response(preview.model_dump_json(), media_type="application/json")
@@ -123,7 +126,7 @@ async def list_benchmarks(
     dependencies=[require("read")],
     responses={
         304: {"description": "Unchanged since `If-None-Match`"},
-        **errors.problem_responses(errors.NotFound, errors.Invalid, errors.DatabaseUnavailable),
+        **errors.problem_responses(errors.NotFound, errors.Purged, errors.Invalid, errors.DatabaseUnavailable),
     },
     response_model=Benchmark,
 )
@@ -168,7 +171,12 @@ async def cancel_benchmark(benchmark_id: BenchmarkId, session: SessionDep, datab
     "/{benchmark_id}/rerun",
     status_code=202,
     responses=errors.problem_responses(
-        errors.NotFound, errors.Invalid, errors.QuotaExceeded, errors.QueueFull, errors.DatabaseUnavailable
+        errors.NotFound,
+        errors.Purged,
+        errors.Invalid,
+        errors.QuotaExceeded,
+        errors.QueueFull,
+        errors.DatabaseUnavailable,
     ),
     response_model=Benchmark,
 )
@@ -183,9 +191,10 @@ async def rerun_benchmark(
     async with session.begin():
         earlier = await benchmarks.get(session, benchmark_id)
         if earlier is None:
-            raise errors.NotFound(UNKNOWN)
+            raise await absence(session, benchmark_id)
         request = BenchmarkRequest.model_validate(earlier.request)
         check_size(request, settings)
+        check_webhook(request, settings)
         row = await benchmarks.submit(session, request, api_key_id=await admission.admit(1))
     answer = await answers.read(database, row.id)
     return answer.response(202, **admission.headers, Location=f"/benchmarks/{row.id}")

@@ -19,7 +19,9 @@ router = APIRouter(prefix="/compare", tags=["reports"], dependencies=[require("r
 
 @router.get(
     "",
-    responses=errors.problem_responses(errors.NotFound, errors.Conflict, errors.Invalid, errors.DatabaseUnavailable),
+    responses=errors.problem_responses(
+        errors.NotFound, errors.Purged, errors.Conflict, errors.Invalid, errors.DatabaseUnavailable
+    ),
 )
 async def compare_benchmarks(
     session: SessionDep,

@@ -13,7 +13,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from app import errors
 from app.changes import Changes, Watch
 from app.contract.benchmark import TERMINAL, Event, EventPage
-from app.routes.answers import UNKNOWN
+from app.routes.absence import absence
 from app.routes.callers import Caller, Reader
 from app.routes.dependencies import BenchmarkId, ChangesDep, DatabaseDep
 from app.routes.negotiation import choose
@@ -48,7 +48,9 @@ LastEventId = Annotated[str | None, Header(description="where a broken stream go
                 "text/event-stream": {"schema": {"type": "string"}},
             },
         },
-        **errors.problem_responses(errors.NotFound, errors.NotAcceptable, errors.Invalid, errors.DatabaseUnavailable),
+        **errors.problem_responses(
+            errors.NotFound, errors.Purged, errors.NotAcceptable, errors.Invalid, errors.DatabaseUnavailable
+        ),
     },
     response_model=EventPage,
 )
@@ -66,7 +68,7 @@ async def list_events(
     streamed = choose(accept, MEDIA_TYPES) == "sse"
     async with database.reading() as session:
         if await benchmarks.get(session, benchmark_id) is None:
-            raise errors.NotFound(UNKNOWN)
+            raise await absence(session, benchmark_id)
         if not streamed:
             found = await events.after(session, benchmark_id, after, limit)
             page = EventPage(items=found, next_after=found[-1].seq if found else after)

@@ -13,7 +13,8 @@ from app import __version__, errors
 from app.contract.failure import Failure
 from app.contract.report import Report
 from app.reports.markdown import to_markdown
-from app.routes.answers import RETRY_AFTER, UNKNOWN
+from app.routes.absence import absence
+from app.routes.answers import RETRY_AFTER
 from app.routes.callers import require
 from app.routes.dependencies import BenchmarkId, SessionDep
 from app.routes.negotiation import choose
@@ -39,7 +40,12 @@ MEDIA_TYPES: dict[ReportFormat, str] = {"json": "application/json", "md": "text/
         },
         304: {"description": "The client has it already"},
         **errors.problem_responses(
-            errors.NotFound, errors.NotAcceptable, errors.Conflict, errors.Invalid, errors.DatabaseUnavailable
+            errors.NotFound,
+            errors.Purged,
+            errors.NotAcceptable,
+            errors.Conflict,
+            errors.Invalid,
+            errors.DatabaseUnavailable,
         ),
     },
     response_model=Report,
@@ -51,10 +57,13 @@ async def get_report(
     if_none_match: Annotated[str | None, Header()] = None,
     report_format: Annotated[ReportFormat | None, Query(alias="format", description="overrides `Accept`")] = None,
 ) -> Response:
-    """Gives the report of a succeeded benchmark. It never changes; a failed benchmark has none (409, with why)."""
+    """Gives the report of a succeeded benchmark; a failed one has none (409, with why).
+
+    It never changes, except that retention drops its raw samples one day: then it says so in `samples_dropped`.
+    """
     chosen = report_format or choose(accept, MEDIA_TYPES)
     stored = await load_report(session, benchmark_id)
-    # The stored report never changes; the wording of Markdown may, with a release.
+    # The wording of Markdown may change with a release.
     headers = {"ETag": strong_etag(stored, chosen, __version__), "Vary": "Accept", "Cache-Control": "private, no-cache"}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -65,21 +74,21 @@ async def get_report(
 @router.get(
     "/{benchmark_id}/logs",
     response_class=PlainTextResponse,
-    responses=errors.problem_responses(errors.NotFound, errors.Invalid, errors.DatabaseUnavailable),
+    responses=errors.problem_responses(errors.NotFound, errors.Purged, errors.Invalid, errors.DatabaseUnavailable),
 )
 async def get_logs(benchmark_id: BenchmarkId, session: SessionDep) -> str:
     """Gives what the trials wrote to standard error, tracebacks included; the newest 256 Ki characters."""
     text = await benchmarks.logs(session, benchmark_id)
     if text is None:
-        raise errors.NotFound(UNKNOWN)
+        raise await absence(session, benchmark_id)
     return text
 
 
 async def load_report(session: AsyncSession, benchmark_id: UUID) -> bytes:
-    """The report as it is stored. Raises NotFound, ReportNotReady, BenchmarkFailed."""
+    """The report as it is stored. Raises NotFound, Purged, ReportNotReady, BenchmarkFailed."""
     row = await benchmarks.get(session, benchmark_id)
     if row is None:
-        raise errors.NotFound(UNKNOWN)
+        raise await absence(session, benchmark_id)
     stored = await benchmarks.report_gzip(session, benchmark_id)
     if stored is None:
         raise _no_report(row)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from app import errors
 from app.contract.sweep import Sweep, SweepRequest
 from app.reports.sweep_table import to_csv, to_markdown
+from app.routes.absence import absence
 from app.routes.admission import AdmissionDep
 from app.routes.benchmarks import check_size
 from app.routes.callers import require
@@ -16,6 +17,7 @@ from app.routes.dependencies import SessionDep, SettingsDep
 from app.routes.negotiation import choose
 from app.routes.shapes import to_sweep
 from app.store import sweeps
+from app.webhooks import check_webhook
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 
@@ -50,6 +52,7 @@ async def submit_sweep(
     wanted = list(request.benchmarks())
     for one in wanted:
         check_size(one, settings)
+        check_webhook(one, settings)
     async with session.begin():
         key_id = await admission.admit(len(wanted))
         sweep = await sweeps.submit(session, request, api_key_id=key_id)
@@ -71,7 +74,9 @@ async def submit_sweep(
                 "text/markdown": {"schema": {"type": "string"}},
             },
         },
-        **errors.problem_responses(errors.NotFound, errors.NotAcceptable, errors.Invalid, errors.DatabaseUnavailable),
+        **errors.problem_responses(
+            errors.NotFound, errors.Purged, errors.NotAcceptable, errors.Invalid, errors.DatabaseUnavailable
+        ),
     },
     response_model=Sweep,
 )
@@ -85,7 +90,7 @@ async def get_sweep(
     chosen = sweep_format or choose(accept, MEDIA_TYPES)
     found = await sweeps.get(session, sweep_id)
     if found is None:
-        raise errors.NotFound("No sweep has this id.")
+        raise await absence(session, sweep_id, "No sweep has this id.")
     sweep = to_sweep(*found)
     return Response(
         RENDERERS[chosen](sweep),

@@ -15,7 +15,7 @@ from app.contract.benchmark import LegSummary, Progress, Summary
 from app.contract.failure import Failure
 from app.contract.report import Comparison, Leg, Report
 from app.contract.request import BenchmarkRequest
-from app.store import benchmarks, events
+from app.store import benchmarks, events, webhooks
 from app.store.tables import BenchmarkRow, Json
 from app.store.workers import LEASE
 
@@ -55,6 +55,7 @@ async def take(
     row.started_at = await benchmarks.now(session)
     row.lease_expires_at = row.started_at + LEASE
     events.append(session, row, "started", {"attempt": row.attempt, "worker": worker_id})
+    await webhooks.notify(session, row, "started")
     return Claim(row.id, entry_id, row.attempt, BenchmarkRequest.model_validate(row.request))
 
 

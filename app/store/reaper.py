@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import structlog
-from sqlalchemy import ColumnElement, Text, cast, column, exists, func, select, table
+from sqlalchemy import ColumnElement, Text, cast, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import queue
@@ -11,14 +11,10 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.request import BenchmarkRequest
 from app.store import benchmarks, events, workers
 from app.store.database import driver_connection
-from app.store.tables import BenchmarkRow
+from app.store.tables import ENTRIES, ENTRY_EVENTS, BenchmarkRow
 from app.store.workers import LEASE
 
 log = structlog.get_logger(__name__)
-
-#: Procrastinate's tables, as far as the reaper reads them.
-ENTRIES = table("procrastinate_jobs", column("id"), column("status"))
-ENTRY_EVENTS = table("procrastinate_events", column("job_id"), column("type"), column("at"))
 
 #: Rows moved on in one transaction.
 BATCH = 100

@@ -4,11 +4,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, Text, func
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, Text, column, false, func, table
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Json = dict[str, Any]
+
+#: Procrastinate's, as far as they are read here.
+ENTRIES = table("procrastinate_jobs", column("id"), column("status"))
+ENTRY_EVENTS = table("procrastinate_events", column("job_id"), column("type"), column("at"))
 
 
 class Base(DeclarativeBase):
@@ -57,6 +61,8 @@ class BenchmarkRow(Base):
     failure: Mapped[Json | None]
     warnings: Mapped[list[str]] = mapped_column(default=list)
     last_event: Mapped[int] = mapped_column(default=0)
+    #: Retention has taken the raw samples out of the report, and the logs.
+    samples_dropped: Mapped[bool] = mapped_column(default=False, server_default=false())
     #: The report's JSON, gzipped: raw samples grow long and compress well.
     report_gzip: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     #: What the trials wrote to standard error; the newest part.
@@ -70,6 +76,7 @@ class BenchmarkRow(Base):
         Index("benchmarks_status", "status", "id"),
         Index("benchmarks_sweep", "sweep_id", "id", postgresql_where="sweep_id IS NOT NULL"),
         Index("benchmarks_api_key", "api_key_id", "created_at", postgresql_where="api_key_id IS NOT NULL"),
+        Index("benchmarks_finished", "finished_at", postgresql_where="finished_at IS NOT NULL"),
     )
 
 
@@ -146,3 +153,38 @@ class WorkerRow(Base):
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_heartbeat: Mapped[datetime] = mapped_column(server_default=func.now())
     halftime_version: Mapped[str]
+
+
+class WebhookDeliveryRow(Base):
+    """A message about one event of a benchmark. Its id is the message's id in every attempt."""
+
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    benchmark_id: Mapped[UUID] = mapped_column(ForeignKey("benchmarks.id", ondelete="CASCADE"))
+    event: Mapped[str]
+    state: Mapped[str] = mapped_column(default="pending")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    #: Since it was made or last replayed.
+    attempts: Mapped[int] = mapped_column(default=0)
+    last_attempt_at: Mapped[datetime | None]
+    last_status: Mapped[int | None]
+    last_error: Mapped[str | None]
+    #: The queue entry of the next attempt, or of the one under way: the token that its outcome is checked against.
+    queue_entry_id: Mapped[int | None] = mapped_column(BigInteger)
+    #: While an attempt is under way, when it is taken for lost.
+    next_attempt_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("webhook_deliveries_benchmark", "benchmark_id", "id"),
+        Index("webhook_deliveries_due", "next_attempt_at", postgresql_where="state = 'pending'"),
+    )
+
+
+class PurgedRow(Base):
+    """What is left of a benchmark or a sweep that retention took."""
+
+    __tablename__ = "purged"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    purged_at: Mapped[datetime] = mapped_column(server_default=func.now())

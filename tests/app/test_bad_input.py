@@ -102,8 +102,8 @@ INVALID = {
 
 async def nothing_stored(client):
     async with client.app.state.database.sessions() as session:
-        counts = "SELECT (SELECT count(*) FROM benchmarks) + (SELECT count(*) FROM procrastinate_jobs)"
-        return await session.scalar(text(counts)) == 0
+        entries = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'run_benchmark'"
+        return [await session.scalar(text(count)) for count in ("SELECT count(*) FROM benchmarks", entries)] == [0, 0]
 
 
 @pytest.mark.parametrize("name", INVALID)

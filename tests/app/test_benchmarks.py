@@ -112,7 +112,8 @@ async def test_cancelling_a_queued_benchmark_is_immediate_and_repeatable(client)
         assert response.json()["status"] == "cancelled"
     assert await claim(client, benchmark) is None
     async with client.app.state.database.sessions() as session:
-        assert await session.scalar(text("SELECT count(*) FROM procrastinate_jobs")) == 0
+        entries = text("SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'run_benchmark'")
+        assert await session.scalar(entries) == 0
 
 
 async def test_cancelling_a_running_benchmark_is_accepted_and_repeatable(client):

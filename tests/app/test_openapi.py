@@ -28,3 +28,11 @@ def test_the_request_schema_states_bounds_and_refuses_unknown_fields():
     assert (
         training["properties"]["batch_size"] | {"minimum": 1, "maximum": 65_536} == training["properties"]["batch_size"]
     )
+
+
+def test_what_a_webhook_s_receiver_gets_is_documented():
+    operation = document()["webhooks"]["benchmark"]["post"]
+    (reference,) = operation["requestBody"]["content"]["application/json"]["schema"].values()
+    message = document()["components"]["schemas"][reference.rpartition("/")[2]]
+    assert set(message["properties"]) == {"type", "timestamp", "data"}
+    assert "422" not in operation["responses"]

@@ -1,0 +1,82 @@
+"""Deliveries of a benchmark's webhook: what became of them, and sending one again."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path
+
+from app import errors
+from app.contract.delivery import WebhookDelivery, WebhookDeliveryPage, WebhookMessage
+from app.contract.request import BenchmarkRequest
+from app.routes.absence import absence
+from app.routes.callers import require
+from app.routes.dependencies import BenchmarkId, SessionDep, SettingsDep
+from app.store import benchmarks, webhooks
+from app.store.tables import WebhookDeliveryRow
+from app.webhooks import check_webhook
+
+router = APIRouter(prefix="/benchmarks/{benchmark_id}/webhook-deliveries", tags=["webhooks"])
+
+#: What receivers get, for the OpenAPI document.
+messages = APIRouter(tags=["webhooks"])
+
+UNKNOWN_DELIVERY = "The benchmark has no delivery of this id."
+
+DeliveryId = Annotated[UUID, Path(description="The delivery's id, which is also its `webhook-id`")]
+
+
+@router.get(
+    "",
+    dependencies=[require("read")],
+    responses=errors.problem_responses(errors.NotFound, errors.Purged, errors.Invalid, errors.DatabaseUnavailable),
+)
+async def list_deliveries(benchmark_id: BenchmarkId, session: SessionDep) -> WebhookDeliveryPage:
+    """Lists what was or will be sent to the benchmark's webhook, oldest first, with how far each came."""
+    if await benchmarks.get(session, benchmark_id) is None:
+        raise await absence(session, benchmark_id)
+    return WebhookDeliveryPage(items=[_to_delivery(row) for row in await webhooks.deliveries(session, benchmark_id)])
+
+
+@router.post(
+    "/{delivery_id}/replay",
+    status_code=202,
+    dependencies=[require("submit")],
+    responses=errors.problem_responses(
+        errors.NotFound, errors.Purged, errors.DeliveryPending, errors.Invalid, errors.DatabaseUnavailable
+    ),
+)
+async def replay_delivery(
+    benchmark_id: BenchmarkId, delivery_id: DeliveryId, session: SessionDep, settings: SettingsDep
+) -> WebhookDelivery:
+    """Sends a message again that was delivered or given up: same `webhook-id`, all attempts anew."""
+    async with session.begin():
+        row = await benchmarks.get(session, benchmark_id)
+        if row is None:
+            raise await absence(session, benchmark_id)
+        delivery = await webhooks.locked(session, benchmark_id, delivery_id)
+        if delivery is None:
+            raise errors.NotFound(UNKNOWN_DELIVERY)
+        if delivery.state == "pending":
+            raise errors.DeliveryPending("It is on its way already; `next_attempt_at` says when it is tried next.")
+        check_webhook(BenchmarkRequest.model_validate(row.request), settings)
+        await webhooks.replay(session, delivery)
+    return _to_delivery(delivery)
+
+
+@messages.post(
+    "benchmark",
+    status_code=204,
+    responses={
+        "2XX": {"description": "Taken; nothing of the body is read"},
+        "410": {"description": "Not wanted any more: it is not sent again"},
+        "default": {"description": "Not taken: it is sent again later"},
+    },
+)
+def on_benchmark_event(message: WebhookMessage) -> None:
+    """Sent to `webhook.url` for each of `webhook.events`, with the headers of Standard Webhooks."""
+
+
+def _to_delivery(row: WebhookDeliveryRow) -> WebhookDelivery:
+    return WebhookDelivery.model_validate(
+        {name: getattr(row, name) for name in WebhookDelivery.model_fields} | {"id": str(row.id)}
+    )

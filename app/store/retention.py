@@ -1,0 +1,107 @@
+"""What is kept for how long: raw samples for half of the retention, the rest for the whole of it.
+
+Only what has ended is touched. Safe in many processes at once: each locks what it takes, and skips what is locked.
+"""
+
+import gzip
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import anyio.to_thread
+import structlog
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import undefer
+
+from app.contract.benchmark import TERMINAL
+from app.contract.report import Report
+from app.store.tables import BenchmarkRow, PurgedRow, SweepRow
+
+log = structlog.get_logger(__name__)
+
+#: Rows purged in one transaction.
+BATCH = 100
+
+#: Rows whose report is rewritten in one transaction: a report may have megabytes.
+SAMPLES_BATCH = 10
+
+#: Stands where logs were.
+LOGS_DROPPED = "Dropped by retention (HALFTIME_RETENTION_DAYS).\n"
+
+#: One batch: how many rows of at least an age it took.
+Step = Callable[[AsyncSession, timedelta], Awaitable[int]]
+
+
+async def apply(sessions: async_sessionmaker[AsyncSession], keep: timedelta) -> None:
+    """Purges what ended longer ago than `keep`, and drops raw samples and logs of what ended half as long ago."""
+    purged = await _in_batches(sessions, _purge_benchmarks, keep)
+    sweeps = await _in_batches(sessions, _purge_sweeps, keep)
+    thinned = await _in_batches(sessions, _drop_samples, keep / 2)
+    if purged or sweeps or thinned:
+        log.info("retention applied", purged=purged, sweeps=sweeps, samples_dropped=thinned)
+
+
+async def was_purged(session: AsyncSession, row_id: UUID) -> bool:
+    """Whether retention took the benchmark or sweep of this id."""
+    return await session.get(PurgedRow, row_id) is not None
+
+
+async def _in_batches(sessions: async_sessionmaker[AsyncSession], step: Step, age: timedelta) -> int:
+    """Repeats a step, each time in a transaction of its own, until it finds nothing. Returns the rows it took."""
+    total = 0
+    while True:
+        async with sessions.begin() as session:
+            taken = await step(session, age)
+        if not taken:
+            return total
+        total += taken
+
+
+async def _purge_benchmarks(session: AsyncSession, age: timedelta) -> int:
+    """With their reports, events, logs and deliveries."""
+    query = select(BenchmarkRow.id).where(_ended_before(age)).order_by(BenchmarkRow.finished_at).limit(BATCH)
+    ids = (await session.scalars(query.with_for_update(skip_locked=True))).all()
+    await session.execute(delete(BenchmarkRow).where(BenchmarkRow.id.in_(ids)))
+    return _bury(session, ids)
+
+
+async def _purge_sweeps(session: AsyncSession, age: timedelta) -> int:
+    """Those that no benchmark is left of."""
+    alive = exists().where(BenchmarkRow.sweep_id == SweepRow.id)
+    query = select(SweepRow.id).where(SweepRow.created_at < func.clock_timestamp() - age, ~alive).limit(BATCH)
+    ids = (await session.scalars(query.with_for_update(skip_locked=True))).all()
+    await session.execute(delete(SweepRow).where(SweepRow.id.in_(ids)))
+    return _bury(session, ids)
+
+
+async def _drop_samples(session: AsyncSession, age: timedelta) -> int:
+    query = (
+        select(BenchmarkRow)
+        .options(undefer(BenchmarkRow.report_gzip), undefer(BenchmarkRow.logs))
+        .where(_ended_before(age), ~BenchmarkRow.samples_dropped)
+        .order_by(BenchmarkRow.finished_at)
+        .limit(SAMPLES_BATCH)
+    )
+    rows = (await session.scalars(query.with_for_update(skip_locked=True))).all()
+    for row in rows:
+        if row.report_gzip is not None:
+            row.report_gzip = await anyio.to_thread.run_sync(_without_samples, row.report_gzip)
+        row.logs = LOGS_DROPPED if row.logs else ""
+        row.samples_dropped = True
+    return len(rows)
+
+
+def _ended_before(age: timedelta) -> ColumnElement[bool]:
+    return and_(BenchmarkRow.status.in_(TERMINAL), BenchmarkRow.finished_at < func.clock_timestamp() - age)
+
+
+def _bury(session: AsyncSession, ids: Sequence[UUID]) -> int:
+    """Leaves a tombstone for each."""
+    session.add_all([PurgedRow(id=one) for one in ids])
+    return len(ids)
+
+
+def _without_samples(report_gzip: bytes) -> bytes:
+    report = Report.model_validate_json(gzip.decompress(report_gzip))
+    return gzip.compress(report.without_samples().model_dump_json().encode(), mtime=0)

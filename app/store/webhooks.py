@@ -1,0 +1,154 @@
+"""Deliveries of webhooks in the database.
+
+The id of an attempt's queue entry is the token: an attempt begins, and its outcome counts, only while the token stands
+on the delivery's row. So an attempt that was taken for lost and ends after all changes nothing.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+import uuid_utils.compat
+from sqlalchemy import Select, Text, cast, exists, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import queue
+from app.contract.delivery import DeliveryState
+from app.store.database import driver_connection
+from app.store.tables import ENTRIES, BenchmarkRow, WebhookDeliveryRow
+
+log = structlog.get_logger(__name__)
+
+#: Pauses after the first attempt, the second, and so on; one attempt more than pauses.
+BACKOFF_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0)
+
+#: Of a pause, at random: many deliveries to one receiver do not come back at once.
+JITTER = 0.2
+
+#: An attempt that has lasted longer was lost with its process.
+LEASE = timedelta(seconds=30)
+
+#: An attempt that should have begun so long ago, and has no waiting entry, lost it with a process.
+OVERDUE = timedelta(seconds=10)
+
+#: Rows moved on in one transaction.
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attempt came to; it succeeded where there is no error."""
+
+    status: int | None = None
+    error: str | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """The receiver wants no more of it: 410 Gone."""
+        return self.status == 410
+
+
+async def notify(session: AsyncSession, row: BenchmarkRow, event: str) -> None:
+    """Makes a delivery and its queue entry in the caller's transaction, where the webhook asks for the event."""
+    webhook = row.request.get("webhook")
+    if webhook is None or event not in webhook["events"]:
+        return
+    delivery = WebhookDeliveryRow(id=uuid_utils.compat.uuid7(), benchmark_id=row.id, event=event)
+    session.add(delivery)
+    await _enqueue(session, delivery, pause_seconds=0)
+
+
+async def begin(
+    session: AsyncSession, delivery_id: UUID, entry_id: int
+) -> tuple[WebhookDeliveryRow, BenchmarkRow] | None:
+    """Starts the attempt of a queue entry; None if the entry is no longer the one that counts."""
+    delivery = (await session.scalars(_held(delivery_id, entry_id))).one_or_none()
+    if delivery is None:
+        return None
+    delivery.attempts += 1
+    delivery.last_attempt_at = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    delivery.next_attempt_at = delivery.last_attempt_at + LEASE
+    return delivery, await session.get_one(BenchmarkRow, delivery.benchmark_id)
+
+
+async def conclude(session: AsyncSession, delivery_id: UUID, entry_id: int, outcome: Outcome) -> None:
+    """Writes down what an attempt came to, and enqueues the next where there is to be one."""
+    delivery = (await session.scalars(_held(delivery_id, entry_id))).one_or_none()
+    if delivery is None:
+        return
+    delivery.last_status, delivery.last_error = outcome.status, outcome.error
+    if outcome.error is None:
+        _settle(delivery, "delivered")
+    elif outcome.is_final or _is_exhausted(delivery):
+        _settle(delivery, "given_up")
+    else:
+        pause_seconds = BACKOFF_SECONDS[delivery.attempts - 1]
+        jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 # spreads load, guards nothing
+        await _enqueue(session, delivery, pause_seconds * jitter)
+
+
+async def sweep(session: AsyncSession) -> None:
+    """One round: attempts that were lost with their process, or never began, are due again. Safe in many processes."""
+    waits = exists().where(ENTRIES.c.id == WebhookDeliveryRow.queue_entry_id, cast(ENTRIES.c.status, Text) == "todo")
+    overdue = WebhookDeliveryRow.next_attempt_at < func.clock_timestamp() - OVERDUE
+    lost = select(WebhookDeliveryRow).where(WebhookDeliveryRow.state == "pending", overdue, ~waits)
+    query = lost.order_by(WebhookDeliveryRow.next_attempt_at).limit(BATCH).with_for_update(skip_locked=True)
+    for delivery in (await session.scalars(query)).all():
+        log.warning("attempt at a webhook lost", delivery=str(delivery.id), attempt=delivery.attempts)
+        if delivery.queue_entry_id is not None:
+            await queue.discard(await driver_connection(session), delivery.queue_entry_id)
+        if _is_exhausted(delivery):
+            delivery.last_status, delivery.last_error = None, "The last attempt was lost with the process that made it."
+            _settle(delivery, "given_up")
+        else:
+            await _enqueue(session, delivery, pause_seconds=0)
+
+
+async def deliveries(session: AsyncSession, benchmark_id: UUID) -> Sequence[WebhookDeliveryRow]:
+    """A benchmark's deliveries, oldest first."""
+    query = select(WebhookDeliveryRow).where(WebhookDeliveryRow.benchmark_id == benchmark_id)
+    return (await session.scalars(query.order_by(WebhookDeliveryRow.id))).all()
+
+
+async def locked(session: AsyncSession, benchmark_id: UUID, delivery_id: UUID) -> WebhookDeliveryRow | None:
+    """A delivery of a benchmark, locked; None for an unknown one."""
+    query = select(WebhookDeliveryRow).where(
+        WebhookDeliveryRow.id == delivery_id, WebhookDeliveryRow.benchmark_id == benchmark_id
+    )
+    return (await session.scalars(query.with_for_update())).one_or_none()
+
+
+async def replay(session: AsyncSession, delivery: WebhookDeliveryRow) -> None:
+    """Sends again what is locked and not pending: at once, with as many attempts as the first time."""
+    delivery.attempts = 0
+    await _enqueue(session, delivery, pause_seconds=0)
+
+
+async def _enqueue(session: AsyncSession, delivery: WebhookDeliveryRow, pause_seconds: float) -> None:
+    """Gives the delivery a new queue entry, the token of its next attempt. The database's clock says when it is due."""
+    due = (await session.execute(select(func.clock_timestamp() + timedelta(seconds=pause_seconds)))).scalar_one()
+    connection = await driver_connection(session)
+    delivery.queue_entry_id = await queue.enqueue_delivery(connection, delivery.id, due)
+    delivery.state = "pending"
+    delivery.next_attempt_at = due
+
+
+def _settle(delivery: WebhookDeliveryRow, state: DeliveryState) -> None:
+    delivery.state = state
+    delivery.queue_entry_id = delivery.next_attempt_at = None
+
+
+def _is_exhausted(delivery: WebhookDeliveryRow) -> bool:
+    return delivery.attempts > len(BACKOFF_SECONDS)
+
+
+def _held(delivery_id: UUID, entry_id: int) -> Select[WebhookDeliveryRow]:
+    query = select(WebhookDeliveryRow).where(
+        WebhookDeliveryRow.id == delivery_id,
+        WebhookDeliveryRow.queue_entry_id == entry_id,
+        WebhookDeliveryRow.state == "pending",
+    )
+    return query.with_for_update()
