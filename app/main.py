@@ -10,7 +10,9 @@ from fastapi import FastAPI
 from app import __version__
 from app.body_limit import BodyLimit
 from app.errors import document_problems, install_error_handlers
-from app.routes import benchmarks, catalogue, probes, reports, sweeps, workers
+from app.metrics import Metrics
+from app.middleware import install_middleware
+from app.routes import benchmarks, catalogue, metrics, probes, reports, sweeps, workers
 from app.settings import Settings
 from app.store import reaper
 from app.store.database import Database, open_database
@@ -44,9 +46,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.state.metrics = Metrics()
+    install_middleware(app, settings, app.state.metrics.http_durations)
     install_error_handlers(app)
     document_problems(app)
-    for resource in (benchmarks, reports, sweeps, workers, catalogue, probes):
+    for resource in (benchmarks, reports, sweeps, workers, catalogue, probes, metrics):
         app.include_router(resource.router)
     return app
 

@@ -105,8 +105,9 @@ class Job:
         async def run_trial(
             spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
         ) -> TrialResult | Failure:
-            outcome, logs = await self._launcher.run(spec, deadline_seconds, after_step)
-            await self._record_trial(claim, spec, outcome, logs)
+            with structlog.contextvars.bound_contextvars(leg=spec.precision, block=spec.block):
+                outcome, logs = await self._launcher.run(spec, deadline_seconds, after_step)
+                await self._record_trial(claim, spec, outcome, logs)
             return outcome
 
         timeout = claim.request.config.timeout_seconds

@@ -36,7 +36,14 @@ def serve() -> None:
 
     settings = settings_or_exit()
     configure_logs(settings.log_format)
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        http="h11",  # refuses headers over 64 KiB
+        log_config=None,
+        access_log=False,
+    )
 
 
 @cli.command()

@@ -15,7 +15,7 @@ from app import queue
 from app.contract.benchmark import TERMINAL, QueuePlace, Status
 from app.contract.failure import Failure, FailureCode
 from app.contract.request import BenchmarkRequest
-from app.store import events, workers
+from app.store import events, totals, workers
 from app.store.database import driver_connection
 from app.store.tables import BenchmarkRow
 
@@ -146,6 +146,7 @@ async def end(session: AsyncSession, row: BenchmarkRow, status: Status) -> None:
     row.finished_at = await now(session)
     row.lease_expires_at = None
     events.append(session, row, status, row.failure)
+    await totals.count_end(session, row)
 
 
 async def end_failed(session: AsyncSession, row: BenchmarkRow, failure: Failure) -> None:

@@ -110,3 +110,13 @@ class WorkerRow(Base):
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_heartbeat: Mapped[datetime] = mapped_column(server_default=func.now())
     halftime_version: Mapped[str]
+
+
+class TotalRow(Base):
+    """What `GET /metrics` counts: one row for each name and its labels' values."""
+
+    __tablename__ = "totals"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    labels: Mapped[list[str]] = mapped_column(primary_key=True)
+    value: Mapped[float]
