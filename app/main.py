@@ -7,7 +7,7 @@ import anyio
 import structlog
 from fastapi import FastAPI
 
-from app import __version__
+from app import __version__, tracing
 from app.body_limit import BodyLimit
 from app.errors import document_problems, install_error_handlers
 from app.metrics import Metrics
@@ -29,7 +29,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_database(settings, pool_size=POOL_SIZE) as database, anyio.create_task_group() as tasks:
+        async with (
+            tracing.exported_spans("halftime-api"),
+            open_database(settings, pool_size=POOL_SIZE) as database,
+            anyio.create_task_group() as tasks,
+        ):
             app.state.settings, app.state.database = settings, database
             stopping = anyio.Event()
             tasks.start_soon(_reap, database, settings.max_attempts, stopping)
@@ -41,6 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         summary="Is mixed-precision training worth it for this model on this GPU?",
         lifespan=lifespan,
+        telemetry=tracing.REQUESTS,
         # FastAPI's own pages for it load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,

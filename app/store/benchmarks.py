@@ -11,7 +11,7 @@ import uuid_utils.compat
 from sqlalchemy import Select, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import queue
+from app import queue, tracing
 from app.contract.benchmark import TERMINAL, QueuePlace, Status
 from app.contract.failure import Failure, FailureCode
 from app.contract.request import BenchmarkRequest
@@ -54,6 +54,7 @@ async def submit(session: AsyncSession, request: BenchmarkRequest) -> BenchmarkR
         warnings=[],
         last_event=0,
         logs="",
+        traceparent=tracing.traceparent(),
     )
     session.add(row)
     await session.flush()

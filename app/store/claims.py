@@ -37,6 +37,8 @@ class Claim:
     entry_id: int
     attempt: int
     request: BenchmarkRequest
+    #: Of the request that submitted it, where requests are traced.
+    traceparent: str | None = None
 
 
 async def take(
@@ -57,7 +59,7 @@ async def take(
     events.append(session, row, "started", {"attempt": row.attempt, "worker": worker_id})
     waited_seconds = (row.started_at - row.queued_at).total_seconds()
     await totals.add(session, *totals.QUEUE_WAIT.observation(waited_seconds))
-    return Claim(row.id, entry_id, row.attempt, BenchmarkRequest.model_validate(row.request))
+    return Claim(row.id, entry_id, row.attempt, BenchmarkRequest.model_validate(row.request), row.traceparent)
 
 
 async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) -> None:

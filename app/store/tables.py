@@ -57,6 +57,8 @@ class BenchmarkRow(Base):
     last_event: Mapped[int] = mapped_column(default=0)
     #: The report's JSON, gzipped: raw samples grow long and compress well.
     report_gzip: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    #: Of the request that submitted it, where requests are traced.
+    traceparent: Mapped[str | None]
     #: What the trials wrote to standard error; the newest part.
     logs: Mapped[str] = mapped_column(default="", deferred=True)
 
