@@ -14,9 +14,6 @@ from app.cli.running import free_port
 
 PATIENCE_SECONDS = 60
 
-#: Of a line that belongs to a request; others have no id.
-STABLE = {"timestamp", "level", "logger", "event", "request_id"}
-
 
 @pytest.fixture
 def served(database_url, tmp_path):
