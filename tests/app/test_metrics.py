@@ -5,6 +5,7 @@ import re
 import uuid
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 import yaml
@@ -14,7 +15,8 @@ from sqlalchemy import create_engine, text
 
 from app.contract.failure import Failure, FailureCode
 from app.main import create_app
-from app.store import benchmarks, claims, workers
+from app.store import benchmarks, claims, totals, workers
+from app.store.snapshot import take_snapshot
 from tests.app.test_benchmarks import claim, post, register
 from tests.app.test_sweeps import finish
 
@@ -98,6 +100,23 @@ async def test_an_end_that_is_rolled_back_is_not_counted(client):
         await session.rollback()
     found = await scrape(client)
     assert found[sample("benchmarks_finished_total", status="cancelled", code="", verdict="")] == 0
+
+
+async def test_transactions_that_count_the_same_in_another_order_both_commit(database):
+    counts = [totals.Count("a", ()), totals.Count("b", ())]
+
+    async def count(order):
+        async with database.sessions.begin() as session:
+            for one in order:
+                await totals.add(session, one)
+                await anyio.sleep(0.05)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(count, counts)
+        tasks.start_soon(count, counts[::-1])
+    async with database.sessions() as session:
+        found = (await take_snapshot(session)).totals
+    assert (found["a"], found["b"]) == ({(): 2}, {(): 2})
 
 
 async def test_waits_and_runs_are_histograms(client):
