@@ -246,6 +246,7 @@ def problem_response(request: Request, error: HalftimeError) -> JSONResponse:
         "status": error.status,
         "detail": error.detail,
         "instance": request.url.path,
+        "request_id": _request_id(request),
     }
     if isinstance(error, Invalid):
         problem["errors"] = [field.model_dump() for field in error.errors]
@@ -283,6 +284,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         status=error.status_code,
         detail=str(error.detail),
         instance=request.url.path,
+        request_id=_request_id(request),
     )
     return JSONResponse(problem.model_dump(), error.status_code, error.headers, media_type=MEDIA_TYPE)
 
@@ -301,8 +303,14 @@ async def _on_unexpected_error(request: Request, error: Exception) -> JSONRespon
         status=500,
         detail="Halftime failed to answer. The server's log has the traceback.",
         instance=request.url.path,
+        request_id=_request_id(request),
     )
     return JSONResponse(problem.model_dump(), 500, media_type=MEDIA_TYPE)
+
+
+def _request_id(request: Request) -> str:
+    request_id: str = request.state.request_id
+    return request_id
 
 
 def _message(fault: dict[str, Any]) -> str:

@@ -1,10 +1,17 @@
 """One log for the app and the worker: structlog, with the standard library's loggers joined in."""
 
 import logging
+import re
 import sys
 from typing import Literal
 
 import structlog
+
+#: What must never be read in a log, after the words that it stands behind.
+SECRETS = re.compile(
+    r"""(authorization[\\"']*\s*[:=,]\s*(?:b(?=["']))?[\\"']*(?:basic\s+|bearer\s+)?|bearer\s+|whsec_|\bht_(?=[\w-]{43}))[^\s\\"',)}]+""",
+    re.IGNORECASE,
+)
 
 
 def configure_logs(log_format: Literal["console", "json"]) -> None:
@@ -28,7 +35,7 @@ def configure_logs(log_format: Literal["console", "json"]) -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             *([structlog.processors.format_exc_info] if log_format == "json" else []),
-            renderer,
+            _without_secrets(renderer),
         ],
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -44,3 +51,12 @@ def configure_logs(log_format: Literal["console", "json"]) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _without_secrets(render: structlog.typing.Processor) -> structlog.typing.Processor:
+    """Goes over whole lines, tracebacks included: a secret may stand anywhere in them."""
+
+    def redacted(logger: object, name: str, event: structlog.typing.EventDict) -> str:
+        return SECRETS.sub(r"\1[redacted]", str(render(logger, name, event)))
+
+    return redacted

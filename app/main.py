@@ -7,11 +7,13 @@ import anyio
 import structlog
 from fastapi import FastAPI
 
-from app import __version__, upkeep
+from app import __version__, tracing, upkeep
 from app.body_limit import BodyLimit
 from app.changes import changes_of
 from app.errors import document_problems, install_error_handlers
-from app.routes import benchmarks, catalogue, compare, events, probes, reports, sweeps, webhooks, workers
+from app.metrics import Metrics
+from app.middleware import install_middleware
+from app.routes import benchmarks, catalogue, compare, events, metrics, probes, reports, sweeps, webhooks, workers
 from app.routes.callers import REFUSALS, Door
 from app.settings import Settings
 from app.store import reaper
@@ -30,6 +32,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
+            tracing.exported_spans("halftime-api"),
             open_database(settings, pool_size=POOL_SIZE) as database,
             changes_of(database.url) as changes,
             anyio.create_task_group() as tasks,
@@ -47,17 +50,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         summary="Is mixed-precision training worth it for this model on this GPU?",
         lifespan=lifespan,
+        telemetry=tracing.REQUESTS,
         # FastAPI's own pages for it load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
         webhooks=webhooks.messages,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.state.metrics = Metrics()
+    install_middleware(app, settings, app.state.metrics.http_durations)
     install_error_handlers(app)
     document_problems(app)
     for resource in (benchmarks, events, reports, compare, sweeps, webhooks, workers, catalogue):
         app.include_router(resource.router, responses=REFUSALS)
-    app.include_router(probes.router)
+    for resource in (probes, metrics):
+        app.include_router(resource.router)
     return app
 
 

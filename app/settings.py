@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,12 @@ from app.webhook_settings import listed_hosts, signing_secret
 def _default_data_dir() -> Path:
     """Root's is never under a home: the embedded PostgreSQL runs as its own user and must reach it."""
     return Path("/var/lib/halftime") if os.geteuid() == 0 else Path.home() / ".local/share/halftime"
+
+
+def _origins(text: str | None) -> str | None:
+    if text is not None and not all(re.fullmatch(r"https?://[^/*\s]+", origin.strip()) for origin in text.split(",")):
+        raise ValueError("write origins as https://host or http://host:port, without a path or *, separated by commas")
+    return text
 
 
 class Settings(BaseSettings):
@@ -43,6 +50,9 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=2, ge=1, le=10, description="Runs of a benchmark whose worker vanishes")
     datasets_dir: Path | None = Field(
         default=None, description="Where the worker looks for the files that a request names as data"
+    )
+    cors_origins: Annotated[str | None, AfterValidator(_origins)] = Field(
+        default=None, description="Origins whose pages may call the API from a browser, separated by commas"
     )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines look")
     webhook_allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed_hosts)] = Field(

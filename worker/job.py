@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app import tracing
 from app.contract.benchmark import Progress
 from app.contract.failure import Failure, FailureCode
 from app.contract.trial import TrialResult
@@ -66,7 +67,10 @@ class Job:
         claim = await self._take(benchmark_id)
         if claim is None:
             return
-        with structlog.contextvars.bound_contextvars(benchmark=str(benchmark_id), attempt=claim.attempt):
+        with (
+            structlog.contextvars.bound_contextvars(benchmark=str(benchmark_id), attempt=claim.attempt),
+            tracing.run_span(benchmark_id, claim.attempt, claim.traceparent),
+        ):
             log.info("benchmark started")
             try:
                 with self._scope:
@@ -105,8 +109,12 @@ class Job:
         async def run_trial(
             spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
         ) -> TrialResult | Failure:
-            outcome, logs = await self._launcher.run(spec, deadline_seconds, after_step)
-            await self._record_trial(claim, spec, outcome, logs)
+            with (
+                structlog.contextvars.bound_contextvars(leg=spec.precision, block=spec.block),
+                tracing.trial_span(spec.precision, spec.block),
+            ):
+                outcome, logs = await self._launcher.run(spec, deadline_seconds, after_step)
+                await self._record_trial(claim, spec, outcome, logs)
             return outcome
 
         timeout = claim.request.config.timeout_seconds

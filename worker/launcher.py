@@ -94,7 +94,7 @@ class TrialLauncher:
                 return await self._neighbours.note(task.device, outcome, before), logs
             if not isinstance(outcome, signal.Signals):
                 return outcome, logs
-            log.warning("trial killed", signal=outcome.name, task=task.name, attempt=attempt)
+            log.warning("trial killed", signal=outcome.name, task=task.name, trial_attempt=attempt)
             logs += f"[{task.name} was killed by {outcome.name}]\n"
             if attempt == TRIES:
                 return _killed(task, outcome, process.oom_killed), logs

@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 from procrastinate import JobContext, PsycopgConnector
 
+from app import tracing
 from app.contract.worker import WorkerDevice
 from app.queue import RUN_BENCHMARK, queue_app, queues_of
 from app.settings import Settings
@@ -40,7 +41,10 @@ async def run_worker(settings: Settings, device: WorkerDevice, worker_id: str | 
     """Works until SIGTERM or SIGINT. Raises Superseded, in a group, where another worker takes its id."""
     # NVML numbers GPUs by their place on the bus; by default CUDA puts the fastest first.
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    async with open_database(settings, pool_size=POOL_SIZE) as database:
+    async with (
+        tracing.exported_spans("halftime-worker"),
+        open_database(settings, pool_size=POOL_SIZE) as database,
+    ):
         await _Worker(settings, database, device, worker_id or f"{platform.node()}:{device.name}").run()
 
 

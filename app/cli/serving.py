@@ -47,6 +47,7 @@ def serve() -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        http="h11",  # refuses headers over 64 KiB
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=STREAMS_SECONDS,

@@ -23,6 +23,8 @@ class Problem(Output):
     status: int
     detail: str
     instance: str
+    #: That of the answer's `X-Request-ID`, to find it in the server's log by.
+    request_id: str = ""
 
 
 class ValidationProblem(Problem):

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import AwareDatetime
 
@@ -82,6 +83,7 @@ async def submit_benchmark(
     except idempotency.KeyReused as error:
         reused = "This Idempotency-Key was sent before with another request. Use a new key for a new request."
         raise errors.IdempotencyKeyReused(reused) from error
+    structlog.contextvars.bind_contextvars(benchmark=str(row.id))
     wait_seconds = preferred_wait(prefer)
     headers = admission.headers | {"Location": f"/benchmarks/{row.id}"}
     if wait_seconds is None:

@@ -12,11 +12,11 @@ from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app import queue
+from app import queue, tracing
 from app.contract.benchmark import TERMINAL, QueuePlace, Status
 from app.contract.failure import Failure, FailureCode
 from app.contract.request import BenchmarkRequest
-from app.store import events, webhooks, workers
+from app.store import events, totals, webhooks, workers
 from app.store.database import driver_connection
 from app.store.tables import BenchmarkRow
 
@@ -70,6 +70,7 @@ async def submit(
         warnings=[],
         last_event=0,
         logs="",
+        traceparent=tracing.traceparent(),
     )
     session.add(row)
     await session.flush()
@@ -165,6 +166,7 @@ async def end(session: AsyncSession, row: BenchmarkRow, status: Status) -> None:
     row.lease_expires_at = None
     events.append(session, row, status, row.failure)
     await webhooks.notify(session, row, status)
+    await totals.count_end(session, row)
 
 
 async def end_failed(session: AsyncSession, row: BenchmarkRow, failure: Failure) -> None:

@@ -15,7 +15,7 @@ from app.contract.benchmark import LegSummary, Progress, Summary
 from app.contract.failure import Failure
 from app.contract.report import Comparison, Leg, Report
 from app.contract.request import BenchmarkRequest
-from app.store import benchmarks, events, webhooks
+from app.store import benchmarks, events, totals, webhooks
 from app.store.tables import BenchmarkRow, Json
 from app.store.workers import LEASE
 
@@ -37,6 +37,8 @@ class Claim:
     entry_id: int
     attempt: int
     request: BenchmarkRequest
+    #: Of the request that submitted it, where requests are traced.
+    traceparent: str | None = None
 
 
 async def take(
@@ -56,7 +58,9 @@ async def take(
     row.lease_expires_at = row.started_at + LEASE
     events.append(session, row, "started", {"attempt": row.attempt, "worker": worker_id})
     await webhooks.notify(session, row, "started")
-    return Claim(row.id, entry_id, row.attempt, BenchmarkRequest.model_validate(row.request))
+    waited_seconds = (row.started_at - row.queued_at).total_seconds()
+    await totals.add(session, *totals.QUEUE_WAIT.observation(waited_seconds))
+    return Claim(row.id, entry_id, row.attempt, BenchmarkRequest.model_validate(row.request), row.traceparent)
 
 
 async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) -> None:
@@ -82,6 +86,8 @@ async def record(session: AsyncSession, claim: Claim, kind: str, data: Json, log
     events.append(session, row, kind, data)
     if logs:
         await benchmarks.append_logs(session, row, logs, LOG_CHARACTERS)
+    if kind == "trial_failed":
+        await totals.add(session, totals.Count(totals.TRIAL_FAILURES, (str(data["code"]),)))
 
 
 async def note_parameters(session: AsyncSession, claim: Claim, parameter_count: int, logs: str) -> None:

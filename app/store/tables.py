@@ -65,6 +65,8 @@ class BenchmarkRow(Base):
     samples_dropped: Mapped[bool] = mapped_column(default=False, server_default=false())
     #: The report's JSON, gzipped: raw samples grow long and compress well.
     report_gzip: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    #: Of the request that submitted it, where requests are traced.
+    traceparent: Mapped[str | None]
     #: What the trials wrote to standard error; the newest part.
     logs: Mapped[str] = mapped_column(default="", deferred=True)
 
@@ -188,3 +190,13 @@ class PurgedRow(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     purged_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class TotalRow(Base):
+    """What `GET /metrics` counts: one row for each name and its labels' values."""
+
+    __tablename__ = "totals"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    labels: Mapped[list[str]] = mapped_column(primary_key=True)
+    value: Mapped[float]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, ScalarSelect, and_, any_, case, func, select, update
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app import __version__
+from app.contract.precisions import DeviceKind
 from app.contract.worker import Worker, WorkerDevice, WorkerState
 from app.queue import queues_of
 from app.store.tables import BenchmarkRow, WorkerRow
@@ -93,10 +95,21 @@ def serving(queue: ColumnElement[str] | InstrumentedAttribute[str]) -> ScalarSel
 
 async def all_workers(session: AsyncSession) -> list[Worker]:
     """Every worker ever seen, live ones first, then by id."""
-    live = is_live()
-    state = case((~live, "offline"), (WorkerRow.current_benchmark.is_not(None), "busy"), else_="idle")
-    rows = await session.execute(select(WorkerRow, state).order_by(live.desc(), WorkerRow.id))
+    rows = await session.execute(select(WorkerRow, _state()).order_by(is_live().desc(), WorkerRow.id))
     return [_worker(row, worker_state) for row, worker_state in rows]
+
+
+async def by_state(session: AsyncSession) -> list[tuple[DeviceKind, WorkerState, int, float]]:
+    """Workers ever seen, counted by device and state, with the seconds since the longest silent of them spoke."""
+    state = _state().label("state")
+    silent_seconds = func.extract("epoch", func.clock_timestamp() - func.min(WorkerRow.last_heartbeat))
+    query = select(WorkerRow.device_kind, state, func.count(), silent_seconds).group_by(WorkerRow.device_kind, state)
+    rows = await session.execute(query)
+    return [(cast("DeviceKind", kind), found, count, float(age)) for kind, found, count, age in rows]
+
+
+def _state() -> ColumnElement[WorkerState]:
+    return case((~is_live(), "offline"), (WorkerRow.current_benchmark.is_not(None), "busy"), else_="idle")
 
 
 def _worker(row: WorkerRow, state: WorkerState) -> Worker:

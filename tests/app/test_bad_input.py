@@ -147,6 +147,26 @@ async def test_a_body_that_cannot_be_read_is_refused(client, name):
     assert await nothing_stored(client)
 
 
+#: Values that a request may nest as it likes, as far as the contract goes.
+NESTED = {
+    "a setting": '{"model": {"kind": "transformers", "preset": "gpt2", "config": {"a": %s}}}',
+    "a plugin's argument": '{"model": {"kind": "plugin", "name": "x", "arguments": {"a": %s}}}',
+    "a list of layers": '{"model": {"kind": "layers", "input_shape": [3], "layers": %s}}',
+}
+
+
+@pytest.mark.parametrize("place", NESTED)
+@pytest.mark.parametrize("depth", [30, 300, 900, 10_000])
+async def test_a_value_nested_too_deeply_is_refused_whether_it_can_be_parsed_or_not(client, place, depth):
+    for opened, closed in (("[", "]"), ('{"type": "residual", "layers": [', "]}"), ('{"a":', "}")):
+        value = opened * depth + ("1" if opened.endswith(":") else "") + closed * depth
+        body = NESTED[place] % value
+        response = await client.post("/benchmarks", content=body, headers={"Content-Type": "application/json"})
+        assert response.status_code in {400, 422}, response.text
+        assert response.headers["Content-Type"] == MEDIA_TYPE
+    assert await nothing_stored(client)
+
+
 async def test_a_body_that_is_not_called_json_says_how_to_send_it(client):
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     response = await client.post("/benchmarks", content=b'{"model": {"kind": "mlp"}}', headers=form)

@@ -1,0 +1,78 @@
+"""What a log line looks like, and what never stands in one."""
+
+import json
+import logging
+
+import pytest
+import structlog
+
+from app.logs import configure_logs
+
+
+@pytest.fixture
+def logged(capsys):
+    """Configures the log and gives what was written; afterwards everything is as before."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+
+    def read(log_format, write):
+        configure_logs(log_format)
+        write(structlog.get_logger("worker.job"))
+        return capsys.readouterr().err
+
+    yield read
+    structlog.reset_defaults()
+    logging.root.handlers[:], logging.root.level = handlers, level
+
+
+def test_a_json_line_has_what_is_bound_under_stable_names(logged):
+    def write(log):
+        with structlog.contextvars.bound_contextvars(benchmark="0198", attempt=2, leg="bf16", block=3):
+            log.info("trial finished", request_id="r-7")
+
+    line = json.loads(logged("json", write))
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "level": "info",
+        "logger": "worker.job",
+        "event": "trial finished",
+        "benchmark": "0198",
+        "attempt": 2,
+        "leg": "bf16",
+        "block": 3,
+        "request_id": "r-7",
+    }
+
+
+SECRETIVE = [
+    {"event": "Authorization: Bearer hunter2"},
+    {"event": "authorization=hunter2 and more"},
+    {"event": "sent", "headers": {"Authorization": "Basic hunter2"}},
+    {"event": "sent", "headers": [(b"authorization", b"Bearer hunter2")]},
+    {"event": "sent", "body": json.dumps({"authorization": "hunter2"})},
+    {"event": "the token was bearer hunter2"},
+    {"event": "signed", "secret": "whsec_hunter2"},
+]
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("said", SECRETIVE, ids=str)
+def test_keys_and_secrets_are_not_written(logged, log_format, said):
+    written = logged(log_format, lambda log: log.info(**said))
+    assert "hunter2" not in written
+    assert "[redacted]" in written
+    if log_format == "json":
+        json.loads(written)
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_is_written_without_local_variables(logged, log_format):
+    def write(log):
+        hidden = "hunter2"
+        try:
+            raise RuntimeError(f"a fault of {len(hidden)} letters")
+        except RuntimeError:
+            log.exception("failed")
+
+    written = logged(log_format, write)
+    assert "RuntimeError: a fault of 7 letters" in written
+    assert "hunter2" not in written.replace('hidden = "hunter2"', "")
