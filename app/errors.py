@@ -286,7 +286,17 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         instance=request.url.path,
         request_id=_request_id(request),
     )
-    return JSONResponse(problem.model_dump(), error.status_code, error.headers, media_type=MEDIA_TYPE)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods_here(request))
+    return JSONResponse(problem.model_dump(), error.status_code, headers, media_type=MEDIA_TYPE)
+
+
+def _methods_here(request: Request) -> list[str]:
+    """Every method of the path: the framework names those of one route only."""
+    path = getattr(request.scope.get("route"), "path", None)
+    methods = {method.upper() for method in request.app.openapi()["paths"].get(path, {})}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 async def _on_database_error(request: Request, error: Exception) -> JSONResponse:

@@ -1,10 +1,12 @@
 """Submit, read, list, cancel, delete and run again."""
 
+import re
 from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from app import errors
 from app.contract.benchmark import TERMINAL, Benchmark, BenchmarkPage, Status
@@ -27,6 +29,15 @@ from app.webhooks import check_webhook
 
 router = APIRouter(prefix="/benchmarks", tags=["benchmarks"])
 
+
+def _written_as_date(moment: object) -> object:
+    """Raises for a bare number, which would be taken for seconds since 1970."""
+    if isinstance(moment, str) and re.fullmatch(r"[\s+-]*[\d.]+\s*", moment):
+        raise PydanticCustomError("not_a_date", "must be a date and time with a zone, as RFC 3339 writes them")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_as_date)]
 Label = Annotated[str, Query(pattern=r"^[^:]+:", max_length=400)]
 IdempotencyKey = Annotated[
     str | None,
@@ -105,8 +116,8 @@ async def list_benchmarks(
     label: Annotated[list[Label] | None, Query(description="`key:value`, all of these")] = None,
     model_kind: Annotated[str | None, Query(pattern=r"^[a-z_]{1,32}$")] = None,
     device: Annotated[DeviceChoice | None, Query(description="as requested")] = None,
-    created_after: AwareDatetime | None = None,
-    created_before: AwareDatetime | None = None,
+    created_after: Moment | None = None,
+    created_before: Moment | None = None,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before", max_length=64)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> BenchmarkPage:

@@ -227,6 +227,8 @@ async def test_an_unknown_id_is_not_found(client, path):
         {"label": "a:\x00"},
         {"created_after": "yesterday"},
         {"created_after": "2026-01-01T00:00:00"},
+        {"created_after": "0.5"},
+        {"created_before": "-1767225600"},
         {"model_kind": "\x00"},
     ],
 )
@@ -240,6 +242,13 @@ async def test_an_unknown_path_and_method_are_problems_too(client):
     for response in (await client.get("/nothing"), await client.put("/benchmarks")):
         assert response.status_code in {404, 405}
         assert response.headers["Content-Type"] == MEDIA_TYPE
+
+
+async def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(client):
+    allowed = [(await client.options(path)).headers["Allow"] for path in ("/benchmarks", "/livez")]
+    assert allowed == ["GET, HEAD, POST", "GET, HEAD"]
+    one = await client.put("/benchmarks/00000000-0000-7000-8000-000000000000")
+    assert one.headers["Allow"] == "DELETE, GET, HEAD"
 
 
 async def test_a_format_nobody_offers_is_not_acceptable(client):

@@ -65,7 +65,7 @@ async def test_the_end_of_a_benchmark_is_counted_by_outcome(client):
     for end in ("succeed", "fail", "cancel", "cancel"):
         benchmark = await post(client)
         if end == "succeed":
-            await finish(client, benchmark["id"])
+            await finish(client, benchmark)
         elif end == "fail":
             held = await claim(client, benchmark)
             async with client.app.state.database.sessions.begin() as session:
@@ -213,7 +213,7 @@ async def test_an_odd_accept_header_gets_the_plain_format(client, accept):
 
 
 async def test_every_metric_named_anywhere_exists_and_every_metric_is_explained(client):
-    await finish(client, (await post(client))["id"])
+    await finish(client, await post(client))
     await register(client)
     exposed = (await client.get("/metrics")).text
     samples = {name for name, *_ in await scrape(client)}
