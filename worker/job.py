@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app import tracing
 from app.contract.benchmark import Progress
 from app.contract.failure import Failure, FailureCode
+from app.contract.report import Report
 from app.contract.trial import TrialResult
 from app.contract.worker import WorkerDevice
 from app.store import claims
@@ -23,6 +24,7 @@ from app.store.claims import Claim, ClaimLost
 from app.store.workers import LEASE
 from worker.capacity import measure_capacity
 from worker.comparison import BenchmarkFailed, Comparison, TrialRunner, compare, median_step
+from worker.hand_over import hand_over
 from worker.launcher import TrialLauncher
 from worker.messages import Inspection, ModelFacts, TrialSpec
 from worker.report import make_report
@@ -31,6 +33,9 @@ log = structlog.get_logger(__name__)
 
 #: How often the lease is renewed and progress shown.
 RENEWAL_SECONDS = 1.0
+
+#: What a stopping worker leaves the trackers of a report that is safe already.
+HAND_OVER_GRACE_SECONDS = 8.0
 
 #: A look at a model takes seconds, or the model is beyond reason.
 INSPECTION_SECONDS = 60.0
@@ -55,12 +60,15 @@ class Job:
     ) -> None:
         self._sessions, self._launcher, self._device = sessions, launcher, device
         self._worker_id, self._entry_id, self._max_parameters = worker_id, entry_id, max_parameters
-        self._scope = anyio.CancelScope()
+        self._scope, self._hand_over_scope = anyio.CancelScope(), anyio.CancelScope()
         self._progress: Progress | None = None
 
     def stop(self) -> None:
         """Ends the trial; then the benchmark is cancelled if a client asked for that, else handed back."""
         self._scope.cancel()
+        self._hand_over_scope.deadline = min(
+            self._hand_over_scope.deadline, anyio.current_time() + HAND_OVER_GRACE_SECONDS
+        )
 
     async def run(self, benchmark_id: UUID) -> None:
         """To the end of the benchmark, or of this worker's hold on it."""
@@ -73,11 +81,15 @@ class Job:
         ):
             log.info("benchmark started")
             try:
+                report = None
                 with self._scope:
-                    await self._measure(claim)
+                    report = await self._measure(claim)
                 if self._scope.cancelled_caught:
                     await self._write(claims.hand_back, claim)
                     log.info("benchmark stopped")
+                if report:
+                    with self._hand_over_scope:
+                        await hand_over(self._sessions, claim.request, report)
             except ClaimLost:
                 log.warning("claim lost; what the trials measured is discarded")
 
@@ -85,7 +97,8 @@ class Job:
         async with self._sessions.begin() as session:
             return await claims.take(session, benchmark_id, self._entry_id, self._worker_id, self._device.gpu)
 
-    async def _measure(self, claim: Claim) -> None:
+    async def _measure(self, claim: Claim) -> Report | None:
+        """The report, once it is stored."""
         timeout = claim.request.config.timeout_seconds
         try:
             comparison = await self._compare_while_leased(claim)
@@ -102,8 +115,10 @@ class Job:
             await self._write(claims.record, claim, "fault", {}, traceback.format_exc())
             await self._fail(claim, Failure.of(FailureCode.INTERNAL, f"{type(error).__name__}: {error}"[:1000]))
         else:
-            await self._write(claims.succeed, claim, report)
+            stored = await self._write(claims.succeed, claim, report)
             log.info("benchmark succeeded", verdict=report.verdict, blocks=report.blocks)
+            return report if stored else None
+        return None
 
     async def _compare_while_leased(self, claim: Claim) -> Comparison:
         async def run_trial(

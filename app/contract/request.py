@@ -9,6 +9,7 @@ from app.contract.data import DataConfig, SyntheticData
 from app.contract.models import LayersSpec, ModelSpec
 from app.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName
 from app.contract.strict import Input, Printable, fault_at
+from app.contract.tracking import Tracking
 from app.contract.training import TrainingConfig
 from app.contract.webhook import WebhookConfig
 
@@ -115,6 +116,7 @@ class BenchmarkRequest(Input):
     )
     priority: int = Field(default=0, ge=-100, le=100, description="higher runs first")
     webhook: WebhookConfig | None = Field(default=None, description="whom to tell when it starts or ends")
+    tracking: Tracking | None = Field(default=None, description="experiment trackers to log the report to")
 
     @model_validator(mode="after")
     def _norms_have_values(self) -> Self:

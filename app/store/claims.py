@@ -97,12 +97,15 @@ async def note_parameters(session: AsyncSession, claim: Claim, parameter_count: 
     row.parameter_count = parameter_count
 
 
-async def succeed(session: AsyncSession, claim: Claim, report: Report) -> None:
-    """Stores the report and ends the benchmark; as cancelled, if that was asked for meanwhile. Raises ClaimLost."""
+async def succeed(session: AsyncSession, claim: Claim, report: Report) -> bool:
+    """Stores the report and ends the benchmark; as cancelled, if that was asked for meanwhile: then it is False.
+
+    Raises ClaimLost.
+    """
     row = await _held(session, claim)
     if row.status == "cancelling":
         await benchmarks.end(session, row, "cancelled")
-        return
+        return False
     row.report_gzip = gzip.compress(report.model_dump_json().encode(), mtime=0)
     row.summary = summarise(report).model_dump(mode="json")
     row.warnings = report.warnings
@@ -110,6 +113,7 @@ async def succeed(session: AsyncSession, claim: Claim, report: Report) -> None:
         ended = {"phase": "report", "step": row.progress["total_steps"], "fraction": 1.0, "eta_seconds": 0.0}
         row.progress = {**row.progress, **ended}
     await benchmarks.end(session, row, "succeeded")
+    return True
 
 
 async def fail(session: AsyncSession, claim: Claim, failure: Failure) -> None:

@@ -15,6 +15,16 @@ def append(session: AsyncSession, row: BenchmarkRow, kind: str, data: Json | Non
     session.add(EventRow(benchmark_id=row.id, seq=row.last_event, kind=kind, data=data or {}))
 
 
+async def note(session: AsyncSession, benchmark_id: UUID, kind: str, data: Json) -> bool:
+    """Adds the next event whatever the benchmark's status, under its lock. False where it was deleted meanwhile."""
+    query = select(BenchmarkRow).where(BenchmarkRow.id == benchmark_id).with_for_update()
+    row = (await session.scalars(query)).one_or_none()
+    if row is None:
+        return False
+    append(session, row, kind, data)
+    return True
+
+
 async def after(session: AsyncSession, benchmark_id: UUID, seq: int, limit: int) -> list[Event]:
     """Events that follow `seq`, oldest first."""
     query = select(EventRow).where(EventRow.benchmark_id == benchmark_id, EventRow.seq > seq)
