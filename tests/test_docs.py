@@ -13,6 +13,7 @@ from app.contract.sweep import SweepRequest
 from app.settings import Settings
 
 ROOT = Path(__file__).parent.parent
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 README = (ROOT / "README.md").read_text()
 
 
@@ -26,6 +27,12 @@ def test_every_setting_has_its_row_with_its_default():
             assert (rows[name.upper()], field.default or None) == ("none", None)
             continue
         assert rows[name.upper()] == f"`{field.default}`".lower(), name
+
+
+def test_every_alert_says_what_to_do():
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/halftime.rules.yaml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    assert set(re.findall(r"^\| `(Halftime\w+)` \|", OPERATIONS, re.MULTILINE)) == alerts
 
 
 def test_every_failure_code_is_explained():
@@ -47,9 +54,12 @@ def test_every_example_is_a_valid_request(path):
     BenchmarkRequest.model_validate_json(json.dumps(yaml.safe_load(path.read_text())))
 
 
-def test_every_path_the_readme_links_to_exists():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_every_path_a_page_links_to_exists(page):
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
 
 
 def test_the_requests_shown_are_valid():
