@@ -26,7 +26,7 @@ def list_benchmarks(
     """Lists benchmarks, newest first."""
     params: dict[str, Any] = {"limit": limit, "status": status or [], "label": label or []}
     with connected(server) as client:
-        page = client.page(params | ({"cursor": cursor} if cursor else {}))
+        page = client.list(**params | ({"cursor": cursor} if cursor else {}))
     if as_json:
         print_json(page)
         return

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Iterator
 from typing import Annotated, NoReturn
 
-import httpx
 import typer
 from pydantic import BaseModel
 from rich.console import Console
 
-from app.client import DEFAULT_SERVER, Client, ProblemError
+from app.client import DEFAULT_SERVER, Client, ClientError, ProblemError, TransportError
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -45,10 +44,14 @@ def print_json(model: BaseModel) -> None:
 @contextlib.contextmanager
 def connected(server: str) -> Iterator[Client]:
     """A client whose errors end the command: 2 for a refused request, 4 for a server that does not answer."""
-    with Client(server) as client:
+    try:
+        client = Client(server)
+    except ValueError as error:
+        fail(str(error), 2)
+    with client:
         try:
             yield client
-        except ProblemError as error:
-            fail(str(error), 2)
-        except httpx.TransportError as error:
+        except TransportError as error:
             fail(f"No answer from {server} ({error}). Start one with `halftime up`, or name another with --server.", 4)
+        except ClientError as error:
+            fail(str(error), 2 if isinstance(error, ProblemError) else 4)
