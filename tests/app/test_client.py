@@ -1,8 +1,11 @@
 """Both clients against a real server; the benchmarks' results are made up."""
 
 import asyncio
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
+import anyio.to_thread
 import pytest
 from httpx_sse import ServerSentEvent
 
@@ -98,6 +101,20 @@ async def test_run_gives_the_report(live, halftime):
         await asyncio.sleep(0.01)
     made = await finish(live, submitted[0])
     assert await running == made
+
+
+async def test_the_example_in_the_readme_runs_as_it_stands(live, monkeypatch, capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
+    monkeypatch.setenv("HALFTIME_SERVER", str(live.base_url))
+    await register(live)
+    running = asyncio.create_task(anyio.to_thread.run_sync(exec, example, {}))
+    while not (submitted := (await live.get("/benchmarks")).json()["items"]):
+        await asyncio.sleep(0.01)
+    made = await finish(live, submitted[0])
+    await running
+    verdict, listed = capsys.readouterr().out.splitlines()
+    assert verdict == f"{made.verdict} {made.comparisons[0].speedup}"
+    assert listed.startswith(submitted[0]["id"])
 
 
 async def test_run_raises_for_a_benchmark_without_a_report(live, halftime):
