@@ -8,14 +8,10 @@ from typing import Any
 
 import typer
 from rich.table import Table
-from sqlalchemy import create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from app.cli.serving import settings_or_exit
 from app.cli.shared import JsonOption, cli, out
 from app.settings import Settings
-from app.store.database import located
 
 
 @cli.command()
@@ -34,6 +30,13 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 def _database(settings: Settings) -> dict[str, Any]:
+    # The other commands, and the shell's completion, start faster without it.
+    from sqlalchemy import create_engine, text  # noqa: PLC0415
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+
+    from app.store.database import located  # noqa: PLC0415
+
     kind = "external" if settings.database_url else "embedded"
     try:
         with located(settings) as url, create_engine(url, poolclass=NullPool).connect() as connection:
