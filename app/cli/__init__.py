@@ -1,9 +1,9 @@
 """The command `halftime`."""
 
-from app.cli import doctor, keys, reading, running, serving
+from app.cli import catalogue, changing, doctor, exporting, keys, reading, running, serving
 from app.cli.shared import cli
 
-__all__ = ["cli", "doctor", "keys", "main", "reading", "running", "serving"]
+__all__ = ["catalogue", "changing", "cli", "doctor", "exporting", "keys", "main", "reading", "running", "serving"]
 
 
 def main() -> None:

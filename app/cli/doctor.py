@@ -8,13 +8,10 @@ from typing import Any
 
 import typer
 from rich.table import Table
-from sqlalchemy import create_engine, text
-from sqlalchemy.pool import NullPool
 
 from app.cli.serving import settings_or_exit
-from app.cli.shared import DATABASE_ERRORS, JsonOption, cli, out
+from app.cli.shared import JsonOption, cli, out
 from app.settings import Settings
-from app.store.database import located
 
 
 @cli.command()
@@ -33,11 +30,18 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 def _database(settings: Settings) -> dict[str, Any]:
+    # The other commands, and the shell's completion, start faster without it.
+    from sqlalchemy import create_engine, text  # noqa: PLC0415
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+
+    from app.store.database import located  # noqa: PLC0415
+
     kind = "external" if settings.database_url else "embedded"
     try:
         with located(settings) as url, create_engine(url, poolclass=NullPool).connect() as connection:
             version = connection.execute(text("SHOW server_version")).scalar_one()
-    except DATABASE_ERRORS as error:
+    except (SQLAlchemyError, ValueError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         remedy = "Check HALFTIME_DATABASE_URL." if settings.database_url else "Check HALFTIME_DATA_DIR: is it writable?"
         return _finding(f"database ({kind})", False, str(error).split("\n", maxsplit=1)[0], remedy)
     return _finding(f"database ({kind})", True, f"PostgreSQL {version}")

@@ -1,24 +1,25 @@
 """`keys`: makes, lists and revokes API keys, straight in the database: the first is needed before a server runs."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 from uuid import UUID
 
 import typer
 from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Column, Table
-from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.cli.database import NoDatabase, in_database
 from app.cli.serving import settings_or_exit
-from app.cli.shared import DATABASE_ERRORS, JsonOption, cli, err, fail, out, print_json
+from app.cli.shared import JsonOption, cli, err, fail, out, print_json
 from app.contract.key import ApiKey, ApiKeyPage, CreatedKey, NewKey
 from app.settings import Settings
-from app.store import keys as store
-from app.store.database import open_database
-from app.store.tables import ApiKeyRow
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from app.store.tables import ApiKeyRow
 
 Found = TypeVar("Found")
 
@@ -34,6 +35,8 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Makes a key and prints it, this once. `admin` implies `submit`, which implies `read`."""
+    from app.store import keys as store  # noqa: PLC0415 # the other commands start faster without it
+
     settings = settings_or_exit()
     wanted = _wanted(name, scope or ["submit"], submits_per_hour)
     row, key = _in_database(settings, lambda session: store.create(session, wanted))
@@ -49,6 +52,8 @@ def create(
 @commands.command("list")
 def list_keys(as_json: JsonOption = False) -> None:
     """Lists every key ever made, without the keys themselves."""
+    from app.store import keys as store  # noqa: PLC0415 # the other commands start faster without it
+
     rows = _in_database(settings_or_exit(), store.all_keys)
     page = ApiKeyPage(items=[ApiKey.model_validate(_facts(row)) for row in rows])
     if as_json:
@@ -85,7 +90,9 @@ def revoke(key: Annotated[UUID, typer.Argument(help="the key's id")], as_json: J
         out.print(f"Revoked {row.id} ({row.name}).", markup=False)
 
 
-async def _revoke(session: AsyncSession, key_id: UUID) -> tuple[ApiKeyRow | None, bool]:
+async def _revoke(session: "AsyncSession", key_id: UUID) -> "tuple[ApiKeyRow | None, bool]":
+    from app.store import keys as store  # noqa: PLC0415 # the other commands start faster without it
+
     row = await store.revoke(session, key_id)
     await session.flush()
     return row, await store.any_valid(session)
@@ -98,25 +105,19 @@ def _wanted(name: str, scopes: list[str], submits_per_hour: int | None) -> NewKe
         fail("\n".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()), 2)
 
 
-def _in_database(settings: Settings, work: Callable[[AsyncSession], Awaitable[Found]]) -> Found:
+def _in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Found]]") -> Found:
     """What the work gives, done in one transaction. Ends the command where the database does not answer."""
-
-    async def done() -> Found:
-        async with open_database(settings, pool_size=1) as database, database.sessions.begin() as session:
-            return await work(session)
-
     try:
-        return asyncio.run(done())
-    except DATABASE_ERRORS as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
-        fail(f"No answer from {_where(settings)} ({reason}). `halftime doctor` checks it.", 4)
+        return in_database(settings, work)
+    except NoDatabase as error:
+        fail(f"No answer from {_where(settings)} ({error}). `halftime doctor` checks it.", 4)
 
 
 def _where(settings: Settings) -> str:
     return "the database of HALFTIME_DATABASE_URL" if settings.database_url else f"the database in {settings.data_dir}"
 
 
-def _facts(row: ApiKeyRow) -> dict[str, object]:
+def _facts(row: "ApiKeyRow") -> dict[str, object]:
     return {
         "id": str(row.id),
         "name": row.name,

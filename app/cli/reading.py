@@ -1,32 +1,46 @@
-"""`list`, `show`, `cancel`, `report`, `logs`, `workers`: what a server knows."""
+"""`list`, `show`, `report`, `sweep`, `compare`, `events`, `logs`, `workers`: what a server knows."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Column, Table
 
+from app.cli.options import (
+    REPORT_FORMATS,
+    SWEEP_FORMATS,
+    AfterOption,
+    BeforeOption,
+    DeviceFilter,
+    LabelFilter,
+    ModelKindOption,
+    StatusOption,
+    filters_of,
+    formats_of,
+)
 from app.cli.shared import SERVER, BenchmarkArgument, JsonOption, ServerOption, cli, connected, out, print_json
-from app.contract.benchmark import Benchmark, Summary
-from app.reports.terminal import print_report
+from app.contract.benchmark import Benchmark, Event, Summary
+from app.reports.terminal import print_comparison, print_report, print_sweep
 from app.reports.wording import interval
-
-OutputOption = Annotated[list[Path] | None, typer.Option("--output", help="a .json or .md file; repeatable")]
 
 
 @cli.command("list")
 def list_benchmarks(
-    status: Annotated[list[str] | None, typer.Option(help="any of these")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="key:value, all of these")] = None,
+    status: StatusOption = None,
+    label: LabelFilter = None,
+    model_kind: ModelKindOption = None,
+    device: DeviceFilter = None,
+    created_after: AfterOption = None,
+    created_before: BeforeOption = None,
     limit: int = 20,
     cursor: Annotated[str | None, typer.Option(help="of the page before")] = None,
     server: ServerOption = SERVER,
     as_json: JsonOption = False,
 ) -> None:
     """Lists benchmarks, newest first."""
-    params: dict[str, Any] = {"limit": limit, "status": status or [], "label": label or []}
+    filters = filters_of(status, label, model_kind, device, created_after, created_before)
     with connected(server) as client:
-        page = client.page(params | ({"cursor": cursor} if cursor else {}))
+        page = client.list(limit=limit, cursor=cursor, **filters)
     if as_json:
         print_json(page)
         return
@@ -46,26 +60,20 @@ def list_benchmarks(
 def show(benchmark: BenchmarkArgument, server: ServerOption = SERVER, as_json: JsonOption = False) -> None:
     """Shows where a benchmark stands."""
     with connected(server) as client:
-        _print_benchmark(client.get(benchmark), as_json)
-
-
-@cli.command()
-def cancel(benchmark: BenchmarkArgument, server: ServerOption = SERVER, as_json: JsonOption = False) -> None:
-    """Cancels a benchmark."""
-    with connected(server) as client:
-        _print_benchmark(client.cancel(benchmark), as_json)
+        print_benchmark(client.get(benchmark), as_json)
 
 
 @cli.command()
 def report(
     benchmark: BenchmarkArgument,
-    output: OutputOption = None,
+    output: Annotated[list[Path] | None, typer.Option(help="a .json or .md file; repeatable")] = None,
     server: ServerOption = SERVER,
     as_json: JsonOption = False,
 ) -> None:
     """Prints a report, or writes it to files."""
+    files = formats_of(output, REPORT_FORMATS)
     with connected(server) as client:
-        texts = {path: client.report_text(benchmark, report_format_of(path)) for path in output or []}
+        texts = {path: client.report_text(benchmark, report_format) for path, report_format in files.items()}
         found = client.report(benchmark)
     for path, text in texts.items():
         path.write_text(text)
@@ -73,6 +81,57 @@ def report(
         print_json(found)
     elif not output:
         print_report(out, found)
+
+
+@cli.command()
+def sweep(
+    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="the sweep's id")],
+    output: Annotated[list[Path] | None, typer.Option(help="a .csv, .json or .md file; repeatable")] = None,
+    server: ServerOption = SERVER,
+    as_json: JsonOption = False,
+) -> None:
+    """Prints the table of a sweep, or writes it to files."""
+    files = formats_of(output, SWEEP_FORMATS)
+    with connected(server) as client:
+        texts = {path: client.sweep_text(sweep_id, sweep_format) for path, sweep_format in files.items()}
+        found = client.sweep(sweep_id)
+    for path, text in texts.items():
+        path.write_text(text)
+    if as_json:
+        print_json(found)
+    elif not output:
+        print_sweep(out, found)
+
+
+@cli.command()
+def compare(
+    baseline: BenchmarkArgument,
+    contender: BenchmarkArgument,
+    server: ServerOption = SERVER,
+    as_json: JsonOption = False,
+) -> None:
+    """Compares the reports of two benchmarks of the same work: on another machine, driver, version or day."""
+    with connected(server) as client:
+        found = client.compare(baseline, contender)
+    if as_json:
+        print_json(found)
+    else:
+        print_comparison(out, found)
+
+
+@cli.command()
+def events(
+    benchmark: BenchmarkArgument,
+    after: Annotated[int, typer.Option(min=0, help="the number of an event")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", help="wait for what comes, until the benchmark's end")] = False,
+    server: ServerOption = SERVER,
+    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each")] = False,
+) -> None:
+    """Lists what happened to a benchmark."""
+    with connected(server) as client:
+        for heard in client.events(benchmark, after) if follow else client.past_events(benchmark, after):
+            if isinstance(heard, Event):
+                typer.echo(heard.model_dump_json() if as_json else _event_line(heard))
 
 
 @cli.command()
@@ -97,14 +156,13 @@ def workers(server: ServerOption = SERVER, as_json: JsonOption = False) -> None:
     out.print(table)
 
 
-def report_format_of(path: Path) -> str:
-    """`json` or `md`, by the file's ending. Raises BadParameter for any other."""
-    if path.suffix not in {".json", ".md"}:
-        raise typer.BadParameter(f"{path} must end in .json or .md")
-    return path.suffix.removeprefix(".")
+def _event_line(event: Event) -> str:
+    told = ", ".join(f"{name}: {value}" for name, value in event.data.items())
+    return f"{event.seq:>4}  {event.created_at:%Y-%m-%d %H:%M:%S}  {event.kind}  {told}".rstrip()
 
 
-def _print_benchmark(benchmark: Benchmark, as_json: bool) -> None:
+def print_benchmark(benchmark: Benchmark, as_json: bool) -> None:
+    """Where a benchmark stands."""
     if as_json:
         print_json(benchmark)
         return

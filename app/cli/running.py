@@ -1,6 +1,7 @@
 """`run`: from a request file to a report, on a server or with one of its own."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -9,74 +10,128 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from pydantic import ValidationError
 
-from app.cli.reading import OutputOption, report_format_of
-from app.cli.shared import JsonOption, cli, connected, err, fail, out, print_json
+from app.cli.cost import cost_line
+from app.cli.options import REPORT_FORMATS, SWEEP_FORMATS, formats_of, labels_of
+from app.cli.progress import follow, follow_sweep
+from app.cli.requests import is_sweep, read_request
+from app.cli.shared import JsonOption, cli, connected, err, fail, note, out, print_json
 from app.cli.supervisor import die_with_parent
 from app.client import Client
-from app.contract.benchmark import TERMINAL, Benchmark
+from app.contract.benchmark import Benchmark
+from app.contract.cost import Preview
 from app.contract.report import Verdict
-from app.reports.terminal import print_report
+from app.contract.sweep import Sweep, SweepRequest
+from app.reports.terminal import print_report, print_sweep
 
 #: 2 is a usage error, 4 a benchmark without a trustworthy report.
 EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 3, "invalid": 4}
 
+#: Of many benchmarks, the first of these that one of them has.
+WORST_FIRST = (4, 1, 3, 0)
+
+#: Of the environment, what a service of one's own is not to have.
+ELSEWHERE = {"HALFTIME_DATABASE_URL", "HALFTIME_API_KEY"}
+
 START_SECONDS = 60.0
-POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What becomes of the answer."""
+
+    wait: bool
+    files: dict[Path, str]
+    as_json: bool
 
 
 @cli.command()
 def run(
-    request: Annotated[Path, typer.Argument(help="the request, JSON or YAML", exists=True, dir_okay=False)],
-    server: Annotated[str | None, typer.Option(help="the API's address; default: a service of its own")] = None,
+    request: Annotated[
+        Path, typer.Argument(help="the request, or a sweep's: JSON or YAML", exists=True, dir_okay=False)
+    ],
+    server: Annotated[
+        str | None, typer.Option(envvar="HALFTIME_SERVER", help="the API's address; default: a service of its own")
+    ] = None,
     wait: Annotated[bool, typer.Option(help="wait for the report")] = True,
-    output: OutputOption = None,
-    override: Annotated[list[str] | None, typer.Option("--set", help="training.batch_size=64, repeatable")] = None,
+    output: Annotated[
+        list[Path] | None, typer.Option(help="a .json or .md file, of a sweep also .csv; repeatable")
+    ] = None,
+    override: Annotated[list[str] | None, typer.Option("--set", help="training.batch_size=64; repeatable")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="name=value; repeatable")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Runs a benchmark. Exits 0 if it passes, 1 if it fails, 3 if inconclusive, 4 if invalid or failed."""
+    """Runs a benchmark. Exits 0 if it passes, 1 if it fails, 3 if inconclusive, 4 if invalid or failed.
+
+    Of a sweep, the worst of its benchmarks counts. Ctrl-C cancels what was submitted.
+    """
     if not wait and server is None:
         fail("--no-wait needs --server: a service of its own ends with the command.", 2)
-    body = read_request(request, override or [])
-    for path in output or []:
-        report_format_of(path)
+    if not wait and output:
+        fail("--output needs --wait: there is no report yet.", 2)
+    body = read_request(request, override or [], labels_of(label))
+    wanted = _Wanted(wait, formats_of(output, SWEEP_FORMATS if is_sweep(body) else REPORT_FORMATS), as_json)
     with contextlib.ExitStack() as stack:
         address = server or stack.enter_context(own_service())
-        client = stack.enter_context(connected(address))
-        benchmark = client.submit(body)
-        if not wait:
-            _announce(benchmark, as_json)
-            return
-        benchmark = _follow(client, benchmark)
-        if benchmark.status != "succeeded":
-            _explain(benchmark)
-        for path in output or []:
-            path.write_text(client.report_text(benchmark.id, report_format_of(path)))
-        report = client.report(benchmark.id)
-    if as_json:
+        client = stack.enter_context(connected(address, api_key=None if server else ""))
+        exit_code = _run_sweep(client, body, wanted) if is_sweep(body) else _run_one(client, body, wanted)
+    raise typer.Exit(exit_code)
+
+
+def _run_one(client: Client, body: dict[str, Any], wanted: _Wanted) -> int:
+    note(cost_line([client.preview(body)]))
+    benchmark = client.submit(body)
+    if not wanted.wait:
+        _announce(benchmark, wanted.as_json)
+        return 0
+    benchmark = follow(client, benchmark)
+    if benchmark.status != "succeeded":
+        _explain(benchmark)
+    for path, report_format in wanted.files.items():
+        path.write_text(client.report_text(benchmark.id, report_format))
+    report = client.report(benchmark.id)
+    if wanted.as_json:
         print_json(report)
     else:
         print_report(out, report)
-    raise typer.Exit(EXIT_CODES[report.verdict])
+    return EXIT_CODES[report.verdict]
 
 
-def read_request(path: Path, overrides: list[str]) -> dict[str, Any]:
-    """The request of a file, with `--set` applied. A path that names no section belongs to `config`."""
+def _run_sweep(client: Client, body: dict[str, Any], wanted: _Wanted) -> int:
+    previews = _previews(client, body)
+    if previews:
+        note(cost_line(previews))
+    sweep = client.submit_sweep(body)
+    note(f"Sweep {sweep.id}")
+    if wanted.wait:
+        sweep = follow_sweep(client, sweep)
+        for path, sweep_format in wanted.files.items():
+            path.write_text(client.sweep_text(sweep.id, sweep_format))
+    if wanted.as_json:
+        print_json(sweep)
+    else:
+        print_sweep(out, sweep)
+    return _exit_code(sweep) if wanted.wait else 0
+
+
+def _previews(client: Client, body: dict[str, Any]) -> list[Preview]:
+    """Of every benchmark; none where the sweep is not valid, which the server will say."""
     try:
-        body = yaml.safe_load(path.read_text())  # JSON is YAML
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        fail(f"{path} is neither JSON nor YAML: {error}", 2)
-    if not isinstance(body, dict):
-        fail(f"{path} holds no request: it must be an object with `model`.", 2)
-    for override in overrides:
-        _apply(body, override)
-    return body
+        benchmarks = list(SweepRequest.model_validate_json(json.dumps(body)).benchmarks())
+    except ValidationError:
+        return []
+    return [client.preview(benchmark) for benchmark in benchmarks]
+
+
+def _exit_code(sweep: Sweep) -> int:
+    codes = {EXIT_CODES[row.verdict] if row.verdict else 4 for row in sweep.rows}
+    return next((code for code in WORST_FIRST if code in codes), 4)
 
 
 @contextlib.contextmanager
@@ -105,7 +160,7 @@ def own_service() -> Iterator[str]:
 
 def own_environment(folder: str, port: int) -> dict[str, str]:
     """The environment of such a service: on loopback, with a database of its own, which holds no key."""
-    inherited = {name: value for name, value in os.environ.items() if name != "HALFTIME_DATABASE_URL"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     return inherited | {
         "HALFTIME_DATA_DIR": folder,
         "HALFTIME_HOST": "127.0.0.1",
@@ -125,40 +180,12 @@ def free_port() -> int:
 def _wait_until_ready(address: str, service: "subprocess.Popen[bytes]", log_path: Path) -> None:
     """Returns when the API answers and a worker is there."""
     deadline = time.monotonic() + START_SECONDS
-    with Client(address) as client, err.status("Starting the service …"):
+    with Client(address, api_key="") as client, err.status("Starting the service …"):
         while time.monotonic() < deadline and service.poll() is None:
             if client.ready() and any(worker.state != "offline" for worker in client.workers().items):
                 return
             time.sleep(0.1)
     fail(f"The service did not start:\n{log_path.read_text()[-4000:]}", 4)
-
-
-def _follow(client: Client, benchmark: Benchmark) -> Benchmark:
-    """Shows progress until the benchmark is over; Ctrl-C cancels it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    try:
-        with Progress(*columns, console=err) as bar:
-            task = bar.add_task("queued", total=1.0)
-            for seen in client.watch(benchmark.id, every_seconds=POLL_SECONDS):
-                benchmark = seen
-                _draw(bar, task, seen)
-    except KeyboardInterrupt:
-        err.print("Cancelling …")
-        client.cancel(benchmark.id)
-        for seen in client.watch(benchmark.id, every_seconds=POLL_SECONDS):
-            benchmark = seen
-    return benchmark
-
-
-def _draw(bar: Progress, task: TaskID, seen: Benchmark) -> None:
-    progress = seen.progress
-    if progress is None:
-        waiting = "queued" if seen.queue.workers_online else "queued: no worker is online for this device"
-        bar.update(task, description=waiting if seen.status == "queued" else seen.status)
-        return
-    left = "" if progress.eta_seconds is None or seen.status in TERMINAL else f", {progress.eta_seconds:.0f} s left"
-    where = f"block {progress.block}/{progress.max_blocks}, {progress.leg}, step {progress.step}/{progress.total_steps}"
-    bar.update(task, completed=progress.fraction, description=f"{seen.status}: {where}{left}")
 
 
 def _announce(benchmark: Benchmark, as_json: bool) -> None:
@@ -173,18 +200,3 @@ def _explain(benchmark: Benchmark) -> None:
     if benchmark.failure:
         fail(f"{benchmark.failure.title} ({benchmark.failure.code}): {benchmark.failure.detail}", 4)
     fail(f"The benchmark was {benchmark.status}.", 4)
-
-
-def _apply(body: dict[str, Any], override: str) -> None:
-    dotted, equals, text = override.partition("=")
-    if not equals:
-        fail(f"--set {override!r} must look like training.batch_size=64", 2)
-    steps = dotted.split(".")
-    if steps[0] not in {"model", "config", "requirements", "labels", "priority"}:
-        steps.insert(0, "config")
-    place = body
-    for step in steps[:-1]:
-        place = place.setdefault(step, {})
-        if not isinstance(place, dict):
-            fail(f"--set {dotted}: {step} is no section", 2)
-    place[steps[-1]] = yaml.safe_load(text)

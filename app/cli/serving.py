@@ -9,12 +9,11 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 
-from app.cli.shared import DATABASE_ERRORS, cli, fail
+from app.cli.database import NoDatabase, in_database
+from app.cli.shared import cli, fail
 from app.cli.supervisor import Child, supervise
 from app.logs import configure_logs
 from app.settings import Settings
-from app.store import keys
-from app.store.database import open_database
 
 #: What a stopping API waits for clients that listen to a stream; they come back to the next one.
 STREAMS_SECONDS = 2
@@ -70,9 +69,11 @@ def refuse_open_address(settings: Settings) -> None:
     """Ends the command where no key exists and more than this machine reaches the address, unless told to go on."""
     if settings.open_without_keys or settings.require_api_key:
         return
+    from app.store import keys  # noqa: PLC0415 # the other commands start faster without it
+
     try:
-        keys_exist = asyncio.run(_any_key(settings))
-    except DATABASE_ERRORS:
+        keys_exist = in_database(settings, keys.any_valid)
+    except NoDatabase:
         return  # The server says what is wrong. On such an address it lets nobody in without a key.
     if not keys_exist:
         fail(
@@ -81,11 +82,6 @@ def refuse_open_address(settings: Settings) -> None:
             "strangers out.",
             2,
         )
-
-
-async def _any_key(settings: Settings) -> bool:
-    async with open_database(settings, pool_size=1) as database, database.sessions() as session:
-        return await keys.any_valid(session)
 
 
 def settings_or_exit() -> Settings:

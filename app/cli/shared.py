@@ -2,18 +2,18 @@
 
 import contextlib
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Annotated, NoReturn
 
-import httpx
+import stamina
 import typer
 from pydantic import BaseModel
 from rich.console import Console
-from sqlalchemy.exc import SQLAlchemyError
 
-from app.client import DEFAULT_SERVER, Client, ProblemError
+from app import __version__
+from app.cli.completion import benchmark_ids
+from app.client import DEFAULT_SERVER, Client, ClientError, ProblemError, TransportError
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -25,15 +25,27 @@ cli = typer.Typer(
 out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
 
-ServerOption = Annotated[str, typer.Option("--server", help="the API's address")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
-BenchmarkArgument = Annotated[str, typer.Argument(help="the benchmark's id")]
-
 #: A port set for `serve` is where the other commands look.
 SERVER = f"http://127.0.0.1:{os.environ['HALFTIME_PORT']}" if "HALFTIME_PORT" in os.environ else DEFAULT_SERVER
 
-#: What opening a database can raise: a wrong URL, a server that does not answer or does not start.
-DATABASE_ERRORS = (SQLAlchemyError, ValueError, OSError, RuntimeError, subprocess.SubprocessError)
+ServerOption = Annotated[str, typer.Option("--server", envvar="HALFTIME_SERVER", help="the API's address")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+BenchmarkArgument = Annotated[str, typer.Argument(help="the benchmark's id", autocompletion=benchmark_ids)]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"halftime {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def halftime(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Halftime: is mixed-precision training worth it for this model on this GPU?"""
 
 
 def fail(message: str, exit_code: int) -> NoReturn:
@@ -42,25 +54,47 @@ def fail(message: str, exit_code: int) -> NoReturn:
     raise typer.Exit(exit_code)
 
 
+def note(message: str) -> None:
+    """Says something beside the answer, on standard error."""
+    err.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_json(model: BaseModel) -> None:
     """A model as indented JSON, as it came."""
-    print(model.model_dump_json(indent=2))
+    typer.echo(model.model_dump_json(indent=2))
 
 
 @contextlib.contextmanager
-def connected(server: str) -> Iterator[Client]:
+def connected(server: str, api_key: str | None = None) -> Iterator[Client]:
     """A client whose errors end the command: 2 for a refused request, 4 for a server that does not answer.
 
-    The key comes from HALFTIME_API_KEY alone: an option would show in the list of processes.
+    The key is HALFTIME_API_KEY unless given.
     """
     try:
-        opened = Client(server)
+        client = Client(server, api_key=api_key)
     except ValueError as error:
         fail(str(error), 2)
-    with opened as client:
-        try:
+    stamina.instrumentation.set_on_retry_hooks([_tell_retry])
+    try:
+        with client:
             yield client
-        except ProblemError as error:
-            fail(str(error), 2)
-        except httpx.TransportError as error:
-            fail(f"No answer from {server} ({error}). Start one with `halftime up`, or name another with --server.", 4)
+    except TransportError as error:
+        fail(f"No answer from {server} ({error}). Start one with `halftime up`, or name another with --server.", 4)
+    except ProblemError as error:
+        fail(f"{error}{_remedy(error)}", 2)
+    except ClientError as error:
+        fail(str(error), 4)
+    finally:
+        stamina.instrumentation.set_on_retry_hooks(None)
+
+
+def _remedy(error: ProblemError) -> str:
+    if error.status == 401:
+        return " Set HALFTIME_API_KEY to a key of this server."
+    if error.retry_after_seconds is not None:
+        return f" Try again in {error.retry_after_seconds:.0f} s."
+    return ""
+
+
+def _tell_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    note(f"{details.caused_by}: trying again in {details.wait_for:.1f} s.")

@@ -34,10 +34,11 @@ def to_markdown(sweep: Sweep) -> str:
     """One line per candidate of a benchmark, for people."""
     states = ", ".join(f"{count} {status}" for status, count in sorted(sweep.counts.items()))
     lines = [f"# Sweep {sweep.id}", "", f"{states}.", "", _line(HEADER), _line(["---"] * len(HEADER))]
-    return "\n".join([*lines, *(_line(_cells(row)) for row in sweep.rows)]) + "\n"
+    return "\n".join([*lines, *(_line(cells(row)) for row in sweep.rows)]) + "\n"
 
 
-def _cells(row: SweepRow) -> list[str]:
+def cells(row: SweepRow) -> list[str]:
+    """What stands below HEADER."""
     reduction = row.memory_reduction_percent
     return [
         row.model,

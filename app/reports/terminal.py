@@ -1,11 +1,14 @@
-"""The report as a person reads it in a terminal."""
+"""Reports, comparisons and sweeps as a person reads them in a terminal."""
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.contract.report import Report
-from app.reports.wording import context_lines, headline, leg_names, leg_rows, requirement_rows
+from app.contract.report import Estimate, Report
+from app.contract.report_comparison import ReportComparison
+from app.contract.sweep import Sweep
+from app.reports.sweep_table import HEADER, cells
+from app.reports.wording import NOTHING, context_lines, headline, interval, leg_names, leg_rows, requirement_rows
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "invalid": "red", "off": "dim"}
 
@@ -26,6 +29,45 @@ def print_report(console: Console, report: Report) -> None:
         console.print(Text(line, style="dim"))
     console.print()
     console.print(Text(headline(report), style=f"bold {COLOURS[report.verdict]}"))
+
+
+def print_comparison(console: Console, found: ReportComparison) -> None:
+    """Legs and speedups of both reports with their ratios, what differs between the environments, and warnings."""
+    verdicts = f"{found.baseline_verdict} → {found.contender_verdict}"
+    console.print(Text(f"Baseline {found.baseline_id}, contender {found.contender_id}: {verdicts}"))
+    legs = Table("Leg", "Step time, baseline / contender", "Peak memory, contender / baseline", "Validation loss")
+    for leg in found.legs:
+        memory, losses = (
+            _number(leg.peak_memory_ratio, 3),
+            (leg.baseline_validation_loss, leg.contender_validation_loss),
+        )
+        loss = " → ".join(_number(one, 4) for one in losses)
+        legs.add_row(leg.precision, _times(leg.step_time_ratio), memory, loss)
+    console.print(legs)
+    speedups = Table("Speedup of", "Baseline", "Contender", "Contender / baseline")
+    for change in found.speedups:
+        speedups.add_row(change.candidate, _times(change.baseline), _times(change.contender), _times(change.ratio))
+    console.print(speedups)
+    for fact in found.environment:
+        console.print(Text(f"Environment: {fact.name} is {fact.baseline or 'none'} → {fact.contender or 'none'}"))
+    for line in found.warnings:
+        console.print(Text(f"Warnings: {line}"))
+
+
+def print_sweep(console: Console, sweep: Sweep) -> None:
+    """The table of a sweep."""
+    table = Table(*HEADER, title=f"Sweep {sweep.id}")
+    for row in sweep.rows:
+        table.add_row(*(Text(cell) for cell in cells(row)))
+    console.print(table)
+
+
+def _times(estimate: Estimate | None) -> str:
+    return f"{interval(estimate, 3)} ×" if estimate else NOTHING
+
+
+def _number(value: float | None, digits: int) -> str:
+    return NOTHING if value is None else f"{value:.{digits}f}"
 
 
 def _legs(report: Report) -> Table:

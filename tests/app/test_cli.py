@@ -9,6 +9,7 @@ import time
 
 import psutil
 import pytest
+import typer
 import yaml
 
 from app.cli.running import EXIT_CODES, read_request
@@ -57,6 +58,36 @@ def test_a_file_that_is_no_request_is_a_usage_error(tmp_path, text, said):
     result = halftime("run", path)
     assert result.returncode == 2
     assert said in result.stderr
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.yaml"])
+def test_numbers_and_dates_are_read_as_json_has_them(tmp_path, name):
+    path = tmp_path / name
+    path.write_text('{"config": {"training": {"learning_rate": 1e-3}}, "labels": {"day": 2026-11-23, "n": "1e-3"}}')
+    assert read_request(path, ["training.weight_decay=1E-2"]) == {
+        "config": {"training": {"learning_rate": 0.001, "weight_decay": 0.01}},
+        "labels": {"day": "2026-11-23", "n": "1e-3"},
+    }
+
+
+def test_set_and_label_reach_the_request_of_a_sweep(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("request: {model: {kind: mlp}}\nvary: {batch_sizes: [8]}")
+    body = read_request(path, ["training.steps=9"], {"team": "a"})
+    assert body["request"] == {
+        "model": {"kind": "mlp"},
+        "config": {"training": {"steps": 9}},
+        "labels": {"team": "a"},
+    }
+
+
+@pytest.mark.parametrize("override", ["training.steps", "training.steps={", "model.kind.name=1", "x=.nan"])
+def test_a_set_that_cannot_be_is_a_usage_error(tmp_path, override):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"model": MLP}))
+    with pytest.raises(typer.Exit) as caught:
+        read_request(path, [override])
+    assert caught.value.exit_code == 2
 
 
 def test_run_brings_its_own_service_and_exits_with_the_verdict(tmp_path):

@@ -4,12 +4,20 @@ import subprocess
 import sys
 
 
-def test_the_app_never_imports_torch_nor_the_worker():
+def loads_none_of(modules, never):
     code = (
-        "import sys; import app.main, app.cli, app.client; "
-        "never = {'torch', 'worker', 'numpy', 'scipy', 'transformers'}; "
-        "loaded = never & {name.split('.')[0] for name in sys.modules}; "
+        f"import sys; import {modules}; "
+        f"loaded = {never} & {{name.split('.')[0] for name in sys.modules}}; "
         "sys.exit(str(loaded) if loaded else 0)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_app_never_imports_torch_nor_the_worker():
+    loads_none_of("app.main, app.cli, app.client", {"torch", "worker", "numpy", "scipy", "transformers"})
+
+
+def test_the_client_never_imports_what_serves():
+    served = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "psycopg", "procrastinate", "alembic", "jinja2", "typer"}
+    loads_none_of("app.client", served)

@@ -1,0 +1,85 @@
+"""Requests from files and options."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from app.cli.shared import fail
+from app.contract.request import BenchmarkRequest
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as JSON has it: 1e-3 is a number, and 2026-11-23 is text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_request(path: Path, overrides: list[str], labels: dict[str, str] | None = None) -> dict[str, Any]:
+    """The request of a file, or a sweep's, with `--set` and `--label` applied. Ends the command for one that is none.
+
+    A path that names no section belongs to `config`.
+    """
+    try:
+        body = _parse(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        fail(f"{path} is neither JSON nor YAML: {error}", 2)
+    if not isinstance(body, dict):
+        fail(f"{path} holds no request: it must be an object with `model`.", 2)
+    request = body.setdefault("request", {}) if is_sweep(body) else body
+    if not isinstance(request, dict):
+        fail(f"{path} holds no request: `request` must be an object with `model`.", 2)
+    for override in overrides:
+        _apply(request, override)
+    if labels:
+        _section(request, "labels", "--label").update(labels)
+    _check(path, body)
+    return body
+
+
+def is_sweep(body: dict[str, Any]) -> bool:
+    """Whether a request is one of many benchmarks."""
+    return "vary" in body
+
+
+def _parse(text: str) -> Any:  # noqa: ANN401 # whatever the text holds
+    return yaml.load(text, _Loader)  # noqa: S506 # a SafeLoader; JSON is YAML
+
+
+def _check(path: Path, body: dict[str, Any]) -> None:
+    try:
+        json.dumps(body, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        fail(f"{path} holds what JSON cannot: {error}. Use finite numbers, text, lists and objects.", 2)
+
+
+def _apply(body: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals:
+        fail(f"--set {override!r} must look like training.batch_size=64", 2)
+    steps = dotted.split(".")
+    if steps[0] not in BenchmarkRequest.model_fields:
+        steps.insert(0, "config")
+    place = body
+    for step in steps[:-1]:
+        place = _section(place, step, f"--set {dotted}")
+    try:
+        place[steps[-1]] = _parse(text)
+    except yaml.YAMLError:
+        fail(f"--set {override!r}: the value is neither JSON nor YAML", 2)
+
+
+def _section(place: dict[str, Any], name: str, option: str) -> dict[str, Any]:
+    found = place.setdefault(name, {})
+    if not isinstance(found, dict):
+        fail(f"{option}: {name} is no section", 2)
+    return found
