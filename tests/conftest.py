@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 import uvicorn
 from sqlalchemy import create_engine, make_url, text
 
@@ -22,6 +23,9 @@ from app.store.embedded import embedded_server
 from app.store.migrate import migrate
 
 _numbers = itertools.count()
+
+# Of apps that run in this process. Not standard output: there, commands under test print their answers.
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 
 EXAMPLE_PLUGIN = Path(__file__).parents[1] / "examples" / "plugin"
 

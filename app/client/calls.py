@@ -14,6 +14,7 @@ from app.client.call import Call, retry_after_seconds
 from app.contract.benchmark import Benchmark, BenchmarkPage, EventPage, Status
 from app.contract.catalogue import Catalogue, Version
 from app.contract.cost import Preview
+from app.contract.delivery import WebhookDelivery, WebhookDeliveryPage
 from app.contract.precisions import DeviceChoice
 from app.contract.report import Report
 from app.contract.report_comparison import ReportComparison
@@ -135,6 +136,17 @@ def report_text(benchmark_id: str, report_format: str) -> Call[str]:
 def logs(benchmark_id: str) -> Call[str]:
     """Gives what the trials wrote to standard error."""
     return Call("GET", _benchmark(benchmark_id, "logs"), _text)
+
+
+def deliveries(benchmark_id: str) -> Call[WebhookDeliveryPage]:
+    """Lists what was or will be sent to the benchmark's webhook."""
+    return Call("GET", _benchmark(benchmark_id, "webhook-deliveries"), _model(WebhookDeliveryPage))
+
+
+def replay(benchmark_id: str, delivery_id: str) -> Call[WebhookDelivery]:
+    """Sends a message again that was delivered or given up."""
+    path = _benchmark(benchmark_id, "webhook-deliveries", quote(delivery_id, safe=""), "replay")
+    return Call("POST", path, _model(WebhookDelivery))
 
 
 def event_page(benchmark_id: str, *, after: int = 0, limit: int = 200) -> Call[EventPage]:

@@ -40,7 +40,7 @@ class Server:
         if url.scheme not in {"http", "https"} or not url.host:
             raise ValueError(f"{self.address!r} is no address: it must look like {DEFAULT_SERVER}.")
         if self.api_key and not API_KEY.fullmatch(self.api_key):
-            raise ValueError("The API key holds characters that no key has: copy it again.")
+            raise ValueError("The API key holds characters that no key has. Is HALFTIME_API_KEY what was printed?")
 
     def headers(self) -> dict[str, str]:
         """Those of every request."""

@@ -94,6 +94,8 @@ class Client:
     report_text = _sent(calls.report_text)
     compare = _sent(calls.compare)
     logs = _sent(calls.logs)
+    deliveries = _sent(calls.deliveries)
+    replay = _sent(calls.replay)
     past_events = _iterated(flows.past_events)
     submit_sweep = _sent(calls.submit_sweep)
     sweep = _sent(calls.sweep)
