@@ -41,6 +41,9 @@ ELSEWHERE = {"HALFTIME_DATABASE_URL", "HALFTIME_API_KEY"}
 
 START_SECONDS = 60.0
 
+#: A benchmark of an hour is not given up for a server that restarts.
+RETRIES = 8
+
 
 @dataclass(frozen=True)
 class _Wanted:
@@ -79,7 +82,7 @@ def run(
     wanted = _Wanted(wait, formats_of(output, SWEEP_FORMATS if is_sweep(body) else REPORT_FORMATS), as_json)
     with contextlib.ExitStack() as stack:
         address = server or stack.enter_context(own_service())
-        client = stack.enter_context(connected(address, api_key=None if server else ""))
+        client = stack.enter_context(connected(address, api_key=None if server else "", retries=RETRIES))
         exit_code = _run_sweep(client, body, wanted) if is_sweep(body) else _run_one(client, body, wanted)
     raise typer.Exit(exit_code)
 

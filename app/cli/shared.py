@@ -65,13 +65,13 @@ def print_json(model: BaseModel) -> None:
 
 
 @contextlib.contextmanager
-def connected(server: str, api_key: str | None = None) -> Iterator[Client]:
+def connected(server: str, *, api_key: str | None = None, retries: int = 2) -> Iterator[Client]:
     """A client whose errors end the command: 2 for a refused request, 4 for a server that does not answer.
 
-    The key is HALFTIME_API_KEY unless given.
+    The key is HALFTIME_API_KEY unless given. Someone waits: there are few retries.
     """
     try:
-        client = Client(server, api_key=api_key)
+        client = Client(server, api_key=api_key, retries=retries)
     except ValueError as error:
         fail(str(error), 2)
     stamina.instrumentation.set_on_retry_hooks([_tell_retry])

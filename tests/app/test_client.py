@@ -39,15 +39,24 @@ def connect(request):
 
 
 @pytest.fixture
-async def halftime(live, connect):
+async def either(live, connect):
+    """Both clients, one after the other: for what they do each in their own way."""
     client = connect(str(live.base_url))
     yield client
     await client.close()
 
 
-async def test_a_request_is_submitted_as_a_model_or_as_plain_data(halftime):
-    plain = await halftime.submit(CPU_JOB)
-    typed = await halftime.submit(BenchmarkRequest.model_validate(CPU_JOB))
+@pytest.fixture
+async def halftime(live):
+    """One client, for what is described once for both."""
+    client = KINDS["async"](str(live.base_url))
+    yield client
+    await client.close()
+
+
+async def test_a_request_is_submitted_as_a_model_or_as_plain_data(either):
+    plain = await either.submit(CPU_JOB)
+    typed = await either.submit(BenchmarkRequest.model_validate(CPU_JOB))
     assert plain.status == typed.status == "queued"
     assert plain.request == typed.request
     assert plain.id != typed.id
@@ -64,19 +73,19 @@ async def test_a_preview_stores_nothing(halftime):
     assert (await halftime.list()).items == []
 
 
-async def test_a_wait_ends_with_the_benchmark(live, halftime):
-    benchmark = await halftime.submit(CPU_JOB)
-    waiting = asyncio.create_task(halftime.wait(benchmark.id, check=True))
+async def test_a_wait_ends_with_the_benchmark(live, either):
+    benchmark = await either.submit(CPU_JOB)
+    waiting = asyncio.create_task(either.wait(benchmark.id, check=True))
     await finish(live, {"id": benchmark.id})
     assert (await waiting).status == "succeeded"
 
 
-async def test_a_wait_that_takes_too_long_tells_what_it_saw_and_lets_it_run(halftime):
-    benchmark = await halftime.submit(CPU_JOB)
+async def test_a_wait_that_takes_too_long_tells_what_it_saw_and_lets_it_run(either):
+    benchmark = await either.submit(CPU_JOB)
     with pytest.raises(WaitTimeout) as caught:
-        await halftime.wait(benchmark.id, timeout_seconds=0.05)
+        await either.wait(benchmark.id, timeout_seconds=0.05)
     assert caught.value.benchmark == benchmark
-    assert (await halftime.get(benchmark.id)).status == "queued"
+    assert (await either.get(benchmark.id)).status == "queued"
 
 
 async def test_a_wait_that_takes_too_long_cancels_where_asked(halftime):
@@ -95,8 +104,8 @@ async def test_a_failure_is_raised_with_its_code_where_checked(live, halftime):
     assert (await halftime.wait(failed.id)).status == "failed"
 
 
-async def test_run_gives_the_report(live, halftime):
-    running = asyncio.create_task(halftime.run(CPU_JOB))
+async def test_run_gives_the_report(live, either):
+    running = asyncio.create_task(either.run(CPU_JOB))
     while not (submitted := (await live.get("/benchmarks")).json()["items"]):
         await asyncio.sleep(0.01)
     made = await finish(live, submitted[0])
@@ -124,9 +133,9 @@ async def test_run_raises_for_a_benchmark_without_a_report(live, halftime):
         await halftime.run({"model": {"kind": "mlp"}, "config": {"device": "cuda"}})
 
 
-async def test_watching_shows_every_status_once(live, halftime):
-    benchmark = await halftime.submit(CPU_JOB)
-    watching = asyncio.create_task(halftime.watch(benchmark.id, every_seconds=0.01))
+async def test_watching_shows_every_status_once(live, either):
+    benchmark = await either.submit(CPU_JOB)
+    watching = asyncio.create_task(either.watch(benchmark.id, every_seconds=0.01))
     await asyncio.sleep(0.1)
     await finish(live, {"id": benchmark.id})
     seen = await watching
@@ -135,14 +144,14 @@ async def test_watching_shows_every_status_once(live, halftime):
     assert versions == sorted(set(versions))
 
 
-async def test_events_are_told_until_the_end(live, halftime):
-    benchmark = await halftime.submit(CPU_JOB)
-    listening = asyncio.create_task(halftime.events(benchmark.id))
+async def test_events_are_told_until_the_end(live, either):
+    benchmark = await either.submit(CPU_JOB)
+    listening = asyncio.create_task(either.events(benchmark.id))
     await finish(live, {"id": benchmark.id})
     heard = [one for one in await listening if isinstance(one, Event)]
     assert [event.kind for event in heard] == ["queued", "started", "succeeded"]
-    assert await halftime.past_events(benchmark.id) == heard
-    assert await halftime.events(benchmark.id, after=2) == heard[2:]
+    assert await either.past_events(benchmark.id) == heard
+    assert await either.events(benchmark.id, after=2) == heard[2:]
 
 
 async def test_a_stream_that_is_cut_goes_on_where_it_was(live, connect, monkeypatch):
@@ -165,14 +174,14 @@ async def test_a_submit_whose_answer_is_lost_makes_one_benchmark(live, connect):
     assert stored["id"] == benchmark.id
 
 
-async def test_lists_are_filtered_and_cover_all_pages(halftime, monkeypatch):
+async def test_lists_are_filtered_and_cover_all_pages(either, monkeypatch):
     monkeypatch.setattr("app.client.flows.PAGE", 2)
-    mine = [(await halftime.submit(CPU_JOB | {"labels": {"team": "a"}})).id for _ in range(3)]
-    await halftime.submit(CPU_JOB | {"labels": {"team": "b"}})
-    found = await halftime.iterate(labels={"team": "a"}, status=["queued"], device="cpu")
+    mine = [(await either.submit(CPU_JOB | {"labels": {"team": "a"}})).id for _ in range(3)]
+    await either.submit(CPU_JOB | {"labels": {"team": "b"}})
+    found = await either.iterate(labels={"team": "a"}, status=["queued"], device="cpu")
     assert [item.id for item in found] == mine[::-1]
-    page = await halftime.list(limit=1)
-    assert (await halftime.list(limit=1, cursor=page.next_cursor)).items != page.items
+    page = await either.list(limit=1)
+    assert (await either.list(limit=1, cursor=page.next_cursor)).items != page.items
 
 
 async def test_a_report_comes_typed_and_as_text(live, halftime):
@@ -208,19 +217,19 @@ async def test_a_sweep_is_submitted_watched_and_tabulated(halftime):
     assert (await halftime.sweep_text(sweep.id, "csv")).count("\n") == 3
 
 
-async def test_what_there_is_can_be_asked_for(live, halftime):
+async def test_what_there_is_can_be_asked_for(live, either):
     await register(live)
-    assert [worker.id for worker in (await halftime.workers()).items] == ["node:cpu"]
-    assert "mlp" in {kind.kind for kind in (await halftime.models()).models}
-    assert (await halftime.version()).halftime
-    assert await halftime.ready()
-    benchmark = await halftime.submit(CPU_JOB)
-    assert await halftime.logs(benchmark.id) == ""
+    assert [worker.id for worker in (await either.workers()).items] == ["node:cpu"]
+    assert "mlp" in {kind.kind for kind in (await either.models()).models}
+    assert (await either.version()).halftime
+    assert await either.ready()
+    benchmark = await either.submit(CPU_JOB)
+    assert await either.logs(benchmark.id) == ""
 
 
-async def test_a_refusal_has_the_place_of_each_fault(halftime):
+async def test_a_refusal_has_the_place_of_each_fault(either):
     with pytest.raises(ProblemError) as caught:
-        await halftime.submit({"model": {"kind": "mlp"}, "config": {"device": "tpu"}})
+        await either.submit({"model": {"kind": "mlp"}, "config": {"device": "tpu"}})
     assert (caught.value.status, caught.value.code) == (422, "invalid")
     assert [fault.loc for fault in caught.value.errors] == ["/config/device"]
     assert "/config/device" in str(caught.value)
