@@ -12,20 +12,22 @@ import torch
 from torch import nn
 
 from app.contract.models import ConvnetSpec
-from app.contract.trial import Attestation, GradScalerTrace, TrialResult
+from app.contract.telemetry import Telemetry
+from app.contract.trial import Attestation, Compilation, GradScalerTrace, TrialResult
 from worker import device as devices
 from worker.checkpointing import checkpoint_activations
-from worker.clock import make_clock
+from worker.clock import StepClock, make_clock
 from worker.compilation import CompileWatch, compiled, fresh_compiler
 from worker.data import TrialData, make_data
+from worker.data.feed import Feed
 from worker.determinism import deterministic, is_deterministic
 from worker.memory import CudaPeaks
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
 from worker.precision import PRECISIONS, Precision, environment_overrides, read_flags, set_flags
-from worker.proof.examination import State, Subject, examine
+from worker.proof.examination import Findings, State, Subject, examine
 from worker.telemetry.region import MeasuredRegion
-from worker.training import Curves, LoopHooks, Run, prepare, train, validate
+from worker.training import Curves, LoopHooks, Run, Timing, prepare, train, validate
 
 #: Bytes of host memory per parameter at least: weights, gradients and two moments in FP32; for CUDA, weights alone.
 LEAST_HOST_BYTES_PER_PARAMETER = {"cpu": 16, "cuda": 4}
@@ -46,6 +48,23 @@ class Prepared:
     initial_state: State | None
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A leg after its last step, and what was seen on the way."""
+
+    run: Run
+    feed: Feed
+    clock: StepClock
+    curves: Curves
+    timing: Timing
+    telemetry: Telemetry
+    peaks: CudaPeaks
+    compilation: Compilation | None
+    #: Of the gradient scaler.
+    initial_scale: float
+    started_at: datetime
+
+
 def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult:
     """Trains one leg once and measures it. Raises TrialFailed with a typed failure."""
     device = torch.device(spec.device)
@@ -61,17 +80,65 @@ def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult
 def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None]) -> TrialResult:
     began = time.perf_counter()
     prepared = _prepare(spec, device)
-    model, data = prepared.model, prepared.data
+    trained = _train(spec, prepared, after_step)
+    run, curves, clock, feed = trained.run, trained.curves, trained.clock, trained.feed
+    applied_steps, final_learning_rate = int(run.learning_rate.applied_steps), float(run.learning_rate.value)
+    validation_loss, validation_accuracy = _validate_in_fp32(prepared)
+    skipped_steps = [index for index, found in enumerate(curves.found_infs.tolist()) if found]
+    found = _examine(spec, prepared, trained, skipped_steps)
+    seen_after = {
+        "probes": found.probes,
+        "forward_dtypes": found.observed.forward_dtypes,
+        "data_sha256": feed.sha256(prepared.attestation.data_sha256),
+    }
+    return TrialResult(
+        block=spec.block,
+        seed=spec.seed,
+        precision=spec.precision,
+        position=spec.position,
+        training_started_at=trained.started_at,
+        step_seconds=clock.step_seconds(),
+        measured_wall_seconds=trained.timing.measured_wall_seconds,
+        host_issue_seconds=trained.timing.host_issue_seconds,
+        data_wait_seconds=feed.waited_seconds(spec.training.warmup_steps),
+        training_time_seconds=trained.timing.training_time_seconds,
+        trial_seconds=time.perf_counter() - began,
+        loss_curve=_finite(curves.losses),
+        gradient_norms=_finite(curves.gradient_norms),
+        applied_steps=applied_steps,
+        final_learning_rate=final_learning_rate,
+        fused_optimizer=bool(run.optimizer.defaults.get("fused")),
+        compilation=trained.compilation,
+        deterministic=is_deterministic(),
+        grad_scaler=_scaler_trace(run, curves, trained.initial_scale, skipped_steps, found.first_overflow),
+        validation_loss=validation_loss if math.isfinite(validation_loss) else None,
+        validation_accuracy=validation_accuracy,
+        memory=found.memory,
+        attestation=prepared.attestation.model_copy(update=seen_after),
+        data=prepared.data.facts,
+        environment=devices.environment(device),
+        parameter_count=sum(parameter.numel() for parameter in prepared.model.parameters()),
+        least_flops_per_step=found.observed.least_flops,
+        ceiling_flops_per_second=found.ceiling_flops_per_second,
+        synchronisations=found.observed.synchronisations,
+        numerics=found.numerics,
+        telemetry=trained.telemetry,
+        proof_seconds=found.seconds,
+    )
 
-    run = prepare(model, prepared.precision, spec.training, device)
+
+def _train(spec: TrialSpec, prepared: Prepared, after_step: Callable[[int], None]) -> Trained:
+    """Every step of the leg, warm-up included, with the clock and the telemetry around the measured ones."""
+    device = prepared.device
+    run = prepare(prepared.model, prepared.precision, spec.training, device)
     if spec.training.compile is not None:
-        run = replace(run, forward=compiled(model, spec.training.compile))
+        run = replace(run, forward=compiled(prepared.model, spec.training.compile))
     initial_scale = run.scaler.get_scale()
     clock = make_clock(device, spec.training.steps - spec.training.warmup_steps + 1)
     curves = Curves.empty(spec.training.steps, device)
-    training_started_at = datetime.now(UTC)
+    started_at = datetime.now(UTC)
     peaks, compilations = CudaPeaks(device), CompileWatch()
-    with MeasuredRegion(device) as region, contextlib.closing(data.feed()) as feed:
+    with MeasuredRegion(device) as region, contextlib.closing(prepared.data.feed()) as feed:
 
         def after_first_step() -> None:
             peaks.after_first_step()
@@ -87,64 +154,25 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         telemetry = region.stop()
     peaks.after_training()
     compilation = compilations.result(spec.training.compile)
+    return Trained(run, feed, clock, curves, timing, telemetry, peaks, compilation, initial_scale, started_at)
 
-    applied_steps = int(run.learning_rate.applied_steps)
-    final_learning_rate = float(run.learning_rate.value)
-    validation_loss, validation_accuracy = _validate_in_fp32(prepared)
-    skipped_steps = [index for index, found in enumerate(curves.found_infs.tolist()) if found]
-    found = examine(
+
+def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_steps: list[int]) -> Findings:
+    """What is proved after training: probes, the account of memory, numerics."""
+    return examine(
         Subject(
-            device=device,
+            device=prepared.device,
             precision=prepared.precision,
             settings=spec.training,
-            model=model,
-            data=data,
-            run=run,
-            peaks=peaks,
+            model=prepared.model,
+            data=prepared.data,
+            run=trained.run,
+            peaks=trained.peaks,
             start_bytes=prepared.start_bytes,
             initial_state=prepared.initial_state,
             skipped_steps=skipped_steps,
             ceiling_wanted=spec.phase == "measure",
         )
-    )
-    seen_after = {
-        "probes": found.probes,
-        "forward_dtypes": found.observed.forward_dtypes,
-        "data_sha256": feed.sha256(prepared.attestation.data_sha256),
-    }
-    return TrialResult(
-        block=spec.block,
-        seed=spec.seed,
-        precision=spec.precision,
-        position=spec.position,
-        training_started_at=training_started_at,
-        step_seconds=clock.step_seconds(),
-        measured_wall_seconds=timing.measured_wall_seconds,
-        host_issue_seconds=timing.host_issue_seconds,
-        data_wait_seconds=feed.waited_seconds(spec.training.warmup_steps),
-        training_time_seconds=timing.training_time_seconds,
-        trial_seconds=time.perf_counter() - began,
-        loss_curve=_finite(curves.losses),
-        gradient_norms=_finite(curves.gradient_norms),
-        applied_steps=applied_steps,
-        final_learning_rate=final_learning_rate,
-        fused_optimizer=bool(run.optimizer.defaults.get("fused")),
-        compilation=compilation,
-        deterministic=is_deterministic(),
-        grad_scaler=_scaler_trace(run, curves, initial_scale, skipped_steps, found.first_overflow),
-        validation_loss=validation_loss if math.isfinite(validation_loss) else None,
-        validation_accuracy=validation_accuracy,
-        memory=found.memory,
-        attestation=prepared.attestation.model_copy(update=seen_after),
-        data=data.facts,
-        environment=devices.environment(device),
-        parameter_count=sum(parameter.numel() for parameter in model.parameters()),
-        least_flops_per_step=found.observed.least_flops,
-        ceiling_flops_per_second=found.ceiling_flops_per_second,
-        synchronisations=found.observed.synchronisations,
-        numerics=found.numerics,
-        telemetry=telemetry,
-        proof_seconds=found.seconds,
     )
 
 

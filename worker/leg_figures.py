@@ -1,0 +1,111 @@
+"""The figures of one leg, from its trials."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from app.contract.report import GradScalerSummary, Leg
+from app.contract.request import BenchmarkConfig
+from app.contract.telemetry import GpuTelemetry
+from app.contract.trial import MemoryBreakdown, TrialResult
+from worker.comparison import LegRun, median_step
+from worker.proof.attestation import achieved_flops_per_second
+from worker.statistics import geometric_mean
+from worker.warnings import data_wait_share
+
+Figure = TypeVar("Figure", int, float)
+
+
+def make_leg(leg: LegRun, config: BenchmarkConfig) -> Leg:
+    """The figures of one leg: medians and means over its trials; null where none succeeded."""
+    trials, batch_size = leg.trials, config.training.batch_size
+    if not trials:
+        return _empty_leg(leg)
+    medians = [median_step(trial) for trial in trials]
+    step_seconds = statistics.median(medians)
+    joules = _joules_per_step(trials)
+    return Leg(
+        precision=leg.precision,
+        median_step_seconds=step_seconds,
+        mean_step_seconds=geometric_mean(medians, config.measurement.min_blocks) if len(medians) > 1 else None,
+        training_time_seconds=statistics.fmean(trial.training_time_seconds for trial in trials),
+        samples_per_second=batch_size / step_seconds,
+        data_wait_share=data_wait_share(trials),
+        peak_memory_bytes=round(statistics.median_low([trial.memory.peak_bytes for trial in trials])),
+        first_step_peak_bytes=round(statistics.median_low([trial.memory.first_step_peak_bytes for trial in trials])),
+        peak_reserved_bytes=max(trial.memory.peak_reserved_bytes or 0 for trial in trials) or None,
+        peak_device_bytes=max(_gpu_figure(trials, lambda gpu: gpu.largest_used_bytes), default=None),
+        memory_source=trials[0].memory.source,
+        memory_breakdown=_median_breakdown(trials),
+        final_train_loss=_mean([trial.loss_curve[-1] for trial in trials]),
+        validation_loss=_mean([trial.validation_loss for trial in trials]),
+        validation_accuracy=_mean([trial.validation_accuracy for trial in trials]),
+        loss_curve=[_mean(losses) for losses in zip(*(trial.loss_curve for trial in trials), strict=True)],
+        grad_scaler=_scaler_summary(trials),
+        numerics=trials[0].numerics,
+        capacity=leg.capacity,
+        achieved_flops_per_second=statistics.median(map(achieved_flops_per_second, trials)),
+        ceiling_flops_per_second=max((trial.ceiling_flops_per_second or 0 for trial in trials), default=0) or None,
+        joules_per_step=joules,
+        joules_per_sample=None if joules is None else joules / batch_size,
+        disturbed_trials=sum(bool(trial.disturbances) for trial in trials),
+        repeated_trials=sum(trial.repeats for trial in trials),
+        failure=leg.failure,
+        trials=trials,
+    )
+
+
+def _gpu_figure(trials: list[TrialResult], figure: Callable[[GpuTelemetry], Figure | None]) -> list[Figure]:
+    """Of the trials whose GPU tells it."""
+    told = [figure(trial.telemetry.gpu) for trial in trials if trial.telemetry.gpu]
+    return [value for value in told if value is not None]
+
+
+def _joules_per_step(trials: list[TrialResult]) -> float | None:
+    """Median over trials; null unless the energy of every one is known."""
+    energies = _gpu_figure(trials, lambda gpu: gpu.energy_joules)
+    if len(energies) < len(trials):
+        return None
+    return statistics.median(joules / len(trial.step_seconds) for joules, trial in zip(energies, trials, strict=True))
+
+
+def _scaler_summary(trials: list[TrialResult]) -> GradScalerSummary | None:
+    traces = [trial.grad_scaler for trial in trials if trial.grad_scaler is not None]
+    if not traces:
+        return None
+    return GradScalerSummary(
+        initial_scale=traces[0].initial_scale,
+        final_scale=traces[-1].final_scale,
+        longest_skip_run=max(_longest_run(trace.skipped_steps) for trace in traces),
+        skipped_steps=sum(len(trace.skipped_steps) for trace in traces),
+        scale_trace=traces[0].scale_trace,
+        first_overflow=traces[0].first_overflow,
+    )
+
+
+def _longest_run(steps: list[int]) -> int:
+    """Most consecutive numbers in a rising list."""
+    longest = run = 0
+    for index, step in enumerate(steps):
+        run = run + 1 if index and step == steps[index - 1] + 1 else 1
+        longest = max(longest, run)
+    return longest
+
+
+def _median_breakdown(trials: list[TrialResult]) -> MemoryBreakdown:
+    """Of the trial whose peak is the median: the parts add up to the peak that the leg states."""
+    ordered = sorted(trials, key=lambda trial: trial.memory.peak_bytes)
+    return ordered[(len(ordered) - 1) // 2].memory.breakdown
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None if any value is not finite."""
+    finite = [value for value in values if value is not None]
+    return statistics.fmean(finite) if finite and len(finite) == len(values) else None
+
+
+def _empty_leg(leg: LegRun) -> Leg:
+    figures: dict[str, object] = dict.fromkeys(Leg.model_fields)
+    figures |= {"precision": leg.precision, "capacity": leg.capacity, "failure": leg.failure}
+    figures |= {"disturbed_trials": 0, "repeated_trials": 0, "loss_curve": [], "trials": []}
+    return Leg.model_validate(figures)
