@@ -1,37 +1,20 @@
 """What the attack list costs a running API: time per refusal, and memory."""
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 
 import httpx
-import psutil
 
-from app.cli.running import free_port
-from benchmarks.api_memory import MIB, until_ready
+from benchmarks.api_process import MIB, served_api, temporary_folder
 from tests.attacks import ATTACKS
 
 
 def measure() -> dict[str, object]:
     """Seconds until each is refused, and how much the process has grown by the end of the list."""
-    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
-        Path(folder).chmod(0o755)
-        port = free_port()
-        environment = os.environ | {"HALFTIME_DATA_DIR": folder, "HALFTIME_PORT": str(port)}
-        command = [sys.executable, "-m", "app.cli", "serve"]
-        with (
-            subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as api,
-            httpx.Client(base_url=f"http://127.0.0.1:{port}") as http,
-        ):
-            until_ready(http)
-            before = psutil.Process(api.pid).memory_info().rss
-            seconds = {name: _refuse(http, body) for name, (body, _) in ATTACKS.items()}
-            grown = psutil.Process(api.pid).memory_info().rss - before
-            api.terminate()
+    with temporary_folder() as folder, served_api(folder) as (api, http):
+        before = api.memory_info().rss
+        seconds = {name: _refuse(http, body) for name, (body, _) in ATTACKS.items()}
+        grown = api.memory_info().rss - before
     slowest = max(seconds, key=lambda name: seconds[name])
     return {
         "attacks": len(seconds),

@@ -1,20 +1,14 @@
 """Many clients on one benchmark: streams of events and polls that wait, and how soon all of them see its end."""
 
 import asyncio
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import psutil
 
-from app.cli.running import free_port
-from benchmarks.api_memory import MIB, until_ready
+from benchmarks.api_process import MIB, served_api, temporary_folder
 
 STREAMS = POLLS = 500
 ROUNDS = 3
@@ -30,21 +24,10 @@ REQUEST = {"model": {"kind": "mlp"}, "config": {"device": "cpu"}}
 
 def measure() -> dict[str, object]:
     """Seconds from the request that ends the benchmark until a client has seen it, and memory of the API."""
-    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
-        Path(folder).chmod(0o755)
-        port = free_port()
-        environment = os.environ | {"HALFTIME_DATA_DIR": folder, "HALFTIME_PORT": str(port)}
-        command = [sys.executable, "-m", "app.cli", "serve"]
-        with (
-            subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as api,
-            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
-        ):
-            until_ready(http)
-            process = psutil.Process(api.pid)
-            at_start = process.memory_info().rss
-            rounds = [asyncio.run(_round(http, process)) for _ in range(ROUNDS)]
-            after = process.memory_info().rss
-            api.terminate()
+    with temporary_folder() as folder, served_api(folder) as (api, http):
+        at_start = api.memory_info().rss
+        rounds = [asyncio.run(_round(http, api)) for _ in range(ROUNDS)]
+        after = api.memory_info().rss
     return {
         "streams": STREAMS,
         "polls": POLLS,

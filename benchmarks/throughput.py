@@ -21,7 +21,7 @@ import httpx
 from app.cli.running import free_port
 from app.settings import Settings
 from app.store.database import located
-from benchmarks.api_memory import until_ready
+from benchmarks.api_process import temporary_folder, until_ready
 
 SECONDS, CONNECTIONS, ROUNDS = 4, 16, 4
 REQUEST = {"model": {"kind": "transformer"}, "config": {"device": "cpu"}}
@@ -88,10 +88,9 @@ def _row(taken: list[tuple[float, float]], bare: list[tuple[float, float]]) -> d
 @contextlib.contextmanager
 def _servers() -> Iterator[tuple[str, str]]:
     """The API and the bare route on one embedded PostgreSQL; their addresses."""
-    with tempfile.TemporaryDirectory(prefix="ht-") as folder, contextlib.ExitStack() as stack:
-        Path(folder).chmod(0o755)
+    with temporary_folder() as folder, contextlib.ExitStack() as stack:
         # Held here, so that it outlives both.
-        url = stack.enter_context(located(Settings(data_dir=Path(folder), database_url=None)))
+        url = stack.enter_context(located(Settings(data_dir=folder, database_url=None)))
         environment = os.environ | {
             "HALFTIME_DATABASE_URL": url.set(drivername="postgresql").render_as_string(hide_password=False),
             "HALFTIME_LOG_FORMAT": "json",
