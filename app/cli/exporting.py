@@ -40,7 +40,9 @@ class _Exported:
 
     def parsed(self) -> tuple[Benchmark, Report | None]:
         """Both as models."""
-        return self.benchmark, Report.model_validate_json(self.report_json) if self.report_json else None
+        return self.benchmark, Report.model_validate_json(
+            self.report_json, extra="ignore"
+        ) if self.report_json else None
 
 
 @cli.command()

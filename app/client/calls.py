@@ -199,6 +199,9 @@ def _body(request: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _filtered(filters: Filters) -> dict[str, str | int | list[str]]:
+    unknown = filters.keys() - Filters.__annotations__.keys()
+    if unknown:  # left out, it would widen what is found
+        raise TypeError(f"There is no filter {', '.join(sorted(unknown))}; use {', '.join(Filters.__annotations__)}.")
     params: dict[str, str | int | list[str]] = {
         "status": list(filters.get("status", [])),
         "label": [f"{name}:{value}" for name, value in filters.get("labels", {}).items()],
@@ -210,7 +213,8 @@ def _filtered(filters: Filters) -> dict[str, str | int | list[str]]:
 
 
 def _model(kind: type[Model]) -> Callable[[httpx.Response], Model]:
-    return lambda response: kind.model_validate_json(response.content)
+    # A server of a later release may say more, within the request that it gives back too.
+    return lambda response: kind.model_validate_json(response.content, extra="ignore")
 
 
 def _text(response: httpx.Response) -> str:

@@ -1,6 +1,6 @@
 """What a client posts: a model, how to train and measure it, and what it must reach."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -129,3 +129,8 @@ class BenchmarkRequest(Input):
             )
             raise fault_at(("config", "training", "batch_size"), "too_few_samples_at_once", reason)
         return self
+
+
+def stored_request(body: dict[str, Any]) -> BenchmarkRequest:
+    """A request as it was accepted: another release may have written fields that this one does not know."""
+    return BenchmarkRequest.model_validate(body, extra="ignore")

@@ -21,7 +21,15 @@ CORS_REQUEST_HEADERS = (
     "Prefer",
     "X-Request-ID",
 )
-CORS_ANSWER_HEADERS = ("ETag", "Location", "Retry-After", "X-Request-ID")
+CORS_ANSWER_HEADERS = (
+    "ETag",
+    "Location",
+    "Preference-Applied",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-ID",
+)
 
 
 def install_middleware(app: FastAPI, settings: Settings, durations: Histogram) -> None:

@@ -13,7 +13,7 @@ from app.contract.benchmark import TERMINAL, Benchmark, BenchmarkPage, Status
 from app.contract.cost import Preview
 from app.contract.precisions import DeviceChoice
 from app.contract.problem import FieldError
-from app.contract.request import BenchmarkRequest
+from app.contract.request import BenchmarkRequest, stored_request
 from app.routes import answers
 from app.routes.absence import UNKNOWN, absence
 from app.routes.admission import AdmissionDep
@@ -205,7 +205,7 @@ async def rerun_benchmark(
         earlier = await benchmarks.get(session, benchmark_id)
         if earlier is None:
             raise await absence(session, benchmark_id)
-        request = BenchmarkRequest.model_validate(earlier.request)
+        request = stored_request(earlier.request)
         check_size(request, settings)
         check_webhook(request, settings)
         row = await benchmarks.submit(session, request, api_key_id=await admission.admit(1))

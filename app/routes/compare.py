@@ -1,18 +1,22 @@
 """Two benchmarks against each other."""
 
-from typing import Annotated
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any
 from uuid import UUID
 
 import anyio.to_thread
 from fastapi import APIRouter, Query
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import errors
 from app.contract.problem import FieldError
 from app.contract.report_comparison import ReportComparison
 from app.reports.compare import compare, why_not_comparable
 from app.routes.callers import require
-from app.routes.dependencies import SessionDep
+from app.routes.dependencies import DatabaseDep
 from app.routes.reports import load_report, parse_report
+from app.store import benchmarks
 
 router = APIRouter(prefix="/compare", tags=["reports"], dependencies=[require("read")])
 
@@ -24,18 +28,35 @@ router = APIRouter(prefix="/compare", tags=["reports"], dependencies=[require("r
     ),
 )
 async def compare_benchmarks(
-    session: SessionDep,
+    database: DatabaseDep,
     baseline: Annotated[UUID, Query(description="a succeeded benchmark")],
     contender: Annotated[UUID, Query(description="another of the same work, on another machine or version")],
 ) -> ReportComparison:
     """Says what changed between two reports of the same work, with intervals; 422 with the reasons if it is not."""
-    ours, theirs = await load_report(session, baseline), await load_report(session, contender)
+    async with database.reading() as session:
+        ours, theirs = await _side(session, baseline), await _side(session, contender)
     return await anyio.to_thread.run_sync(_compare, ours, theirs)
 
 
-def _compare(stored_baseline: bytes, stored_contender: bytes) -> ReportComparison:
-    baseline, contender = parse_report(stored_baseline), parse_report(stored_contender)
+@dataclass(frozen=True)
+class _Side:
+    stored: bytes
+    #: The data that the request asked for.
+    data: dict[str, Any]
+
+
+async def _side(session: AsyncSession, benchmark_id: UUID) -> _Side:
+    stored = await load_report(session, benchmark_id)
+    row = await benchmarks.get(session, benchmark_id)
+    assert row is not None
+    return _Side(stored, row.request["config"]["data"])
+
+
+def _compare(ours: _Side, theirs: _Side) -> ReportComparison:
+    baseline, contender = parse_report(ours.stored), parse_report(theirs.stored)
     reasons = why_not_comparable(baseline, contender)
+    if ours.data != theirs.data:
+        reasons.append(f"they train on different data: {json.dumps(ours.data)} and {json.dumps(theirs.data)}")
     if reasons:
         faults = [FieldError(loc="/query/contender", msg=reason, type="not_comparable") for reason in reasons]
         raise errors.NotComparable(f"They do not measure the same work: {'; '.join(reasons)}.", faults)

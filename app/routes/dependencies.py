@@ -36,5 +36,6 @@ async def _session(request: Request) -> AsyncIterator[AsyncSession]:
 SettingsDep = Annotated[Settings, Depends(_settings)]
 DatabaseDep = Annotated[Database, Depends(_database)]
 ChangesDep = Annotated[Changes, Depends(_changes)]
-SessionDep = Annotated[AsyncSession, Depends(_session)]
+#: Given back before the answer is sent.
+SessionDep = Annotated[AsyncSession, Depends(_session, scope="function")]
 BenchmarkId = Annotated[UUID, PathParameter(description="The benchmark's id, as `POST /benchmarks` gave it")]

@@ -126,7 +126,7 @@ async def _next_piece(watch: Watch, database: Database, benchmark_id: UUID, seq:
 
     async def load() -> _Piece:
         async with database.reading() as session:
-            # The status first: what ended has written all its events by then.
+            # The status first: what ended has written its end by then. What trackers did may still come, after it.
             row = await benchmarks.get(session, benchmark_id)
             found = await events.after(session, benchmark_id, seq, PIECE)
         last_seq = found[-1].seq if found else seq

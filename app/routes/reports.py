@@ -16,7 +16,7 @@ from app.reports.markdown import to_markdown
 from app.routes.absence import absence
 from app.routes.answers import RETRY_AFTER
 from app.routes.callers import require
-from app.routes.dependencies import BenchmarkId, SessionDep
+from app.routes.dependencies import BenchmarkId, DatabaseDep, SessionDep
 from app.routes.negotiation import choose
 from app.routes.shapes import matches, strong_etag
 from app.store import benchmarks
@@ -52,7 +52,7 @@ MEDIA_TYPES: dict[ReportFormat, str] = {"json": "application/json", "md": "text/
 )
 async def get_report(
     benchmark_id: BenchmarkId,
-    session: SessionDep,
+    database: DatabaseDep,
     accept: Annotated[str, Header()] = "*/*",
     if_none_match: Annotated[str | None, Header()] = None,
     report_format: Annotated[ReportFormat | None, Query(alias="format", description="overrides `Accept`")] = None,
@@ -62,7 +62,8 @@ async def get_report(
     It never changes, except that retention drops its raw samples one day: then it says so in `samples_dropped`.
     """
     chosen = report_format or choose(accept, MEDIA_TYPES)
-    stored = await load_report(session, benchmark_id)
+    async with database.reading() as session:
+        stored = await load_report(session, benchmark_id)
     # The wording of Markdown may change with a release.
     headers = {"ETag": strong_etag(stored, chosen, __version__), "Vary": "Accept", "Cache-Control": "private, no-cache"}
     if matches(if_none_match, headers["ETag"]):
@@ -97,7 +98,7 @@ async def load_report(session: AsyncSession, benchmark_id: UUID) -> bytes:
 
 def parse_report(stored: bytes) -> Report:
     """The report of its stored bytes."""
-    return Report.model_validate_json(gzip.decompress(stored))
+    return Report.model_validate_json(gzip.decompress(stored), extra="ignore")
 
 
 def _render(stored: bytes, report_format: ReportFormat) -> bytes:

@@ -14,7 +14,7 @@ from app.contract.benchmark import (
     WorkerRef,
 )
 from app.contract.failure import Failure
-from app.contract.request import BenchmarkRequest
+from app.contract.request import stored_request
 from app.contract.sweep import Sweep, SweepRequest, SweepRow
 from app.store.tables import BenchmarkRow
 from app.store.tables import SweepRow as SweepTable
@@ -31,7 +31,7 @@ def to_benchmark(row: BenchmarkRow, place: QueuePlace) -> Benchmark:
         _shared(row)
         | {
             "version": row.version,
-            "request": BenchmarkRequest.model_validate(row.request),
+            "request": stored_request(row.request),
             "parameter_count": row.parameter_count,
             "queue": place,
             "progress": row.progress,
@@ -53,7 +53,7 @@ def to_sweep(sweep: SweepTable, rows: Sequence[BenchmarkRow]) -> Sweep:
 
 
 def _sweep_rows(row: BenchmarkRow) -> list[SweepRow]:
-    request = BenchmarkRequest.model_validate(row.request)
+    request = stored_request(row.request)
     legs = Summary.model_validate(row.summary).legs if row.summary else []
     baseline = legs[0] if legs else None
     candidates: list[LegSummary | None] = [*legs[1:]] or [None]

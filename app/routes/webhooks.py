@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path
 
 from app import errors
 from app.contract.delivery import WebhookDelivery, WebhookDeliveryPage, WebhookMessage
-from app.contract.request import BenchmarkRequest
+from app.contract.request import stored_request
 from app.routes.absence import absence
 from app.routes.callers import require
 from app.routes.dependencies import BenchmarkId, SessionDep, SettingsDep
@@ -58,7 +58,7 @@ async def replay_delivery(
             raise errors.NotFound(UNKNOWN_DELIVERY)
         if delivery.state == "pending":
             raise errors.DeliveryPending("It is on its way already; `next_attempt_at` says when it is tried next.")
-        check_webhook(BenchmarkRequest.model_validate(row.request), settings)
+        check_webhook(stored_request(row.request), settings)
         await webhooks.replay(session, delivery)
     return _to_delivery(delivery)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import uuid_utils.compat
 from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import aliased, defer
 
 from app import queue, tracing
 from app.contract.benchmark import TERMINAL, QueuePlace, Status
@@ -127,7 +127,8 @@ async def page(
     session: AsyncSession, filters: Filters, cursor: str | None, limit: int
 ) -> tuple[list[BenchmarkRow], str | None]:
     """Benchmarks newest first, and the cursor of the next page. Raises ValueError for a cursor that is none of ours."""
-    query = _filtered(filters).order_by(BenchmarkRow.id.desc()).limit(limit + 1)
+    # What a list does not show, it does not read: a request may be long.
+    query = _filtered(filters).options(defer(BenchmarkRow.request)).order_by(BenchmarkRow.id.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(BenchmarkRow.id < _decode_cursor(cursor))
     rows = list(await session.scalars(query))

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.contract.benchmark import LegSummary, Progress, Summary
 from app.contract.failure import Failure
 from app.contract.report import Comparison, Leg, Report
-from app.contract.request import BenchmarkRequest
+from app.contract.request import BenchmarkRequest, stored_request
 from app.store import benchmarks, events, totals, webhooks
 from app.store.tables import BenchmarkRow, Json
 from app.store.workers import LEASE
@@ -60,7 +60,7 @@ async def take(
     await webhooks.notify(session, row, "started")
     waited_seconds = (row.started_at - row.queued_at).total_seconds()
     await totals.add(session, *totals.QUEUE_WAIT.observation(waited_seconds))
-    return Claim(row.id, entry_id, row.attempt, BenchmarkRequest.model_validate(row.request), row.traceparent)
+    return Claim(row.id, entry_id, row.attempt, stored_request(row.request), row.traceparent)
 
 
 async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) -> None:

@@ -17,8 +17,14 @@ from app.store.migrate import migrate
 
 log = structlog.get_logger(__name__)
 
-#: Times come back in UTC, whatever the server's own zone.
-UTC = {"options": "-c timezone=UTC"}
+#: Times come back in UTC, whatever the server's own zone. A process that is frozen or cut off inside a transaction
+#: holds its locks no longer than this.
+CONNECTION = {
+    "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=30s",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,9 @@ async def open_database(settings: Settings, *, pool_size: int) -> AsyncIterator[
     with contextlib.ExitStack() as stack:
         url = await anyio.to_thread.run_sync(stack.enter_context, located(settings))
         await anyio.to_thread.run_sync(migrate, url)
-        engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, connect_args=UTC)
+        engine = create_async_engine(
+            url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, connect_args=CONNECTION
+        )
         try:
             data_dir = settings.data_dir if settings.database_url is None else None
             sessions = async_sessionmaker(engine, expire_on_commit=False)

@@ -1,6 +1,7 @@
 """Submits that may be repeated: a key names the request once, and the same benchmark ever after."""
 
 import hashlib
+import json
 from typing import Protocol
 from uuid import UUID
 
@@ -38,18 +39,29 @@ async def submit_once(
     """
     benchmark_id = uuid_utils.compat.uuid7()
     if key is not None:
-        owner, digest = str(admission.owner_id or ""), hashlib.sha256(request.model_dump_json().encode()).digest()
-        if not await _is_first(session, owner, key, digest, benchmark_id):
-            return await _submitted_before(session, owner, key, digest)
+        owner, digest = str(admission.owner_id or ""), _digest(request)
+        while not await _is_first(session, owner, key, digest, benchmark_id):
+            earlier = await _submitted_before(session, owner, key, digest)
+            if earlier is not None:
+                return earlier
     api_key_id = await admission.admit(1)
     return await benchmarks.submit(session, request, benchmark_id=benchmark_id, api_key_id=api_key_id)
 
 
-async def _submitted_before(session: AsyncSession, owner: str, key: str, digest: bytes) -> BenchmarkRow:
-    known = await session.get_one(IdempotencyKeyRow, (owner, key))
+def _digest(request: BenchmarkRequest) -> bytes:
+    """Of what was sent, in any order; without defaults, which a later release may add to."""
+    said = request.model_dump(mode="json", exclude_unset=True)
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).digest()
+
+
+async def _submitted_before(session: AsyncSession, owner: str, key: str, digest: bytes) -> BenchmarkRow | None:
+    """The benchmark of the key; None if both were deleted this moment. Raises KeyReused."""
+    known = await session.get(IdempotencyKeyRow, (owner, key))
+    if known is None:
+        return None
     if known.request_sha256 != digest:
         raise KeyReused
-    return await session.get_one(BenchmarkRow, known.benchmark_id)
+    return await session.get(BenchmarkRow, known.benchmark_id)
 
 
 async def _is_first(session: AsyncSession, owner: str, key: str, digest: bytes, benchmark_id: UUID) -> bool:

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import queue
 from app.contract.failure import Failure, FailureCode
-from app.contract.request import BenchmarkRequest
+from app.contract.request import stored_request
 from app.store import benchmarks, events, workers
 from app.store.database import driver_connection
 from app.store.tables import ENTRIES, ENTRY_EVENTS, BenchmarkRow
@@ -79,7 +79,7 @@ async def _without_cuda(session: AsyncSession) -> None:
     for row in await _take(session, BenchmarkRow.status == "queued", BenchmarkRow.queue.startswith("cuda")):
         await _discard_entry(session, row)
         if row.device == "auto":
-            config = BenchmarkRequest.model_validate(row.request).config
+            config = stored_request(row.request).config
             row.queue = queue.queue_of(config, cuda_seen=False)
             await benchmarks.enqueue(session, row)
         else:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import anyio.to_thread
 import structlog
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import undefer
@@ -103,5 +104,10 @@ def _bury(session: AsyncSession, ids: Sequence[UUID]) -> int:
 
 
 def _without_samples(report_gzip: bytes) -> bytes:
-    report = Report.model_validate_json(gzip.decompress(report_gzip))
+    """The report without them; as it is where it cannot be read any more, so that those behind it get their turn."""
+    try:
+        report = Report.model_validate_json(gzip.decompress(report_gzip), extra="ignore")
+    except ValidationError as error:
+        log.error("a report cannot be read, and keeps its samples", faults=error.error_count())
+        return report_gzip
     return gzip.compress(report.without_samples().model_dump_json().encode(), mtime=0)

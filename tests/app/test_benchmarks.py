@@ -233,3 +233,19 @@ async def test_probes_answer(client):
     assert (await client.get("/livez")).json() == {"status": "ok"}
     assert (await client.get("/readyz")).json() == {"status": "ok"}
     assert set((await client.get("/version")).json()) == {"halftime", "python"}
+
+
+async def test_a_request_that_a_later_release_wrote_is_read_without_what_is_new_in_it(client):
+    benchmark = await post(client)
+    async with client.app.state.database.sessions.begin() as session:
+        await session.execute(
+            text("""UPDATE benchmarks SET request = jsonb_set(request, '{config,training,new_setting}', '"x"')""")
+        )
+    assert (await client.get(f"/benchmarks/{benchmark['id']}")).json()["request"] == benchmark["request"]
+    assert (await claim(client, benchmark)).request.model.kind == "mlp"
+    assert (await client.post(f"/benchmarks/{benchmark['id']}/rerun")).status_code == 202
+
+
+async def test_a_transaction_that_stands_still_lets_go_of_its_locks(client):
+    async with client.app.state.database.sessions() as session:
+        assert await session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "30s"

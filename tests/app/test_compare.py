@@ -57,6 +57,15 @@ async def test_other_work_is_not_comparable_and_says_why(client):
     assert "training.steps is 5 in the baseline and 6 in the contender" in reasons
 
 
+async def test_other_data_is_other_work(client):
+    text = {"model": {"kind": "transformer"}, "config": {"device": "cpu", "data": {"kind": "text"}}}
+    first, second = await post(client, text), await post(client)
+    await finish(client, first)
+    await finish(client, second)
+    response = await client.get("/compare", params={"baseline": first["id"], "contender": second["id"]})
+    assert "they train on different data" in response.json()["detail"]
+
+
 async def test_another_seed_is_a_warning(client):
     asked = request(training={"batch_size": 8, "steps": 5, "warmup_steps": 2, "seed": 1})
     found = (await client.get("/compare", params=await two(client, asked))).json()

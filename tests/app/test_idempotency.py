@@ -26,15 +26,18 @@ async def test_the_same_key_with_the_same_request_is_the_same_benchmark_as_it_is
     assert await count(client, "benchmarks") == 1
 
 
-async def test_a_request_written_otherwise_is_the_same_request(client):
-    first = await post(client, **KEY)
-    spelt_out = {"config": {"device": "cpu", "training": {"seed": 0}}, "model": {"kind": "mlp"}, "labels": {}}
-    assert (await post(client, spelt_out, **KEY))["id"] == first["id"]
+async def test_a_request_in_another_order_is_the_same_request(client):
+    asked = CPU_JOB | {"labels": {"a": "1", "b": "2"}}
+    first = await post(client, asked, **KEY)
+    turned = {"labels": {"b": "2", "a": "1"}} | dict(reversed(CPU_JOB.items()))
+    assert list(turned) != list(asked)
+    assert (await post(client, turned, **KEY))["id"] == first["id"]
 
 
-async def test_the_same_key_with_another_request_is_refused_and_changes_nothing(client):
+@pytest.mark.parametrize("other", [{"priority": 1}, {"model": {"kind": "convnet"}}], ids=str)
+async def test_the_same_key_with_another_request_is_refused_and_changes_nothing(client, other):
     first = await post(client, **KEY)
-    response = await client.post("/benchmarks", json=CPU_JOB | {"priority": 1}, headers=KEY)
+    response = await client.post("/benchmarks", json=CPU_JOB | other, headers=KEY)
     assert response.status_code == 422
     assert response.json()["type"] == "/problems/idempotency_key_reused"
     assert await count(client, "benchmarks") == 1

@@ -21,7 +21,7 @@ def blocks(language):
 def run(command, source, service, folder):
     environment = os.environ | {"HALFTIME_SERVER": service.url, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command, input=source, text=True, capture_output=True, cwd=folder, env=environment, timeout=120, check=False
+        command, input=source, text=True, capture_output=True, cwd=folder, env=environment, timeout=240, check=False
     )
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
