@@ -3,9 +3,9 @@
 import itertools
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.contract.benchmark import Status
@@ -18,6 +18,10 @@ from app.contract.strict import Input, Output
 
 #: Benchmarks of one sweep.
 MAX_BENCHMARKS = 100
+
+
+#: Context of a validation: what is read was validated when it came in.
+ACCEPTED = {"accepted": True}
 
 
 class Variations(Input):
@@ -41,7 +45,9 @@ class SweepRequest(Input):
     vary: Variations
 
     @model_validator(mode="after")
-    def _is_a_bounded_sweep(self) -> Self:
+    def _is_a_bounded_sweep(self, info: ValidationInfo) -> Self:
+        if info.context is ACCEPTED:
+            return self
         if all(values is None for values in (self.vary.models, self.vary.batch_sizes, self.vary.candidates)):
             raise PydanticCustomError("nothing_varied", "vary needs one of models, batch_sizes, candidates")
         if self.vary.count() > MAX_BENCHMARKS:
@@ -75,6 +81,11 @@ class SweepRequest(Input):
                     "combination {number} ({kind}, batch size {size}): {fault}",
                     {"number": number, "kind": model.kind, "size": size, "fault": first["msg"]},
                 ) from error
+
+
+def stored_sweep(body: dict[str, Any]) -> SweepRequest:
+    """A sweep as it was accepted: to combine its lists once more may take a second."""
+    return SweepRequest.model_validate(body, extra="ignore", context=ACCEPTED)
 
 
 class SweepRow(Output):

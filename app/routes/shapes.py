@@ -15,7 +15,7 @@ from app.contract.benchmark import (
 )
 from app.contract.failure import Failure
 from app.contract.request import stored_request
-from app.contract.sweep import Sweep, SweepRequest, SweepRow
+from app.contract.sweep import Sweep, SweepRow, stored_sweep
 from app.store.tables import BenchmarkRow
 from app.store.tables import SweepRow as SweepTable
 
@@ -45,7 +45,7 @@ def to_sweep(sweep: SweepTable, rows: Sequence[BenchmarkRow]) -> Sweep:
     return Sweep(
         id=str(sweep.id),
         created_at=sweep.created_at,
-        request=SweepRequest.model_validate(sweep.request),
+        request=stored_sweep(sweep.request),
         counts={status: sum(row.status == status for row in rows) for status in {row.status for row in rows}},
         finished=all(row.status in TERMINAL for row in rows),
         rows=[line for row in rows for line in _sweep_rows(row)],
@@ -53,7 +53,8 @@ def to_sweep(sweep: SweepTable, rows: Sequence[BenchmarkRow]) -> Sweep:
 
 
 def _sweep_rows(row: BenchmarkRow) -> list[SweepRow]:
-    request = stored_request(row.request)
+    # As it was stored: to validate a hundred long requests would take seconds.
+    model, config = row.request["model"], row.request["config"]
     legs = Summary.model_validate(row.summary).legs if row.summary else []
     baseline = legs[0] if legs else None
     candidates: list[LegSummary | None] = [*legs[1:]] or [None]
@@ -61,10 +62,10 @@ def _sweep_rows(row: BenchmarkRow) -> list[SweepRow]:
         SweepRow(
             benchmark_id=str(row.id),
             status=row.status,
-            model=getattr(request.model, "preset", None) or request.model.kind,
+            model=model.get("preset") or model["kind"],
             parameter_count=row.parameter_count,
-            batch_size=request.config.training.batch_size,
-            baseline=request.config.baseline,
+            batch_size=config["training"]["batch_size"],
+            baseline=config["baseline"],
             candidate=candidate.precision if candidate else None,
             verdict=candidate.verdict if candidate else None,
             speedup=candidate.speedup if candidate else None,
