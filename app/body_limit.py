@@ -15,7 +15,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Reads the body, then hands it on; or answers at once."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not _has_body(scope):
             await self.app(scope, receive, send)
             return
         messages: list[Message] = []
@@ -34,3 +34,8 @@ class BodyLimit:
             return next(waiting, None) or await receive()
 
         await self.app(scope, replay, send)
+
+
+def _has_body(scope: Scope) -> bool:
+    """As RFC 9112 section 6 tells it: by the headers."""
+    return any(name in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"])

@@ -32,9 +32,10 @@ def served_api(data_dir: Path) -> Iterator[tuple[psutil.Process, httpx.Client]]:
     port = free_port()
     environment = os.environ | {"HALFTIME_DATA_DIR": str(data_dir), "HALFTIME_PORT": str(port)}
     command = [sys.executable, "-m", "app.cli", "serve"]
+    # The client first: what fails between the start of a process and its end leaves it running.
     with (
-        subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as api,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
+        subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as api,
     ):
         try:
             until_ready(http)

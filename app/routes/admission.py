@@ -7,10 +7,12 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import errors
-from app.routes.callers import Submitter
+from app.routes.callers import Caller, Submitter
 from app.routes.dependencies import SessionDep, SettingsDep
+from app.settings import Settings
 from app.store import benchmarks, keys
 
 #: Seconds after which a full queue may have room.
@@ -21,9 +23,9 @@ QUEUE_RETRY_AFTER = "60"
 class Admission:
     """One request to submit. `headers`, for the answer, say what is left of a quota once it was admitted."""
 
-    caller: Submitter
-    session: SessionDep
-    settings: SettingsDep
+    caller: Caller
+    session: AsyncSession
+    settings: Settings
     headers: dict[str, str] = field(init=False, default_factory=dict)
 
     @property
@@ -66,7 +68,11 @@ class Admission:
         )
 
 
-AdmissionDep = Annotated[Admission, Depends(Admission)]
+async def _admission(caller: Submitter, session: SessionDep, settings: SettingsDep) -> Admission:
+    return Admission(caller, session, settings)
+
+
+AdmissionDep = Annotated[Admission, Depends(_admission)]
 
 
 def _rate_limit(quota: int, remaining: int, next_room: timedelta) -> dict[str, str]:

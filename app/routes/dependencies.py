@@ -1,4 +1,4 @@
-"""What routes ask for, as types."""
+"""What routes ask for, as types. All of it `async`: FastAPI would send a plain function to a thread."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -13,23 +13,24 @@ from app.settings import Settings
 from app.store.database import Database
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
 
-def _changes(request: Request) -> Changes:
+async def _changes(request: Request) -> Changes:
     changes: Changes = request.app.state.changes
     return changes
 
 
 async def _session(request: Request) -> AsyncIterator[AsyncSession]:
-    async with _database(request).sessions() as session:
+    database: Database = request.app.state.database
+    async with database.sessions() as session:
         yield session
 
 
