@@ -1,4 +1,4 @@
-"""Submits that may be repeated: a key names the request once, and the same benchmark ever after."""
+"""Submits that may be repeated: a key names the request once, and the same benchmark or sweep ever after."""
 
 import hashlib
 from typing import Protocol
@@ -9,8 +9,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contract.request import BenchmarkRequest
-from app.store import benchmarks
-from app.store.tables import BenchmarkRow, IdempotencyKeyRow
+from app.contract.sweep import SweepRequest
+from app.store import benchmarks, sweeps
+from app.store.tables import BenchmarkRow, IdempotencyKeyRow, SweepRow
 
 
 class KeyReused(Exception):
@@ -38,21 +39,37 @@ async def submit_once(
     """
     benchmark_id = uuid_utils.compat.uuid7()
     if key is not None:
-        owner, digest = str(admission.owner_id or ""), hashlib.sha256(request.model_dump_json().encode()).digest()
-        if not await _is_first(session, owner, key, digest, benchmark_id):
-            return await _submitted_before(session, owner, key, digest)
+        known = await _submitted_before(session, admission, key, request, benchmark_id=benchmark_id)
+        if known is not None:
+            return await session.get_one(BenchmarkRow, known.benchmark_id)
     api_key_id = await admission.admit(1)
     return await benchmarks.submit(session, request, benchmark_id=benchmark_id, api_key_id=api_key_id)
 
 
-async def _submitted_before(session: AsyncSession, owner: str, key: str, digest: bytes) -> BenchmarkRow:
+async def submit_sweep_once(
+    session: AsyncSession, request: SweepRequest, key: str | None, admission: Admission
+) -> SweepRow:
+    """Submits a sweep as `submit_once` does a benchmark. Raises KeyReused, and what the admission raises."""
+    sweep_id = uuid_utils.compat.uuid7()
+    if key is not None:
+        known = await _submitted_before(session, admission, key, request, sweep_id=sweep_id)
+        if known is not None:
+            return await session.get_one(SweepRow, known.sweep_id)
+    api_key_id = await admission.admit(request.vary.count())
+    return await sweeps.submit(session, request, sweep_id=sweep_id, api_key_id=api_key_id)
+
+
+async def _submitted_before(
+    session: AsyncSession, admission: Admission, key: str, request: BenchmarkRequest | SweepRequest, **made: UUID
+) -> IdempotencyKeyRow | None:
+    """What the key stands for; None where it is new, and from now on stands for what will be `made`."""
+    owner, digest = str(admission.owner_id or ""), hashlib.sha256(request.model_dump_json().encode()).digest()
+    values = {"owner": owner, "key": key, "request_sha256": digest} | made
+    taken = insert(IdempotencyKeyRow).values(values).on_conflict_do_nothing().returning(IdempotencyKeyRow.key)
+    if (await session.execute(taken)).first() is not None:
+        return None
     known = await session.get_one(IdempotencyKeyRow, (owner, key))
+    # A benchmark's request never reads as a sweep's: with the same digest it is the same kind.
     if known.request_sha256 != digest:
         raise KeyReused
-    return await session.get_one(BenchmarkRow, known.benchmark_id)
-
-
-async def _is_first(session: AsyncSession, owner: str, key: str, digest: bytes, benchmark_id: UUID) -> bool:
-    values = {"owner": owner, "key": key, "request_sha256": digest, "benchmark_id": benchmark_id}
-    taken = insert(IdempotencyKeyRow).values(values).on_conflict_do_nothing().returning(IdempotencyKeyRow.key)
-    return (await session.execute(taken)).first() is not None
+    return known
