@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel
 
+from app import errors
 from app.contract.catalogue import Catalogue, Kind, ModelKind
 from app.contract.data import DATA_KINDS
 from app.contract.models import MODEL_KINDS
@@ -19,7 +20,11 @@ EXAMPLE: dict[str, Any] = {"model": {"kind": "transformer"}}
 router = APIRouter(prefix="/models", tags=["catalogue"], dependencies=[require("read")])
 
 
-@router.get("", responses={304: {"description": "The client has it already"}}, response_model=Catalogue)
+@router.get(
+    "",
+    responses={304: {"description": "The client has it already"}, **errors.problem_responses(errors.Invalid)},
+    response_model=Catalogue,
+)
 async def list_models(if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """Lists the kinds of model and data on offer, each with its JSON schema, defaults and an example request.
 

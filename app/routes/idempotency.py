@@ -14,7 +14,8 @@ IdempotencyKey = Annotated[
     Header(
         pattern=r"^[\x21-\x7e]+$",
         max_length=255,
-        description="makes the submit safe to repeat: the same key with the same request is submitted once",
+        description="such as a new UUID; makes the submit safe to repeat: the same key with the same request is "
+        "submitted once",
     ),
 ]
 
