@@ -34,7 +34,6 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from procrastinate.exceptions import ConnectorException
-from pydantic.json_schema import models_json_schema
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -204,22 +203,6 @@ def problem_responses(*errors: type[HalftimeError]) -> dict[int | str, dict[str,
         description = f"{before}, or: {error.title}" if before else error.title
         found[error.status] = {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
     return found
-
-
-def document_problems(app: FastAPI) -> None:
-    """Adds the problem schemas that `problem_responses` refers to: FastAPI would offer them as application/json too."""
-    build = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = build()
-        _, schemas = models_json_schema(
-            [(Problem, "serialization"), (ValidationProblem, "serialization")],
-            ref_template="#/components/schemas/{model}",
-        )
-        document["components"]["schemas"].update(schemas["$defs"])
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way to extend the document
 
 
 def install_error_handlers(app: FastAPI) -> None:

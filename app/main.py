@@ -10,9 +10,10 @@ from fastapi import FastAPI
 from app import __version__, tracing, upkeep
 from app.body_limit import BodyLimit
 from app.changes import changes_of
-from app.errors import document_problems, install_error_handlers
+from app.errors import install_error_handlers
 from app.metrics import Metrics
 from app.middleware import install_middleware
+from app.openapi.document import extend_document
 from app.routes import benchmarks, catalogue, compare, events, metrics, probes, reports, sweeps, webhooks, workers
 from app.routes.callers import REFUSALS, Door
 from app.settings import Settings
@@ -60,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = Metrics()
     install_middleware(app, settings, app.state.metrics.http_durations)
     install_error_handlers(app)
-    document_problems(app)
+    extend_document(app)
     for resource in (benchmarks, events, reports, compare, sweeps, webhooks, workers, catalogue):
         app.include_router(resource.router, responses=REFUSALS)
     for resource in (probes, metrics):

@@ -160,9 +160,10 @@ def compare(baseline_id: str, contender_id: str) -> Call[ReportComparison]:
     return Call("GET", "/compare", _model(ReportComparison), params=params)
 
 
-def submit_sweep(request: SweepRequest | Mapping[str, Any]) -> Call[Sweep]:
-    """Submits a benchmark of every combination. Not retried once it may have been done."""
-    return Call("POST", "/sweeps", _model(Sweep), body=_body(request), repeatable=False)
+def submit_sweep(request: SweepRequest | Mapping[str, Any], *, idempotency_key: str | None = None) -> Call[Sweep]:
+    """Submits a benchmark of every combination, once, as `submit` does: the key is made up where none is given."""
+    headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+    return Call("POST", "/sweeps", _model(Sweep), headers=headers, body=_body(request))
 
 
 def sweep(sweep_id: str) -> Call[Sweep]:

@@ -20,6 +20,7 @@ from app.routes.admission import AdmissionDep
 from app.routes.answers import LONGEST_WAIT_SECONDS
 from app.routes.callers import require
 from app.routes.dependencies import BenchmarkId, ChangesDep, DatabaseDep, SessionDep, SettingsDep
+from app.routes.idempotency import IdempotencyKey, refusing_reuse
 from app.routes.preferences import preferred_wait
 from app.routes.shapes import to_item
 from app.settings import Settings
@@ -39,14 +40,6 @@ def _written_as_date(moment: object) -> object:
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_as_date)]
 Label = Annotated[str, Query(pattern=r"^[^:]+:", max_length=400)]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        pattern=r"^[\x21-\x7e]+$",
-        max_length=255,
-        description="makes the submit safe to repeat: the same key with the same request is one benchmark",
-    ),
-]
 Prefer = Annotated[str | None, Header(description=f"`wait=N` holds the answer, at most {LONGEST_WAIT_SECONDS} s")]
 Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS, description="seconds to wait for its end at most")]
 
@@ -88,12 +81,9 @@ async def submit_benchmark(
     if validate_only:
         preview = await costs.preview(session, request)
         return Response(preview.model_dump_json(), media_type="application/json")
-    try:
+    with refusing_reuse():
         async with session.begin():
             row = await idempotency.submit_once(session, request, idempotency_key, admission)
-    except idempotency.KeyReused as error:
-        reused = "This Idempotency-Key was sent before with another request. Use a new key for a new request."
-        raise errors.IdempotencyKeyReused(reused) from error
     structlog.contextvars.bind_contextvars(benchmark=str(row.id))
     wait_seconds = preferred_wait(prefer)
     headers = admission.headers | {"Location": f"/benchmarks/{row.id}"}

@@ -1,15 +1,18 @@
 """What a request can name."""
 
+import functools
 import inspect
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel
 
+from app import errors
 from app.contract.catalogue import Catalogue, Kind, ModelKind
 from app.contract.data import DATA_KINDS
 from app.contract.models import MODEL_KINDS
 from app.routes.callers import require
+from app.routes.shapes import matches, strong_etag
 
 #: What an example names beside its own part.
 EXAMPLE: dict[str, Any] = {"model": {"kind": "transformer"}}
@@ -17,10 +20,27 @@ EXAMPLE: dict[str, Any] = {"model": {"kind": "transformer"}}
 router = APIRouter(prefix="/models", tags=["catalogue"], dependencies=[require("read")])
 
 
-@router.get("")
-async def list_models() -> Catalogue:
-    """Lists the kinds of model and data on offer, each with its JSON schema, defaults and an example request."""
-    return Catalogue(
+@router.get(
+    "",
+    responses={304: {"description": "The client has it already"}, **errors.problem_responses(errors.Invalid)},
+    response_model=Catalogue,
+)
+async def list_models(if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    """Lists the kinds of model and data on offer, each with its JSON schema, defaults and an example request.
+
+    It changes with the server's version alone, and so does its `ETag`.
+    """
+    body = _catalogue()
+    headers = {"ETag": strong_etag(body), "Cache-Control": "private, no-cache"}
+    if matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+@functools.cache
+def _catalogue() -> bytes:
+    """Written once: the schemas take longer than all else of an answer."""
+    catalogue = Catalogue(
         models=[_model_kind(kind) for kind in MODEL_KINDS],
         data=[
             Kind.model_validate(
@@ -29,6 +49,7 @@ async def list_models() -> Catalogue:
             for kind, config in DATA_KINDS.items()
         ],
     )
+    return catalogue.model_dump_json().encode()
 
 
 def _model_kind(kind: str) -> ModelKind:

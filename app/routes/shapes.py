@@ -1,7 +1,9 @@
 """Rows of the store as resources of the contract."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
+from typing import cast
 
 from app.contract.benchmark import (
     TERMINAL,
@@ -10,6 +12,7 @@ from app.contract.benchmark import (
     LegSummary,
     Links,
     QueuePlace,
+    Status,
     Summary,
     WorkerRef,
 )
@@ -46,7 +49,7 @@ def to_sweep(sweep: SweepTable, rows: Sequence[BenchmarkRow]) -> Sweep:
         id=str(sweep.id),
         created_at=sweep.created_at,
         request=stored_sweep(sweep.request),
-        counts={status: sum(row.status == status for row in rows) for status in {row.status for row in rows}},
+        counts=Counter(cast("Status", row.status) for row in rows),
         finished=all(row.status in TERMINAL for row in rows),
         rows=[line for row in rows for line in _sweep_rows(row)],
     )

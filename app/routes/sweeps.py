@@ -14,9 +14,10 @@ from app.routes.admission import AdmissionDep
 from app.routes.benchmarks import check_size
 from app.routes.callers import require
 from app.routes.dependencies import SessionDep, SettingsDep
+from app.routes.idempotency import IdempotencyKey, refusing_reuse
 from app.routes.negotiation import choose
-from app.routes.shapes import to_sweep
-from app.store import sweeps
+from app.routes.shapes import matches, strong_etag, to_sweep
+from app.store import idempotency, sweeps
 from app.webhooks import check_webhook
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
@@ -46,16 +47,20 @@ SweepId = Annotated[UUID, Path(description="The sweep's id, as `POST /sweeps` ga
     ),
 )
 async def submit_sweep(
-    request: SweepRequest, response: Response, session: SessionDep, settings: SettingsDep, admission: AdmissionDep
+    request: SweepRequest,
+    response: Response,
+    session: SessionDep,
+    settings: SettingsDep,
+    admission: AdmissionDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> Sweep:
     """Stores and enqueues a benchmark for every combination of the lists: all of them, or none."""
-    wanted = list(request.benchmarks())
-    for one in wanted:
+    for one in request.benchmarks():
         check_size(one, settings)
         check_webhook(one, settings)
-    async with session.begin():
-        key_id = await admission.admit(len(wanted))
-        sweep = await sweeps.submit(session, request, api_key_id=key_id)
+    with refusing_reuse():
+        async with session.begin():
+            sweep = await idempotency.submit_sweep_once(session, request, idempotency_key, admission)
     found = await sweeps.get(session, sweep.id)
     assert found is not None
     response.headers.update(admission.headers | {"Location": f"/sweeps/{sweep.id}"})
@@ -74,6 +79,7 @@ async def submit_sweep(
                 "text/markdown": {"schema": {"type": "string"}},
             },
         },
+        304: {"description": "The client has it already"},
         **errors.problem_responses(
             errors.NotFound, errors.Purged, errors.NotAcceptable, errors.Invalid, errors.DatabaseUnavailable
         ),
@@ -84,16 +90,19 @@ async def get_sweep(
     sweep_id: SweepId,
     session: SessionDep,
     accept: Annotated[str, Header()] = "*/*",
+    if_none_match: Annotated[str | None, Header()] = None,
     sweep_format: Annotated[SweepFormat | None, Query(alias="format", description="overrides `Accept`")] = None,
 ) -> Response:
-    """Gives the states of a sweep's benchmarks and one table: speedup and memory against batch size."""
+    """Gives the states of a sweep's benchmarks and one table: speedup and memory against batch size.
+
+    Its `ETag` changes with the table: send the last as `If-None-Match` to poll cheaply.
+    """
     chosen = sweep_format or choose(accept, MEDIA_TYPES)
     found = await sweeps.get(session, sweep_id)
     if found is None:
         raise await absence(session, sweep_id, "No sweep has this id.")
-    sweep = to_sweep(*found)
-    return Response(
-        RENDERERS[chosen](sweep),
-        media_type=MEDIA_TYPES[chosen],
-        headers={"Vary": "Accept", "Cache-Control": "no-cache"},
-    )
+    body = RENDERERS[chosen](to_sweep(*found)).encode()
+    headers = {"ETag": strong_etag(body), "Vary": "Accept", "Cache-Control": "no-cache"}
+    if matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=MEDIA_TYPES[chosen])

@@ -12,9 +12,11 @@ from app.store import benchmarks
 from app.store.tables import BenchmarkRow, SweepRow
 
 
-async def submit(session: AsyncSession, request: SweepRequest, *, api_key_id: UUID | None = None) -> SweepRow:
+async def submit(
+    session: AsyncSession, request: SweepRequest, *, sweep_id: UUID | None = None, api_key_id: UUID | None = None
+) -> SweepRow:
     """Stores a sweep with all its benchmarks and their queue entries in the caller's transaction."""
-    sweep = SweepRow(id=uuid_utils.compat.uuid7(), request=request.model_dump(mode="json"))
+    sweep = SweepRow(id=sweep_id or uuid_utils.compat.uuid7(), request=request.model_dump(mode="json"))
     session.add(sweep)
     await session.flush()
     for one in request.benchmarks():

@@ -4,7 +4,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, Text, column, false, func, table
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Text,
+    column,
+    false,
+    func,
+    table,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -93,7 +105,7 @@ class SweepRow(Base):
 
 
 class IdempotencyKeyRow(Base):
-    """A key that a submit was sent with, and the benchmark it made."""
+    """A key that a submit was sent with, and the benchmark or the sweep it made."""
 
     __tablename__ = "idempotency_keys"
 
@@ -101,12 +113,19 @@ class IdempotencyKeyRow(Base):
     owner: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     request_sha256: Mapped[bytes] = mapped_column(LargeBinary)
-    benchmark_id: Mapped[UUID] = mapped_column(
+    benchmark_id: Mapped[UUID | None] = mapped_column(
         ForeignKey("benchmarks.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED")
+    )
+    sweep_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("sweeps.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED")
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
-    __table_args__ = (Index("idempotency_keys_benchmark", "benchmark_id"),)
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(benchmark_id, sweep_id) = 1", name="idempotency_keys_one"),
+        Index("idempotency_keys_benchmark", "benchmark_id"),
+        Index("idempotency_keys_sweep", "sweep_id", postgresql_where="sweep_id IS NOT NULL"),
+    )
 
 
 class ApiKeyRow(Base):

@@ -229,6 +229,13 @@ async def test_the_catalogue_says_what_can_be_asked_for(client):
         assert part == kind["defaults"] | example
 
 
+async def test_the_catalogue_is_sent_to_each_client_once(client):
+    first = await client.get("/models")
+    again = await client.get("/models", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
+    assert (await client.get("/models", headers={"If-None-Match": '"another"'})).content == first.content
+
+
 async def test_probes_answer(client):
     assert (await client.get("/livez")).json() == {"status": "ok"}
     assert (await client.get("/readyz")).json() == {"status": "ok"}

@@ -1,20 +1,29 @@
-"""A submit with a key may be repeated: by a client that lost the answer, or by many at once."""
+"""A submit with a key may be repeated: by a client that lost the answer, or by many at once; a sweep's too."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 
+from app.store import retention
 from tests.app.acts import CPU_JOB, post
 
 pytestmark = pytest.mark.anyio
 
+SWEEP = {"request": CPU_JOB, "vary": {"batch_sizes": [8, 16]}}
 KEY = {"Idempotency-Key": "a-key"}
 
 
 async def count(client, table):
     async with client.app.state.database.sessions() as session:
         return await session.scalar(text(f"SELECT count(*) FROM {table}"))  # noqa: S608 # of ours
+
+
+async def entries(client):
+    """Of benchmarks: the queue has its own beside them."""
+    async with client.app.state.database.sessions() as session:
+        return await session.scalar(text("SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'run_benchmark'"))
 
 
 async def test_the_same_key_with_the_same_request_is_the_same_benchmark_as_it_is_now(client):
@@ -69,8 +78,51 @@ async def test_a_key_that_is_none_is_refused(client, key):
     assert await count(client, "benchmarks") == 0
 
 
+async def test_a_key_of_a_sweep_is_the_same_sweep_as_it_is_now(client):
+    first = (await client.post("/sweeps", json=SWEEP, headers=KEY)).json()
+    await client.post(f"/benchmarks/{first['rows'][0]['benchmark_id']}/cancel")
+    again = await client.post("/sweeps", json=SWEEP, headers=KEY)
+    assert again.status_code == 202
+    assert again.headers["Location"] == f"/sweeps/{first['id']}"
+    assert again.json()["counts"] == {"cancelled": 1, "queued": 1}
+    assert [await count(client, table) for table in ("sweeps", "benchmarks")] == [1, 2]
+
+
+async def test_a_key_of_a_sweep_with_another_is_refused_and_changes_nothing(client):
+    await client.post("/sweeps", json=SWEEP, headers=KEY)
+    for path, body in [("/sweeps", SWEEP | {"vary": {"batch_sizes": [8, 32]}}), ("/benchmarks", CPU_JOB)]:
+        response = await client.post(path, json=body, headers=KEY)
+        assert response.status_code == 422
+        assert response.json()["type"] == "/problems/idempotency_key_reused"
+    assert [await count(client, table) for table in ("sweeps", "benchmarks")] == [1, 2]
+
+
+async def test_a_key_of_a_benchmark_stands_for_no_sweep(client):
+    await post(client, **KEY)
+    assert (await client.post("/sweeps", json=SWEEP, headers=KEY)).status_code == 422
+    assert [await count(client, table) for table in ("sweeps", "benchmarks")] == [0, 1]
+
+
+async def test_a_purged_sweep_frees_its_key(client):
+    first = (await client.post("/sweeps", json=SWEEP, headers=KEY)).json()
+    for row in first["rows"]:
+        await client.post(f"/benchmarks/{row['benchmark_id']}/cancel")
+    await retention.apply(client.app.state.database.sessions, timedelta())
+    again = await client.post("/sweeps", json=SWEEP, headers=KEY)
+    assert again.json()["id"] != first["id"]
+
+
+async def test_16_sweeps_at_once_with_one_key_make_one(live):
+    answers = await asyncio.gather(*(live.post("/sweeps", json=SWEEP, headers=KEY) for _ in range(16)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert [await count(live, table) for table in ("sweeps", "benchmarks")] == [1, 2]
+    assert await entries(live) == 2
+
+
 async def test_64_posts_at_once_with_one_key_make_one_benchmark(live):
     answers = await asyncio.gather(*(live.post("/benchmarks", json=CPU_JOB, headers=KEY) for _ in range(64)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 1
-    assert [await count(live, table) for table in ("benchmarks", "procrastinate_jobs", "events")] == [1, 1, 1]
+    assert [await count(live, table) for table in ("benchmarks", "events")] == [1, 1]
+    assert await entries(live) == 1

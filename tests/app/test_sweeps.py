@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from app.reports.wording import MIB
-from tests.app.acts import finish
+from tests.app.acts import claim, finish
 
 pytestmark = pytest.mark.anyio
 
@@ -107,6 +107,34 @@ async def test_all_benchmarks_commit_together_or_not_at_all(client, monkeypatch)
     async with client.app.state.database.sessions() as session:
         for table in ("benchmarks", "sweeps", "procrastinate_jobs WHERE task_name = 'run_benchmark'"):
             assert await session.scalar(text(f"SELECT count(*) FROM {table}")) == 0  # noqa: S608
+
+
+@pytest.mark.parametrize("sweep_format", ["json", "csv", "md"])
+async def test_polling_with_the_etag_gives_304_until_the_table_changes(client, sweep_format):
+    sweep = (await post(client, {"batch_sizes": [8, 16]})).json()
+    first, second = (row["benchmark_id"] for row in sweep["rows"])
+    tag = None
+    changes = [
+        lambda: claim(client, {"id": first}),
+        lambda: client.post(f"/benchmarks/{second}/cancel"),
+        lambda: client.delete(f"/benchmarks/{second}"),
+    ]
+    for change in [lambda: client.get("/livez"), *changes]:
+        await change()
+        known = {"If-None-Match": tag} if tag else {}
+        found = await client.get(f"/sweeps/{sweep['id']}", params={"format": sweep_format}, headers=known)
+        assert found.status_code == 200
+        tag = found.headers["ETag"]
+        again = await client.get(
+            f"/sweeps/{sweep['id']}", params={"format": sweep_format}, headers={"If-None-Match": tag}
+        )
+        assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
+
+
+async def test_every_format_of_a_sweep_has_an_etag_of_its_own(client):
+    sweep = (await post(client, {"batch_sizes": [8, 16]})).json()
+    answers = [await client.get(f"/sweeps/{sweep['id']}", params={"format": one}) for one in ("json", "csv", "md")]
+    assert len({answer.headers["ETag"] for answer in answers}) == 3
 
 
 async def test_deleting_a_benchmark_takes_its_row_from_the_sweep(client):
