@@ -16,7 +16,7 @@ from app.contract.key import IMPLIED, Scope
 from app.settings import Settings
 from app.store import keys
 
-#: How long an answer to "are there keys?" is used again, in seconds.
+#: How long an answer about keys is used again, in seconds.
 KEYS_REMEMBERED_SECONDS = 1.0
 
 KEY = re.compile(rf"{keys.PREFIX}[A-Za-z0-9_-]{{43}}", re.ASCII)
@@ -32,7 +32,7 @@ REFUSALS = errors.problem_responses(errors.Unauthenticated, errors.Forbidden, er
 bearer = HTTPBearer(
     scheme_name="ApiKey",
     bearerFormat=f"{keys.PREFIX}…",
-    description="A key that `halftime keys create` made. Needed once a key exists, or with HALFTIME_REQUIRE_API_KEY.",
+    description="A key that `halftime keys create` made. Needed once a key was made, or with HALFTIME_REQUIRE_API_KEY.",
     auto_error=False,
 )
 
@@ -50,7 +50,7 @@ ANONYMOUS = Caller(key_id=None, scopes=IMPLIED["admin"])
 
 
 class Door:
-    """Whether clients need a key. Asks the database whether there are keys once a second, not at every request."""
+    """Whether clients need a key. Asks the database once a second, not at every request."""
 
     def __init__(
         self,
@@ -59,18 +59,18 @@ class Door:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sessions = sessions
-        self._open_without_keys = settings.open_without_keys
+        self._settings = settings
         self._clock = clock
-        self._keys_exist = False
+        self._is_open = False
         self._ask_again_at = float("-inf")
 
     async def is_open(self) -> bool:
         """Whether anyone may come in."""
-        if self._open_without_keys and self._clock() >= self._ask_again_at:
+        if self._settings.open_without_keys and self._clock() >= self._ask_again_at:
             async with self.sessions() as session:
-                self._keys_exist = await keys.any_valid(session)
+                self._is_open = not await keys.are_asked_for(session, self._settings)
             self._ask_again_at = self._clock() + KEYS_REMEMBERED_SECONDS
-        return self._open_without_keys and not self._keys_exist
+        return self._is_open
 
 
 async def _caller(

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contract.key import NewKey
+from app.settings import Settings
 from app.store import benchmarks
 from app.store.tables import ApiKeyRow, KeySubmitsRow
 
@@ -68,6 +69,19 @@ async def any_valid(session: AsyncSession) -> bool:
     """Whether there is a key that is not revoked."""
     found: bool = (await session.execute(select(exists().where(ApiKeyRow.revoked_at.is_(None))))).scalar_one()
     return found
+
+
+async def any_made(session: AsyncSession) -> bool:
+    """Whether a key was ever made, revoked or not."""
+    found: bool = (await session.execute(select(exists().where(ApiKeyRow.id.is_not(None))))).scalar_one()
+    return found
+
+
+async def are_asked_for(session: AsyncSession, settings: Settings) -> bool:
+    """Whether clients need a key: from the first on, or, where anonymous ones are allowed, while one is valid."""
+    if not settings.open_without_keys:
+        return True
+    return await (any_valid if settings.allow_anonymous else any_made)(session)
 
 
 async def find(session: AsyncSession, key: str) -> ApiKeyRow | None:

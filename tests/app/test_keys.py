@@ -145,13 +145,28 @@ async def test_a_first_key_closes_the_door_once_what_was_remembered_is_old(datab
     now = 0.0
     door = Door(database.sessions, settings, clock=lambda: now)
     assert await door.is_open()
-    key_id, _ = await make_key(database, "read")
+    await make_key(database, "read")
     assert await door.is_open()
     now += KEYS_REMEMBERED_SECONDS
     assert not await door.is_open()
+
+
+EVERY_KEY_REVOKED = [
+    ({}, False),
+    ({"require_api_key": True, "allow_anonymous": True}, False),
+    ({"host": "0.0.0.0"}, False),  # noqa: S104
+    ({"allow_anonymous": True}, True),
+    ({"host": "0.0.0.0", "allow_anonymous": True}, True),  # noqa: S104
+]
+
+
+async def test_when_the_last_key_is_revoked_only_an_operators_word_lets_anyone_in(database, settings):
+    key_id, _ = await make_key(database, "read")
+    for given, _ in EVERY_KEY_REVOKED:
+        assert not await Door(database.sessions, settings.model_copy(update=given)).is_open(), given
     await revoke(database, key_id)
-    now += KEYS_REMEMBERED_SECONDS
-    assert await door.is_open()
+    for given, is_open in EVERY_KEY_REVOKED:
+        assert await Door(database.sessions, settings.model_copy(update=given)).is_open() == is_open, given
 
 
 async def test_a_key_is_nowhere_in_its_row(database):
