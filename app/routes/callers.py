@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
+from async_lru import alru_cache
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -18,6 +19,9 @@ from app.store import keys
 
 #: How long an answer about keys is used again, in seconds.
 KEYS_REMEMBERED_SECONDS = 1.0
+
+#: Keys of open streams whose answer is remembered.
+KEYS_REMEMBERED = 1024
 
 KEY = re.compile(rf"{keys.PREFIX}[A-Za-z0-9_-]{{43}}", re.ASCII)
 
@@ -50,7 +54,7 @@ ANONYMOUS = Caller(key_id=None, scopes=IMPLIED["admin"])
 
 
 class Door:
-    """Whether clients need a key. Asks the database once a second, not at every request."""
+    """Whether clients need a key, and may stay. Asks the database once a second, not at every request or change."""
 
     def __init__(
         self,
@@ -63,6 +67,8 @@ class Door:
         self._clock = clock
         self._is_open = False
         self._ask_again_at = float("-inf")
+        # Of many that ask at once about a key one asks the database; the others wait for its answer.
+        self._still_valid = alru_cache(KEYS_REMEMBERED, ttl=KEYS_REMEMBERED_SECONDS)(self._ask_still_valid)
 
     async def is_open(self) -> bool:
         """Whether anyone may come in."""
@@ -72,13 +78,28 @@ class Door:
             self._ask_again_at = self._clock() + KEYS_REMEMBERED_SECONDS
         return self._is_open
 
+    async def may_stay(self, caller: Caller) -> bool:
+        """Whether a caller who was let in before may stay: with a key, until it is revoked and that is known here."""
+        return caller.key_id is None or await self._still_valid(caller.key_id)
+
+    async def _ask_still_valid(self, key_id: UUID) -> bool:
+        async with self.sessions() as session:
+            return await keys.still_valid(session, key_id)
+
+
+def _door(request: Request) -> Door:
+    door: Door = request.app.state.door
+    return door
+
+
+DoorDep = Annotated[Door, Depends(_door)]
+
 
 async def _caller(
-    request: Request,
+    door: DoorDep,
     needed: SecurityScopes,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Caller:
-    door: Door = request.app.state.door
     if await door.is_open():
         return ANONYMOUS
     if credentials is None:

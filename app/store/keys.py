@@ -95,10 +95,8 @@ async def find(session: AsyncSession, key: str) -> ApiKeyRow | None:
     return row
 
 
-async def still_valid(session: AsyncSession, key_id: UUID | None) -> bool:
-    """Whether a key, whose holder was let in before, is not revoked; whoever was let in without one may stay."""
-    if key_id is None:
-        return True
+async def still_valid(session: AsyncSession, key_id: UUID) -> bool:
+    """Whether a key, whose holder was let in before, is not revoked."""
     return await session.scalar(select(ApiKeyRow.revoked_at.is_(None)).where(ApiKeyRow.id == key_id)) is True
 
 
