@@ -38,9 +38,9 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address the API listens on")
     port: int = Field(default=8000, ge=1, le=65_535, description="Port the API listens on")
-    require_api_key: bool = Field(default=False, description="Ask every client for a key, also while none exists")
+    require_api_key: bool = Field(default=False, description="Ask every client for a key, also before one was made")
     allow_anonymous: bool = Field(
-        default=False, description="While no key exists, let everyone in, on an address beyond loopback too"
+        default=False, description="While no key is valid, let everyone in, beyond loopback and after a revocation too"
     )
     max_queued: int = Field(default=10_000, ge=1, description="Benchmarks that may wait at a time; more get 503")
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest request body; larger ones get 413")
@@ -67,7 +67,7 @@ class Settings(BaseSettings):
 
     @property
     def open_without_keys(self) -> bool:
-        """Whether clients need no key while none exists: only where told so, or where the machine alone gets in."""
+        """Whether clients need no key before one is made: only where told so, or where the machine alone gets in."""
         return not self.require_api_key and (self.allow_anonymous or _is_loopback(self.host))
 
 

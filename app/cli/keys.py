@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 
+#: Who gets in where no valid key is left.
+CLOSED = "nobody gets in until `halftime keys create NAME` makes another."
+OPEN = "the API is open to all, as HALFTIME_ALLOW_ANONYMOUS=true says. Set it to false, and restart, to close it."
+
 commands = typer.Typer(no_args_is_help=True, help="API keys: who may use the API, and for what.")
 cli.add_typer(commands, name="keys")
 
@@ -79,23 +83,26 @@ def list_keys(as_json: JsonOption = False) -> None:
 def revoke(key: Annotated[UUID, typer.Argument(help="the key's id")], as_json: JsonOption = False) -> None:
     """Ends a key for good; what it submitted stays. Repeating it is harmless."""
     settings = settings_or_exit()
-    row, some_left = _in_database(settings, lambda session: _revoke(session, key))
+    row, outlook = _in_database(settings, lambda session: _revoke(session, key, settings))
     if row is None:
         fail(f"There is no key {key} in {_where(settings)}. `halftime keys list` shows those it has.", 2)
-    if not some_left and settings.open_without_keys:
-        err.print("That was the last key: the API is open again. HALFTIME_REQUIRE_API_KEY=true would keep it closed.")
+    if outlook:
+        err.print(f"No key is valid any more: {outlook}", soft_wrap=True)
     if as_json:
         print_json(ApiKey.model_validate(_facts(row)))
     else:
         out.print(f"Revoked {row.id} ({row.name}).", markup=False)
 
 
-async def _revoke(session: "AsyncSession", key_id: UUID) -> "tuple[ApiKeyRow | None, bool]":
+async def _revoke(session: "AsyncSession", key_id: UUID, settings: Settings) -> "tuple[ApiKeyRow | None, str | None]":
+    """The key's row, and who gets in from now on where no valid key is left."""
     from app.store import keys as store  # noqa: PLC0415 # the other commands start faster without it
 
     row = await store.revoke(session, key_id)
     await session.flush()
-    return row, await store.any_valid(session)
+    if await store.any_valid(session):
+        return row, None
+    return row, CLOSED if await store.are_asked_for(session, settings) else OPEN
 
 
 def _wanted(name: str, scopes: list[str], submits_per_hour: int | None) -> NewKey:

@@ -66,18 +66,18 @@ def worker(
 
 
 def refuse_open_address(settings: Settings) -> None:
-    """Ends the command where no key exists and more than this machine reaches the address, unless told to go on."""
+    """Ends the command where no key was ever made and others reach the address, unless told to go on."""
     if settings.open_without_keys or settings.require_api_key:
         return
     from app.store import keys  # noqa: PLC0415 # the other commands start faster without it
 
     try:
-        keys_exist = in_database(settings, keys.any_valid)
+        a_key_was_made = in_database(settings, keys.any_made)
     except NoDatabase:
         return  # The server says what is wrong. On such an address it lets nobody in without a key.
-    if not keys_exist:
+    if not a_key_was_made:
         fail(
-            f"HALFTIME_HOST is {settings.host}, and whoever reaches it could submit: there is no API key. "
+            f"HALFTIME_HOST is {settings.host}, which others reach, and no API key was ever made. "
             "Make one with `halftime keys create NAME`, or set HALFTIME_ALLOW_ANONYMOUS=true where the network keeps "
             "strangers out.",
             2,

@@ -58,6 +58,7 @@ class Admission:
         over = used + count - quota
         next_room = await keys.room_in(self.session, key_id, 1)
         if over <= 0:
+            await keys.count_submits(self.session, key_id, count)
             self.headers = _rate_limit(quota, -over, next_room)
             return
         wait_seconds = _seconds(await keys.room_in(self.session, key_id, over))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
+from async_lru import alru_cache
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -16,8 +17,11 @@ from app.contract.key import IMPLIED, Scope
 from app.settings import Settings
 from app.store import keys
 
-#: How long an answer to "are there keys?" is used again, in seconds.
+#: How long an answer about keys is used again, in seconds.
 KEYS_REMEMBERED_SECONDS = 1.0
+
+#: Keys of open streams whose answer is remembered.
+KEYS_REMEMBERED = 1024
 
 KEY = re.compile(rf"{keys.PREFIX}[A-Za-z0-9_-]{{43}}", re.ASCII)
 
@@ -32,7 +36,7 @@ REFUSALS = errors.problem_responses(errors.Unauthenticated, errors.Forbidden, er
 bearer = HTTPBearer(
     scheme_name="ApiKey",
     bearerFormat=f"{keys.PREFIX}…",
-    description="A key that `halftime keys create` made. Needed once a key exists, or with HALFTIME_REQUIRE_API_KEY.",
+    description="A key that `halftime keys create` made. Needed once a key was made, or with HALFTIME_REQUIRE_API_KEY.",
     auto_error=False,
 )
 
@@ -50,7 +54,7 @@ ANONYMOUS = Caller(key_id=None, scopes=IMPLIED["admin"])
 
 
 class Door:
-    """Whether clients need a key. Asks the database whether there are keys once a second, not at every request."""
+    """Whether clients need a key, and may stay. Asks the database once a second, not at every request or change."""
 
     def __init__(
         self,
@@ -59,26 +63,43 @@ class Door:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sessions = sessions
-        self._open_without_keys = settings.open_without_keys
+        self._settings = settings
         self._clock = clock
-        self._keys_exist = False
+        self._is_open = False
         self._ask_again_at = float("-inf")
+        # Of many that ask at once about a key one asks the database; the others wait for its answer.
+        self._still_valid = alru_cache(KEYS_REMEMBERED, ttl=KEYS_REMEMBERED_SECONDS)(self._ask_still_valid)
 
     async def is_open(self) -> bool:
         """Whether anyone may come in."""
-        if self._open_without_keys and self._clock() >= self._ask_again_at:
+        if self._settings.open_without_keys and self._clock() >= self._ask_again_at:
             async with self.sessions() as session:
-                self._keys_exist = await keys.any_valid(session)
+                self._is_open = not await keys.are_asked_for(session, self._settings)
             self._ask_again_at = self._clock() + KEYS_REMEMBERED_SECONDS
-        return self._open_without_keys and not self._keys_exist
+        return self._is_open
+
+    async def may_stay(self, caller: Caller) -> bool:
+        """Whether a caller who was let in before may stay: with a key, until it is revoked and that is known here."""
+        return caller.key_id is None or await self._still_valid(caller.key_id)
+
+    async def _ask_still_valid(self, key_id: UUID) -> bool:
+        async with self.sessions() as session:
+            return await keys.still_valid(session, key_id)
+
+
+def _door(request: Request) -> Door:
+    door: Door = request.app.state.door
+    return door
+
+
+DoorDep = Annotated[Door, Depends(_door)]
 
 
 async def _caller(
-    request: Request,
+    door: DoorDep,
     needed: SecurityScopes,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Caller:
-    door: Door = request.app.state.door
     if await door.is_open():
         return ANONYMOUS
     if credentials is None:

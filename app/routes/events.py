@@ -14,17 +14,17 @@ from app import errors
 from app.changes import Changes, Watch
 from app.contract.benchmark import TERMINAL, Event, EventPage
 from app.routes.absence import absence
-from app.routes.callers import Caller, Reader
+from app.routes.callers import KEYS_REMEMBERED_SECONDS, Caller, Door, DoorDep, Reader
 from app.routes.dependencies import BenchmarkId, ChangesDep, DatabaseDep
 from app.routes.negotiation import choose
-from app.store import benchmarks, events, keys
+from app.store import benchmarks, events
 from app.store.database import Database
 
 router = APIRouter(prefix="/benchmarks", tags=["reports"])
 
 MEDIA_TYPES = {"json": "application/json", "sse": "text/event-stream"}
 
-#: A proxy that sees nothing for longer may close the stream.
+#: A proxy that sees nothing for longer may close the stream. One of a revoked key has ended by then.
 KEEP_ALIVE_SECONDS = 15.0
 
 #: As PostgreSQL counts them.
@@ -58,6 +58,7 @@ async def list_events(
     benchmark_id: BenchmarkId,
     database: DatabaseDep,
     changes: ChangesDep,
+    door: DoorDep,
     reader: Reader,
     accept: Annotated[str, Header()] = "*/*",
     last_event_id: LastEventId = None,
@@ -74,7 +75,7 @@ async def list_events(
             page = EventPage(items=found, next_after=found[-1].seq if found else after)
             return Response(page.model_dump_json(), media_type=MEDIA_TYPES["json"], headers={"Vary": "Accept"})
     begin = min(int(last_event_id), LAST_SEQ) if last_event_id and last_event_id.isdecimal() else after
-    stream = _stream(database, changes, reader, benchmark_id, begin)
+    stream = _stream(database, changes, door, reader, benchmark_id, begin)
     headers = {"Cache-Control": "no-cache", "Vary": "Accept", "X-Accel-Buffering": "no"}
     return EventSourceResponse(stream, headers=headers)
 
@@ -91,14 +92,14 @@ class _Piece:
 
 
 async def _stream(
-    database: Database, changes: Changes, reader: Caller, benchmark_id: UUID, seq: int
+    database: Database, changes: Changes, door: Door, reader: Caller, benchmark_id: UUID, seq: int
 ) -> AsyncIterator[bytes]:
     """Frames until the benchmark's end, or until the reader's key is revoked.
 
     A client that reads slowly holds up its own stream, and nothing piles up.
     """
     with changes.watch(benchmark_id) as watch:
-        while await _may_read(database, reader):
+        while await door.may_stay(reader):
             piece = await _next_piece(watch, database, benchmark_id, seq)
             seq = piece.last_seq
             if piece.frames:
@@ -107,18 +108,12 @@ async def _stream(
                 return
             if not piece.is_full:
                 changed = False
-                with anyio.move_on_after(KEEP_ALIVE_SECONDS):
+                # What the door said of the key may be as old as it remembers.
+                with anyio.move_on_after(KEEP_ALIVE_SECONDS - KEYS_REMEMBERED_SECONDS):
                     await watch.changed()
                     changed = True
                 if not changed:
                     yield KEEPALIVE_COMMENT
-
-
-async def _may_read(database: Database, reader: Caller) -> bool:
-    if reader.key_id is None:
-        return True
-    async with database.reading() as session:
-        return await keys.still_valid(session, reader.key_id)
 
 
 async def _next_piece(watch: Watch, database: Database, benchmark_id: UUID, seq: int) -> _Piece:

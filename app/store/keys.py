@@ -6,12 +6,14 @@ from datetime import timedelta
 from uuid import UUID
 
 import uuid_utils.compat
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contract.key import NewKey
+from app.settings import Settings
 from app.store import benchmarks
-from app.store.tables import ApiKeyRow, BenchmarkRow
+from app.store.tables import ApiKeyRow, KeySubmitsRow
 
 #: Begins every key, for people and secret scanners to know one by.
 PREFIX = "ht_"
@@ -69,6 +71,19 @@ async def any_valid(session: AsyncSession) -> bool:
     return found
 
 
+async def any_made(session: AsyncSession) -> bool:
+    """Whether a key was ever made, revoked or not."""
+    found: bool = (await session.execute(select(exists().where(ApiKeyRow.id.is_not(None))))).scalar_one()
+    return found
+
+
+async def are_asked_for(session: AsyncSession, settings: Settings) -> bool:
+    """Whether clients need a key: from the first on, or, where anonymous ones are allowed, while one is valid."""
+    if not settings.open_without_keys:
+        return True
+    return await (any_valid if settings.allow_anonymous else any_made)(session)
+
+
 async def find(session: AsyncSession, key: str) -> ApiKeyRow | None:
     """The row of a key, revoked or not, and its use recorded. Looked up by hash: no timing tells of a near miss."""
     recorded = ApiKeyRow.last_used_at > func.now() - USE_RECORDED_EVERY
@@ -80,30 +95,36 @@ async def find(session: AsyncSession, key: str) -> ApiKeyRow | None:
     return row
 
 
-async def still_valid(session: AsyncSession, key_id: UUID | None) -> bool:
-    """Whether a key, whose holder was let in before, is not revoked; whoever was let in without one may stay."""
-    if key_id is None:
-        return True
+async def still_valid(session: AsyncSession, key_id: UUID) -> bool:
+    """Whether a key, whose holder was let in before, is not revoked."""
     return await session.scalar(select(ApiKeyRow.revoked_at.is_(None)).where(ApiKeyRow.id == key_id)) is True
 
 
 async def submitted_lately(session: AsyncSession, key_id: UUID) -> int:
-    """Benchmarks that a key submitted within the window that ends now; a deleted one no longer counts.
+    """Benchmarks that a key submitted within the window that ends now, deleted ones included.
 
-    Locks the key until the transaction ends, so that submits under one quota are counted one after the other.
+    Locks the key until the transaction ends, so that submits under one quota are counted one after the other. Forgets
+    what is older.
     """
     # As weak as a lock against its like can be: what only refers to the key does not wait for it.
     await session.execute(select(ApiKeyRow.id).where(ApiKeyRow.id == key_id).with_for_update(key_share=True))
-    return (await session.execute(select(func.count()).where(*_submitted_lately(key_id)))).scalar_one()
+    of_the_key = KeySubmitsRow.api_key_id == key_id
+    await session.execute(delete(KeySubmitsRow).where(of_the_key, KeySubmitsRow.submitted_at <= func.now() - WINDOW))
+    return await session.scalar(select(func.sum(KeySubmitsRow.benchmarks)).where(of_the_key)) or 0
+
+
+async def count_submits(session: AsyncSession, key_id: UUID, count: int) -> None:
+    """Counts `count` benchmarks that a key, locked by `submitted_lately`, submits now."""
+    statement = insert(KeySubmitsRow).values(api_key_id=key_id, benchmarks=count)
+    raised = {"benchmarks": KeySubmitsRow.benchmarks + statement.excluded.benchmarks}
+    at_once = [KeySubmitsRow.api_key_id, KeySubmitsRow.submitted_at]
+    await session.execute(statement.on_conflict_do_update(index_elements=at_once, set_=raised))
 
 
 async def room_in(session: AsyncSession, key_id: UUID, places: int) -> timedelta:
-    """Until the oldest `places` of a key's benchmarks have left the window; a whole window where there are fewer."""
-    left = BenchmarkRow.created_at + WINDOW - func.now()
-    query = select(left).where(*_submitted_lately(key_id)).order_by(BenchmarkRow.created_at)
-    found: timedelta | None = await session.scalar(query.offset(places - 1).limit(1))
+    """Until the oldest `places` of a key's submits have left the window; a whole window where there are fewer."""
+    left = (KeySubmitsRow.submitted_at + WINDOW - func.now()).label("left")
+    freed = func.sum(KeySubmitsRow.benchmarks).over(order_by=KeySubmitsRow.submitted_at).label("freed")
+    each = select(left, freed).where(KeySubmitsRow.api_key_id == key_id).subquery()
+    found: timedelta | None = await session.scalar(select(func.min(each.c.left)).where(each.c.freed >= places))
     return WINDOW if found is None else found
-
-
-def _submitted_lately(key_id: UUID) -> tuple[ColumnElement[bool], ...]:
-    return BenchmarkRow.api_key_id == key_id, BenchmarkRow.created_at > func.now() - WINDOW

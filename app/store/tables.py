@@ -89,7 +89,6 @@ class BenchmarkRow(Base):
         Index("benchmarks_labels", "labels", postgresql_using="gin"),
         Index("benchmarks_status", "status", "id"),
         Index("benchmarks_sweep", "sweep_id", "id", postgresql_where="sweep_id IS NOT NULL"),
-        Index("benchmarks_api_key", "api_key_id", "created_at", postgresql_where="api_key_id IS NOT NULL"),
         Index("benchmarks_finished", "finished_at", postgresql_where="finished_at IS NOT NULL"),
     )
 
@@ -142,6 +141,16 @@ class ApiKeyRow(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class KeySubmitsRow(Base):
+    """Benchmarks that a key with a quota submitted at once; outlives them. Rows go when no quota counts them."""
+
+    __tablename__ = "key_submits"
+
+    api_key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id"), primary_key=True)
+    submitted_at: Mapped[datetime] = mapped_column(primary_key=True, server_default=func.now())
+    benchmarks: Mapped[int]
 
 
 class EventRow(Base):

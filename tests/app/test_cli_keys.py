@@ -73,12 +73,18 @@ def test_revoking_ends_a_key_and_repeating_it_changes_nothing(run):
     assert key["id"] in run("keys", "list").stdout
 
 
-@pytest.mark.parametrize(("setting", "warned"), [("false", True), ("true", False)])
-def test_revoking_the_last_key_says_what_that_opens(run, setting, warned):
-    key = made(run)
-    result = run("keys", "revoke", key["id"], HALFTIME_REQUIRE_API_KEY=setting)
-    assert result.exit_code == 0
-    assert ("HALFTIME_REQUIRE_API_KEY" in result.stderr) == warned
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("HALFTIME_ALLOW_ANONYMOUS", "open to all"), ("HALFTIME_REQUIRE_API_KEY", "nobody gets in")],
+)
+def test_revoking_the_last_key_says_who_gets_in_then(run, setting, said):
+    first, last = made(run), made(run)
+    assert run("keys", "revoke", first["id"], **{setting: "true"}).stderr == ""
+    assert said in run("keys", "revoke", last["id"], **{setting: "true"}).stderr
+
+
+def test_revoking_the_last_key_opens_nothing(run):
+    assert "nobody gets in" in run("keys", "revoke", made(run)["id"]).stderr
 
 
 @pytest.mark.parametrize(
@@ -117,7 +123,9 @@ def test_an_address_beyond_loopback_wants_a_key_or_to_be_told(settings, run, hos
     assert "HALFTIME_ALLOW_ANONYMOUS=true" in said
     for told in ({"allow_anonymous": True}, {"require_api_key": True}, {"host": "127.0.0.1"}):
         refuse_open_address(beyond.model_copy(update=told))
-    made(run)
+    key = made(run)
+    refuse_open_address(beyond)
+    run("keys", "revoke", key["id"])
     refuse_open_address(beyond)
 
 

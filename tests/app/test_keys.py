@@ -1,15 +1,17 @@
 """API keys over HTTP: who is let in, for what, and what is kept of a key."""
 
+import contextlib
 import uuid
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from app.contract.key import NewKey
 from app.contract.problem import MEDIA_TYPE
 from app.main import create_app
-from app.routes.callers import KEYS_REMEMBERED_SECONDS, Door
+from app.routes import callers
+from app.routes.callers import KEYS_REMEMBERED_SECONDS, Caller, Door
 from app.settings import Settings
 from app.store import keys
 
@@ -41,6 +43,20 @@ async def make_key(app_or_database, *scopes, **facts):
 async def revoke(database, key_id):
     async with database.sessions.begin() as session:
         return await keys.revoke(session, key_id)
+
+
+@contextlib.contextmanager
+def asked_about_keys(database):
+    """The questions to the database, within the block, whether a key known by its id is valid."""
+    questions = []
+
+    def hear(connection, cursor, statement, *_):
+        if statement.startswith("SELECT") and "WHERE api_keys.id =" in statement:
+            questions.append(statement)
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", hear)
+    yield questions
+    event.remove(database.engine.sync_engine, "before_cursor_execute", hear)
 
 
 def test_every_operation_says_which_scope_it_needs():
@@ -145,13 +161,39 @@ async def test_a_first_key_closes_the_door_once_what_was_remembered_is_old(datab
     now = 0.0
     door = Door(database.sessions, settings, clock=lambda: now)
     assert await door.is_open()
-    key_id, _ = await make_key(database, "read")
+    await make_key(database, "read")
     assert await door.is_open()
     now += KEYS_REMEMBERED_SECONDS
     assert not await door.is_open()
+
+
+EVERY_KEY_REVOKED = [
+    ({}, False),
+    ({"require_api_key": True, "allow_anonymous": True}, False),
+    ({"host": "0.0.0.0"}, False),  # noqa: S104
+    ({"allow_anonymous": True}, True),
+    ({"host": "0.0.0.0", "allow_anonymous": True}, True),  # noqa: S104
+]
+
+
+async def test_when_the_last_key_is_revoked_only_an_operators_word_lets_anyone_in(database, settings):
+    key_id, _ = await make_key(database, "read")
+    for given, _ in EVERY_KEY_REVOKED:
+        assert not await Door(database.sessions, settings.model_copy(update=given)).is_open(), given
     await revoke(database, key_id)
-    now += KEYS_REMEMBERED_SECONDS
-    assert await door.is_open()
+    for given, is_open in EVERY_KEY_REVOKED:
+        assert await Door(database.sessions, settings.model_copy(update=given)).is_open() == is_open, given
+
+
+async def test_what_is_remembered_of_keys_is_bounded(database, settings, monkeypatch):
+    monkeypatch.setattr(callers, "KEYS_REMEMBERED", 2)
+    monkeypatch.setattr(callers, "KEYS_REMEMBERED_SECONDS", 3600)
+    door = Door(database.sessions, settings)
+    first, second, third = (Caller(uuid.uuid4(), frozenset()) for _ in range(3))
+    with asked_about_keys(database) as questions:
+        for caller in (first, second, second, third, third, first):
+            assert not await door.may_stay(caller)
+    assert len(questions) == 4
 
 
 async def test_a_key_is_nowhere_in_its_row(database):
@@ -215,5 +257,4 @@ async def test_a_key_is_valid_until_it_is_revoked(database):
     async with database.sessions() as session:
         assert not await keys.still_valid(session, key_id)
         assert not await keys.still_valid(session, uuid.uuid4())
-        assert await keys.still_valid(session, None)
     assert (await revoke(database, key_id)).revoked_at == revoked_at

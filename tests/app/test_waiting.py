@@ -10,11 +10,16 @@ import pytest
 from sqlalchemy import text
 
 from app import changes
-from app.routes import events
+from app.routes import callers, events
+from app.routes.callers import KEYS_REMEMBERED_SECONDS
 from app.store.database import libpq_url
 from tests.app.acts import CPU_JOB, claim, finish, post
+from tests.app.test_keys import asked_about_keys, make_key, revoke
 
 pytestmark = pytest.mark.anyio
+
+#: Open at once, of one key.
+STREAMS = 40
 
 
 async def cancel(client, benchmark):
@@ -146,12 +151,49 @@ async def test_a_stream_of_a_deleted_benchmark_ends(live):
 
 
 async def test_a_quiet_stream_shows_that_it_lives(live, monkeypatch):
-    monkeypatch.setattr(events, "KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(events, "KEEP_ALIVE_SECONDS", KEYS_REMEMBERED_SECONDS + 0.05)
     benchmark = await post(live)
     async with sse(live, benchmark) as stream:
         lines = stream.aiter_lines()
         while await anext(lines) != ": ping":
             pass
+
+
+async def test_a_stream_of_a_revoked_key_ends_though_nothing_happens(live, monkeypatch):
+    monkeypatch.setattr(events, "KEEP_ALIVE_SECONDS", KEYS_REMEMBERED_SECONDS + 0.05)
+    benchmark = await post(live)
+    key_id, headers = await make_key(live.app, "read")
+    heard = []
+    async with asyncio.timeout(30), sse(live, benchmark, **headers) as stream:
+        async for kind, _, _ in frames(stream):
+            heard.append(kind)
+            await revoke(live.app.state.database, key_id)
+    assert heard == ["queued"]
+
+
+async def test_many_streams_ask_once_about_their_key(live, monkeypatch):
+    monkeypatch.setattr(callers, "KEYS_REMEMBERED_SECONDS", 3600)
+    database = live.app.state.database
+    live.app.state.door = callers.Door(database.sessions, live.app.state.settings)
+    benchmark = await post(live)
+    live.headers.update((await make_key(database, "submit"))[1])
+
+    async def listen(hears_the_first):
+        async with sse(live, benchmark) as stream:
+            async for kind, _, _ in frames(stream):
+                if kind == "queued":
+                    hears_the_first.release()
+        return kind
+
+    with asked_about_keys(database) as questions:
+        begun = asyncio.Semaphore(0)
+        streams = [asyncio.create_task(listen(begun)) for _ in range(STREAMS)]
+        for _ in streams:
+            await begun.acquire()
+        await finish_a_change(live)
+        await cancel(live, benchmark)
+        assert await asyncio.gather(*streams) == ["done"] * STREAMS
+    assert len(questions) == 1
 
 
 async def test_an_unknown_benchmark_has_no_stream(live):
