@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.main import get_command
 
-from app.cli import cli
 from app.settings import Settings
+from tests.commands import parse
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -95,21 +94,12 @@ def test_every_environment_name_is_a_setting():
 def test_every_image_starts_a_command_that_exists_and_gets_its_signals(stage):
     # Both parse as JSON only in exec form: a shell between tini and the command would swallow SIGTERM.
     assert json.loads(_last(stage, "ENTRYPOINT")) == ["tini", "--"]
-    _parse(json.loads(_last(stage, "CMD")))
+    parse(json.loads(_last(stage, "CMD")))
 
 
 @pytest.mark.parametrize("service", [name for name in SERVICES if "command" in SERVICES[name]])
 def test_every_service_starts_a_command_that_exists(service):
-    _parse(SERVICES[service]["command"])
-
-
-def _parse(command):
-    program, *arguments = command
-    assert program == "halftime"
-    group = get_command(cli)
-    with group.make_context("halftime", ["--help"], resilient_parsing=True) as context:
-        name, subcommand, rest = group.resolve_command(context, arguments)
-        subcommand.make_context(name, rest, parent=context).close()
+    parse(SERVICES[service]["command"])
 
 
 def test_ports_agree():
@@ -179,6 +169,19 @@ def test_a_gpu_is_reserved_by_default_and_never_under_the_cpu_profile():
     assert "gpu" in SERVICES["worker"]["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"]
     assert started("cpu") == {"postgres", "api", "worker-cpu"}
     assert not any("deploy" in SERVICES[name] for name in started("cpu"))
+
+
+def test_each_further_gpu_has_a_worker_and_a_profile_of_its_own():
+    workers = {name: service for name, service in SERVICES.items() if re.fullmatch(r"worker-\d+", name)}
+    assert workers
+    for name, service in workers.items():
+        number = name.removeprefix("worker-")
+        (reserved,) = service["deploy"]["resources"]["reservations"]["devices"]
+        assert (service["profiles"], reserved["device_ids"]) == ([f"gpu-{number}"], [number])
+        unlike = {"profiles", "deploy"}
+        assert {key: value for key, value in service.items() if key not in unlike} == {
+            key: value for key, value in SERVICES["worker"].items() if key not in unlike
+        }
 
 
 # Slow, up to a minute: carries out what the image of the API is built from, with pip and its index, in a fresh venv.

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import worker.main
+from app import main
 from app.contract.failure import FailureCode
 from app.contract.request import BenchmarkRequest
 from app.contract.sweep import SweepRequest
@@ -15,6 +17,7 @@ from app.settings import Settings
 ROOT = Path(__file__).parent.parent
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 README = (ROOT / "README.md").read_text()
+SCALING = (ROOT / "docs" / "scaling.md").read_text()
 
 
 def test_every_setting_has_its_row_with_its_default():
@@ -33,6 +36,18 @@ def test_every_alert_says_what_to_do():
     rules = yaml.safe_load((ROOT / "deploy/prometheus/halftime.rules.yaml").read_text())
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
     assert set(re.findall(r"^\| `(Halftime\w+)` \|", OPERATIONS, re.MULTILINE)) == alerts
+
+
+def test_connections_to_plan_for_are_those_that_processes_hold():
+    rows = dict(re.findall(r"^\| (API|worker) \| (\d+) \|", SCALING, re.MULTILINE))
+    # The API also listens for changes; a queue worker has one connection to fetch with and one to listen.
+    assert rows == {"API": str(main.POOL_SIZE + 1 + 2), "worker": str(worker.main.POOL_SIZE + 2)}
+    assert f"{rows['API']} *a* + {rows['worker']} *w*" in SCALING
+
+
+def test_results_that_scaling_quotes_exist():
+    for name in re.findall(r"`(\w+\.cpu\.json)`", SCALING):
+        assert (ROOT / "benchmarks" / "results" / name).exists(), name
 
 
 def test_every_failure_code_is_explained():

@@ -1,14 +1,14 @@
 """What a key submitted lately, counted apart from benchmarks, which may be deleted.
 
 Revision ID: 0012
-Revises: 0009
+Revises: 0010
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0012"
-down_revision = "0009"
+down_revision = "0010"
 
 
 def upgrade() -> None:

@@ -1,0 +1,228 @@
+"""What the manifests for Kubernetes promise, shown without a cluster."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from app import __version__, upkeep
+from app.cli.serving import STREAMS_SECONDS
+from app.main import create_app
+from app.settings import Settings
+from tests.commands import parse
+from worker.main import GRACE_SECONDS
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "deploy" / "kubernetes"
+KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+EXAMPLE = FOLDER / "secret.example.yaml"
+SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+PORT = Settings.model_fields["port"].default
+
+#: What a process has for the rest of stopping: its connections, and for a worker the end of a trial.
+SETTLING_SECONDS = 10
+
+
+def _documents(path):
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+RESOURCES = [document for name in KUSTOMIZATION["resources"] for document in _documents(FOLDER / name)]
+WORKLOADS = {resource["metadata"]["name"]: resource for resource in RESOURCES if "template" in resource.get("spec", {})}
+PODS = {name: workload["spec"]["template"] for name, workload in WORKLOADS.items()}
+each_pod = pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
+
+
+def _one(kind, name):
+    (found,) = [item for item in RESOURCES if (item["kind"], item["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def _container(pod):
+    (container,) = pod["spec"]["containers"]
+    return container
+
+
+def _selects(selector, labels):
+    """Whether a selector of equalities and `In` selects an object."""
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
+        rule["operator"] == "In" and labels.get(rule["key"]) in rule["values"]
+        for rule in selector.get("matchExpressions", [])
+    )
+
+
+def _policy(pod):
+    """The one policy that a pod is under."""
+    labels = pod["metadata"]["labels"]
+    policies = [item["spec"] for item in RESOURCES if item["kind"] == "NetworkPolicy"]
+    (policy,) = [item for item in policies if _selects(item["podSelector"], labels)]
+    assert policy["policyTypes"] == ["Ingress", "Egress"], "a direction that is not named is open"
+    return policy
+
+
+def _ports(rules):
+    return {(port["protocol"], port["port"]) for rule in rules for port in rule["ports"]}
+
+
+@pytest.mark.parametrize("version", ["1.27", kubernetes_validate.latest_version()])
+def test_every_manifest_is_valid_in_the_oldest_version_named_and_the_newest_known(version):
+    assert "(1.27 or later)" in (FOLDER / "kustomization.yaml").read_text()
+    for resource in [*RESOURCES, *_documents(EXAMPLE)]:
+        kubernetes_validate.validate(resource, version, strict=True)
+
+
+def test_every_manifest_is_applied_but_the_example_of_a_secret():
+    files = {path.name for path in FOLDER.iterdir()} - {"kustomization.yaml"}
+    assert files - set(KUSTOMIZATION["resources"]) == {EXAMPLE.name}
+    (secret,) = _documents(EXAMPLE)
+    assert ":PASSWORD@" in secret["stringData"]["HALFTIME_DATABASE_URL"]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_kustomize_puts_it_together_with_the_images_of_this_version():
+    done = subprocess.run(["kubectl", "kustomize", FOLDER], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = [item for item in yaml.safe_load_all(done.stdout) if "template" in item.get("spec", {})]
+    images = {_container(item["spec"]["template"])["image"] for item in made}
+    assert images == {f"registry.example.com/halftime-{name}:{__version__}" for name in ("api", "worker")}
+
+
+def test_every_image_is_named_in_the_kustomization_and_built_by_the_dockerfile():
+    named = {image["name"] for image in KUSTOMIZATION["images"]}
+    assert named == {_container(pod)["image"] for pod in PODS.values()}
+    for image in KUSTOMIZATION["images"]:
+        assert f" AS {image['name'].removeprefix('halftime-')}\n" in (ROOT / "Dockerfile").read_text()
+        assert image["newTag"] == __version__
+
+
+def test_every_environment_name_is_a_setting():
+    settings = {f"HALFTIME_{field.upper()}" for field in Settings.model_fields}
+    for path in FOLDER.iterdir():
+        assert set(re.findall(r"\bHALFTIME_[A-Z_]+", path.read_text())) <= settings
+
+
+@each_pod
+def test_kubernetes_adds_no_variables_that_could_be_taken_for_settings(pod):
+    assert pod["spec"]["enableServiceLinks"] is False
+
+
+@each_pod
+def test_the_database_comes_from_the_secret_of_the_example(pod):
+    (secret,) = _documents(EXAMPLE)
+    given = {variable["name"]: variable for variable in _container(pod)["env"]}
+    reference = given["HALFTIME_DATABASE_URL"]["valueFrom"]["secretKeyRef"]
+    assert (reference["name"], reference["key"]) == (secret["metadata"]["name"], "HALFTIME_DATABASE_URL")
+
+
+@each_pod
+def test_every_container_starts_a_command_that_exists(pod):
+    assert "command" not in _container(pod), "it would take the place of tini, the image's entry point"
+    parse(_container(pod)["args"])
+
+
+@each_pod
+def test_pods_keep_to_the_restricted_pod_security_standard(pod):
+    of_pod, of_container = pod["spec"]["securityContext"], _container(pod)["securityContext"]
+    assert f"USER {of_pod['runAsUser']}:{of_pod['runAsGroup']}\n" in (ROOT / "Dockerfile").read_text()
+    assert of_pod["runAsNonRoot"]
+    assert of_pod["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert of_container["capabilities"] == {"drop": ["ALL"]}
+    assert of_container["allowPrivilegeEscalation"] is False
+    assert of_container["readOnlyRootFilesystem"] is True
+    assert pod["spec"]["automountServiceAccountToken"] is False
+
+
+@each_pod
+def test_whoever_may_not_write_to_the_image_has_a_folder_for_temporary_files(pod):
+    mounts = {mount["mountPath"]: mount["name"] for mount in _container(pod)["volumeMounts"]}
+    assert "/tmp" in mounts  # noqa: S108 # a path in a container
+    assert set(mounts.values()) == {volume["name"] for volume in pod["spec"]["volumes"]}
+
+
+@each_pod
+def test_every_container_says_what_it_needs_and_is_bounded_in_memory(pod):
+    resources = _container(pod)["resources"]
+    assert {"cpu", "memory"} <= set(resources["requests"])
+    assert "memory" in resources["limits"]
+
+
+def test_selectors_find_the_pods_they_mean():
+    for name, labels in {name: pod["metadata"]["labels"] for name, pod in PODS.items()}.items():
+        if WORKLOADS[name]["kind"] != "Job":
+            assert _selects(WORKLOADS[name]["spec"]["selector"], labels)
+        assert _selects(_one("PodDisruptionBudget", "halftime-api")["spec"]["selector"], labels) == ("api" in name)
+        chosen = {"matchLabels": _one("Service", "halftime-api")["spec"]["selector"]}
+        assert _selects(chosen, labels) == ("api" in name)
+
+
+def test_the_port_is_the_one_that_the_image_listens_on():
+    pod = PODS["halftime-api"]
+    (port,) = _container(pod)["ports"]
+    (of_service,) = _one("Service", "halftime-api")["spec"]["ports"]
+    assert of_service["targetPort"] == port["name"]
+    annotations = pod["metadata"]["annotations"]
+    assert (port["containerPort"], annotations["prometheus.io/port"]) == (PORT, str(PORT))
+
+
+def test_probes_and_scrapes_ask_paths_that_exist():
+    container = _container(PODS["halftime-api"])
+    paths = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
+    assert {probe["port"] for probe in paths.values()} == {container["ports"][0]["name"]}
+    scraped = PODS["halftime-api"]["metadata"]["annotations"]["prometheus.io/path"]
+    assert {probe["path"] for probe in paths.values()} | {scraped} <= set(create_app(Settings()).openapi()["paths"])
+    assert (paths["liveness"]["path"], paths["readiness"]["path"]) == ("/livez", "/readyz")
+
+
+def test_the_api_starts_without_a_key_and_lets_nobody_in():
+    told = {variable["name"]: variable.get("value") for variable in _container(PODS["halftime-api"])["env"]}
+    assert told["HALFTIME_REQUIRE_API_KEY"] == "true"
+    assert "HALFTIME_ALLOW_ANONYMOUS" not in told
+
+
+def test_one_api_pod_may_always_be_taken_away():
+    budget = _one("PodDisruptionBudget", "halftime-api")["spec"]
+    assert 1 <= budget["minAvailable"] < WORKLOADS["halftime-api"]["spec"]["replicas"]
+
+
+def test_stopping_has_the_time_that_the_code_takes():
+    api, worker = PODS["halftime-api"]["spec"], PODS["halftime-worker"]["spec"]
+    pause = int(_container(PODS["halftime-api"])["lifecycle"]["preStop"]["exec"]["command"][-1])
+    stopping = STREAMS_SECONDS + upkeep.GRACE_SECONDS + upkeep.SETTLING_SECONDS
+    assert api["terminationGracePeriodSeconds"] >= pause + stopping + SETTLING_SECONDS
+    assert worker["terminationGracePeriodSeconds"] >= GRACE_SECONDS + SETTLING_SECONDS
+    assert SERVICES["worker"]["stop_grace_period"] == f"{worker['terminationGracePeriodSeconds']}s"
+
+
+def test_a_worker_owns_one_gpu_of_a_node_that_has_one():
+    pod = PODS["halftime-worker"]["spec"]
+    assert _container(PODS["halftime-worker"])["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+
+
+def test_data_loaders_share_as_much_memory_as_under_compose():
+    mounts = {mount["mountPath"]: mount["name"] for mount in _container(PODS["halftime-worker"])["volumeMounts"]}
+    volumes = {volume["name"]: volume["emptyDir"] for volume in PODS["halftime-worker"]["spec"]["volumes"]}
+    shared = volumes[mounts["/dev/shm"]]  # noqa: S108 # a path in a container
+    assert (shared["medium"], shared["sizeLimit"]) == ("Memory", "1Gi")
+    assert SERVICES["worker"]["shm_size"] == "1gb"
+
+
+@each_pod
+def test_everyone_reaches_the_database_and_its_name(pod):
+    assert _ports(_policy(pod)["egress"]) >= {("UDP", 53), ("TCP", 53), ("TCP", 5432)}
+
+
+def test_the_api_is_reached_on_its_port_alone_and_alone_sends_webhooks():
+    policies = {name: _policy(pod) for name, pod in PODS.items()}
+    assert _ports(policies["halftime-api"]["ingress"]) == {("TCP", PORT)}
+    assert {name for name, policy in policies.items() if ("TCP", 443) in _ports(policy["egress"])} == {"halftime-api"}
+
+
+@pytest.mark.parametrize("name", ["halftime-worker", "halftime-migrate"])
+def test_workers_and_migrations_take_nothing_in(name):
+    assert "ingress" not in _policy(PODS[name])

@@ -1,0 +1,101 @@
+"""What the systemd units promise, shown without a systemd that runs."""
+
+import configparser
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app import upkeep
+from app.cli.serving import STREAMS_SECONDS
+from app.settings import Settings
+from tests.commands import parse
+from worker.main import GRACE_SECONDS
+
+FOLDER = Path(__file__).parent.parent / "deploy" / "systemd"
+API, WORKER = FOLDER / "halftime-api.service", FOLDER / "halftime-worker@.service"
+each_unit = pytest.mark.parametrize("unit", [API, WORKER], ids=lambda path: path.name)
+
+#: What a process has for the rest of stopping: its connections, and for a worker the end of a trial.
+SETTLING_SECONDS = 10
+
+
+def _sections(unit):
+    parser = configparser.ConfigParser(interpolation=None, delimiters="=")
+    parser.optionxform = str
+    parser.read_string(unit.read_text())
+    return parser
+
+
+def _service(unit):
+    return _sections(unit)["Service"]
+
+
+@each_unit
+def test_every_unit_starts_a_command_that_exists(unit):
+    program, *arguments = _service(unit)["ExecStart"].replace("%i", "cuda:0").split()
+    parse([Path(program).name, *arguments])
+
+
+def test_a_worker_takes_the_device_that_its_instance_names():
+    assert _service(WORKER)["ExecStart"].endswith(" worker --device %i")
+
+
+@each_unit
+def test_what_fails_starts_again_ever_more_slowly_and_for_good(unit):
+    service = _service(unit)
+    assert (service["Restart"], _sections(unit)["Unit"]["StartLimitIntervalSec"]) == ("on-failure", "0")
+    assert 0 < int(service["RestartSec"]) < int(service["RestartMaxDelaySec"])
+    assert int(service["RestartSteps"]) > 1
+
+
+def test_stopping_has_the_time_that_the_code_takes():
+    api, worker = (int(_service(unit)["TimeoutStopSec"]) for unit in (API, WORKER))
+    assert api >= STREAMS_SECONDS + upkeep.GRACE_SECONDS + upkeep.SETTLING_SECONDS + SETTLING_SECONDS
+    assert worker >= GRACE_SECONDS + SETTLING_SECONDS
+
+
+def test_a_stopping_worker_ends_its_trials_itself():
+    assert _service(WORKER)["KillMode"] == "mixed"
+
+
+def test_a_worker_outlives_a_trial_that_runs_out_of_memory():
+    assert _service(WORKER)["OOMPolicy"] == "continue"
+
+
+@each_unit
+def test_units_run_as_a_user_without_rights(unit):
+    service = _service(unit)
+    assert service["User"] == service["Group"] == "halftime"
+    assert service["CapabilityBoundingSet"] == ""
+    for switch in ("NoNewPrivileges", "ProtectHome", "PrivateTmp", "RestrictSUIDSGID", "ProtectKernelTunables"):
+        assert service[switch] == "yes", switch
+    assert service["ProtectSystem"] == "strict"
+
+
+def test_nothing_hides_the_gpu_from_a_worker():
+    hiding = {"PrivateDevices", "ProtectClock", "DeviceAllow", "DevicePolicy", "MemoryDenyWriteExecute", "ProtectProc"}
+    assert hiding.isdisjoint(_service(WORKER))
+
+
+def test_the_environment_names_the_database_and_settings_alone():
+    example = (FOLDER / "halftime.env.example").read_text()
+    named = set(re.findall(r"^(HALFTIME_\w+)=", example, re.MULTILINE))
+    assert "HALFTIME_DATABASE_URL" in named
+    assert named <= {f"HALFTIME_{field.upper()}" for field in Settings.model_fields}
+    for unit in (API, WORKER):
+        # Without a dash: a unit that lacks its file does not start, rather than on a database of its own.
+        assert _service(unit)["EnvironmentFile"] == example.split()[1].rstrip(",")
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@each_unit
+def test_systemd_accepts_the_unit(unit, tmp_path):
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text().replace("/opt/halftime/bin/halftime", shutil.which("true")))
+    done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)
+    # Before version 254 systemd does not know these two, says so, and goes on.
+    said = [line for line in done.stderr.splitlines() if not re.search("RestartSteps|RestartMaxDelaySec", line)]
+    assert (done.returncode, said) == (0, [])
