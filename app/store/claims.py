@@ -63,8 +63,8 @@ async def take(
     return Claim(row.id, entry_id, row.attempt, BenchmarkRequest.model_validate(row.request), row.traceparent)
 
 
-async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) -> None:
-    """Prolongs the lease and shows how far the run is. Raises ClaimLost."""
+async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) -> bool:
+    """Prolongs the lease and shows how far the run is; whether the run is still wanted. Raises ClaimLost."""
     mine = update(BenchmarkRow).where(
         BenchmarkRow.id == claim.benchmark_id,
         BenchmarkRow.queue_entry_id == claim.entry_id,
@@ -74,10 +74,12 @@ async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) 
     )
     shown = {"progress": progress.model_dump(mode="json"), "version": BenchmarkRow.version + 1} if progress else {}
     result = await session.execute(
-        mine.values(lease_expires_at=func.clock_timestamp() + LEASE, **shown).returning(BenchmarkRow.id)
+        mine.values(lease_expires_at=func.clock_timestamp() + LEASE, **shown).returning(BenchmarkRow.status)
     )
-    if result.first() is None:
+    status = result.scalar_one_or_none()
+    if status is None:
         raise ClaimLost
+    return status == "running"
 
 
 async def record(session: AsyncSession, claim: Claim, kind: str, data: Json, logs: str) -> None:
