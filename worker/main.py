@@ -1,7 +1,6 @@
 """The worker: registers, claims one benchmark at a time, heartbeats, reaps, and stops in good order."""
 
 import asyncio
-import os
 import platform
 import signal
 import uuid
@@ -17,6 +16,7 @@ from app.queue import queues_of
 from app.settings import Settings
 from app.store import reaper, workers
 from app.store.database import Database, open_database
+from worker.device_lock import DeviceLock
 from worker.job import Job
 from worker.launcher import TrialLauncher
 from worker.queue import serve_for_good
@@ -36,26 +36,32 @@ class Superseded(Exception):
     """Another process has registered under this worker's id."""
 
 
-async def run_worker(settings: Settings, device: WorkerDevice, worker_id: str | None = None) -> None:
-    """Works until SIGTERM or SIGINT. Raises Superseded, in a group, where another worker takes its id."""
-    # NVML numbers GPUs by their place on the bus; by default CUDA puts the fastest first.
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+async def run_worker(
+    settings: Settings, device: WorkerDevice, worker_id: str | None = None, lock: DeviceLock | None = None
+) -> None:
+    """Works until SIGTERM or SIGINT; its trials hold the lock too.
+
+    Raises Superseded, in a group, where another worker takes its id.
+    """
     async with (
         tracing.exported_spans("halftime-worker"),
         open_database(settings, pool_size=POOL_SIZE) as database,
     ):
-        await _Worker(settings, database, device, worker_id or f"{platform.node()}:{device.name}").run()
+        worker_id = worker_id or f"{platform.node()}:{device.name}"
+        await _Worker(settings, database, device, worker_id, TrialLauncher(lock)).run()
 
 
 class _Worker:
     """One device's worker."""
 
-    def __init__(self, settings: Settings, database: Database, device: WorkerDevice, worker_id: str) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, device: WorkerDevice, worker_id: str, launcher: TrialLauncher
+    ) -> None:
         self._settings, self._database, self._device, self._id = settings, database, device, worker_id
         self._session_id = uuid.uuid4()
         self._current: UUID | None = None
         self._job: Job | None = None
-        self._launcher = TrialLauncher()
+        self._launcher = launcher
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
