@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import platform
+import re
 import sys
 from typing import Annotated
 
@@ -16,13 +17,19 @@ from app.settings import Settings
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Halftime's worker.")
 
 
+def _usable_id(worker_id: str | None) -> str | None:
+    if worker_id is not None and not re.fullmatch(r"[^/\x00-\x1f]{1,200}", worker_id):
+        raise typer.BadParameter("1 to 200 characters without a slash: it is a part of the worker's address")
+    return worker_id
+
+
 @cli.command()
 def run(
     device: Annotated[
         str,
         typer.Option(help="`cpu`, `cuda:0`, a GPU's or MIG instance's UUID, or `auto`: the first GPU, else the CPU"),
     ] = "auto",
-    worker_id: Annotated[str | None, typer.Option("--id", help="default: host and device")] = None,
+    worker_id: Annotated[str | None, typer.Option("--id", callback=_usable_id, help="default: host and device")] = None,
 ) -> None:
     """Claims benchmarks and runs them until it is told to stop."""
     from worker import device_lock, nvml  # noqa: PLC0415

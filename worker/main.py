@@ -1,6 +1,7 @@
 """The worker: registers, claims one benchmark at a time, heartbeats, reaps, and stops in good order."""
 
 import asyncio
+import contextlib
 import platform
 import signal
 import uuid
@@ -62,7 +63,9 @@ class _Worker:
         self._current: UUID | None = None
         self._job: Job | None = None
         self._launcher = launcher
-        self._stop = asyncio.Event()
+        self._stopping = self._draining = False
+        #: Something of the two has changed.
+        self._turn = asyncio.Event()
 
     async def run(self) -> None:
         """Serves the queue until told to stop."""
@@ -71,6 +74,7 @@ class _Worker:
         await self._launcher.warm_up()
         async with sessions.begin() as session:
             await workers.register(session, self._id, self._session_id, self._device)
+        await self._heartbeat()  # it may have been drained before it was restarted
         log.info("worker ready", worker=self._id, device=self._device.name, gpu=self._device.gpu)
         try:
             # asyncio's own group: what it cancels may end in good order.
@@ -91,7 +95,7 @@ class _Worker:
 
         def told() -> None:
             log.info("the worker stops after what it runs; another signal ends it at once")
-            self._stop.set()
+            self._stop()
             for signum in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(signum)
                 signal.signal(signum, signal.SIG_DFL)
@@ -99,15 +103,27 @@ class _Worker:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, told)
 
+    def _stop(self) -> None:
+        self._stopping = True
+        self._turn.set()
+
     def _duties(self) -> list[tuple[Callable[[], Awaitable[None]], float]]:
         return [(self._heartbeat, HEARTBEAT_SECONDS), (self._reap, reaper.PERIOD_SECONDS)]
 
     async def _work(self) -> None:
-        """Takes benchmarks until told to stop."""
+        """Takes benchmarks until told to stop, and none while it is drained."""
+        while not self._stopping:
+            self._turn.clear()
+            if self._draining:
+                await self._turn.wait()
+            else:
+                await self._take_benchmarks()
+
+    async def _take_benchmarks(self) -> None:
         queues = queues_of(self._device)
         serving = asyncio.create_task(serve_for_good(self._database, queues, self._id, self._run_benchmark))
         try:
-            await self._stop.wait()
+            await self._turn.wait()
         finally:
             await self._let_end(serving)
 
@@ -119,7 +135,7 @@ class _Worker:
             # Once is not enough: while it connects, asyncio.wait_for of Python 3.11 may swallow a cancellation.
             if self._job is None:
                 serving.cancel()
-            elif self._stop.is_set():
+            elif self._stopping:
                 self._job.stop()
 
     async def _run_benchmark(self, context: JobContext, benchmark_id: str) -> None:
@@ -145,15 +161,21 @@ class _Worker:
                     job.stop()
         finally:
             self._current = self._job = None
+        with contextlib.suppress(Exception):  # it may have been drained; the next regular one makes up for it
+            await self._heartbeat()
         if aborted is not None:
             raise aborted
 
     async def _heartbeat(self) -> None:
         async with self._database.sessions.begin() as session:
-            mine = await workers.heartbeat(session, self._id, self._session_id, self._current)
-        if not mine:
-            self._stop.set()
+            draining = await workers.heartbeat(session, self._id, self._session_id, self._current)
+        if draining is None:
+            self._stop()
             raise Superseded(f"Another process works as {self._id!r}. Give each worker its own --id.")
+        if draining != self._draining:
+            log.info("the worker takes no more" if draining else "the worker takes benchmarks again", worker=self._id)
+            self._draining = draining
+            self._turn.set()
 
     async def _reap(self) -> None:
         try:

@@ -1,9 +1,21 @@
 """The command `halftime`."""
 
-from app.cli import catalogue, changing, doctor, exporting, keys, reading, running, serving
+from app.cli import catalogue, changing, doctor, exporting, keys, reading, running, serving, workers
 from app.cli.shared import cli
 
-__all__ = ["catalogue", "changing", "cli", "doctor", "exporting", "keys", "main", "reading", "running", "serving"]
+__all__ = [
+    "catalogue",
+    "changing",
+    "cli",
+    "doctor",
+    "exporting",
+    "keys",
+    "main",
+    "reading",
+    "running",
+    "serving",
+    "workers",
+]
 
 
 def main() -> None:

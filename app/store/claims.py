@@ -15,7 +15,7 @@ from app.contract.benchmark import LegSummary, Progress, Summary
 from app.contract.failure import Failure
 from app.contract.report import Comparison, Leg, Report
 from app.contract.request import BenchmarkRequest
-from app.store import benchmarks, events, totals, webhooks
+from app.store import benchmarks, events, totals, webhooks, workers
 from app.store.tables import BenchmarkRow, Json
 from app.store.workers import LEASE
 
@@ -44,12 +44,18 @@ class Claim:
 async def take(
     session: AsyncSession, benchmark_id: UUID, entry_id: int, worker_id: str, gpu: str | None
 ) -> Claim | None:
-    """Claims a queued benchmark; None if this entry is no longer the one that counts."""
+    """Claims a queued benchmark; None if this entry is no longer the one that counts.
+
+    A worker that is draining puts it back.
+    """
     query = select(BenchmarkRow).where(
         BenchmarkRow.id == benchmark_id, BenchmarkRow.queue_entry_id == entry_id, BenchmarkRow.status == "queued"
     )
     row = (await session.scalars(query.with_for_update())).one_or_none()
     if row is None:
+        return None
+    if await workers.is_draining(session, worker_id):
+        await benchmarks.enqueue(session, row)
         return None
     row.status = "running"
     row.attempt += 1

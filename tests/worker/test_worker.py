@@ -16,7 +16,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app.contract.request import BenchmarkRequest
 from app.settings import Settings
-from app.store import benchmarks
+from app.store import benchmarks, workers
 from app.store.database import open_database
 from tests.conftest import _new_database
 
@@ -56,6 +56,17 @@ class Running:
     async def cancel(self, benchmark_id):
         async with self.database.sessions.begin() as session:
             await benchmarks.cancel(session, benchmark_id)
+
+    async def drain(self, draining):
+        async with self.database.sessions.begin() as session:
+            await workers.set_draining(session, "tested", draining)
+
+    async def rests(self):
+        """Serves no queue."""
+        return await self.ask("SELECT 1 WHERE NOT EXISTS (SELECT FROM procrastinate_workers)")
+
+    async def says(self, words):
+        return words in self.log.read_text()
 
     async def connections(self):
         return await self.ask("SELECT pid FROM pg_stat_activity WHERE application_name = 'worker under test'")
@@ -181,6 +192,29 @@ async def test_a_benchmark_is_cancelled_though_the_queue_does_not_say_so(shared)
     await shared.until_status(benchmark_id, "cancelled")
 
 
+async def test_a_drained_worker_finishes_and_takes_no_more_until_it_is_undrained(shared):
+    under_way = await shared.submit(LONG)
+    await shared.until_in_a_trial()
+    await shared.drain(True)
+    waiting = await shared.submit()
+    assert shared.trials(), "draining does not end what runs"
+    await shared.cancel(under_way)
+    await shared.until_status(under_way, "cancelled")
+    await shared.until(shared.rests)
+    assert await shared.status(waiting) == "queued"
+    await shared.drain(False)
+    await shared.until_status(waiting, "succeeded")
+
+
+async def test_an_idle_drained_worker_puts_back_what_it_took_before_it_heard(shared):
+    await shared.drain(True)
+    benchmark_id = await shared.submit()
+    await shared.until(shared.rests)
+    assert await shared.ask("SELECT status, attempt FROM benchmarks WHERE id = :id", id=benchmark_id) == [("queued", 0)]
+    await shared.drain(False)
+    await shared.until_status(benchmark_id, "succeeded")
+
+
 async def test_a_worker_outlives_a_crash_of_its_database_and_takes_the_next_benchmark():
     with tempfile.TemporaryDirectory(prefix="ht-") as folder:
         data_dir = Path(folder)
@@ -207,10 +241,7 @@ async def test_the_second_signal_ends_it_at_once_and_its_trial_too(worker):
     trials = worker.trials()
     worker.process.send_signal(signal.SIGTERM)
 
-    async def told():
-        return "stops after" in worker.log.read_text()
-
-    await worker.until(told)
+    await worker.until(worker.says, "stops after")
     worker.process.send_signal(signal.SIGTERM)
     assert await anyio.to_thread.run_sync(worker.process.wait, PATIENCE_SECONDS) == -signal.SIGTERM
     _, alive = await anyio.to_thread.run_sync(psutil.wait_procs, trials, PATIENCE_SECONDS)
