@@ -51,6 +51,10 @@ class Settings(BaseSettings):
     datasets_dir: Path | None = Field(
         default=None, description="Where the worker looks for the files that a request names as data"
     )
+    lock_dir: Path = Field(
+        default=Path("/run/lock/halftime"),
+        description="Where the workers of a node lock their GPUs; containers that share GPUs must share it",
+    )
     cors_origins: Annotated[str | None, AfterValidator(_origins)] = Field(
         default=None, description="Origins whose pages may call the API from a browser, separated by commas"
     )

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import platform
+import re
 import sys
 from typing import Annotated
 
@@ -14,25 +17,53 @@ from app.settings import Settings
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Halftime's worker.")
 
 
+def _usable_id(worker_id: str | None) -> str | None:
+    if worker_id is not None and not re.fullmatch(r"[^/\x00-\x1f]{1,200}", worker_id):
+        raise typer.BadParameter("1 to 200 characters without a slash: it is a part of the worker's address")
+    return worker_id
+
+
 @cli.command()
 def run(
-    device: Annotated[str, typer.Option(help="`cpu`, `cuda:0`, or `auto`: the first GPU, else the CPU")] = "auto",
-    worker_id: Annotated[str | None, typer.Option("--id", help="default: host and device")] = None,
+    device: Annotated[
+        str,
+        typer.Option(help="`cpu`, `cuda:0`, a GPU's or MIG instance's UUID, or `auto`: the first GPU, else the CPU"),
+    ] = "auto",
+    worker_id: Annotated[str | None, typer.Option("--id", callback=_usable_id, help="default: host and device")] = None,
 ) -> None:
     """Claims benchmarks and runs them until it is told to stop."""
+    from worker import device_lock, nvml  # noqa: PLC0415
     from worker.device import detect  # noqa: PLC0415 # loads torch
     from worker.main import Superseded, run_worker  # noqa: PLC0415
 
     settings = Settings()
     configure_logs(settings.log_format)
+    if device.startswith(nvml.UUIDS):
+        worker_id = worker_id or f"{platform.node()}:{device}"
+        os.environ["CUDA_VISIBLE_DEVICES"], device = device, "cuda:0"
+    # NVML numbers GPUs by their place on the bus; by default CUDA puts the fastest first.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     try:
-        asyncio.run(run_worker(settings, detect(device), worker_id))
+        found = detect(device)
+        with device_lock.owned(found, settings.lock_dir) as lock:
+            asyncio.run(run_worker(settings, found, worker_id, lock))
+    except* device_lock.DeviceTaken as group:
+        print(group.exceptions[0], file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
     except* Superseded as group:
         sys.exit(str(group.exceptions[0]))
     except* ValueError as group:
         sys.exit(str(group.exceptions[0]))
     except* OperationalError as group:
         sys.exit(f"The database does not answer. Check HALFTIME_DATABASE_URL. {group.exceptions[0]}")
+
+
+@cli.command()
+def devices() -> None:
+    """Prints, as JSON, what `--device` can be on this machine, one for each worker that it has room for."""
+    from worker import nvml  # noqa: PLC0415 # loads the driver's library
+
+    print(json.dumps(nvml.workable_devices()))
 
 
 @cli.command()

@@ -212,8 +212,10 @@ class Job:
             try:
                 with anyio.fail_after(left_seconds):
                     async with self._sessions.begin() as session:
-                        await claims.renew(session, claim, self._progress)
+                        wanted = await claims.renew(session, claim, self._progress)
                 renewed = time.monotonic()
+                if not wanted:  # the queue may have said so already, or may be away
+                    self.stop()
             except TimeoutError as error:
                 raise ClaimLost from error
             except SQLAlchemyError as error:

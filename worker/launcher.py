@@ -18,6 +18,7 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.trial import TrialResult
 from worker import trial_process
 from worker.compilation import remove_caches
+from worker.device_lock import DeviceLock
 from worker.messages import (
     MESSAGE,
     Inspected,
@@ -46,7 +47,8 @@ TRIES = 2
 class TrialLauncher:
     """Runs trials one at a time, each in a fresh child of a forkserver that has torch loaded already."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: DeviceLock | None = None) -> None:
+        self._lock = lock
         self._context = multiprocessing.get_context("forkserver")
         # Loading torch takes a second; the forkserver does it once and touches no device, so its children may.
         self._context.set_forkserver_preload(["worker.trial_process"])
@@ -87,7 +89,7 @@ class TrialLauncher:
         while True:
             attempt += 1
             before = await self._neighbours.wait_until_alone(task.device)
-            process = _TrialProcess(self._context, task, after_step)
+            process = _TrialProcess(self._context, task, after_step, self._lock)
             outcome = await process.run(deadline_seconds)
             logs += process.standard_error()
             if isinstance(outcome, TrialResult):
@@ -104,7 +106,11 @@ class _TrialProcess:
     """One child process."""
 
     def __init__(
-        self, context: "multiprocessing.context.ForkServerContext", task: Task, after_step: Callable[[int], None]
+        self,
+        context: "multiprocessing.context.ForkServerContext",
+        task: Task,
+        after_step: Callable[[int], None],
+        lock: DeviceLock | None,
     ) -> None:
         self._task, self._after_step = task, after_step
         self._results, child_results = context.Pipe(duplex=False)
@@ -113,7 +119,7 @@ class _TrialProcess:
         # Not daemonic: such a process may have no children, and a data loader's are the trial's. That none outlives
         # the worker is held by the process group, which `_end` kills, and by the watch that the trial keeps.
         self._process: ForkServerProcess = context.Process(
-            target=trial_process.main, args=(task.model_dump_json(), child_results, child_errors)
+            target=trial_process.main, args=(task.model_dump_json(), child_results, child_errors, lock)
         )
         self._error_bytes = bytearray()
         self._outcome: TrialResult | ModelFacts | Failure | None = None

@@ -1,33 +1,33 @@
 """The worker: registers, claims one benchmark at a time, heartbeats, reaps, and stops in good order."""
 
 import asyncio
-import os
+import contextlib
 import platform
+import signal
 import uuid
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import structlog
-from procrastinate import JobContext, PsycopgConnector
+from procrastinate import JobContext
 
 from app import tracing
 from app.contract.worker import WorkerDevice
-from app.queue import RUN_BENCHMARK, queue_app, queues_of
+from app.queue import queues_of
 from app.settings import Settings
 from app.store import reaper, workers
-from app.store.database import Database, libpq_url, open_database
+from app.store.database import Database, open_database
+from worker.device_lock import DeviceLock
 from worker.job import Job
 from worker.launcher import TrialLauncher
+from worker.queue import serve_for_good
 
 log = structlog.get_logger(__name__)
 
-#: SQLAlchemy's; the queue adds one to listen with and one to fetch with.
+#: The queue works on it too, and adds one to listen with.
 POOL_SIZE = 1
 
 HEARTBEAT_SECONDS = 3.0
-
-#: Backs up the queue's notifications.
-POLLING_SECONDS = 1.0
 
 #: What a stopping worker waits for a benchmark that is about to end; then it hands it back.
 GRACE_SECONDS = 2.0
@@ -37,38 +37,50 @@ class Superseded(Exception):
     """Another process has registered under this worker's id."""
 
 
-async def run_worker(settings: Settings, device: WorkerDevice, worker_id: str | None = None) -> None:
-    """Works until SIGTERM or SIGINT. Raises Superseded, in a group, where another worker takes its id."""
-    # NVML numbers GPUs by their place on the bus; by default CUDA puts the fastest first.
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+async def run_worker(
+    settings: Settings, device: WorkerDevice, worker_id: str | None = None, lock: DeviceLock | None = None
+) -> None:
+    """Works until SIGTERM or SIGINT; its trials hold the lock too.
+
+    Raises Superseded, in a group, where another worker takes its id.
+    """
     async with (
         tracing.exported_spans("halftime-worker"),
         open_database(settings, pool_size=POOL_SIZE) as database,
     ):
-        await _Worker(settings, database, device, worker_id or f"{platform.node()}:{device.name}").run()
+        worker_id = worker_id or f"{platform.node()}:{device.name}"
+        await _Worker(settings, database, device, worker_id, TrialLauncher(lock)).run()
 
 
 class _Worker:
     """One device's worker."""
 
-    def __init__(self, settings: Settings, database: Database, device: WorkerDevice, worker_id: str) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, device: WorkerDevice, worker_id: str, launcher: TrialLauncher
+    ) -> None:
         self._settings, self._database, self._device, self._id = settings, database, device, worker_id
         self._session_id = uuid.uuid4()
         self._current: UUID | None = None
-        self._launcher = TrialLauncher()
+        self._job: Job | None = None
+        self._launcher = launcher
+        self._stopping = self._draining = False
+        #: Something of the two has changed.
+        self._turn = asyncio.Event()
 
     async def run(self) -> None:
         """Serves the queue until told to stop."""
         sessions = self._database.sessions
+        self._mind_signals()
         await self._launcher.warm_up()
         async with sessions.begin() as session:
             await workers.register(session, self._id, self._session_id, self._device)
+        await self._heartbeat()  # it may have been drained before it was restarted
         log.info("worker ready", worker=self._id, device=self._device.name, gpu=self._device.gpu)
         try:
-            # asyncio's own group: it cancels the queue's worker once, which then stops in good order.
+            # asyncio's own group: what it cancels may end in good order.
             async with asyncio.TaskGroup() as tasks:
                 beside = [tasks.create_task(_regularly(what, every)) for what, every in self._duties()]
-                await self._serve_queue()
+                await self._work()
                 for task in beside:
                     task.cancel()
         finally:
@@ -77,29 +89,60 @@ class _Worker:
                 await workers.retire(session, self._id, self._session_id)
         log.info("worker stopped", worker=self._id)
 
+    def _mind_signals(self) -> None:
+        """The first signal stops the worker in good order; the next ends it at once, and its trial with it."""
+        loop = asyncio.get_running_loop()
+
+        def told() -> None:
+            log.info("the worker stops after what it runs; another signal ends it at once")
+            self._stop()
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(signum)
+                signal.signal(signum, signal.SIG_DFL)
+
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, told)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._turn.set()
+
     def _duties(self) -> list[tuple[Callable[[], Awaitable[None]], float]]:
         return [(self._heartbeat, HEARTBEAT_SECONDS), (self._reap, reaper.PERIOD_SECONDS)]
 
-    async def _serve_queue(self) -> None:
-        queue_app.task(name=RUN_BENCHMARK, pass_context=True)(self._run_benchmark)
-        connector = PsycopgConnector(conninfo=libpq_url(self._database.url), min_size=1, max_size=1)
-        with queue_app.replace_connector(connector):
-            async with queue_app.open_async():
-                await queue_app.run_worker_async(
-                    queues=queues_of(self._device),
-                    name=self._id,
-                    concurrency=1,
-                    fetch_job_polling_interval=POLLING_SECONDS,
-                    abort_job_polling_interval=POLLING_SECONDS,
-                    shutdown_graceful_timeout=GRACE_SECONDS,
-                    delete_jobs="always",
-                )
+    async def _work(self) -> None:
+        """Takes benchmarks until told to stop, and none while it is drained."""
+        while not self._stopping:
+            self._turn.clear()
+            if self._draining:
+                await self._turn.wait()
+            else:
+                await self._take_benchmarks()
+
+    async def _take_benchmarks(self) -> None:
+        queues = queues_of(self._device)
+        serving = asyncio.create_task(serve_for_good(self._database, queues, self._id, self._run_benchmark))
+        try:
+            await self._turn.wait()
+        finally:
+            await self._let_end(serving)
+
+    async def _let_end(self, serving: asyncio.Task[None]) -> None:
+        """Takes no more, and waits for the benchmark under way; for a stopping worker no longer than the grace."""
+        serving.cancel()
+        while not serving.done():
+            await asyncio.wait([serving], timeout=GRACE_SECONDS)
+            # Once is not enough: while it connects, asyncio.wait_for of Python 3.11 may swallow a cancellation.
+            if self._job is None:
+                serving.cancel()
+            elif self._stopping:
+                self._job.stop()
 
     async def _run_benchmark(self, context: JobContext, benchmark_id: str) -> None:
         """The queue's one task. The queue aborts it by cancelling; the job is then asked to stop, and waited for."""
         assert context.job.id is not None
         self._current = UUID(benchmark_id)
-        job = Job(
+        job = self._job = Job(
             self._database.sessions,
             self._launcher,
             self._id,
@@ -117,15 +160,22 @@ class _Worker:
                     aborted = cancelled
                     job.stop()
         finally:
-            self._current = None
+            self._current = self._job = None
+        with contextlib.suppress(Exception):  # it may have been drained; the next regular one makes up for it
+            await self._heartbeat()
         if aborted is not None:
             raise aborted
 
     async def _heartbeat(self) -> None:
         async with self._database.sessions.begin() as session:
-            mine = await workers.heartbeat(session, self._id, self._session_id, self._current)
-        if not mine:
+            draining = await workers.heartbeat(session, self._id, self._session_id, self._current)
+        if draining is None:
+            self._stop()
             raise Superseded(f"Another process works as {self._id!r}. Give each worker its own --id.")
+        if draining != self._draining:
+            log.info("the worker takes no more" if draining else "the worker takes benchmarks again", worker=self._id)
+            self._draining = draining
+            self._turn.set()
 
     async def _reap(self) -> None:
         try:

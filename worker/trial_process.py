@@ -14,6 +14,7 @@ from pathlib import Path
 
 from app.contract.failure import Failure, FailureCode
 from worker.device import TrialFailed
+from worker.device_lock import DeviceLock
 from worker.inspection import inspect_model
 from worker.messages import TASK, Inspected, Inspection, StepDone, TrialGaveUp, TrialSucceeded
 from worker.trial import run_trial
@@ -22,8 +23,11 @@ from worker.trial import run_trial
 PROGRESS_SECONDS = 0.5
 
 
-def main(task_json: str, results: Connection, standard_error: Connection) -> None:
-    """The whole life of the process: says its result over `results`, writes what else it has to say to the worker."""
+def main(task_json: str, results: Connection, standard_error: Connection, lock: DeviceLock | None) -> None:
+    """The whole life of the process: says its result over `results`, writes what else it has to say to the worker.
+
+    It holds the lock, which came with it, as long as it lives.
+    """
     os.setpgid(0, 0)  # so that cancelling reaches its own children, and never the worker
     os.dup2(standard_error.fileno(), 1)
     os.dup2(standard_error.fileno(), 2)

@@ -105,8 +105,8 @@ def _watch_sweep(client: Client, sweep: Sweep, bar: Progress) -> Sweep:
 
 
 def _queued(benchmark: Benchmark) -> str:
-    if not benchmark.queue.workers_online:
-        return "queued: no worker is online for this device"
+    if benchmark.queue.note:
+        return f"queued: {benchmark.queue.note}"
     return f"queued, {benchmark.queue.position} in line"
 
 

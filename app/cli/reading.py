@@ -1,4 +1,4 @@
-"""`list`, `show`, `report`, `sweep`, `compare`, `events`, `logs`, `workers`: what a server knows."""
+"""`list`, `show`, `report`, `sweep`, `compare`, `events`, `logs`: what a server knows."""
 
 from pathlib import Path
 from typing import Annotated
@@ -141,21 +141,6 @@ def logs(benchmark: BenchmarkArgument, server: ServerOption = SERVER) -> None:
         typer.echo(client.logs(benchmark), nl=False)
 
 
-@cli.command()
-def workers(server: ServerOption = SERVER, as_json: JsonOption = False) -> None:
-    """Lists the workers."""
-    with connected(server) as client:
-        page = client.workers()
-    if as_json:
-        print_json(page)
-        return
-    table = Table("Worker", "Device", "State", "Runs", "Last heartbeat")
-    for item in page.items:
-        device = item.device.gpu or item.device.name
-        table.add_row(item.id, device, item.state, item.current_benchmark or "", f"{item.last_heartbeat:%H:%M:%S}")
-    out.print(table)
-
-
 def _event_line(event: Event) -> str:
     told = ", ".join(f"{name}: {value}" for name, value in event.data.items())
     return f"{event.seq:>4}  {event.created_at:%Y-%m-%d %H:%M:%S}  {event.kind}  {told}".rstrip()
@@ -175,6 +160,7 @@ def print_benchmark(benchmark: Benchmark, as_json: bool) -> None:
         "progress": progress,
         "queue position": str(benchmark.queue.position),
         "workers online": str(benchmark.queue.workers_online),
+        "waits": benchmark.queue.note or "",
         "attempt": str(benchmark.attempt),
         "worker": benchmark.worker.id if benchmark.worker else "",
         "speedup": _speedup(benchmark.summary),

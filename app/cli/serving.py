@@ -1,7 +1,9 @@
 """`up`, `serve`, `worker`: the processes."""
 
 import asyncio
+import json
 import os
+import subprocess
 import sys
 from typing import Annotated
 
@@ -18,20 +20,22 @@ from app.settings import Settings
 #: What a stopping API waits for clients that listen to a stream; they come back to the next one.
 STREAMS_SECONDS = 2
 
-DeviceOption = Annotated[str, typer.Option(help="`cpu`, `cuda:0`, or `auto`: the first GPU, else the CPU")]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        help="`cpu`, `cuda:0`, a GPU's or MIG instance's UUID; default: a worker for each GPU, else for the CPU"
+    ),
+]
 
 
 @cli.command()
-def up(device: DeviceOption = "auto") -> None:
-    """Runs the API and one worker, restarts what dies, and stops both on Ctrl-C or SIGTERM."""
+def up(device: DeviceOption = None) -> None:
+    """Runs the API and its workers, restarts what dies, and stops all on Ctrl-C or SIGTERM; at once on the second."""
     settings = settings_or_exit()
     configure_logs(settings.log_format)
     refuse_open_address(settings)
-    children = [
-        Child("serve", [sys.executable, "-m", "app.cli", "serve"]),
-        Child("worker", [sys.executable, "-m", "worker", "run", "--device", device]),
-    ]
-    asyncio.run(supervise(children))
+    api = Child("serve", [sys.executable, "-m", "app.cli", "serve"])
+    asyncio.run(supervise([api, *_workers([device] if device else _devices())]))
 
 
 @cli.command()
@@ -55,14 +59,38 @@ def serve() -> None:
 
 @cli.command()
 def worker(
-    device: DeviceOption = "auto",
-    worker_id: Annotated[str | None, typer.Option("--id", help="default: host and device")] = None,
+    device: DeviceOption = None,
+    worker_id: Annotated[str | None, typer.Option("--id", help="of one worker; default: host and device")] = None,
 ) -> None:
-    """Runs a worker: it owns one device and takes one benchmark at a time."""
+    """Runs a worker for each GPU of this machine, else for its CPU, and restarts those that die; or one of them.
+
+    A worker owns one device and takes one benchmark at a time.
+    """
+    if device is None and worker_id is None:
+        configure_logs(settings_or_exit().log_format)
+        asyncio.run(supervise(_workers(_devices())))
+        return
     identity = ["--id", worker_id] if worker_id else []
-    os.execv(  # noqa: S606 # the app never imports the worker; it becomes it
-        sys.executable, [sys.executable, "-m", "worker", "run", "--device", device, *identity]
-    )
+    # The app never imports the worker; it becomes it.
+    os.execv(sys.executable, [*_worker_command(device or "auto"), *identity])  # noqa: S606
+
+
+def _workers(devices: list[str]) -> list[Child]:
+    return [Child(f"worker {device}", _worker_command(device)) for device in devices]
+
+
+def _worker_command(device: str) -> list[str]:
+    return [sys.executable, "-m", "worker", "run", "--device", device]
+
+
+def _devices() -> list[str]:
+    """One for each worker that this machine has room for. Ends the command where they cannot be told."""
+    told = subprocess.run([sys.executable, "-m", "worker", "devices"], capture_output=True, text=True, check=False)
+    if told.returncode:
+        reason = told.stderr.strip().split("\n")[-1]
+        fail(f"The devices of this machine cannot be told ({reason}). pip install 'halftime[worker]', or --device.", 1)
+    devices: list[str] = json.loads(told.stdout)
+    return devices
 
 
 def refuse_open_address(settings: Settings) -> None:

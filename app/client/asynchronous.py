@@ -104,6 +104,8 @@ class AsyncClient:
     sweep_text = _sent(calls.sweep_text)
     watch_sweep = _iterated(flows.watch_sweep)
     workers = _sent(calls.workers)
+    drain = _sent(calls.drain)
+    undrain = _sent(calls.undrain)
     models = _sent(calls.models)
     version = _sent(calls.version)
 

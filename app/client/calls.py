@@ -20,7 +20,7 @@ from app.contract.report import Report
 from app.contract.report_comparison import ReportComparison
 from app.contract.request import BenchmarkRequest
 from app.contract.sweep import Sweep, SweepRequest
-from app.contract.worker import WorkerPage
+from app.contract.worker import Worker, WorkerPage
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -179,6 +179,16 @@ def sweep_text(sweep_id: str, sweep_format: str) -> Call[str]:
 def workers() -> Call[WorkerPage]:
     """Lists every worker ever seen, live ones first."""
     return Call("GET", "/workers", _model(WorkerPage))
+
+
+def drain(worker_id: str) -> Call[Worker]:
+    """Lets a worker finish what it runs and take no more, until it is undrained."""
+    return Call("POST", f"/workers/{quote(worker_id, safe='')}/drain", _model(Worker))
+
+
+def undrain(worker_id: str) -> Call[Worker]:
+    """Lets a worker take benchmarks again."""
+    return Call("POST", f"/workers/{quote(worker_id, safe='')}/undrain", _model(Worker))
 
 
 def models() -> Call[Catalogue]:

@@ -24,6 +24,8 @@ class QueuePlace(Output):
     position: int
     #: Live workers that could take it.
     workers_online: int
+    #: What it waits for, where no live worker could take it; else null.
+    note: str | None = None
 
 
 class Progress(Output):

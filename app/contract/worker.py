@@ -6,7 +6,8 @@ from typing import Literal
 from app.contract.precisions import DeviceKind
 from app.contract.strict import Output
 
-WorkerState = Literal["idle", "busy", "offline"]
+#: `draining`: it takes no more benchmarks, and has drained once it runs none.
+WorkerState = Literal["idle", "busy", "draining", "offline"]
 
 
 class WorkerDevice(Output):

@@ -104,7 +104,9 @@ async def find(session: AsyncSession, benchmark_id: UUID) -> Found | None:
     if found is None:
         return None
     row, position, workers_online = found
-    return Found(row, QueuePlace(position=position, workers_online=workers_online))
+    stuck = row.status == "queued" and not workers_online
+    note = _unserved(row) if stuck else None
+    return Found(row, QueuePlace(position=position, workers_online=workers_online, note=note))
 
 
 async def report_gzip(session: AsyncSession, benchmark_id: UUID) -> bytes | None:
@@ -202,6 +204,18 @@ def _position() -> ColumnElement[int]:
     )
     counted = select(func.count()).where(other.status == "queued", other.queue == BenchmarkRow.queue, ahead)
     return case((BenchmarkRow.status == "queued", counted.scalar_subquery()), else_=0)
+
+
+def _unserved(row: BenchmarkRow) -> str:
+    """What kind of worker a benchmark waits for in vain."""
+    config = row.request["config"]
+    named = f" with `{config['gpu']}` in its name" if config["gpu"] else ""
+    sized = f" of {config['min_gpu_memory_gib']} GiB or more" if config["min_gpu_memory_gib"] else ""
+    device = {"cpu": "a CPU", "auto": "any device"}.get(row.queue, f"a GPU{sized}{named}")
+    return (
+        f"No live worker takes benchmarks for {device}: it waits for one, {config['max_queue_seconds']:g} s at most. "
+        "`halftime workers` lists those there are."
+    )
 
 
 #: Every poll asks this, and to put it together anew would cost as much as to run it.

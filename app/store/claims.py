@@ -15,7 +15,7 @@ from app.contract.benchmark import LegSummary, Progress, Summary
 from app.contract.failure import Failure
 from app.contract.report import Comparison, Leg, Report
 from app.contract.request import BenchmarkRequest, stored_request
-from app.store import benchmarks, events, totals, webhooks
+from app.store import benchmarks, events, totals, webhooks, workers
 from app.store.tables import BenchmarkRow, Json
 from app.store.workers import LEASE
 
@@ -44,12 +44,18 @@ class Claim:
 async def take(
     session: AsyncSession, benchmark_id: UUID, entry_id: int, worker_id: str, gpu: str | None
 ) -> Claim | None:
-    """Claims a queued benchmark; None if this entry is no longer the one that counts."""
+    """Claims a queued benchmark; None if this entry is no longer the one that counts.
+
+    A worker that is draining puts it back.
+    """
     query = select(BenchmarkRow).where(
         BenchmarkRow.id == benchmark_id, BenchmarkRow.queue_entry_id == entry_id, BenchmarkRow.status == "queued"
     )
     row = (await session.scalars(query.with_for_update())).one_or_none()
     if row is None:
+        return None
+    if await workers.is_draining(session, worker_id):
+        await benchmarks.enqueue(session, row)
         return None
     row.status = "running"
     row.attempt += 1
@@ -63,8 +69,8 @@ async def take(
     return Claim(row.id, entry_id, row.attempt, stored_request(row.request), row.traceparent)
 
 
-async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) -> None:
-    """Prolongs the lease and shows how far the run is. Raises ClaimLost."""
+async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) -> bool:
+    """Prolongs the lease and shows how far the run is; whether the run is still wanted. Raises ClaimLost."""
     mine = update(BenchmarkRow).where(
         BenchmarkRow.id == claim.benchmark_id,
         BenchmarkRow.queue_entry_id == claim.entry_id,
@@ -74,10 +80,12 @@ async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) 
     )
     shown = {"progress": progress.model_dump(mode="json"), "version": BenchmarkRow.version + 1} if progress else {}
     result = await session.execute(
-        mine.values(lease_expires_at=func.clock_timestamp() + LEASE, **shown).returning(BenchmarkRow.id)
+        mine.values(lease_expires_at=func.clock_timestamp() + LEASE, **shown).returning(BenchmarkRow.status)
     )
-    if result.first() is None:
+    status = result.scalar_one_or_none()
+    if status is None:
         raise ClaimLost
+    return status == "running"
 
 
 async def record(session: AsyncSession, claim: Claim, kind: str, data: Json, logs: str) -> None:

@@ -179,6 +179,8 @@ class WorkerRow(Base):
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     queues: Mapped[list[str]]
     online: Mapped[bool]
+    #: Told to take no more. Outlives the process: who drains a node may restart it.
+    draining: Mapped[bool] = mapped_column(default=False, server_default=false())
     current_benchmark: Mapped[UUID | None]
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_heartbeat: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -72,13 +72,13 @@ async def register(session: AsyncSession, worker_id: str, session_id: UUID, devi
     await session.execute(orphans.values(lease_expires_at=func.now()))
 
 
-async def heartbeat(session: AsyncSession, worker_id: str, session_id: UUID, current: UUID | None) -> bool:
-    """Says that the worker lives and what it runs. False: another process has taken its place."""
+async def heartbeat(session: AsyncSession, worker_id: str, session_id: UUID, current: UUID | None) -> bool | None:
+    """Says that the worker lives and what it runs; whether it is draining. None: another process has its place."""
     mine = update(WorkerRow).where(WorkerRow.id == worker_id, WorkerRow.session == session_id)
     result = await session.execute(
-        mine.values(last_heartbeat=func.now(), online=True, current_benchmark=current).returning(WorkerRow.id)
+        mine.values(last_heartbeat=func.now(), online=True, current_benchmark=current).returning(WorkerRow.draining)
     )
-    return result.first() is not None
+    return result.scalar_one_or_none()
 
 
 async def retire(session: AsyncSession, worker_id: str, session_id: UUID) -> None:
@@ -87,10 +87,22 @@ async def retire(session: AsyncSession, worker_id: str, session_id: UUID) -> Non
     await session.execute(mine.values(online=False, current_benchmark=None))
 
 
+async def set_draining(session: AsyncSession, worker_id: str, draining: bool) -> Worker | None:
+    """Lets a worker take no more benchmarks, or take them again; None for one that was never seen."""
+    await session.execute(update(WorkerRow).where(WorkerRow.id == worker_id).values(draining=draining))
+    found = (await session.execute(select(WorkerRow, _state()).where(WorkerRow.id == worker_id))).one_or_none()
+    return None if found is None else _worker(*found)
+
+
+async def is_draining(session: AsyncSession, worker_id: str) -> bool:
+    """Whether a worker may take no more benchmarks."""
+    return bool(await session.scalar(select(WorkerRow.draining).where(WorkerRow.id == worker_id)))
+
+
 def serving(queue: ColumnElement[str] | InstrumentedAttribute[str]) -> ScalarSelect[int]:
-    """Live workers that listen to a queue, as a part of a query."""
-    listens = any_(WorkerRow.queues) == queue
-    return select(func.count()).select_from(WorkerRow).where(is_live(), listens).scalar_subquery()
+    """Live workers that take what a queue holds, as a part of a query."""
+    takes = and_(is_live(), ~WorkerRow.draining, any_(WorkerRow.queues) == queue)
+    return select(func.count()).select_from(WorkerRow).where(takes).scalar_subquery()
 
 
 async def all_workers(session: AsyncSession) -> list[Worker]:
@@ -109,7 +121,12 @@ async def by_state(session: AsyncSession) -> list[tuple[DeviceKind, WorkerState,
 
 
 def _state() -> ColumnElement[WorkerState]:
-    return case((~is_live(), "offline"), (WorkerRow.current_benchmark.is_not(None), "busy"), else_="idle")
+    return case(
+        (~is_live(), "offline"),
+        (WorkerRow.draining, "draining"),
+        (WorkerRow.current_benchmark.is_not(None), "busy"),
+        else_="idle",
+    )
 
 
 def _worker(row: WorkerRow, state: WorkerState) -> Worker:
@@ -119,7 +136,7 @@ def _worker(row: WorkerRow, state: WorkerState) -> Worker:
             {"name": row.device_name, "kind": row.device_kind, "gpu": row.gpu, "memory_bytes": row.memory_bytes}
         ),
         state=state,
-        current_benchmark=str(row.current_benchmark) if row.current_benchmark and state == "busy" else None,
+        current_benchmark=str(row.current_benchmark) if row.current_benchmark and state != "offline" else None,
         started_at=row.started_at,
         last_heartbeat=row.last_heartbeat,
         version=row.halftime_version,

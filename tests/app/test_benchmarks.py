@@ -19,7 +19,8 @@ async def test_post_answers_202_with_the_resource_and_where_to_poll(client):
     assert response.headers["ETag"].startswith('W/"')
     assert body["status"] == "queued"
     assert body["request"]["config"]["training"]["steps"] == 60
-    assert body["queue"] == {"position": 1, "workers_online": 0}
+    assert body["queue"]["position"] == 1
+    assert body["queue"]["workers_online"] == 0
     assert uuid.UUID(body["id"]).version == 7
 
 
@@ -205,6 +206,32 @@ async def test_workers_are_listed_with_device_and_state(client):
     assert worker["id"] == "node-1:cuda:0"
     assert worker["state"] == "idle"
     assert worker["device"]["gpu"] == "NVIDIA H200"
+
+
+GPU_JOB = {"model": {"kind": "mlp"}, "config": {"device": "cuda"}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"gpu": "A10"}, "a GPU with `A10` in its name"),
+        ({"min_gpu_memory_gib": 80}, "a GPU of 80 GiB or more"),
+        ({"gpu": "H200", "min_gpu_memory_gib": 80}, "a GPU of 80 GiB or more with `H200` in its name"),
+        ({"device": "cpu"}, "a CPU"),
+    ],
+)
+async def test_a_benchmark_that_no_live_worker_could_take_says_what_it_waits_for(client, asked, told):
+    await register(client, "cuda", "node:cuda:0")  # an H200 of 16 GiB
+    benchmark = await post(client, GPU_JOB | {"config": GPU_JOB["config"] | asked})
+    assert f"for {told}: it waits" in benchmark["queue"]["note"]
+
+
+async def test_a_benchmark_that_waits_for_its_turn_or_has_left_the_queue_says_nothing_of_workers(client):
+    waits_in_vain, waits = await post(client), await post(client, GPU_JOB)
+    await register(client, "cuda", "node:cuda:0")
+    assert (await client.get(f"/benchmarks/{waits['id']}")).json()["queue"]["note"] is None
+    cancelled = await client.post(f"/benchmarks/{waits_in_vain['id']}/cancel")
+    assert cancelled.json()["queue"]["note"] is None
 
 
 async def test_the_catalogue_says_what_can_be_asked_for(client):

@@ -332,3 +332,17 @@ def test_a_cost_is_told_in_minutes_where_it_is_known(device, unit):
     )
     assert cost_line([preview]) == f"Rough cost: 12 to 32 trials, 1.0 to 4.0 {unit}, by {cost.basis}."
     assert "2 benchmarks, 24 to 64 trials, 2.0 to 8.0" in cost_line([preview, preview])
+
+
+async def test_a_worker_is_drained_and_undrained(live, halftime):
+    await register(live)
+    assert "node:cpu is draining" in (await halftime("workers", "drain", "node:cpu")).stdout
+    assert "draining" in (await halftime("workers")).stdout
+    assert json.loads((await halftime("workers", "undrain", "node:cpu", "--json")).stdout)["state"] == "idle"
+    assert (await halftime("workers", "drain", "gone")).exit_code == 2
+
+
+async def test_an_option_of_the_list_is_not_lost_before_a_command(halftime):
+    result = await halftime("workers", "--server", "http://127.0.0.1:9", "drain", "node:cpu")
+    assert result.exit_code == 2
+    assert "behind the command" in result.stderr

@@ -220,6 +220,8 @@ async def test_a_sweep_is_submitted_watched_and_tabulated(halftime):
 async def test_what_there_is_can_be_asked_for(live, either):
     await register(live)
     assert [worker.id for worker in (await either.workers()).items] == ["node:cpu"]
+    assert (await either.drain("node:cpu")).state == "draining"
+    assert (await either.undrain("node:cpu")).state == "idle"
     assert "mlp" in {kind.kind for kind in (await either.models()).models}
     assert (await either.version()).halftime
     assert await either.ready()

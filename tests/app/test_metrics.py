@@ -163,7 +163,7 @@ async def test_workers_are_counted_by_device_and_state(client):
     assert found[sample("worker_heartbeat_age_seconds", state="idle")] < workers.LEASE.total_seconds()
 
 
-EVERY_STATE = [(device, state) for device in ("cpu", "cuda") for state in ("idle", "busy", "offline")]
+EVERY_STATE = [(device, state) for device in ("cpu", "cuda") for state in ("idle", "busy", "draining", "offline")]
 
 
 async def test_requests_are_measured_by_method_route_and_kind_of_status(client):

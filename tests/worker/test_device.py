@@ -9,19 +9,58 @@ from worker import device, nvml
 
 NAMES = ["NVIDIA A10", "NVIDIA H100 80GB HBM3", "NVIDIA H200"]
 
+
+class NVMLError(Exception):
+    pass
+
+
+def by_uuid(uuid):
+    if uuid not in {f"GPU-{index}" for index in range(len(NAMES))}:
+        raise NVMLError(uuid)
+    return NAMES[int(uuid.removeprefix("GPU-"))]
+
+
 NVML = SimpleNamespace(
+    NVMLError=NVMLError,
+    NVMLError_NotFound=NVMLError,
     nvmlDeviceGetCount=lambda: len(NAMES),
     nvmlDeviceGetHandleByIndex=lambda index: NAMES[index],
-    nvmlDeviceGetHandleByUUID=lambda uuid: NAMES[int(uuid.removeprefix("GPU-"))],
+    nvmlDeviceGetHandleByUUID=by_uuid,
+    nvmlDeviceGetUUID=lambda handle: f"GPU-{NAMES.index(handle)}" if handle in NAMES else f"MIG-{handle}",
+    nvmlDeviceIsMigDeviceHandle=lambda handle: handle not in NAMES,
     nvmlDeviceGetName=lambda handle: handle,
     nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(total=2**36),
 )
+
+
+#: The H100 is cut into two instances, of seven that there could be; the A10 cannot be cut.
+CUT = {0: "a", 3: "b"}
+
+
+def mig_mode(handle):
+    if handle == "NVIDIA A10":
+        raise NVMLError("not supported")
+    return (1, 1) if "H100" in handle else (0, 0)
+
+
+def instance(gpu, index):
+    if index not in CUT:
+        raise NVMLError("not found")
+    return CUT[index]
 
 
 @pytest.fixture
 def gpus(monkeypatch):
     monkeypatch.setattr(nvml, "opened", lambda: contextlib.nullcontext(NVML))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(NVML, "nvmlDeviceGetMigMode", lambda handle: (0, 0), raising=False)
+
+
+@pytest.fixture
+def cut_gpus(gpus, monkeypatch):
+    monkeypatch.setattr(NVML, "nvmlDeviceGetMigMode", mig_mode)
+    monkeypatch.setattr(NVML, "nvmlDeviceGetMaxMigDeviceCount", lambda gpu: 7, raising=False)
+    monkeypatch.setattr(NVML, "nvmlDeviceGetMigDeviceHandleByIndex", instance, raising=False)
 
 
 def test_auto_takes_the_first_gpu(gpus):
@@ -40,6 +79,7 @@ def test_auto_takes_the_cpu_where_there_is_no_driver(monkeypatch):
         ("2,0", ["NVIDIA H200", "NVIDIA A10"]),
         ("GPU-1", ["NVIDIA H100 80GB HBM3"]),
         ("0,-1,1", ["NVIDIA A10"]),
+        ("0,GPU-gone,1", ["NVIDIA A10"]),
         ("", []),
     ],
 )
@@ -53,3 +93,27 @@ def test_gpus_are_numbered_as_cuda_numbers_them(gpus, monkeypatch, visible, name
 def test_a_device_that_is_not_there_is_refused_with_the_remedy(gpus, choice):
     with pytest.raises(ValueError, match=r"use `--device cpu`|use `cpu`"):
         device.detect(choice)
+
+
+def test_every_gpu_is_a_device(gpus):
+    assert nvml.workable_devices() == ["cuda:0", "cuda:1", "cuda:2"]
+
+
+def test_only_visible_gpus_are_devices(gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    assert nvml.workable_devices() == ["cuda:0"]
+
+
+def test_a_gpu_in_mig_mode_is_as_many_devices_as_it_is_cut_into(cut_gpus):
+    assert nvml.workable_devices() == ["GPU-0", "MIG-a", "MIG-b", "GPU-2"]
+
+
+@pytest.mark.parametrize("library", [None, SimpleNamespace(nvmlDeviceGetCount=lambda: 0)])
+def test_a_machine_without_a_gpu_is_one_device(monkeypatch, library):
+    monkeypatch.setattr(nvml, "opened", lambda: contextlib.nullcontext(library))
+    assert nvml.workable_devices() == ["cpu"]
+
+
+def test_a_gpu_is_known_by_its_uuid_whatever_its_number(gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    assert [nvml.uuid_of(name) for name in ("cuda:0", "cuda:1", "cuda:2", "cpu")] == ["GPU-2", "GPU-0", None, None]
