@@ -124,6 +124,8 @@ async def _sweeps(ask):
 async def _service(ask):
     for path in ("/workers", "/livez", "/readyz", "/version"):
         await ask(f"GET {path}")
+    for change in ("drain", "undrain"):
+        await ask(f"POST /workers/{{worker_id}}/{change}", f"/workers/node:cpu/{change}")
     await ask("GET /models", keep=lambda found: {kinds: found[kinds][:1] for kinds in found})
     await ask("GET /metrics", keep=lambda text: "".join(_lines_of(text, "halftime_workers ", "halftime_workers{")))
 

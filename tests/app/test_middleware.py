@@ -191,7 +191,9 @@ async def test_a_named_origin_may_call_and_read_what_it_needs(open_client):
         answer = await open_client.get(path, headers={"Origin": ORIGIN})
         assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
         exposed = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
-        assert exposed == {"ETag", "Location", "Retry-After", "X-Request-ID"}
+        assert exposed == {"RateLimit", "RateLimit-Policy"} | {
+            *("ETag", "Location", "Preference-Applied", "Retry-After", "X-Request-ID")
+        }
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
