@@ -131,13 +131,6 @@ async def shared(postgres, migrated_template, tmp_path_factory):
             yield running
 
 
-@pytest.fixture
-async def worker(database_url, settings, tmp_path):
-    address = database_url.set(drivername="postgresql").render_as_string(hide_password=False)
-    async with worker_on(settings, tmp_path, HALFTIME_DATABASE_URL=address) as running:
-        yield running
-
-
 async def test_it_holds_two_connections_at_most(shared):
     seen = []
 
@@ -235,14 +228,15 @@ async def test_a_worker_outlives_a_crash_of_its_database_and_takes_the_next_benc
             assert worker.process.poll() is None
 
 
-async def test_the_second_signal_ends_it_at_once_and_its_trial_too(worker):
-    await worker.submit(LONG)
-    await worker.until_in_a_trial()
-    trials = worker.trials()
-    worker.process.send_signal(signal.SIGTERM)
+# The last test here: it ends the worker that they share.
+async def test_the_second_signal_ends_it_at_once_and_its_trial_too(shared):
+    await shared.submit(LONG)
+    await shared.until_in_a_trial()
+    trials = shared.trials()
+    shared.process.send_signal(signal.SIGTERM)
 
-    await worker.until(worker.says, "stops after")
-    worker.process.send_signal(signal.SIGTERM)
-    assert await anyio.to_thread.run_sync(worker.process.wait, PATIENCE_SECONDS) == -signal.SIGTERM
+    await shared.until(shared.says, "stops after")
+    shared.process.send_signal(signal.SIGTERM)
+    assert await anyio.to_thread.run_sync(shared.process.wait, PATIENCE_SECONDS) == -signal.SIGTERM
     _, alive = await anyio.to_thread.run_sync(psutil.wait_procs, trials, PATIENCE_SECONDS)
     assert alive == []
