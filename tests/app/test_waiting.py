@@ -161,8 +161,8 @@ async def test_a_quiet_stream_shows_that_it_lives(live, monkeypatch):
 
 async def test_a_stream_of_a_revoked_key_ends_though_nothing_happens(live, monkeypatch):
     monkeypatch.setattr(events, "KEEP_ALIVE_SECONDS", KEYS_REMEMBERED_SECONDS + 0.05)
-    benchmark = await post(live)
-    key_id, headers = await make_key(live.app, "read")
+    key_id, headers = await make_key(live.app, "submit")
+    benchmark = await post(live, **headers)
     heard = []
     async with asyncio.timeout(30), sse(live, benchmark, **headers) as stream:
         async for kind, _, _ in frames(stream):
@@ -175,8 +175,8 @@ async def test_many_streams_ask_once_about_their_key(live, monkeypatch):
     monkeypatch.setattr(callers, "KEYS_REMEMBERED_SECONDS", 3600)
     database = live.app.state.database
     live.app.state.door = callers.Door(database.sessions, live.app.state.settings)
-    benchmark = await post(live)
     live.headers.update((await make_key(database, "submit"))[1])
+    benchmark = await post(live)
 
     async def listen(hears_the_first):
         async with sse(live, benchmark) as stream:
