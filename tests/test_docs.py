@@ -40,7 +40,7 @@ def test_every_alert_says_what_to_do():
 
 def test_connections_to_plan_for_are_those_that_processes_hold():
     rows = dict(re.findall(r"^\| (API|worker) \| (\d+) \|", SCALING, re.MULTILINE))
-    # The API also listens for changes, and its queue worker has two; a worker's queue listens beside the pool it shares.
+    # The API also listens for changes, and its queue worker has two; a worker's queue works on the pool, and listens.
     assert rows == {"API": str(main.POOL_SIZE + 1 + 2), "worker": str(worker.main.POOL_SIZE + 1)}
     assert f"{rows['API']} *a* + {rows['worker']} *w*" in SCALING
 

@@ -1,4 +1,4 @@
-"""One log line and one observation for every request."""
+"""One observation for every request, and one log line for each that changes something or is refused."""
 
 import time
 
@@ -13,15 +13,15 @@ UNMATCHED = "unmatched"
 OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-#: Asked every few seconds by machines: logged at debug level.
-PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+#: What clients poll with: while it succeeds it is counted, not logged. Lines of polls would hide the others.
+READS = frozenset({"GET", "HEAD"})
 
 #: As nginx counts a client that left before it was answered.
 CLIENT_LEFT = 499
 
 
 class AccessLog:
-    """ASGI middleware: logs method, route, status and seconds, and observes them in a histogram."""
+    """ASGI middleware: method, route, status and seconds, into a histogram and the log."""
 
     def __init__(self, app: ASGIApp, durations: Histogram) -> None:
         self.app = app
@@ -50,5 +50,5 @@ class AccessLog:
         method = scope["method"] if scope["method"] in METHODS else OTHER
         route = getattr(scope.get("route"), "path", UNMATCHED)
         self.durations.labels(method, route, f"{status // 100}xx").observe(seconds)
-        write = log.debug if route in PROBES else log.info
-        write("request", method=method, route=route, status=status, duration_seconds=round(seconds, 6))
+        if status >= 400 or method not in READS:
+            log.info("request", method=method, route=route, status=status, duration_seconds=round(seconds, 6))
