@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import anyio
@@ -134,6 +134,8 @@ class Watch:
         reading = self._topic.readings.get(what)
         if reading is None:
             reading = self._topic.readings[what] = asyncio.ensure_future(load())
+        if reading.done():
+            return cast("Result", reading.result())
         # One waiter that goes away must not end the reading of the others.
         try:
             result: Result = await asyncio.shield(reading)

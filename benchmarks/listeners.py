@@ -70,7 +70,7 @@ class _Watcher:
 
     async def connect(self) -> None:
         self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
-        head = f"GET {self._path} HTTP/1.1\r\nHost: {self._host}\r\nAccept: {self._accept}\r\nConnection: close\r\n\r\n"
+        head = f"GET {self._path} HTTP/1.1\r\nHost: {self._host}\r\nAccept: {self._accept}\r\n\r\n"
         self._writer.write(head.encode())
         await self._writer.drain()
 
