@@ -208,11 +208,14 @@ async def test_an_idle_drained_worker_puts_back_what_it_took_before_it_heard(sha
     await shared.until_status(benchmark_id, "succeeded")
 
 
-async def test_a_worker_outlives_a_crash_of_its_database_and_takes_the_next_benchmark():
+async def test_a_benchmark_outlives_a_crash_of_the_database_and_the_worker_listens_again():
     with tempfile.TemporaryDirectory(prefix="ht-") as folder:
         data_dir = Path(folder)
         data_dir.chmod(0o755)  # the embedded PostgreSQL runs as its own user
         async with worker_on(Settings(data_dir=data_dir), data_dir, HALFTIME_DATA_DIR=folder) as worker:
+            benchmark_id = await worker.submit(LONG)
+            await worker.until_in_a_trial()
+            trials = worker.trials()
             postmaster = int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0])
             os.kill(postmaster, signal.SIGKILL)
             await anyio.to_thread.run_sync(psutil.wait_procs, [psutil.Process(postmaster)], PATIENCE_SECONDS)
@@ -224,8 +227,10 @@ async def test_a_worker_outlives_a_crash_of_its_database_and_takes_the_next_benc
                     return False
 
             await worker.until(back)
+            assert worker.trials() == trials
+            assert await worker.status(benchmark_id) == "running"
+            await worker.cancel(benchmark_id)
             await worker.until_status(await worker.submit(), "succeeded")
-            assert worker.process.poll() is None
 
 
 # The last test here: it ends the worker that they share.
