@@ -222,6 +222,34 @@ async def finish_a_change(live):
         await session.execute(text("UPDATE benchmarks SET version = version + 1"))
 
 
+async def test_a_client_that_stops_reading_holds_up_its_own_stream_alone(live, monkeypatch):
+    benchmark, pieces = await post(live), []
+    read = events._next_piece
+
+    async def counted(*arguments):
+        pieces.append(await read(*arguments))
+        return pieces[-1]
+
+    monkeypatch.setattr(events, "_next_piece", counted)
+    async with live.app.state.database.sessions.begin() as session:
+        await session.execute(
+            text(
+                "INSERT INTO events (benchmark_id, seq, kind, data) SELECT id, seq, 'note', "
+                "jsonb_build_object('text', repeat('x', 1000)) FROM benchmarks, generate_series(2, 50000) seq"
+            )
+        )
+    _, writer = await asyncio.open_connection("127.0.0.1", live.base_url.port, limit=1024)
+    head = f"GET /benchmarks/{benchmark['id']}/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n"
+    writer.write(head.encode())
+    before = None
+    while before != len(pieces) or not pieces:  # until it stands still
+        before = len(pieces)
+        await asyncio.sleep(0.3)
+    assert sum(len(piece.frames) for piece in pieces) < 20_000_000 < 50_000 * 1000
+    assert (await live.get(f"/benchmarks/{benchmark['id']}")).status_code == 200
+    writer.transport.abort()
+
+
 async def test_a_thousand_waiters_cost_one_reading(live, monkeypatch):
     benchmark = await post(live)
     readings = []
