@@ -76,8 +76,7 @@ async def submit_benchmark(
 
     A `cuda` benchmark that no live worker could run comes back `failed` with `cuda_unavailable`.
     """
-    check_size(request, settings)
-    check_webhook(request, settings)
+    check_allowed(request, settings)
     if validate_only:
         preview = await costs.preview(session, request)
         return Response(preview.model_dump_json(), media_type="application/json")
@@ -196,8 +195,7 @@ async def rerun_benchmark(
         if earlier is None:
             raise await absence(session, benchmark_id)
         request = stored_request(earlier.request)
-        check_size(request, settings)
-        check_webhook(request, settings)
+        check_allowed(request, settings)
         row = await benchmarks.submit(session, request, api_key_id=await admission.admit(1))
     answer = await answers.read(database, row.id)
     return answer.response(202, **admission.headers, Location=f"/benchmarks/{row.id}")
@@ -219,7 +217,13 @@ async def delete_benchmark(benchmark_id: BenchmarkId, session: SessionDep) -> No
         raise errors.StillRunning(f"The benchmark is {status}. Cancel it first, or wait for its end.")
 
 
-def check_size(request: BenchmarkRequest, settings: Settings) -> None:
+def check_allowed(request: BenchmarkRequest, settings: Settings) -> None:
+    """What this server's settings allow of a valid request. Raises TooManyParameters, WebhookRefused."""
+    _check_size(request, settings)
+    check_webhook(request, settings)
+
+
+def _check_size(request: BenchmarkRequest, settings: Settings) -> None:
     """Raises TooManyParameters for a model beyond the server's limit, where its size is known without torch."""
     count = request.model.parameter_count()
     if count is not None and count > settings.max_parameters:

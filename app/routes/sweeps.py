@@ -11,14 +11,13 @@ from app.contract.sweep import Sweep, SweepRequest
 from app.reports.sweep_table import to_csv, to_markdown
 from app.routes.absence import absence
 from app.routes.admission import AdmissionDep
-from app.routes.benchmarks import check_size
+from app.routes.benchmarks import check_allowed
 from app.routes.callers import require
 from app.routes.dependencies import SessionDep, SettingsDep
 from app.routes.idempotency import IdempotencyKey, refusing_reuse
 from app.routes.negotiation import choose
 from app.routes.shapes import matches, strong_etag, to_sweep
 from app.store import idempotency, sweeps
-from app.webhooks import check_webhook
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 
@@ -56,8 +55,7 @@ async def submit_sweep(
 ) -> Sweep:
     """Stores and enqueues a benchmark for every combination of the lists: all of them, or none."""
     for one in request.benchmarks():
-        check_size(one, settings)
-        check_webhook(one, settings)
+        check_allowed(one, settings)
     with refusing_reuse():
         async with session.begin():
             sweep = await idempotency.submit_sweep_once(session, request, idempotency_key, admission)
