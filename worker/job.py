@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 import anyio
@@ -25,7 +25,6 @@ from app.store.workers import LEASE
 from worker.capacity import measure_capacity
 from worker.comparison import BenchmarkFailed, Comparison, TrialRunner, compare, median_step
 from worker.hand_over import hand_over
-from worker.launcher import TrialLauncher
 from worker.messages import Inspection, ModelFacts, TrialSpec
 from worker.report import make_report
 
@@ -46,13 +45,31 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
+class Launcher(Protocol):
+    """Starts trials, and ends those whose call is cancelled before the call returns."""
+
+    async def warm_up(self) -> None:
+        """Before the first of them."""
+
+    async def close(self) -> None:
+        """After the last."""
+
+    async def inspect(self, inspection: Inspection, deadline_seconds: float) -> tuple[ModelFacts | Failure, str]:
+        """What is known of a model, or why it cannot be trained, and what was written to standard error."""
+
+    async def run(
+        self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
+    ) -> tuple[TrialResult | Failure, str]:
+        """The result of a trial or why there is none, and what it wrote to standard error."""
+
+
 class Job:
     """Runs what the queue handed out. `stop` may be called at any moment, more than once."""
 
     def __init__(
         self,
         sessions: Sessions,
-        launcher: TrialLauncher,
+        launcher: Launcher,
         worker_id: str,
         device: WorkerDevice,
         entry_id: int,

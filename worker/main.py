@@ -17,9 +17,7 @@ from app.queue import queues_of
 from app.settings import Settings
 from app.store import reaper, workers
 from app.store.database import Database, open_database
-from worker.device_lock import DeviceLock
-from worker.job import Job
-from worker.launcher import TrialLauncher
+from worker.job import Job, Launcher
 from worker.queue import serve_for_good
 
 log = structlog.get_logger(__name__)
@@ -38,9 +36,9 @@ class Superseded(Exception):
 
 
 async def run_worker(
-    settings: Settings, device: WorkerDevice, worker_id: str | None = None, lock: DeviceLock | None = None
+    settings: Settings, device: WorkerDevice, launcher: Launcher, worker_id: str | None = None
 ) -> None:
-    """Works until SIGTERM or SIGINT; its trials hold the lock too.
+    """Works until SIGTERM or SIGINT, with trials that the launcher starts.
 
     Raises Superseded, in a group, where another worker takes its id.
     """
@@ -49,14 +47,14 @@ async def run_worker(
         open_database(settings, pool_size=POOL_SIZE) as database,
     ):
         worker_id = worker_id or f"{platform.node()}:{device.name}"
-        await _Worker(settings, database, device, worker_id, TrialLauncher(lock)).run()
+        await _Worker(settings, database, device, worker_id, launcher).run()
 
 
 class _Worker:
     """One device's worker."""
 
     def __init__(
-        self, settings: Settings, database: Database, device: WorkerDevice, worker_id: str, launcher: TrialLauncher
+        self, settings: Settings, database: Database, device: WorkerDevice, worker_id: str, launcher: Launcher
     ) -> None:
         self._settings, self._database, self._device, self._id = settings, database, device, worker_id
         self._session_id = uuid.uuid4()

@@ -8,7 +8,7 @@ from app.contract.numerics import Numerics
 from app.contract.training import TrainingConfig
 from app.contract.trial import TrialResult
 from worker.comparison import Comparison, LegRun, median_step
-from worker.precision import PRECISIONS
+from worker.precision_facts import FACTS
 
 #: Tensor cores want dimensions in multiples of this (NVIDIA, "Matrix Multiplication Background User's Guide").
 TENSOR_CORE_MULTIPLE = 8
@@ -86,7 +86,7 @@ def _about_the_legs(measured: Comparison) -> Iterator[str]:
 
 def _about_the_settings(measured: Comparison) -> Iterator[str]:
     training = measured.request.config.training
-    scaled = [leg.precision for leg in measured.legs if PRECISIONS[leg.precision].uses_grad_scaler]
+    scaled = [leg.precision for leg in measured.legs if FACTS[leg.precision].uses_grad_scaler]
     if training.implementation == "foreach" and scaled:
         yield (
             f"{scaled[0]}: {training.optimizer} is not fused, so the gradient scaler waits for the device in every "
