@@ -26,8 +26,8 @@ from app.store.workers import LEASE
 from worker.capacity import measure_capacity
 from worker.comparison import BenchmarkFailed, Comparison, TrialRunner, compare, median_step
 from worker.hand_over import hand_over
+from worker.identity import measured_with
 from worker.launcher import TrialLauncher
-from worker.measured_with import measured_with
 from worker.messages import Inspection, ModelFacts, TrialSpec
 from worker.report import make_report
 
