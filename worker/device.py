@@ -158,7 +158,7 @@ def environment(device: torch.device) -> Environment:
     return Environment(
         torch=torch.__version__,
         cuda=torch.version.cuda,
-        driver=_driver_version(),
+        driver=nvml.driver_version(),
         device=torch.cuda.get_device_name(device) if on_cuda else _cpu_name(),
         threads=torch.get_num_threads(),
         python=platform.python_version(),
@@ -174,11 +174,6 @@ def _gpu_index(choice: str) -> int:
     if name != "cuda" or not index.isdecimal():
         raise ValueError(f"{choice!r} is no device: use `cpu`, `cuda:0` or `auto`.")
     return int(index)
-
-
-def _driver_version() -> str | None:
-    with nvml.opened() as library:
-        return str(library.nvmlSystemGetDriverVersion()) if library else None
 
 
 def _cpu_name() -> str:

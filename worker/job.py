@@ -15,16 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app import tracing
 from app.contract.benchmark import Progress
+from app.contract.block import Block
 from app.contract.failure import Failure, FailureCode
 from app.contract.report import Report
 from app.contract.trial import TrialResult
 from app.contract.worker import WorkerDevice
-from app.store import claims
+from app.store import blocks, claims
 from app.store.claims import Claim, ClaimLost
 from app.store.workers import LEASE
 from worker.capacity import measure_capacity
 from worker.comparison import BenchmarkFailed, Comparison, TrialRunner, compare, median_step
 from worker.hand_over import hand_over
+from worker.identity import measured_with
 from worker.messages import Inspection, ModelFacts, TrialSpec
 from worker.report import make_report
 
@@ -153,15 +155,28 @@ class Job:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_lease, claim)
-                with anyio.fail_after(timeout):
+                with anyio.fail_after(timeout) as patience:
                     comparison = Comparison.of(claim.request, self._device, await self._inspect(claim))
-                    await compare(comparison, run_trial, self._show)
+                    await self._compare(claim, comparison, run_trial, patience)
                 if claim.request.config.measurement.capacity:
                     await self._measure_capacity(comparison, run_trial)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _only(group) from group
         return comparison
+
+    async def _compare(
+        self, claim: Claim, comparison: Comparison, run_trial: TrialRunner, patience: anyio.CancelScope
+    ) -> None:
+        """Goes on after the blocks of an earlier attempt; what they took counts towards the timeout as well."""
+        ours = await anyio.to_thread.run_sync(measured_with, self._device, claim.request)
+        earlier = await self._write(blocks.take_over, claim, ours)
+        patience.deadline -= sum(kept.block.seconds for kept in earlier)
+
+        async def keep_block(block: Block) -> None:
+            await self._write(blocks.keep, claim, ours, block)
+
+        await compare(comparison, run_trial, self._show, keep_block, earlier)
 
     async def _measure_capacity(self, comparison: Comparison, run_trial: TrialRunner) -> None:
         """Beside the comparison: whatever goes wrong here, that one is done and gets its report."""

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterator
+from itertools import groupby
 
 from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, TransformerSpec, TransformersSpec
 from app.contract.numerics import Numerics
@@ -179,6 +180,12 @@ def _skips_after_warmup(trial: TrialResult) -> int:
 
 
 def _about_the_blocks(measured: Comparison) -> Iterator[str]:
+    for (attempt, worker), kept in groupby(measured.reused, lambda kept: (kept.attempt, kept.worker)):
+        indices = [one.block.index for one in kept]
+        yield (
+            f"Blocks {indices[0] + 1} to {indices[-1] + 1} were measured in attempt {attempt} by worker {worker}, "
+            "before the benchmark was interrupted. Device, versions and request were the same."
+        )
     if measured.blocks % 2 and measured.can_compare():
         yield f"{measured.blocks} blocks is an odd number: a drift of the machine does not cancel. Use an even one."
     least = measured.request.config.measurement.min_blocks

@@ -18,7 +18,7 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.request import BenchmarkRequest
 from app.store import events, totals, webhooks, workers
 from app.store.database import driver_connection
-from app.store.tables import BenchmarkRow
+from app.store.tables import BenchmarkRow, CompletedBlockRow
 
 NO_CUDA = (
     "The benchmark asks for device `cuda`, and no live worker has a CUDA device. Start `halftime worker` on a CUDA "
@@ -163,10 +163,11 @@ async def remove(session: AsyncSession, benchmark_id: UUID) -> Status | None:
 
 
 async def end(session: AsyncSession, row: BenchmarkRow, status: Status) -> None:
-    """Moves a benchmark to a terminal status and frees its lease."""
+    """Moves a benchmark to a terminal status, frees its lease, and lets go of its blocks."""
     row.status = status
     row.finished_at = await now(session)
     row.lease_expires_at = None
+    await session.execute(delete(CompletedBlockRow).where(CompletedBlockRow.benchmark_id == row.id))
     events.append(session, row, status, row.failure)
     await webhooks.notify(session, row, status)
     await totals.count_end(session, row)

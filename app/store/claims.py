@@ -90,7 +90,7 @@ async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) 
 
 async def record(session: AsyncSession, claim: Claim, kind: str, data: Json, logs: str) -> None:
     """Adds an event and what a trial wrote to standard error. Raises ClaimLost."""
-    row = await _held(session, claim)
+    row = await held(session, claim)
     events.append(session, row, kind, data)
     if logs:
         await benchmarks.append_logs(session, row, logs, LOG_CHARACTERS)
@@ -101,7 +101,7 @@ async def record(session: AsyncSession, claim: Claim, kind: str, data: Json, log
 async def note_parameters(session: AsyncSession, claim: Claim, parameter_count: int, logs: str) -> None:
     """Keeps the number of parameters that the worker counted. Raises ClaimLost."""
     await record(session, claim, "inspected", {"parameter_count": parameter_count}, logs)
-    row = await _held(session, claim)
+    row = await held(session, claim)
     row.parameter_count = parameter_count
 
 
@@ -110,7 +110,7 @@ async def succeed(session: AsyncSession, claim: Claim, report: Report) -> bool:
 
     Raises ClaimLost.
     """
-    row = await _held(session, claim)
+    row = await held(session, claim)
     if row.status == "cancelling":
         await benchmarks.end(session, row, "cancelled")
         return False
@@ -126,7 +126,7 @@ async def succeed(session: AsyncSession, claim: Claim, report: Report) -> bool:
 
 async def fail(session: AsyncSession, claim: Claim, failure: Failure) -> None:
     """Ends the benchmark with a typed failure; as cancelled, if that was asked for meanwhile. Raises ClaimLost."""
-    row = await _held(session, claim)
+    row = await held(session, claim)
     if row.status == "cancelling":
         await benchmarks.end(session, row, "cancelled")
     else:
@@ -138,7 +138,7 @@ async def hand_back(session: AsyncSession, claim: Claim) -> None:
 
     Then the benchmark goes back into the queue, and the attempt is not counted. Raises ClaimLost.
     """
-    row = await _held(session, claim)
+    row = await held(session, claim)
     if row.status == "cancelling":
         await benchmarks.end(session, row, "cancelled")
         return
@@ -175,7 +175,8 @@ def _in_short(leg: Leg, found: Comparison | None = None) -> LegSummary:
     )
 
 
-async def _held(session: AsyncSession, claim: Claim) -> BenchmarkRow:
+async def held(session: AsyncSession, claim: Claim) -> BenchmarkRow:
+    """The benchmark's row, locked, if it is still this claim's: what every write begins with. Raises ClaimLost."""
     query = select(BenchmarkRow).where(
         BenchmarkRow.id == claim.benchmark_id,
         BenchmarkRow.queue_entry_id == claim.entry_id,

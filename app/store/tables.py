@@ -153,6 +153,22 @@ class KeySubmitsRow(Base):
     benchmarks: Mapped[int]
 
 
+class CompletedBlockRow(Base):
+    """A block that an attempt completed, while the benchmark has not ended."""
+
+    __tablename__ = "completed_blocks"
+
+    benchmark_id: Mapped[UUID] = mapped_column(ForeignKey("benchmarks.id", ondelete="CASCADE"), primary_key=True)
+    #: From 0.
+    index: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+    worker_id: Mapped[str]
+    #: Device, versions and request, to be compared with those of the attempt that follows.
+    measured_with: Mapped[Json]
+    #: The block's JSON, gzipped: it holds the raw samples.
+    block_gzip: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class EventRow(Base):
     """Something that happened to a benchmark; `seq` runs from 1 without a gap."""
 
