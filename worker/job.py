@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 import anyio
@@ -20,6 +20,7 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.report import Report
 from app.contract.trial import TrialResult
 from app.contract.worker import WorkerDevice
+from app.settings import Settings
 from app.store import blocks, claims
 from app.store.claims import Claim, ClaimLost
 from app.store.workers import LEASE
@@ -27,7 +28,9 @@ from worker.capacity import measure_capacity
 from worker.comparison import BenchmarkFailed, Comparison, TrialRunner, compare, median_step
 from worker.hand_over import hand_over
 from worker.identity import measured_with
+from worker.launching import Launcher
 from worker.messages import Inspection, ModelFacts, TrialSpec
+from worker.quarantine import DeviceSick, casts_doubt
 from worker.report import make_report
 
 log = structlog.get_logger(__name__)
@@ -47,24 +50,6 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-class Launcher(Protocol):
-    """Starts trials, and ends those whose call is cancelled before the call returns."""
-
-    async def warm_up(self) -> None:
-        """Before the first of them."""
-
-    async def close(self) -> None:
-        """After the last."""
-
-    async def inspect(self, inspection: Inspection, deadline_seconds: float) -> tuple[ModelFacts | Failure, str]:
-        """What is known of a model, or why it cannot be trained, and what was written to standard error."""
-
-    async def run(
-        self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
-    ) -> tuple[TrialResult | Failure, str]:
-        """The result of a trial or why there is none, and what it wrote to standard error."""
-
-
 class Job:
     """Runs what the queue handed out. `stop` may be called at any moment, more than once."""
 
@@ -75,10 +60,13 @@ class Job:
         worker_id: str,
         device: WorkerDevice,
         entry_id: int,
-        max_parameters: int,
+        settings: Settings,
+        examine: Callable[[], Awaitable[str | None]],
     ) -> None:
+        """`examine` says what is wrong with the device, if anything."""
         self._sessions, self._launcher, self._device = sessions, launcher, device
-        self._worker_id, self._entry_id, self._max_parameters = worker_id, entry_id, max_parameters
+        self._worker_id, self._entry_id = worker_id, entry_id
+        self._settings, self._examine = settings, examine
         self._scope, self._hand_over_scope = anyio.CancelScope(), anyio.CancelScope()
         self._progress: Progress | None = None
 
@@ -127,6 +115,9 @@ class Job:
             await self._fail(claim, Failure.of(FailureCode.TIMEOUT, detail))
         except BenchmarkFailed as error:
             await self._fail(claim, error.failure)
+        except DeviceSick as error:
+            await self._write(claims.pass_on, claim, error.fault, self._settings.max_attempts)
+            log.warning("benchmark passed on", fault=error.fault)
         except (ClaimLost, SQLAlchemyError):
             raise
         except Exception as error:  # a fault of ours must end the benchmark, not hang it
@@ -149,15 +140,21 @@ class Job:
             ):
                 outcome, logs = await self._launcher.run(spec, deadline_seconds, after_step)
                 await self._record_trial(claim, spec, outcome, logs)
+                if casts_doubt(spec, outcome):
+                    await self._require_health()
             return outcome
 
         timeout = claim.request.config.timeout_seconds
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_lease, claim)
-                with anyio.fail_after(timeout) as patience:
-                    comparison = Comparison.of(claim.request, self._device, await self._inspect(claim))
-                    await self._compare(claim, comparison, run_trial, patience)
+                try:
+                    with anyio.fail_after(timeout) as patience:
+                        comparison = Comparison.of(claim.request, self._device, await self._inspect(claim))
+                        await self._compare(claim, comparison, run_trial, patience)
+                except TimeoutError:  # it may hang
+                    await self._require_health()
+                    raise
                 if claim.request.config.measurement.capacity:
                     await self._measure_capacity(comparison, run_trial)
                 tasks.cancel_scope.cancel()
@@ -177,6 +174,12 @@ class Job:
             await self._write(blocks.keep, claim, ours, block)
 
         await compare(comparison, run_trial, self._show, keep_block, earlier)
+
+    async def _require_health(self) -> None:
+        """Raises DeviceSick."""
+        fault = await self._examine()
+        if fault is not None:
+            raise DeviceSick(fault)
 
     async def _measure_capacity(self, comparison: Comparison, run_trial: TrialRunner) -> None:
         """Beside the comparison: whatever goes wrong here, that one is done and gets its report."""
@@ -206,12 +209,12 @@ class Job:
         return found.parameter_count
 
     def _require_room(self, found: ModelFacts) -> None:
-        if found.parameter_count > self._max_parameters:
+        if found.parameter_count > self._settings.max_parameters:
             raise BenchmarkFailed(
                 Failure.of(
                     FailureCode.INVALID_MODEL,
                     f"The model has {found.parameter_count:,} parameters; this worker accepts "
-                    f"{self._max_parameters:,} (HALFTIME_MAX_PARAMETERS).",
+                    f"{self._settings.max_parameters:,} (HALFTIME_MAX_PARAMETERS).",
                 )
             )
         memory_bytes = self._device.memory_bytes

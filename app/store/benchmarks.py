@@ -105,7 +105,7 @@ async def find(session: AsyncSession, benchmark_id: UUID) -> Found | None:
         return None
     row, position, workers_online = found
     stuck = row.status == "queued" and not workers_online
-    note = _unserved(row) if stuck else None
+    note = _unserved(row, await workers.quarantined(session, row.queue)) if stuck else None
     return Found(row, QueuePlace(position=position, workers_online=workers_online, note=note))
 
 
@@ -207,15 +207,16 @@ def _position() -> ColumnElement[int]:
     return case((BenchmarkRow.status == "queued", counted.scalar_subquery()), else_=0)
 
 
-def _unserved(row: BenchmarkRow) -> str:
-    """What kind of worker a benchmark waits for in vain."""
+def _unserved(row: BenchmarkRow, quarantined: int) -> str:
+    """What kind of worker a benchmark waits for in vain, and how many of that kind are quarantined."""
     config = row.request["config"]
     named = f" with `{config['gpu']}` in its name" if config["gpu"] else ""
     sized = f" of {config['min_gpu_memory_gib']} GiB or more" if config["min_gpu_memory_gib"] else ""
     device = {"cpu": "a CPU", "auto": "any device"}.get(row.queue, f"a GPU{sized}{named}")
+    sick = f"Quarantined with a sick device: {quarantined}. " if quarantined else ""
     return (
         f"No live worker takes benchmarks for {device}: it waits for one, {config['max_queue_seconds']:g} s at most. "
-        "`halftime workers` lists those there are."
+        f"{sick}`halftime workers` lists those there are."
     )
 
 

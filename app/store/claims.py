@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contract.benchmark import LegSummary, Progress, Summary
-from app.contract.failure import Failure
+from app.contract.failure import Failure, FailureCode
 from app.contract.report import Comparison, Leg, Report
 from app.contract.request import BenchmarkRequest, stored_request
 from app.store import benchmarks, events, totals, webhooks, workers
@@ -46,7 +46,7 @@ async def take(
 ) -> Claim | None:
     """Claims a queued benchmark; None if this entry is no longer the one that counts.
 
-    A worker that is draining puts it back.
+    A worker that is draining or quarantined puts it back.
     """
     query = select(BenchmarkRow).where(
         BenchmarkRow.id == benchmark_id, BenchmarkRow.queue_entry_id == entry_id, BenchmarkRow.status == "queued"
@@ -54,7 +54,7 @@ async def take(
     row = (await session.scalars(query.with_for_update())).one_or_none()
     if row is None:
         return None
-    if await workers.is_draining(session, worker_id):
+    if await workers.takes_none(session, worker_id):
         await benchmarks.enqueue(session, row)
         return None
     row.status = "running"
@@ -145,6 +145,23 @@ async def hand_back(session: AsyncSession, claim: Claim) -> None:
     row.attempt -= 1
     events.append(session, row, "handed_back", {"worker": row.worker_id})
     await benchmarks.enqueue(session, row)
+
+
+async def pass_on(session: AsyncSession, claim: Claim, fault: str, max_attempts: int) -> None:
+    """Puts a benchmark whose worker's device is sick back into the queue, for another; ends it after its attempts.
+
+    The attempt is counted: what a benchmark does to a device, it may do to the next. Raises ClaimLost.
+    """
+    row = await held(session, claim)
+    if row.status == "cancelling":
+        await benchmarks.end(session, row, "cancelled")
+        return
+    events.append(session, row, "device_sick", {"worker": row.worker_id, "attempt": row.attempt, "fault": fault})
+    if row.attempt < max_attempts:
+        await benchmarks.enqueue(session, row)
+        return
+    detail = f"In attempt {row.attempt} of {max_attempts} the device of worker {row.worker_id} was found sick. {fault}"
+    await benchmarks.end_failed(session, row, Failure.of(FailureCode.DEVICE_SICK, detail))
 
 
 def summarise(report: Report) -> Summary:

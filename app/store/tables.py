@@ -197,6 +197,9 @@ class WorkerRow(Base):
     online: Mapped[bool]
     #: Told to take no more. Outlives the process: who drains a node may restart it.
     draining: Mapped[bool] = mapped_column(default=False, server_default=false())
+    #: What is wrong with its device; null for nothing.
+    quarantine_reason: Mapped[str | None]
+    quarantined_since: Mapped[datetime | None]
     current_benchmark: Mapped[UUID | None]
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_heartbeat: Mapped[datetime] = mapped_column(server_default=func.now())

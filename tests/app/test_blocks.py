@@ -6,7 +6,6 @@ import pytest
 from sqlalchemy import text
 
 from app.contract.block import Block, LegOutcome, MeasuredWith
-from app.contract.trial import Environment
 from app.store import benchmarks, blocks, claims, events
 from app.store.claims import ClaimLost
 from tests.app.test_reaper import execute, expire_lease, read, submit, sweep, take
