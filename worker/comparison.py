@@ -148,8 +148,8 @@ async def compare(
         if all(leg.failure is not None for leg in comparison.legs):
             assert comparison.baseline.failure is not None
             raise BenchmarkFailed(comparison.baseline.failure)
-        await keep_block(block)
         stopped_by = _count(comparison, block)
+        await keep_block(block)
     comparison.stopped_by = stopped_by
     for leg in comparison.legs:
         flag_disturbed(leg)

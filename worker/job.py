@@ -24,8 +24,9 @@ from app.settings import Settings
 from app.store import blocks, claims
 from app.store.claims import Claim, ClaimLost
 from app.store.workers import LEASE
+from worker import interim
 from worker.capacity import measure_capacity
-from worker.comparison import BenchmarkFailed, Comparison, TrialRunner, compare, median_step
+from worker.comparison import BenchmarkFailed, Comparison, TrialRunner, compare
 from worker.hand_over import hand_over
 from worker.identity import measured_with
 from worker.launching import Launcher
@@ -171,7 +172,7 @@ class Job:
         patience.deadline -= sum(kept.block.seconds for kept in earlier)
 
         async def keep_block(block: Block) -> None:
-            await self._write(blocks.keep, claim, ours, block)
+            await self._write(blocks.keep, claim, ours, block, interim.after_block(comparison))
 
         await compare(comparison, run_trial, self._show, keep_block, earlier)
 
@@ -233,7 +234,7 @@ class Job:
             data |= {"batch_size": spec.training.batch_size}
         if isinstance(outcome, TrialResult):
             kind = "trial_finished"
-            data |= {"median_step_seconds": median_step(outcome), "validation_loss": outcome.validation_loss}
+            data |= interim.after_trial(outcome)
         else:
             kind = "trial_failed"
             data |= {"code": outcome.code, "detail": outcome.detail}

@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.contract.block import Block, KeptBlock, MeasuredWith
 from app.store import events
 from app.store.claims import Claim, held
-from app.store.tables import CompletedBlockRow
+from app.store.tables import CompletedBlockRow, Json
 
 #: A drift of the machine cancels over two blocks in opposite order, if one attempt ran both.
 PAIR = 2
 
 
-async def keep(session: AsyncSession, claim: Claim, measured_with: MeasuredWith, block: Block) -> None:
-    """Stores a block; to repeat it is harmless. Raises ClaimLost."""
+async def keep(session: AsyncSession, claim: Claim, measured_with: MeasuredWith, block: Block, known: Json) -> None:
+    """Stores a block, and what is known after it as an event; to repeat it is harmless. Raises ClaimLost."""
     row = await held(session, claim)
     stored = insert(CompletedBlockRow).values(
         benchmark_id=row.id,
@@ -28,7 +28,8 @@ async def keep(session: AsyncSession, claim: Claim, measured_with: MeasuredWith,
         measured_with=measured_with.model_dump(mode="json"),
         block_gzip=gzip.compress(block.model_dump_json().encode(), mtime=0),
     )
-    await session.execute(stored.on_conflict_do_nothing())
+    if await session.scalar(stored.on_conflict_do_nothing().returning(CompletedBlockRow.index)) is not None:
+        events.append(session, row, "block_finished", known)
 
 
 async def take_over(session: AsyncSession, claim: Claim, measured_with: MeasuredWith) -> list[KeptBlock]:

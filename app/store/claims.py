@@ -8,7 +8,7 @@ import gzip
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contract.benchmark import LegSummary, Progress, Summary
@@ -16,7 +16,7 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.report import Comparison, Leg, Report
 from app.contract.request import BenchmarkRequest, stored_request
 from app.store import benchmarks, events, totals, webhooks, workers
-from app.store.tables import BenchmarkRow, Json
+from app.store.tables import BenchmarkRow, CompletedBlockRow, Json
 from app.store.workers import LEASE
 
 HELD = ("running", "cancelling")
@@ -150,13 +150,15 @@ async def hand_back(session: AsyncSession, claim: Claim) -> None:
 async def pass_on(session: AsyncSession, claim: Claim, fault: str, max_attempts: int) -> None:
     """Puts a benchmark whose worker's device is sick back into the queue, for another; ends it after its attempts.
 
-    The attempt is counted: what a benchmark does to a device, it may do to the next. Raises ClaimLost.
+    The attempt is counted: what a benchmark does to a device, it may do to the next. Its blocks are not kept: nobody
+    knows since when the device was sick. Raises ClaimLost.
     """
     row = await held(session, claim)
     if row.status == "cancelling":
         await benchmarks.end(session, row, "cancelled")
         return
     events.append(session, row, "device_sick", {"worker": row.worker_id, "attempt": row.attempt, "fault": fault})
+    await session.execute(delete(CompletedBlockRow).where(CompletedBlockRow.benchmark_id == row.id))
     if row.attempt < max_attempts:
         await benchmarks.enqueue(session, row)
         return

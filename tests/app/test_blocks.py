@@ -42,7 +42,7 @@ def block(index):
 
 async def keep(database, claim, index, measured_with=HERE):
     async with database.sessions.begin() as session:
-        await blocks.keep(session, claim, measured_with, block(index))
+        await blocks.keep(session, claim, measured_with, block(index), {"block": index})
 
 
 async def take_over(database, claim, measured_with=HERE):

@@ -187,7 +187,7 @@ def test_another_start_of_the_host_is_told_apart(monkeypatch, tmp_path):
     before = measured_with(CPU, request())
     (tmp_path / "boot_id").write_text("another\n")
     monkeypatch.setattr(identity, "BOOT_ID", tmp_path / "boot_id")
-    assert measured_with(CPU, request()) == before.model_copy(update={"device": "another"})
+    assert measured_with(CPU, request()) == before.model_copy(update={"device": "another cpu"})
 
 
 def test_a_package_of_another_version_is_told_apart(monkeypatch):
