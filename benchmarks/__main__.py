@@ -20,6 +20,7 @@ from benchmarks import (
     loop_overhead,
     submit_to_step,
     throughput,
+    upgrade,
 )
 from worker.device import environment
 
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "disturbed_machine": disturbed_machine.measure,
     "architectures": architectures.measure,
     "attacks": attacks.measure,
+    "upgrade": upgrade.measure,
 }
 
 

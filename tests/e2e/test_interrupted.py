@@ -7,10 +7,10 @@ import psutil
 from app.contract.report import Report
 
 JOB = {
-    "model": {"kind": "mlp", "hidden_size": 256},
+    "model": {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1},
     "config": {
         "device": "cpu",
-        "training": {"batch_size": 64, "steps": 200, "warmup_steps": 5},
+        "training": {"batch_size": 16, "steps": 30, "warmup_steps": 5},
         "measurement": {"min_blocks": 6, "max_blocks": 6},
     },
 }
