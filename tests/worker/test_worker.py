@@ -105,17 +105,17 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def worker_on(settings, folder, **environment):
-    """A CPU worker, ready for work."""
+async def worker_on(settings, folder, program="worker", ready=Running.listening, **environment):
+    """A CPU worker, ready for work unless told otherwise."""
     environment = os.environ | {"PGAPPNAME": "worker under test"} | environment
     log = folder / "worker.log"
     with log.open("w") as stderr:
-        command = [sys.executable, "-m", "worker", "run", "--device", "cpu", "--id", "tested"]
+        command = [sys.executable, "-m", program, "run", "--device", "cpu", "--id", "tested"]
         process = subprocess.Popen(command, env=environment, stderr=stderr)
     try:
         async with open_database(settings, pool_size=2) as database:
             running = Running(process, database, log)
-            await running.until(running.listening)
+            await running.until(ready, running)
             yield running
     finally:
         process.kill()
