@@ -15,9 +15,11 @@ from benchmarks import (
     attacks,
     coverage,
     disturbed_machine,
+    fault_injection,
     identical_work,
     listeners,
     loop_overhead,
+    recovery,
     submit_to_step,
     throughput,
 )
@@ -35,6 +37,8 @@ BENCHMARKS = {
     "disturbed_machine": disturbed_machine.measure,
     "architectures": architectures.measure,
     "attacks": attacks.measure,
+    "recovery": recovery.measure,
+    "fault_injection": fault_injection.measure,
 }
 
 

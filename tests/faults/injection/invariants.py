@@ -10,7 +10,8 @@ from tests.faults.injection.jobs import Clients
 QUESTIONS = {
     "a benchmark has not ended": "SELECT id, status FROM benchmarks WHERE finished_at IS NULL",
     "a benchmark has not exactly one terminal event, which is its last": """
-        SELECT b.id, array_agg(e.kind ORDER BY e.seq) FROM benchmarks b JOIN events e ON e.benchmark_id = b.id GROUP BY b.id
+        SELECT b.id, array_agg(e.kind ORDER BY e.seq)
+        FROM benchmarks b JOIN events e ON e.benchmark_id = b.id GROUP BY b.id
         HAVING count(*) FILTER (WHERE e.kind IN ('succeeded', 'failed', 'cancelled')) <> 1
             OR (array_agg(e.kind ORDER BY e.seq DESC))[1] <> b.status""",
     "events have a gap": """
@@ -36,13 +37,13 @@ QUESTIONS = {
         WHERE state LIKE 'idle in transaction%' AND state_change < clock_timestamp() - interval '2 seconds'""",
 }
 
+TOO_MANY = "SELECT id, attempt FROM benchmarks WHERE attempt > %s"
+
 
 def violations(view: View, fleet: Fleet, max_attempts: int) -> list[str]:
     """What does not hold at this moment, in words; the fleet still runs."""
-    questions = QUESTIONS | {
-        "a benchmark had too many attempts": f"SELECT id, attempt FROM benchmarks WHERE attempt > {max_attempts}"
-    }
-    found = [(wrong, view.ask(question)) for wrong, question in questions.items()]
+    found = [(wrong, view.ask(question)) for wrong, question in QUESTIONS.items()]
+    found += [("a benchmark had too many attempts", view.ask(TOO_MANY, max_attempts))]
     wrongs = [f"{wrong}: {rows}" for wrong, rows in found if rows]
     wrongs += [f"a process is left over: {stray}" for stray in fleet.strays()]
     return wrongs
