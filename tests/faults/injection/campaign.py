@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import random
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -71,23 +72,28 @@ def _inject(site: Site, kinds: list[Fault], plan: Plan, clients: Clients, rng: r
     """Every kind until it has struck, then any, as long as there are jobs to hit."""
     struck: Counter[str] = Counter()
     missing = list(kinds)
+    free = threading.Semaphore(HANDS)
 
     def strike(kind: Fault, seed: float) -> None:
-        if kind(site, random.Random(seed)):  # noqa: S311 # to be repeated
-            struck[kind.__name__] += 1
-        elif kind.__name__ not in struck:
-            missing.append(kind)
+        try:
+            if kind(site, random.Random(seed)):  # noqa: S311 # to be repeated
+                struck[kind.__name__] += 1
+            elif kind.__name__ not in struck:
+                missing.append(kind)
+        finally:
+            free.release()
 
+    deadline = time.monotonic() + plan.patience_seconds
     with concurrent.futures.ThreadPoolExecutor(HANDS) as hands:
         strikes = []
-        deadline = time.monotonic() + plan.patience_seconds
         while not clients.done() and time.monotonic() < deadline:
-            if missing or plan.endless:
+            # What is not struck now is not struck later: faults that wait for each other would come in one burst.
+            if (missing or plan.endless) and free.acquire(blocking=False):
                 kind = missing.pop(0) if missing else rng.choice(kinds)
                 strikes.append(hands.submit(strike, kind, rng.random()))
             time.sleep(rng.uniform(*plan.pause_seconds))
-    for one in strikes:
-        one.result()
+    for done in strikes:
+        done.result()
     return struck
 
 

@@ -25,7 +25,7 @@ END $$;
 CREATE OR REPLACE TRIGGER watch BEFORE UPDATE ON benchmarks FOR EACH ROW EXECUTE FUNCTION watch_benchmark();
 """
 
-#: Of whom `terminate` and `backend` speak: not of the one that asks.
+#: Whom faults strike: not the one that asks.
 CLIENTS = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
 
@@ -53,12 +53,17 @@ class View:
         self.ask(WATCH)
 
     def backends(self) -> list[int]:
-        """Processes of the server that serve a connection."""
-        return [pid for (pid,) in self.ask(f"SELECT pid {CLIENTS}")]
+        """Processes of the server that serve a connection; none while it is away."""
+        return [pid for (pid,) in self._ask_now(f"SELECT pid {CLIENTS}")]
 
     def cut_connections(self) -> int:
         """Ends every connection but its own; how many."""
-        return len(self.ask(f"SELECT pg_terminate_backend(pid) {CLIENTS}"))
+        return len(self._ask_now(f"SELECT pg_terminate_backend(pid) {CLIENTS}"))
+
+    def _ask_now(self, question: str) -> list[tuple[Any, ...]]:
+        with contextlib.suppress(psycopg.OperationalError), self._connected() as connection:
+            return connection.execute(question).fetchall()
+        return []
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
