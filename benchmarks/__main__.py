@@ -15,9 +15,11 @@ from benchmarks import (
     attacks,
     coverage,
     disturbed_machine,
+    fault_injection,
     identical_work,
     listeners,
     loop_overhead,
+    recovery,
     submit_to_step,
     throughput,
     upgrade,
@@ -37,6 +39,8 @@ BENCHMARKS = {
     "architectures": architectures.measure,
     "attacks": attacks.measure,
     "upgrade": upgrade.measure,
+    "recovery": recovery.measure,
+    "fault_injection": fault_injection.measure,
 }
 
 
