@@ -239,7 +239,7 @@ async def test_a_benchmark_outlives_a_crash_of_the_database_and_the_worker_liste
 
 #: Trials of a second or a few.
 BRIEF = {
-    "model": {"kind": "mlp", "hidden_size": 1024},
+    "model": {"kind": "mlp", "hidden_size": 512},
     "config": {
         "device": "cpu",
         "training": {"batch_size": 256, "steps": 40, "warmup_steps": 1},
