@@ -66,7 +66,7 @@ def show(benchmark: BenchmarkArgument, server: ServerOption = SERVER, as_json: J
 @cli.command()
 def report(
     benchmark: BenchmarkArgument,
-    output: Annotated[list[Path] | None, typer.Option(help="a .json or .md file; repeatable")] = None,
+    output: Annotated[list[Path] | None, typer.Option(help="a .html, .json, .md or .csv file; repeatable")] = None,
     server: ServerOption = SERVER,
     as_json: JsonOption = False,
 ) -> None:

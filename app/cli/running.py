@@ -64,7 +64,7 @@ def run(
     ] = None,
     wait: Annotated[bool, typer.Option(help="wait for the report")] = True,
     output: Annotated[
-        list[Path] | None, typer.Option(help="a .json or .md file, of a sweep also .csv; repeatable")
+        list[Path] | None, typer.Option(help="a .html, .json, .md or .csv file, of a sweep no .html; repeatable")
     ] = None,
     override: Annotated[list[str] | None, typer.Option("--set", help="training.batch_size=64; repeatable")] = None,
     label: Annotated[list[str] | None, typer.Option(help="name=value; repeatable")] = None,

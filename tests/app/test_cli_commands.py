@@ -265,7 +265,7 @@ async def test_models_lists_kinds_presets_and_defaults(halftime):
     [
         (("list", "--status", "lost"), "must be one of queued"),
         (("list", "--label", "team"), "must look like team=ranking"),
-        (("report", "x", "--output", "r.pdf"), "must end in .json or .md"),
+        (("report", "x", "--output", "r.pdf"), "must end in .html or .json or .md or .csv"),
         (("report", "x", "--output", "nowhere/r.md"), "there is no folder"),
         (("export", "--output", "all.xlsx"), "end in .csv or .jsonl"),
         (("show", "x", "--server", "node-1:8000"), "must look like http://127.0.0.1:8000"),

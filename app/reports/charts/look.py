@@ -85,6 +85,11 @@ def styled(chart: Chart, description: str, caption: str) -> Chart:
     return configured
 
 
+def interactive(chart: Chart) -> Chart:
+    """For a notebook: it can be moved and zoomed; several panels stay where they are, and tell their figures."""
+    return chart.interactive() if isinstance(chart, alt.LayerChart) else chart
+
+
 def svg(chart: Chart) -> Markup:
     """The chart as SVG with its description for those who do not see it; colours are those of the page around it."""
     drawn = vl_convert.vegalite_to_svg(chart.to_dict())
