@@ -76,7 +76,7 @@ def report(
         texts = {path: client.report_text(benchmark, report_format) for path, report_format in files.items()}
         found = client.report(benchmark)
     for path, text in texts.items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     if as_json:
         print_json(found)
     elif not output:
@@ -96,7 +96,7 @@ def sweep(
         texts = {path: client.sweep_text(sweep_id, sweep_format) for path, sweep_format in files.items()}
         found = client.sweep(sweep_id)
     for path, text in texts.items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     if as_json:
         print_json(found)
     elif not output:

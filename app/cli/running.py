@@ -97,7 +97,7 @@ def _run_one(client: Client, body: dict[str, Any], wanted: _Wanted) -> int:
     if benchmark.status != "succeeded":
         _explain(benchmark)
     for path, report_format in wanted.files.items():
-        path.write_text(client.report_text(benchmark.id, report_format))
+        path.write_text(client.report_text(benchmark.id, report_format), encoding="utf-8")
     report = client.report(benchmark.id)
     if wanted.as_json:
         print_json(report)

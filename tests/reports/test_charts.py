@@ -183,6 +183,7 @@ def test_a_chart_is_one_image_with_words_in_well_formed_svg(report, name):
     root = ElementTree.fromstring(svg(chart))  # noqa: S314 # made here
     assert root.get("role") == "img"
     assert root.get("aria-label") == chart.description
+    assert [one for one in root.iter() if one.get("role") or one.get("aria-label")] == [root]
     assert not [one for one in root.iter() if one.get("style") or one.tag.endswith(("script", "style"))]
     assert chart.to_dict()["usermeta"]["caption"].endswith((".", ")."))
 
