@@ -15,11 +15,14 @@ def loads_none_of(modules, never):
 
 
 def test_the_app_never_imports_torch_nor_the_worker():
-    loads_none_of("app.main, app.cli, app.client", {"torch", "worker", "numpy", "scipy", "transformers"})
+    loads_none_of(
+        "app.main, app.cli, app.client", {"torch", "worker", "numpy", "scipy", "transformers", "altair", "vl_convert"}
+    )
 
 
 def test_the_client_never_imports_what_serves():
     served = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "psycopg", "procrastinate", "alembic", "jinja2", "typer"}
+    served |= {"altair", "vl_convert"}
     loads_none_of("app.client", served)
 
 

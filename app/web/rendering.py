@@ -1,0 +1,29 @@
+"""The templates, with the wording that every format of a report shares."""
+
+from functools import cache
+
+import jinja2
+
+from app.reports import remedies, wording
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """What renders every page: all text is escaped, and a name that a template misspells is an error."""
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("app.web"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    templates.filters |= {
+        "headline": wording.headline,
+        "other_answers": wording.other_answers,
+        "requirement_rows": wording.requirement_rows,
+        "leg_names": wording.leg_names,
+        "leg_rows": wording.leg_rows,
+        "memory_rows": wording.memory_rows,
+        "trial_rows": wording.trial_rows,
+        "context_lines": wording.context_lines,
+        "remedy": remedies.remedy,
+    }
+    templates.globals["trial_columns"] = wording.TRIAL_COLUMNS
+    return templates
