@@ -1,0 +1,7 @@
+"""What a person sees in a browser. None of it is in the OpenAPI document: programs have the API."""
+
+from fastapi import APIRouter
+
+from app.routes.pages import benchmark, listing, login
+
+routers: tuple[APIRouter, ...] = (listing.router, benchmark.router, login.router)
