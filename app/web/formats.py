@@ -53,7 +53,9 @@ def of_seconds(seconds: float) -> str:
 
 def of_step_seconds(seconds: float) -> str:
     """The time of one step in milliseconds."""
-    return f"{1000 * seconds:.3g} ms"
+    milliseconds = 1000 * seconds
+    digits = 3 if milliseconds < 1 else 2 if milliseconds < 10 else 1 if milliseconds < 100 else 0
+    return f"{milliseconds:,.{digits}f} ms"
 
 
 def of_moment(moment: datetime) -> str:

@@ -121,7 +121,7 @@ def interval_chart(live: Live, planned_blocks: int, required: float | None) -> I
     ends = [end for speedup in last for end in (speedup.ci_low, speedup.ci_high)]
     shown = [1.0, *([required] if required else []), *(speedup.value for _, _, speedup in found), *ends]
     last_block = max(planned_blocks, *(block + 1 for block, _, _ in found))
-    axes = drawing.frame((0, last_block + 0.5), _padded(shown))
+    axes = drawing.frame((0.5, last_block + 0.5), _padded(shown))
     candidates = list(dict.fromkeys(leg for _, leg, _ in found))
     whiskers = [
         Whisker(

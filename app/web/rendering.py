@@ -17,6 +17,7 @@ def environment() -> jinja2.Environment:
     )  # fmt: skip
     templates.filters |= {
         "headline": wording.headline,
+        "interval": wording.interval,
     }
     templates.filters |= formats.FILTERS
     return templates

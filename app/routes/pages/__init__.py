@@ -2,6 +2,13 @@
 
 from fastapi import APIRouter
 
-from app.routes.pages import benchmark, listing, login
+from app.routes.pages import benchmark, comparing, fleet, listing, login, sweep
 
-routers: tuple[APIRouter, ...] = (listing.router, benchmark.router, login.router)
+routers: tuple[APIRouter, ...] = (
+    listing.router,
+    benchmark.router,
+    comparing.router,
+    fleet.router,
+    sweep.router,
+    login.router,
+)
