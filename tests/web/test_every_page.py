@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import structlog
 from sqlalchemy.exc import OperationalError
 
 from app.contract.problem import MEDIA_TYPE
@@ -50,6 +51,17 @@ async def test_pages_bring_their_policy(client):
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert headers["Cache-Control"] == "private, no-cache"
         assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_a_304_leaves_the_policy_of_the_page_that_the_browser_holds(client):
+    """Its headers replace those that the browser holds."""
+    for path in ("/", "/static/live.js"):
+        first = await client.get(path, headers=BROWSER)
+        again = await client.get(path, headers=BROWSER | {"If-None-Match": first.headers["ETag"]})
+        assert again.status_code == 304
+        assert {name: first.headers.get(name) for name in again.headers if name != "x-request-id"} == {
+            name: value for name, value in again.headers.items() if name != "x-request-id"
+        }
 
 
 async def test_data_keeps_the_policy_of_data(client):
@@ -115,7 +127,8 @@ async def test_a_fault_of_ours_is_a_page_with_the_request_id(client, monkeypatch
         raise RuntimeError("a fault with <b>markup</b>")
 
     monkeypatch.setattr("app.store.workers.all_workers", fault)
-    response = await client.get("/ui/workers", headers=BROWSER)
+    with structlog.testing.capture_logs():  # a traceback for people takes seconds to draw
+        response = await client.get("/ui/workers", headers=BROWSER)
     assert response.status_code == 500
     assert response.headers["X-Request-ID"] in parsed(response.text).text
     assert "a fault with" not in response.text
