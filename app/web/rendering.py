@@ -17,7 +17,6 @@ def environment() -> jinja2.Environment:
     )  # fmt: skip
     templates.filters |= {
         "headline": wording.headline,
-        "interval": wording.interval,
     }
     templates.filters |= formats.FILTERS
     return templates
