@@ -284,7 +284,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     )
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(_methods_here(request))
+        # Pages are not in the document.
+        headers["Allow"] = ", ".join(_methods_here(request)) or headers["Allow"]
     return JSONResponse(problem.model_dump(), error.status_code, headers, media_type=MEDIA_TYPE)
 
 

@@ -15,8 +15,22 @@ from app.metrics import Metrics
 from app.middleware import install_middleware
 from app.openapi.document import extend_document
 from app.renderings import Renderings
-from app.routes import benchmarks, catalogue, compare, events, metrics, probes, reports, sweeps, webhooks, workers
+from app.routes import (
+    benchmarks,
+    catalogue,
+    compare,
+    events,
+    metrics,
+    pages,
+    probes,
+    reports,
+    sweeps,
+    webhooks,
+    workers,
+)
 from app.routes.callers import REFUSALS, Door
+from app.routes.pages.problems import install_problem_pages
+from app.routes.pages.static import Assets
 from app.settings import Settings
 from app.store import reaper
 from app.store.database import Database, open_database
@@ -63,11 +77,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = Metrics()
     install_middleware(app, settings, app.state.metrics.http_durations)
     install_error_handlers(app)
+    install_problem_pages(app)
     extend_document(app)
     for resource in (benchmarks, events, reports, compare, sweeps, webhooks, workers, catalogue):
         app.include_router(resource.router, responses=REFUSALS)
     for resource in (probes, metrics):
         app.include_router(resource.router)
+    for router in pages.routers:
+        app.include_router(router)
+    app.mount("/static", Assets())
     return app
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app import errors
 from app.contract.key import IMPLIED, Scope
+from app.routes.origin import SAFE, require_same_origin
 from app.settings import Settings
 from app.store import keys
 
@@ -22,6 +23,9 @@ KEYS_REMEMBERED_SECONDS = 1.0
 
 #: Keys of open streams whose answer is remembered.
 KEYS_REMEMBERED = 1024
+
+#: What a browser that logged in sends the key in.
+COOKIE = "halftime_key"
 
 KEY = re.compile(rf"{keys.PREFIX}[A-Za-z0-9_-]{{43}}", re.ASCII)
 
@@ -96,15 +100,17 @@ DoorDep = Annotated[Door, Depends(_door)]
 
 
 async def _caller(
+    request: Request,
     door: DoorDep,
     needed: SecurityScopes,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Caller:
     if await door.is_open():
         return ANONYMOUS
-    if credentials is None:
+    key = credentials.credentials if credentials else _key_of_browser(request)
+    if key is None:
         raise _unauthenticated("No API key came along.", "Bearer")
-    caller = await _holder(door.sessions, credentials.credentials)
+    caller = await holder(door.sessions, key)
     for scope in needed.scopes:
         if scope not in caller.scopes:
             raise _forbidden(scope)
@@ -120,7 +126,16 @@ Reader = Annotated[Caller, require("read")]
 Submitter = Annotated[Caller, require("submit")]
 
 
-async def _holder(sessions: async_sessionmaker[AsyncSession], key: str) -> Caller:
+def _key_of_browser(request: Request) -> str | None:
+    """The key in the cookie. A browser sends that with whatever any page makes it send. Raises Forbidden."""
+    key = request.cookies.get(COOKIE)
+    if key is not None and request.method not in SAFE:
+        require_same_origin(request)
+    return key
+
+
+async def holder(sessions: async_sessionmaker[AsyncSession], key: str) -> Caller:
+    """Who holds a key. Raises Unauthenticated for one that does not hold."""
     invalid = 'Bearer error="invalid_token"'
     if not KEY.fullmatch(key):
         raise _unauthenticated(f"This is no API key: one is `{keys.PREFIX}` and 43 characters.", invalid)

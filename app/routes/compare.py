@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import errors
 from app.contract.problem import FieldError
+from app.contract.report import Report
 from app.contract.report_comparison import ReportComparison
 from app.reports.compare import compare, why_not_comparable
 from app.reports.formats import parse_report
@@ -35,29 +36,38 @@ async def compare_benchmarks(
 ) -> ReportComparison:
     """Says what changed between two reports of the same work, with intervals; 422 with the reasons if it is not."""
     async with database.reading() as session:
-        ours, theirs = await _side(session, baseline), await _side(session, contender)
+        ours, theirs = await load_side(session, baseline), await load_side(session, contender)
     return await anyio.to_thread.run_sync(_compare, ours, theirs)
 
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
+    """What a comparison needs of a benchmark."""
+
     stored: bytes
     #: The data that the request asked for.
     data: dict[str, Any]
 
 
-async def _side(session: AsyncSession, benchmark_id: UUID) -> _Side:
+async def load_side(session: AsyncSession, benchmark_id: UUID) -> Side:
+    """Reads a succeeded benchmark. Raises NotFound, Purged, ReportNotReady, BenchmarkFailed."""
     stored = await load_report(session, benchmark_id)
     row = await benchmarks.get(session, benchmark_id)
     assert row is not None
-    return _Side(stored, row.request["config"]["data"])
+    return Side(stored, row.request["config"]["data"])
 
 
-def _compare(ours: _Side, theirs: _Side) -> ReportComparison:
-    baseline, contender = parse_report(ours.stored), parse_report(theirs.stored)
+def reasons_against(ours: Side, baseline: Report, theirs: Side, contender: Report) -> list[str]:
+    """Every reason for which two benchmarks, with their parsed reports, do not measure the same work."""
     reasons = why_not_comparable(baseline, contender)
     if ours.data != theirs.data:
         reasons.append(f"they train on different data: {json.dumps(ours.data)} and {json.dumps(theirs.data)}")
+    return reasons
+
+
+def _compare(ours: Side, theirs: Side) -> ReportComparison:
+    baseline, contender = parse_report(ours.stored), parse_report(theirs.stored)
+    reasons = reasons_against(ours, baseline, theirs, contender)
     if reasons:
         faults = [FieldError(loc="/query/contender", msg=reason, type="not_comparable") for reason in reasons]
         raise errors.NotComparable(f"They do not measure the same work: {'; '.join(reasons)}.", faults)

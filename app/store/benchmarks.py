@@ -125,6 +125,19 @@ async def queued(session: AsyncSession, at_most: int) -> int:
     return (await session.execute(select(func.count()).select_from(waiting))).scalar_one()
 
 
+async def unfinished(session: AsyncSession) -> dict[Status, int]:
+    """Benchmarks that have not ended, counted by status."""
+    active = BenchmarkRow.status.in_(("queued", "running", "cancelling"))
+    query = select(BenchmarkRow.status, func.count()).where(active).group_by(BenchmarkRow.status)
+    return {cast("Status", status): count for status, count in await session.execute(query)}
+
+
+async def latest(session: AsyncSession, limit: int) -> list[BenchmarkRow]:
+    """The newest benchmarks, without their requests."""
+    query = select(BenchmarkRow).options(defer(BenchmarkRow.request)).order_by(BenchmarkRow.id.desc()).limit(limit)
+    return list(await session.scalars(query))
+
+
 async def page(
     session: AsyncSession, filters: Filters, cursor: str | None, limit: int
 ) -> tuple[list[BenchmarkRow], str | None]:

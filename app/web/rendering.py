@@ -5,6 +5,7 @@ from functools import cache
 import jinja2
 
 from app.reports import remedies, wording
+from app.web import formats
 
 
 @cache
@@ -25,5 +26,6 @@ def environment() -> jinja2.Environment:
         "context_lines": wording.context_lines,
         "remedy": remedies.remedy,
     }
+    templates.filters |= formats.FILTERS
     templates.globals["trial_columns"] = wording.TRIAL_COLUMNS
     return templates

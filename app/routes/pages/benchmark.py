@@ -1,0 +1,97 @@
+"""`/ui/benchmarks/{id}`: one benchmark, while it waits, while it runs, and what came of it."""
+
+from functools import lru_cache
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+from markupsafe import Markup
+
+from app.contract.benchmark import Benchmark
+from app.routes.absence import absence
+from app.routes.admission import AdmissionDep
+from app.routes.benchmarks import cancel_benchmark, rerun_benchmark
+from app.routes.callers import Reader, require
+from app.routes.dependencies import BenchmarkId, DatabaseDep, SessionDep, SettingsDep
+from app.routes.origin import SameOrigin
+from app.routes.pages.answer import page
+from app.routes.reports import parse_report
+from app.routes.shapes import to_benchmark
+from app.store import benchmarks, events
+from app.web import live
+from app.web.rendering import environment
+
+router = APIRouter(prefix="/ui/benchmarks", include_in_schema=False)
+
+#: Events that are read: more than the largest benchmark makes.
+ALL_EVENTS = 5000
+
+#: Reports that are kept as they are shown, each with its pictures.
+REPORTS_REMEMBERED = 16
+
+#: Events that the log on the page shows.
+LATEST_EVENTS = 100
+
+
+@router.get("/{benchmark_id}")
+async def show_benchmark(
+    request: Request, benchmark_id: BenchmarkId, caller: Reader, database: DatabaseDep, fragment: str = ""
+) -> Response:
+    """Shows a benchmark; with `fragment` only the part that changes while it is not over."""
+    async with database.reading() as session:
+        found = await benchmarks.find(session, benchmark_id)
+        if found is None:
+            raise await absence(session, benchmark_id)
+        benchmark = to_benchmark(found.row, found.place)
+        happened = await events.after(session, benchmark_id, 0, ALL_EVENTS)
+        stored = await benchmarks.report_gzip(session, benchmark_id) if benchmark.status == "succeeded" else None
+    report_body = await anyio.to_thread.run_sync(_report_body, stored) if stored else None
+    seen = live.so_far(happened, benchmark.progress)
+    return page(
+        request,
+        "benchmark/live.html" if fragment else "benchmark/page.html",
+        caller,
+        benchmark=benchmark,
+        report_body=report_body,
+        live=seen,
+        **_pictures(benchmark, seen),
+        events=happened[: -LATEST_EVENTS - 1 : -1],
+        request_json=benchmark.request.model_dump(mode="json"),
+    )
+
+
+@router.post("/{benchmark_id}/cancel", dependencies=[require("submit"), SameOrigin])
+async def cancel(benchmark_id: BenchmarkId, session: SessionDep, database: DatabaseDep) -> Response:
+    """Cancels, and shows the benchmark again. 409 for one that has succeeded or failed."""
+    await cancel_benchmark(benchmark_id, session, database)
+    return RedirectResponse(f"/ui/benchmarks/{benchmark_id}", 303)
+
+
+@router.post("/{benchmark_id}/rerun", dependencies=[SameOrigin])
+async def rerun(
+    benchmark_id: BenchmarkId,
+    session: SessionDep,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    admission: AdmissionDep,
+) -> Response:
+    """Makes a new benchmark of the same request, and shows that one."""
+    made = await rerun_benchmark(benchmark_id, session, database, settings, admission)
+    return RedirectResponse(f"/ui{made.headers['Location']}", 303)
+
+
+@lru_cache(maxsize=REPORTS_REMEMBERED)
+def _report_body(stored: bytes) -> Markup:
+    """A report as it is shown. Made once for all who read it: it does not change."""
+    template = environment().select_template(["report/body.html", "benchmark/summary.html"])
+    return Markup(template.render(report=parse_report(stored), charts={}))  # noqa: S704 # the template escapes
+
+
+def _pictures(benchmark: Benchmark, seen: live.Live) -> dict[str, Any]:
+    """Of what is known while it runs; the report has its own."""
+    if benchmark.status == "succeeded":
+        return {"losses": None, "intervals": None}
+    planned = benchmark.progress.max_blocks if benchmark.progress else benchmark.request.config.measurement.max_blocks
+    required = benchmark.request.requirements.min_speedup
+    return {"losses": live.loss_chart(seen), "intervals": live.interval_chart(seen, planned, required)}

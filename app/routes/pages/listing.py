@@ -1,0 +1,109 @@
+"""`/`: the benchmarks, the queue and the fleet at a glance."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field, ValidationError
+
+from app.contract.benchmark import BenchmarkItem, Progress, Status
+from app.contract.models import MODEL_KINDS
+from app.contract.precisions import DeviceChoice
+from app.contract.strict import Input
+from app.routes.callers import Reader
+from app.routes.dependencies import DatabaseDep
+from app.routes.pages.answer import page
+from app.routes.shapes import to_item
+from app.store import benchmarks, workers
+from app.store.benchmarks import Filters
+from app.store.tables import BenchmarkRow
+from app.web.drawing import RangeMark, range_marks
+
+router = APIRouter(include_in_schema=False)
+
+#: Benchmarks on one page.
+PER_PAGE = 50
+
+#: What is wrong with a field of the form, and what to write instead.
+FAULTS = {
+    "status": "There is no such status.",
+    "label": "Write a label as key:value.",
+    "model_kind": "There is no such kind of model.",
+    "device": "A device is cuda, cpu or auto.",
+    "cursor": "This link to older benchmarks does not hold. Begin again with the newest.",
+}
+
+Label = Annotated[str, Field(pattern=r"^[^:\x00]+:[^\x00]*$", max_length=400)]
+
+
+class Asked(Input):
+    """The form above the list."""
+
+    status: tuple[Status, ...] = ()
+    label: tuple[Label, ...] = ()
+    model_kind: Literal[tuple(MODEL_KINDS)] | None = None  # type: ignore[valid-type] # the kinds on offer
+    device: DeviceChoice | None = None
+    cursor: Annotated[str, Field(max_length=64)] | None = None
+
+    def filters(self) -> Filters:
+        """What the list is narrowed to."""
+        labels = [(key, value) for key, _, value in (pair.partition(":") for pair in self.label)]
+        return Filters([*self.status], labels, self.model_kind, self.device)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One benchmark of the list."""
+
+    item: BenchmarkItem
+    progress: Progress | None
+    speedup_mark: RangeMark | None
+
+
+@router.get("/")
+async def show_benchmarks(request: Request, caller: Reader, database: DatabaseDep, fragment: str = "") -> Response:
+    """Lists benchmarks, newest first, with the queue and the fleet; what the form cannot mean is said beside it."""
+    written = _written(request)
+    lines, next_cursor, faults = [], None, {}
+    async with database.reading() as session:
+        try:
+            asked = Asked.model_validate(written)
+            rows, next_cursor = await benchmarks.page(session, asked.filters(), asked.cursor, PER_PAGE)
+            lines = _lines(rows)
+        except ValidationError as error:
+            faults = {str(fault["loc"][0]): FAULTS[str(fault["loc"][0])] for fault in error.errors()}
+        except ValueError:
+            faults = {"cursor": FAULTS["cursor"]}
+        fleet, unfinished = await workers.all_workers(session), await benchmarks.unfinished(session)
+    return page(
+        request,
+        "list/live.html" if fragment else "list/page.html",
+        caller,
+        status=422 if faults else 200,
+        lines=lines,
+        fleet=fleet,
+        unfinished=unfinished,
+        written=written,
+        faults=faults,
+        kinds=list(MODEL_KINDS),
+        fragment_url="/?" + urlencode(written | {"fragment": "list"}, doseq=True),
+        older_url="/?" + urlencode(written | {"cursor": next_cursor}, doseq=True) if next_cursor else None,
+    )
+
+
+def _written(request: Request) -> dict[str, Any]:
+    """The fields of the form that are not empty."""
+    query = request.query_params
+    many = {name: tuple(value for value in query.getlist(name) if value) for name in ("status", "label")}
+    one = {name: query.get(name) for name in ("model_kind", "device", "cursor")}
+    return {name: value for name, value in (many | one).items() if value}
+
+
+def _lines(rows: list[BenchmarkRow]) -> list[Line]:
+    items = [to_item(row) for row in rows]
+    marks = range_marks([item.summary.speedup if item.summary else None for item in items])
+    return [
+        Line(item, Progress.model_validate(row.progress) if row.progress else None, mark)
+        for row, item, mark in zip(rows, items, marks, strict=True)
+    ]

@@ -1,0 +1,77 @@
+// Keeps a page in step with the server: reads its changing part again, and swaps in what is new.
+
+const root = document.querySelector("[data-fragment]");
+
+/** Least time between two readings, in milliseconds. */
+const PACE = 1000;
+
+/** Puts what is new in place. Focus, choices, open details and the place on the page stay. */
+function swap(html) {
+  const fresh = new DOMParser().parseFromString(html, "text/html");
+  for (const part of fresh.querySelectorAll("[data-part]")) {
+    const shown = document.getElementById(part.id);
+    if (!shown) continue;
+    const chosen = [...shown.querySelectorAll("input:checked")].map((input) => input.id);
+    for (const id of chosen) part.querySelector(`#${CSS.escape(id)}`)?.setAttribute("checked", "");
+    if (shown.innerHTML === part.innerHTML || shown.dataset.seen === part.innerHTML) continue;
+    shown.dataset.seen = part.innerHTML;
+    const focused = shown.contains(document.activeElement) ? document.activeElement.id : "";
+    shown.replaceChildren(...part.childNodes);
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  }
+}
+
+/** Reads the part that changes; false where the server will not give it any more. */
+async function read() {
+  const answer = await fetch(root.dataset.fragment, { headers: { Accept: "text/html" }, redirect: "manual" });
+  if (answer.ok) swap(await answer.text());
+  return answer.ok || answer.status >= 500;
+}
+
+/** Calls `read` soon, once for many calls, and no more often than the pace allows. */
+function paced() {
+  let due = null;
+  let last = 0;
+  return () => {
+    due ??= setTimeout(async () => {
+      last = Date.now();
+      await read().catch(() => {});
+      due = null;
+    }, Math.max(0, last + PACE - Date.now()));
+  };
+}
+
+/** Follows a benchmark by its events until it is over, while anybody looks: a hidden page holds no connection. */
+function follow() {
+  const update = paced();
+  let source = null;
+  const listen = () => {
+    source?.close();
+    source = null;
+    if (document.hidden) return;
+    update();
+    source = new EventSource(root.dataset.events);
+    for (const kind of ["progress", "queued", "started", "cancelling", "trial_finished", "block_finished"]) {
+      source.addEventListener(kind, update);
+    }
+    source.addEventListener("done", () => {
+      source.close();
+      location.reload();
+    });
+  };
+  document.addEventListener("visibilitychange", listen);
+  listen();
+}
+
+/** Reads every few seconds while anybody looks. */
+function poll() {
+  const seconds = Number(root.dataset.every);
+  const tick = async () => {
+    const goesOn = document.hidden || (await read().catch(() => true));
+    if (goesOn) setTimeout(tick, 1000 * seconds);
+  };
+  setTimeout(tick, 1000 * seconds);
+}
+
+if (root?.dataset.events) follow();
+else if (root) poll();
