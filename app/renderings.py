@@ -7,10 +7,13 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 from async_lru import alru_cache
 
-from app.reports.formats import ReportFormat, render
+from app.reports.formats import Rendering, render
 
 #: Renderings that are kept. The same one is made once, however many ask for it meanwhile.
 KEPT = 8
+
+#: Those with pictures.
+DRAWN: frozenset[Rendering] = frozenset({"html", "part"})
 
 #: Of a stored report: a longer one is parsed in a process apart, as parsing lets no other thread run.
 LARGE_BYTES = 2**18
@@ -21,7 +24,7 @@ class _Asked:
     """The same as another of the same tag."""
 
     tag: str
-    report_format: ReportFormat = field(compare=False)
+    rendering: Rendering = field(compare=False)
     stored: bytes = field(compare=False, repr=False)
 
 
@@ -36,13 +39,13 @@ class Renderings:
         self._one_at_a_time = CapacityLimiter(1)
         self._rendered = alru_cache(KEPT)(self._render)
 
-    async def of(self, tag: str, stored: bytes, report_format: ReportFormat) -> bytes:
+    async def of(self, tag: str, stored: bytes, rendering: Rendering) -> bytes:
         """The report in a format. `tag` stands for both: the `ETag` of the answer."""
-        if report_format == "json":
-            return await anyio.to_thread.run_sync(render, stored, report_format)
-        return await self._rendered(_Asked(tag, report_format, stored))
+        if rendering == "json":
+            return await anyio.to_thread.run_sync(render, stored, rendering)
+        return await self._rendered(_Asked(tag, rendering, stored))
 
     async def _render(self, asked: _Asked) -> bytes:
-        if asked.report_format != "html" and len(asked.stored) <= LARGE_BYTES:
-            return await anyio.to_thread.run_sync(render, asked.stored, asked.report_format)
-        return await anyio.to_process.run_sync(render, asked.stored, asked.report_format, limiter=self._one_at_a_time)
+        if asked.rendering not in DRAWN and len(asked.stored) <= LARGE_BYTES:
+            return await anyio.to_thread.run_sync(render, asked.stored, asked.rendering)
+        return await anyio.to_process.run_sync(render, asked.stored, asked.rendering, limiter=self._one_at_a_time)

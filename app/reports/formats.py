@@ -9,6 +9,9 @@ from app.reports.markdown import to_markdown
 
 ReportFormat = Literal["json", "html", "md", "csv"]
 
+#: `part`: the HTML of it that stands within a page of the service.
+Rendering = Literal[ReportFormat, "part"]
+
 MEDIA_TYPES: dict[ReportFormat, str] = {
     "json": "application/json",
     "html": "text/html",
@@ -22,16 +25,17 @@ def parse_report(stored: bytes) -> Report:
     return Report.model_validate_json(gzip.decompress(stored), extra="ignore")
 
 
-def render(stored: bytes, report_format: ReportFormat) -> bytes:
+def render(stored: bytes, rendering: Rendering) -> bytes:
     """The report in a format; the first HTML of a process takes it a second to load what draws."""
-    match report_format:
+    match rendering:
         case "json":
             return gzip.decompress(stored)
         case "md":
             return to_markdown(parse_report(stored)).encode()
         case "csv":
             return to_csv(parse_report(stored)).encode()
-        case "html":
-            from app.reports.html import to_html  # noqa: PLC0415 # 120 MB that only those who draw need
+        case "html" | "part":
+            from app.reports.html import part_of_page, to_html  # noqa: PLC0415 # 120 MB that only those who draw need
 
-            return to_html(parse_report(stored)).encode()
+            draw = to_html if rendering == "html" else part_of_page
+            return draw(parse_report(stored)).encode()
