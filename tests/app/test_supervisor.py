@@ -62,8 +62,8 @@ def test_a_second_signal_reaches_the_children(supervised):
         import signal
 
         def told(*_):
-            print("told once", flush=True)
             signal.signal(signal.SIGTERM, told_again)
+            print("told once", flush=True)
 
         def told_again(*_):
             print("told twice", flush=True)
