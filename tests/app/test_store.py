@@ -1,5 +1,6 @@
 """The database itself: migrations, the embedded server, URLs."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -139,6 +140,25 @@ def test_a_holder_that_was_killed_does_not_keep_the_server_up(data_dir):
         first.wait()
         second.communicate()
     assert not (data_dir / "postgres" / "postmaster.pid").exists()
+
+
+def test_a_server_that_another_process_started_again_is_stopped_by_the_last_to_leave(data_dir):
+    pid_file = data_dir / "postgres" / "postmaster.pid"
+    with hold(data_dir) as stays:
+        stays.stdout.readline()
+        server = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+        family = [server, *server.children()]
+        server.kill()
+        psutil.wait_procs(family, timeout=30)
+        with hold(data_dir) as starts:
+            starts.stdout.readline()
+            again = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+            starts.communicate()
+        stays.communicate()
+    left_running = pid_file.exists()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        again.kill()
+    assert not left_running
 
 
 def test_a_killed_server_whose_pid_another_program_has_is_started_again(data_dir):
