@@ -133,6 +133,7 @@ async def test_run_for_a_program_says_nothing_but_the_json(live, halftime, job):
 
 
 async def test_watch_tells_what_happens_and_ends_in_the_report(live, halftime):
+    await register(live)
     benchmark = await post(live)
     watching = asyncio.create_task(halftime("watch", benchmark["id"]))
     await until_listened(live)
