@@ -1,6 +1,18 @@
 """The command `halftime`."""
 
-from app.cli import catalogue, changing, doctor, exporting, keys, migrating, reading, running, serving, workers
+from app.cli import (
+    catalogue,
+    changing,
+    doctor,
+    exporting,
+    keys,
+    migrating,
+    reading,
+    running,
+    serving,
+    watching,
+    workers,
+)
 from app.cli.shared import cli
 
 __all__ = [
@@ -15,6 +27,7 @@ __all__ = [
     "reading",
     "running",
     "serving",
+    "watching",
     "workers",
 ]
 

@@ -1,32 +1,71 @@
-"""Progress in the terminal, from the stream of events; Ctrl-C cancels what is watched."""
+"""A benchmark or a sweep as it goes on, from the stream of events; Ctrl-C cancels what is the caller's own."""
 
 import contextlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Protocol
 
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from app.cli.shared import err, note
+from app.cli.live_view import LiveView, block_line
+from app.cli.shared import err, note, out
+from app.cli.standing import Standing
 from app.client import Client, ClientError, ProblemError
-from app.contract import benchmark as contract
-from app.contract.benchmark import TERMINAL, Benchmark, Event
+from app.contract.benchmark import TERMINAL, Benchmark
 from app.contract.sweep import Sweep
-
-#: Events that change what is said of a benchmark, and what is said then.
-SAID = {
-    "started": "running",
-    "cancelling": "cancelling",
-    "handed_back": "queued again: its worker was stopped",
-    "worker_lost": "queued again: its worker was lost",
-    "device_sick": "queued again: its worker's device is sick",
-}
+from app.reports.plain import given
 
 
-def follow(client: Client, benchmark: Benchmark) -> Benchmark:
-    """Shows progress until the benchmark is over, and gives it as it ended."""
+class Display(Protocol):
+    """Where a person watches."""
+
+    def update(self, standing: Standing) -> None:
+        """Shows what stands now."""
+
+
+class Lines:
+    """For a pipe or a log: a line for every change of status, every block and every warning."""
+
+    def __init__(self) -> None:
+        self._said, self._blocks, self._warned = "", 0, set[str]()
+
+    def update(self, standing: Standing) -> None:
+        """Prints what is new."""
+        told = standing.told
+        if told.said != self._said:
+            err.print(given(told.said), soft_wrap=True)
+        if told.finished_blocks > self._blocks:
+            err.print(block_line(standing, _now()), soft_wrap=True)
+        for warning in standing.warnings:
+            if warning not in self._warned:
+                err.print(given(f"warning: {warning}"), soft_wrap=True)
+        self._said, self._blocks, self._warned = told.said, told.finished_blocks, set(standing.warnings)
+
+
+class Picture:
+    """For a terminal: the live view, which makes room for the report at the end."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def update(self, standing: Standing) -> None:
+        """Draws anew."""
+        self._live.transient = standing.status == "succeeded" and out.is_terminal
+        self._live.update(LiveView(standing, _now))
+
+
+class Silence:
+    """For a program."""
+
+    def update(self, standing: Standing) -> None:
+        """Says nothing."""
+
+
+def follow(client: Client, benchmark: Benchmark, *, silent: bool) -> Benchmark:
+    """Shows a benchmark of the caller's own until it is over, and gives it as it ended; Ctrl-C cancels it."""
     try:
-        with _bar() as bar:
-            _listen(client, _Line(bar, benchmark), benchmark.id)
-        return client.wait(benchmark.id)
+        return attend(client, benchmark, silent=silent)
     except KeyboardInterrupt:
         note("Cancelling …")
         with _unless_ended():
@@ -34,10 +73,22 @@ def follow(client: Client, benchmark: Benchmark) -> Benchmark:
         return client.wait(benchmark.id)
 
 
-def follow_sweep(client: Client, sweep: Sweep) -> Sweep:
+def attend(client: Client, benchmark: Benchmark, *, silent: bool) -> Benchmark:
+    """Shows a benchmark until it is over, and gives it as it ended."""
+    with _display(silent) as display:
+        standing = Standing(benchmark)
+        display.update(standing)
+        _listen(client, standing, display)
+        ended = client.wait(benchmark.id)
+        standing.see(ended)
+        display.update(standing)
+    return ended
+
+
+def follow_sweep(client: Client, sweep: Sweep, *, silent: bool) -> Sweep:
     """Shows how many of a sweep's benchmarks have ended until all have, and gives it as it ended."""
     try:
-        with _bar() as bar:
+        with _bar(silent) as bar:
             return _watch_sweep(client, sweep, bar)
     except KeyboardInterrupt:
         note("Cancelling …")
@@ -48,51 +99,45 @@ def follow_sweep(client: Client, sweep: Sweep) -> Sweep:
         return ended
 
 
-class _Line:
-    """What is said of one benchmark."""
-
-    def __init__(self, bar: Progress, benchmark: Benchmark) -> None:
-        self._bar, self._task, self._status = bar, bar.add_task("", total=1.0), ""
-        self.see(benchmark)
-
-    def see(self, benchmark: Benchmark) -> None:
-        """What the resource says."""
-        self._say(_queued(benchmark) if benchmark.status == "queued" else benchmark.status)
-        if benchmark.progress and benchmark.status not in TERMINAL:
-            self.hear(benchmark.progress)
-
-    def hear(self, heard: Event | contract.Progress) -> None:
-        """What the stream says."""
-        if isinstance(heard, Event):
-            self._say(SAID.get(heard.kind, self._status))
-            return
-        left = "" if heard.eta_seconds is None else f", {heard.eta_seconds:.0f} s left"
-        where = f"block {heard.block}/{heard.max_blocks}, {heard.leg}, step {heard.step}/{heard.total_steps}{left}"
-        self._bar.update(self._task, completed=heard.fraction, description=f"{self._status}: {where}")
-
-    def _say(self, status: str) -> None:
-        self._status = status
-        self._bar.update(self._task, description=status)
+@contextlib.contextmanager
+def _display(silent: bool) -> Iterator[Display]:
+    if silent:
+        yield Silence()
+    elif err.is_interactive:
+        with Live(console=err, refresh_per_second=4) as live:
+            yield Picture(live)
+    else:
+        yield Lines()
 
 
-def _bar() -> Progress:
+def _listen(client: Client, standing: Standing, display: Display) -> None:
+    try:
+        for heard in client.events(standing.benchmark.id, standing.last_seq):
+            standing.hear(heard)
+            display.update(standing)
+    except ClientError as error:
+        standing.warn(f"The stream of events broke ({error}); asking now and then instead.")
+        display.update(standing)
+        _ask_now_and_then(client, standing, display)
+
+
+def _ask_now_and_then(client: Client, standing: Standing, display: Display) -> None:
+    for seen in client.watch(standing.benchmark.id):
+        for event in client.past_events(seen.id, standing.last_seq):
+            standing.hear(event)
+        standing.see(seen)
+        display.update(standing)
+
+
+def _bar(silent: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         console=err,
+        disable=silent,
     )
-
-
-def _listen(client: Client, line: _Line, benchmark_id: str) -> None:
-    try:
-        for heard in client.events(benchmark_id):
-            line.hear(heard)
-    except ClientError as error:
-        note(f"The stream of events broke ({error}); asking now and then instead.")
-        for seen in client.watch(benchmark_id):
-            line.see(seen)
 
 
 def _watch_sweep(client: Client, sweep: Sweep, bar: Progress) -> Sweep:
@@ -105,10 +150,8 @@ def _watch_sweep(client: Client, sweep: Sweep, bar: Progress) -> Sweep:
     return sweep
 
 
-def _queued(benchmark: Benchmark) -> str:
-    if benchmark.queue.note:
-        return f"queued: {benchmark.queue.note}"
-    return f"queued, {benchmark.queue.position} in line"
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @contextlib.contextmanager

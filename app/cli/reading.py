@@ -1,11 +1,13 @@
 """`list`, `show`, `report`, `sweep`, `compare`, `events`, `logs`: what a server knows."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Column, Table
 
+from app.cli.describing import described
+from app.cli.listing import benchmarks_list
 from app.cli.options import (
     REPORT_FORMATS,
     SWEEP_FORMATS,
@@ -19,9 +21,9 @@ from app.cli.options import (
     formats_of,
 )
 from app.cli.shared import SERVER, BenchmarkArgument, JsonOption, ServerOption, cli, connected, out, print_json
-from app.contract.benchmark import Benchmark, Event, Summary
+from app.contract.benchmark import Benchmark, Event
+from app.reports.plain import plain
 from app.reports.terminal import print_comparison, print_report, print_sweep
-from app.reports.wording import interval
 
 
 @cli.command("list")
@@ -44,16 +46,9 @@ def list_benchmarks(
     if as_json:
         print_json(page)
         return
-    table = Table(
-        Column("Benchmark", no_wrap=True, min_width=36), "Status", "Model", "Device", "Speedup", "Verdict", "Created"
-    )
-    for item in page.items:
-        verdict = item.summary.verdict if item.summary else item.failure.code if item.failure else ""
-        created = f"{item.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(item.id, item.status, item.model_kind, item.device, _speedup(item.summary), verdict, created)
-    out.print(table)
+    out.print(benchmarks_list(page.items, datetime.now(UTC), out.width))
     if page.next_cursor:
-        out.print(f"More with --cursor {page.next_cursor}")
+        out.print(f"More with --cursor {page.next_cursor}", markup=False, soft_wrap=True)
 
 
 @cli.command()
@@ -138,12 +133,14 @@ def events(
 def logs(benchmark: BenchmarkArgument, server: ServerOption = SERVER) -> None:
     """Prints what a benchmark's trials wrote to standard error."""
     with connected(server) as client:
-        typer.echo(client.logs(benchmark), nl=False)
+        written = client.logs(benchmark)
+    # A file gets what was written; a terminal would obey it.
+    typer.echo(plain(written) if out.is_terminal else written, nl=False)
 
 
 def _event_line(event: Event) -> str:
     told = ", ".join(f"{name}: {value}" for name, value in event.data.items())
-    return f"{event.seq:>4}  {event.created_at:%Y-%m-%d %H:%M:%S}  {event.kind}  {told}".rstrip()
+    return plain(f"{event.seq:>4}  {event.created_at:%Y-%m-%d %H:%M:%S}  {event.kind}  {told}".rstrip())
 
 
 def print_benchmark(benchmark: Benchmark, as_json: bool) -> None:
@@ -151,26 +148,4 @@ def print_benchmark(benchmark: Benchmark, as_json: bool) -> None:
     if as_json:
         print_json(benchmark)
         return
-    table = Table(show_header=False)
-    progress = f"{benchmark.progress.fraction:.0%}" if benchmark.progress else ""
-    failure = f"{benchmark.failure.code}: {benchmark.failure.detail}" if benchmark.failure else ""
-    for name, value in {
-        "benchmark": benchmark.id,
-        "status": benchmark.status,
-        "progress": progress,
-        "queue position": str(benchmark.queue.position),
-        "workers online": str(benchmark.queue.workers_online),
-        "waits": benchmark.queue.note or "",
-        "attempt": str(benchmark.attempt),
-        "worker": benchmark.worker.id if benchmark.worker else "",
-        "speedup": _speedup(benchmark.summary),
-        "verdict": benchmark.summary.verdict if benchmark.summary else "",
-        "failure": failure,
-    }.items():
-        if value:
-            table.add_row(name, value)
-    out.print(table)
-
-
-def _speedup(summary: Summary | None) -> str:
-    return interval(summary.speedup, 2) if summary and summary.speedup else ""
+    out.print(described(benchmark, datetime.now(UTC)))

@@ -10,13 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
+from app.cli.conclusion import EXIT_CODES, Wanted, conclude
 from app.cli.cost import cost_line
 from app.cli.options import REPORT_FORMATS, SWEEP_FORMATS, formats_of, labels_of
 from app.cli.progress import follow, follow_sweep
@@ -26,12 +26,8 @@ from app.cli.supervisor import die_with_parent
 from app.client import Client
 from app.contract.benchmark import Benchmark
 from app.contract.cost import Preview
-from app.contract.report import Verdict
 from app.contract.sweep import Sweep, SweepRequest
-from app.reports.terminal import print_report, print_sweep
-
-#: 2 is a usage error, 4 a benchmark without a trustworthy report.
-EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 3, "invalid": 4}
+from app.reports.terminal import print_sweep
 
 #: Of many benchmarks, the first of these that one of them has.
 WORST_FIRST = (4, 1, 3, 0)
@@ -43,15 +39,6 @@ START_SECONDS = 60.0
 
 #: A benchmark of an hour is not given up for a server that restarts.
 RETRIES = 8
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What becomes of the answer."""
-
-    wait: bool
-    files: dict[Path, str]
-    as_json: bool
 
 
 @cli.command()
@@ -79,7 +66,7 @@ def run(
     if not wait and output:
         fail("--output needs --wait: there is no report yet.", 2)
     body = read_request(request, override or [], labels_of(label))
-    wanted = _Wanted(wait, formats_of(output, SWEEP_FORMATS if is_sweep(body) else REPORT_FORMATS), as_json)
+    wanted = Wanted(wait, formats_of(output, SWEEP_FORMATS if is_sweep(body) else REPORT_FORMATS), as_json)
     with contextlib.ExitStack() as stack:
         address = server or stack.enter_context(own_service())
         client = stack.enter_context(connected(address, api_key=None if server else "", retries=RETRIES))
@@ -87,33 +74,25 @@ def run(
     raise typer.Exit(exit_code)
 
 
-def _run_one(client: Client, body: dict[str, Any], wanted: _Wanted) -> int:
-    note(cost_line([client.preview(body)]))
+def _run_one(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
+    if not wanted.as_json:
+        note(cost_line([client.preview(body)]))
     benchmark = client.submit(body)
     if not wanted.wait:
         _announce(benchmark, wanted.as_json)
         return 0
-    benchmark = follow(client, benchmark)
-    if benchmark.status != "succeeded":
-        _explain(benchmark)
-    for path, report_format in wanted.files.items():
-        path.write_text(client.report_text(benchmark.id, report_format), encoding="utf-8")
-    report = client.report(benchmark.id)
-    if wanted.as_json:
-        print_json(report)
-    else:
-        print_report(out, report)
-    return EXIT_CODES[report.verdict]
+    return conclude(client, follow(client, benchmark, silent=wanted.as_json), wanted)
 
 
-def _run_sweep(client: Client, body: dict[str, Any], wanted: _Wanted) -> int:
-    previews = _previews(client, body)
+def _run_sweep(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
+    previews = [] if wanted.as_json else _previews(client, body)
     if previews:
         note(cost_line(previews))
     sweep = client.submit_sweep(body)
-    note(f"Sweep {sweep.id}")
+    if not wanted.as_json:
+        note(f"Sweep {sweep.id}")
     if wanted.wait:
-        sweep = follow_sweep(client, sweep)
+        sweep = follow_sweep(client, sweep, silent=wanted.as_json)
         for path, sweep_format in wanted.files.items():
             path.write_text(client.sweep_text(sweep.id, sweep_format))
     if wanted.as_json:
@@ -196,10 +175,3 @@ def _announce(benchmark: Benchmark, as_json: bool) -> None:
         print_json(benchmark)
     else:
         out.print(f"{benchmark.id} is {benchmark.status}")
-
-
-def _explain(benchmark: Benchmark) -> None:
-    """Ends the command for a benchmark without a report."""
-    if benchmark.failure:
-        fail(f"{benchmark.failure.title} ({benchmark.failure.code}): {benchmark.failure.detail}", 4)
-    fail(f"The benchmark was {benchmark.status}.", 4)

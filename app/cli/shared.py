@@ -14,6 +14,7 @@ from rich.console import Console
 from app import __version__
 from app.cli.completion import benchmark_ids
 from app.client import DEFAULT_SERVER, Client, ClientError, ProblemError, TransportError
+from app.reports.plain import plain
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -50,13 +51,13 @@ def halftime(
 
 def fail(message: str, exit_code: int) -> NoReturn:
     """Ends the command with a message on standard error."""
-    err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    err.print(plain(message), style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(exit_code)
 
 
 def note(message: str) -> None:
     """Says something beside the answer, on standard error."""
-    err.print(message, markup=False, highlight=False, soft_wrap=True)
+    err.print(plain(message), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(model: BaseModel) -> None:

@@ -1,12 +1,14 @@
 """`workers`: who there is to do the work; `workers drain`, `workers undrain`."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
+from app.cli.listing import workers_list
 from app.cli.shared import SERVER, JsonOption, ServerOption, cli, connected, fail, out, print_json
 from app.contract.worker import Worker
+from app.reports.plain import given
 
 commands = typer.Typer(invoke_without_command=True)
 cli.add_typer(commands, name="workers")
@@ -25,15 +27,7 @@ def workers(context: typer.Context, server: ServerOption = SERVER, as_json: Json
     if as_json:
         print_json(page)
         return
-    table = Table("Worker", "Device", "State", "Runs", "Last heartbeat")
-    for item in page.items:
-        device = item.device.gpu or item.device.name
-        table.add_row(item.id, device, item.state, item.current_benchmark or "", f"{item.last_heartbeat:%H:%M:%S}")
-    out.print(table)
-    for item in page.items:
-        if item.quarantine is not None:
-            line = f"{item.id} is quarantined since {item.quarantine.since:%Y-%m-%d %H:%M}: {item.quarantine.reason}"
-            out.print(line, markup=False, soft_wrap=True)
+    out.print(workers_list(page.items, datetime.now(UTC), out.width))
 
 
 @commands.command()
@@ -55,7 +49,7 @@ def _show(worker: Worker, as_json: bool) -> None:
         print_json(worker)
     else:
         runs = f"; it runs {worker.current_benchmark}" if worker.current_benchmark else ""
-        out.print(f"{worker.id} is {worker.state}{runs}", markup=False, soft_wrap=True)
+        out.print(given(f"{worker.id} is {worker.state}{runs}"), soft_wrap=True)
 
 
 def _refuse_options_of_the_list(context: typer.Context) -> None:

@@ -7,10 +7,29 @@ from rich.text import Text
 from app.contract.report import Estimate, Report
 from app.contract.report_comparison import ReportComparison
 from app.contract.sweep import Sweep
+from app.reports.plain import given
 from app.reports.sweep_table import HEADER, cells
 from app.reports.wording import NOTHING, context_lines, headline, interval, leg_names, leg_rows, requirement_rows
 
+#: Characters of a warning or a setting that a terminal is shown.
+LONGEST = 4000
+
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "invalid": "red", "off": "dim"}
+
+#: Of benchmarks, then of workers.
+STATES = {
+    "queued": "blue",
+    "running": "cyan",
+    "cancelling": "yellow",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "dim",
+    "idle": "green",
+    "busy": "cyan",
+    "draining": "yellow",
+    "quarantined": "red",
+    "offline": "dim",
+}
 
 
 def print_report(console: Console, report: Report) -> None:
@@ -24,11 +43,11 @@ def print_report(console: Console, report: Report) -> None:
         )
     for title, lines in (("Why", report.reasons), ("Warnings", report.warnings)):
         for line in lines:
-            console.print(Text(f"{title}: {line}"))
+            console.print(given(f"{title}: {line}", most=LONGEST))
     for line in context_lines(report):
-        console.print(Text(line, style="dim"))
+        console.print(given(line, "dim", LONGEST))
     console.print()
-    console.print(Text(headline(report), style=f"bold {COLOURS[report.verdict]}"))
+    console.print(given(headline(report), f"bold {COLOURS[report.verdict]}", LONGEST))
 
 
 def print_comparison(console: Console, found: ReportComparison) -> None:
@@ -49,16 +68,16 @@ def print_comparison(console: Console, found: ReportComparison) -> None:
         speedups.add_row(change.candidate, _times(change.baseline), _times(change.contender), _times(change.ratio))
     console.print(speedups)
     for fact in found.environment:
-        console.print(Text(f"Environment: {fact.name} is {fact.baseline or 'none'} → {fact.contender or 'none'}"))
+        console.print(given(f"Environment: {fact.name} is {fact.baseline or 'none'} → {fact.contender or 'none'}"))
     for line in found.warnings:
-        console.print(Text(f"Warnings: {line}"))
+        console.print(given(f"Warnings: {line}", most=LONGEST))
 
 
 def print_sweep(console: Console, sweep: Sweep) -> None:
     """The table of a sweep."""
     table = Table(*HEADER, title=f"Sweep {sweep.id}")
     for row in sweep.rows:
-        table.add_row(*(Text(cell) for cell in cells(row)))
+        table.add_row(*(given(cell) for cell in cells(row)))
     console.print(table)
 
 

@@ -12,7 +12,8 @@ import pytest
 import typer
 import yaml
 
-from app.cli.running import EXIT_CODES, read_request
+from app.cli.conclusion import EXIT_CODES
+from app.cli.requests import read_request
 
 MLP = {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1}
 QUICK = {

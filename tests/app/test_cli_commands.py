@@ -115,7 +115,7 @@ async def test_run_of_a_failing_benchmark_says_why(live, halftime, job):
     assert "cuda_unavailable" in result.stderr
 
 
-async def test_run_goes_on_by_polling_when_the_stream_breaks(live, halftime, job, monkeypatch):
+async def test_run_goes_on_by_polling_when_the_stream_breaks(live, halftime, job, monkeypatch, tmp_path):
     def broken(self, benchmark_id, after=0):
         yield Progress(
             phase="measure", block=1, max_blocks=2, leg="fp32", step=1, total_steps=2, fraction=0.5, eta_seconds=9
@@ -123,12 +123,45 @@ async def test_run_goes_on_by_polling_when_the_stream_breaks(live, halftime, job
         raise ConnectionLost("cut")
 
     monkeypatch.setattr(Client, "events", broken)
-    running = asyncio.create_task(halftime("run", job(), "--json"))
+    running = asyncio.create_task(halftime("run", job(), "--output", tmp_path / "r.json"))
     (benchmark,) = await submitted(live)
     await finish(live, benchmark)
     result = await running
     assert "asking now and then" in result.stderr
+    assert json.loads((tmp_path / "r.json").read_text())["benchmark_id"] == benchmark["id"]
+
+
+async def test_run_for_a_program_says_nothing_but_the_json(live, halftime, job):
+    running = asyncio.create_task(halftime("run", job(), "--json"))
+    (benchmark,) = await submitted(live)
+    await finish(live, benchmark)
+    result = await running
     assert json.loads(result.stdout)["benchmark_id"] == benchmark["id"]
+    assert result.stderr == ""
+
+
+async def test_watch_tells_what_happens_and_ends_in_the_report(live, halftime):
+    await register(live)
+    benchmark = await post(live)
+    watching = asyncio.create_task(halftime("watch", benchmark["id"]))
+    await until_listened(live)
+    report = await finish(live, benchmark)
+    result = await watching
+    assert result.exit_code == {"pass": 0, "fail": 1, "inconclusive": 3}[report.verdict]
+    assert [line.strip() for line in result.stderr.splitlines()] == ["queued, 1 in line", "running", "succeeded"]
+    assert result.stdout.rstrip().endswith(f"{report.verdict}.")
+
+
+async def test_ctrl_c_stops_watching_and_leaves_the_benchmark_alone(live):
+    benchmark = await post(live)
+    command = [sys.executable, "-m", "app.cli", "watch", benchmark["id"], "--server", str(live.base_url)]
+    process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
+    await until_listened(live)
+    process.send_signal(signal.SIGINT)
+    _, told = await process.communicate()
+    assert process.returncode == 130
+    assert b"goes on" in told
+    assert (await live.get(f"/benchmarks/{benchmark['id']}")).json()["status"] == "queued"
 
 
 async def test_ctrl_c_cancels_what_runs_and_says_so(live, job):

@@ -1,0 +1,107 @@
+"""Benchmarks and workers as lists that a person reads: coloured states, figures with intervals, ages in words."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Column, Table
+from rich.text import Text
+
+from app.contract.benchmark import BenchmarkItem, Summary
+from app.contract.worker import Worker
+from app.reports.moments import ago
+from app.reports.plain import given
+from app.reports.terminal import COLOURS, STATES
+from app.reports.wording import NOTHING
+
+#: From so many columns on a benchmark has a line of its own in a table; with fewer, it has two.
+TABLE_COLUMNS = 110
+
+
+def benchmarks_list(items: Sequence[BenchmarkItem], now: datetime, width: int) -> RenderableType:
+    """Newest first."""
+    if not items:
+        return Text("No benchmark matches.", "dim")
+    if width < TABLE_COLUMNS:
+        return Group(*(_benchmark_in_two_lines(item, now) for item in items))
+    table = Table(
+        Column("Benchmark", no_wrap=True), Column("Status", no_wrap=True), "Model", "Device", "Speedup", "Verdict",
+        Column("Created", no_wrap=True), box=box.SIMPLE_HEAD, header_style="dim", padding=(0, 1),
+    )  # fmt: skip
+    for item in items:
+        kind, device = given(item.model_kind), given(item.device)
+        age = Text(ago(item.created_at, now), "dim")
+        table.add_row(item.id, state(item.status), kind, device, speedup(item.summary), _outcome(item), age)
+    return table
+
+
+def workers_list(items: Sequence[Worker], now: datetime, width: int) -> RenderableType:
+    """Every worker, with what it runs; below, why those in quarantine are there."""
+    if not items:
+        return Text("No worker was ever seen. Start one with `halftime worker`, or all with `halftime up`.", "dim")
+    parts = [_workers_in_lines(items, now) if width < TABLE_COLUMNS else _workers_table(items, now)]
+    for item in items:
+        if item.quarantine is not None:
+            since = ago(item.quarantine.since, now)
+            parts += [given(f"{item.id} is quarantined ({since}): {item.quarantine.reason}", "yellow", most=4000)]
+    return Group(*parts)
+
+
+def state(name: str) -> Text:
+    """Of a benchmark or a worker, in its colour."""
+    return given(name, STATES.get(name, ""))
+
+
+def verdict(name: str) -> Text:
+    """In its colour."""
+    return given(name, COLOURS.get(name, ""))
+
+
+def speedup(summary: Summary | None) -> Text:
+    """Of the first candidate, with its interval; empty where there is none."""
+    if summary is None or summary.speedup is None:
+        return Text()
+    found = summary.speedup
+    return Text.assemble((f"{found.value:.2f}×", "bold"), f" ({found.ci_low:.2f} to {found.ci_high:.2f})")
+
+
+def _outcome(item: BenchmarkItem) -> Text:
+    if item.summary:
+        return verdict(item.summary.verdict)
+    return given(item.failure.code, "red") if item.failure else Text()
+
+
+def _benchmark_in_two_lines(item: BenchmarkItem, now: datetime) -> RenderableType:
+    facts = [given(item.model_kind), given(item.device), speedup(item.summary), _outcome(item)]
+    facts += [Text(ago(item.created_at, now), "dim")]
+    told = Text(" · ", "dim").join(fact for fact in facts if fact.plain)
+    return Group(Text.assemble(item.id, "  ", state(item.status)), Padding(told, (0, 0, 0, 2)))
+
+
+def _workers_table(items: Sequence[Worker], now: datetime) -> RenderableType:
+    table = Table(
+        "Worker", "State", "Device", "Runs", "Last heartbeat", "Version",
+        box=box.SIMPLE_HEAD, header_style="dim", padding=(0, 1),
+    )  # fmt: skip
+    for item in items:
+        runs = item.current_benchmark or NOTHING
+        table.add_row(
+            given(item.id), state(item.state), _device(item), runs, ago(item.last_heartbeat, now), given(item.version)
+        )
+    return table
+
+
+def _workers_in_lines(items: Sequence[Worker], now: datetime) -> RenderableType:
+    lines: list[RenderableType] = []
+    for item in items:
+        runs = f" · runs {item.current_benchmark}" if item.current_benchmark else ""
+        told = Text.assemble(_device(item), runs, (f" · {ago(item.last_heartbeat, now)}", "dim"))
+        lines += [Text.assemble(given(item.id), "  ", state(item.state)), Padding(told, (0, 0, 0, 2))]
+    return Group(*lines)
+
+
+def _device(item: Worker) -> Text:
+    memory = f", {item.device.memory_bytes / 2**30:.0f} GiB" if item.device.memory_bytes else ""
+    return given(f"{item.device.gpu or item.device.name}{memory}")
