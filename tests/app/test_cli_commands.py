@@ -93,10 +93,10 @@ async def test_run_shows_the_cost_the_report_and_exits_with_the_verdict(live, ha
     assert (benchmark["labels"], benchmark["priority"]) == ({"team": "a"}, 3)
 
 
-async def test_a_report_is_written_in_the_format_of_each_file(halftime, done, tmp_path):
+async def test_a_report_is_written_in_the_format_of_each_file(live, halftime, tmp_path):
     starts = {"r.html": "<!doctype html>", "r.csv": "section,leg,", "r.md": "# BF16 is", "r.json": '{"schema_version"'}
     options = [part for name in starts for part in ("--output", tmp_path / name)]
-    assert (await halftime("report", done, *options)).exit_code == 0
+    assert (await halftime("report", await finished(live), *options)).exit_code == 0
     for name, start in starts.items():
         assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
 
