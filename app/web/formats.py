@@ -29,7 +29,7 @@ EVENTS = {
 }
 
 #: What is told of an event, as far as its data has it.
-TOLD = ("leg", "attempt", "worker", "tracker", "code", "detail", "reason")
+TOLD = ("leg", "worker", "tracker", "code", "detail", "reason")
 
 
 def of_bytes(count: int) -> str:
@@ -73,6 +73,7 @@ def of_event(event: Event) -> str:
     """What happened, in a line."""
     said = EVENTS.get(event.kind, event.kind.replace("_", " ").capitalize())
     told = [f"block {event.data['block'] + 1}"] if isinstance(event.data.get("block"), int) else []
+    told += [f"attempt {event.data['attempt']}"] if "attempt" in event.data else []
     told += [str(event.data[name]) for name in TOLD if event.data.get(name) is not None]
     return f"{said}: {', '.join(told)}" if told else said
 

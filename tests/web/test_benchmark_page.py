@@ -104,7 +104,7 @@ async def test_a_cancelled_benchmark_says_so_and_can_be_run_again(client):
 
 async def test_what_happened_is_logged_newest_first(client):
     page = await see(client, page_of(await failed(client, "Torn.")))
-    assert page.text.index("Failed: internal, Torn.") < page.text.index("Started: 1, node:cpu")
+    assert page.text.index("Failed: internal, Torn.") < page.text.index("Started: attempt 1, node:cpu")
 
 
 async def test_unknown_purged_and_misspelt_ids_get_pages_that_say_so(client):
