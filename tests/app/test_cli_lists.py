@@ -66,7 +66,7 @@ def drawn(renderable, width=140, **options):
 def test_a_list_has_id_state_speedup_verdict_and_age_at_every_width(width):
     text = drawn(benchmarks_list([item()], NOW, width), width)
     told = " ".join(text.split())
-    assert all(shown in told for shown in (ID, "succeeded", "1.24× (1.15 to 1.34)", "fail", "5 minutes ago"))
+    assert all(shown in told for shown in (ID, "succeeded", "1.24× (1.15–1.34)", "fail", "5 minutes ago"))
 
 
 def test_an_empty_list_says_so():
@@ -84,7 +84,7 @@ def test_workers_tell_state_device_work_and_heartbeat(width):
 
 def test_show_tells_the_findings_the_times_and_what_to_do_next():
     told = " ".join(drawn(described(benchmark(), NOW)).split())
-    for shown in ("Verdict fail", "1.24× (1.15 to 1.34)", "3.0 % more", "ran 3:00", "5 minutes ago", "node:cpu"):
+    for shown in ("Verdict fail", "1.24× (1.15–1.34)", "3.0 % more", "ran 3:00", "5 minutes ago", "node:cpu"):
         assert shown in told
     assert told.endswith(f"halftime report {ID}")
 
