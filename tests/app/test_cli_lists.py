@@ -4,10 +4,12 @@ import io
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import typer
 from rich.console import Console
 
 from app.cli.describing import described
 from app.cli.listing import benchmarks_list, workers_list
+from app.cli.shared import fail
 from app.contract.benchmark import Benchmark, BenchmarkItem, LegSummary, Links, QueuePlace, Summary, WorkerRef
 from app.contract.failure import Failure, FailureCode
 from app.contract.report import Estimate
@@ -128,3 +130,11 @@ def test_ages_are_told_in_words(seconds, said):
 @pytest.mark.parametrize(("seconds", "said"), [(-1, "0:00"), (67, "1:07"), (3723, "1:02:03")])
 def test_a_duration_reads_like_a_clock(seconds, said):
     assert duration(seconds) == said
+
+
+def test_a_message_cannot_command_the_terminal(capsys):
+    with pytest.raises(typer.Exit):
+        fail(HOSTILE, 2)
+    told = capsys.readouterr().err
+    assert "[bold red]x[/]" in told
+    assert not set(told) & set("\x9b\x07\u202e")
