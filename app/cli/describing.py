@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -29,7 +28,7 @@ def described(benchmark: Benchmark, now: datetime) -> RenderableType:
         facts.add_row(name, value)
     parts: list[RenderableType] = [facts]
     if benchmark.summary and benchmark.summary.legs:
-        parts += [_legs(benchmark.summary)]
+        parts += [Text(), _legs(benchmark.summary), Text()]
     parts += [given(f"! {warning}", "yellow", LONGEST) for warning in benchmark.warnings]
     return Group(*parts, Text(_next(benchmark), "dim"))
 
@@ -50,8 +49,9 @@ def _facts(benchmark: Benchmark, now: datetime) -> Iterator[tuple[str, Renderabl
     config = benchmark.request.config
     yield "Model", given(model_line(benchmark.request.model).removeprefix("Model: "), most=LONGEST)
     yield "Training", given(training_line(config.training).removeprefix("Training: "), most=LONGEST)
-    candidates = ", ".join(config.candidates) if config.candidates else "the default of its device"
-    yield "Precisions", Text(f"{config.baseline} against {candidates}, on {config.device}")
+    candidates = config.candidates if config.device == "auto" else config.resolved_candidates(config.device)
+    against = ", ".join(candidates) if candidates else "the default of its device"
+    yield "Precisions", Text(f"{config.baseline} against {against}, on {config.device}")
     if benchmark.labels:
         yield "Labels", given(", ".join(f"{name}={value}" for name, value in benchmark.labels.items()), most=LONGEST)
     if benchmark.worker:
@@ -71,7 +71,7 @@ def _found(summary: Summary) -> Iterator[tuple[str, RenderableType]]:
 
 
 def _legs(summary: Summary) -> Table:
-    table = Table("Leg", box=box.SIMPLE_HEAD, header_style="dim", padding=(0, 1))
+    table = Table("Leg", box=None, header_style="dim", padding=(0, 2, 0, 0))
     for heading in ("Samples/s", "Peak memory (MiB)", "Speedup"):
         table.add_column(heading, justify="right")
     table.add_column("Verdict")

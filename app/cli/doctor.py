@@ -12,6 +12,7 @@ from rich.table import Table
 
 from app.cli.serving import settings_or_exit
 from app.cli.shared import JsonOption, cli, out
+from app.reports.plain import given
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def doctor(as_json: JsonOption = False) -> None:
     else:
         table = Table("Part", "State", "Remedy")
         for finding in findings:
-            table.add_row(finding["part"], finding["state"], finding["remedy"])
+            table.add_row(*(given(finding[name], most=4000) for name in ("part", "state", "remedy")))
         out.print(table)
     raise typer.Exit(0 if all(finding["ok"] for finding in findings) else 1)
 

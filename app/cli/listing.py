@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Column, Table
@@ -17,7 +16,7 @@ from app.reports.terminal import COLOURS, STATES
 from app.reports.wording import NOTHING
 
 #: From so many columns on a benchmark has a line of its own in a table; with fewer, it has two.
-TABLE_COLUMNS = 110
+TABLE_COLUMNS = 100
 
 
 def benchmarks_list(items: Sequence[BenchmarkItem], now: datetime, width: int) -> RenderableType:
@@ -27,8 +26,9 @@ def benchmarks_list(items: Sequence[BenchmarkItem], now: datetime, width: int) -
     if width < TABLE_COLUMNS:
         return Group(*(_benchmark_in_two_lines(item, now) for item in items))
     table = Table(
-        Column("Benchmark", no_wrap=True), Column("Status", no_wrap=True), "Model", "Device", "Speedup", "Verdict",
-        Column("Created", no_wrap=True), box=box.SIMPLE_HEAD, header_style="dim", padding=(0, 1),
+        Column("Benchmark", no_wrap=True), Column("Status", no_wrap=True), Column("Model", overflow="fold"), "Device",
+        Column("Speedup", no_wrap=True), Column("Verdict", overflow="fold"),
+        Column("Created", no_wrap=True), box=None, header_style="dim", padding=(0, 2, 0, 0),
     )  # fmt: skip
     for item in items:
         kind, device = given(item.model_kind), given(item.device)
@@ -64,7 +64,7 @@ def speedup(summary: Summary | None) -> Text:
     if summary is None or summary.speedup is None:
         return Text()
     found = summary.speedup
-    return Text.assemble((f"{found.value:.2f}×", "bold"), f" ({found.ci_low:.2f} to {found.ci_high:.2f})")
+    return Text.assemble((f"{found.value:.2f}×", "bold"), f" ({found.ci_low:.2f}–{found.ci_high:.2f})")
 
 
 def _outcome(item: BenchmarkItem) -> Text:
@@ -76,14 +76,14 @@ def _outcome(item: BenchmarkItem) -> Text:
 def _benchmark_in_two_lines(item: BenchmarkItem, now: datetime) -> RenderableType:
     facts = [given(item.model_kind), given(item.device), speedup(item.summary), _outcome(item)]
     facts += [Text(ago(item.created_at, now), "dim")]
-    told = Text(" · ", "dim").join(fact for fact in facts if fact.plain)
+    told = Text.assemble((" · ", "dim")).join(fact for fact in facts if fact.plain)
     return Group(Text.assemble(item.id, "  ", state(item.status)), Padding(told, (0, 0, 0, 2)))
 
 
 def _workers_table(items: Sequence[Worker], now: datetime) -> RenderableType:
     table = Table(
-        "Worker", "State", "Device", "Runs", "Last heartbeat", "Version",
-        box=box.SIMPLE_HEAD, header_style="dim", padding=(0, 1),
+        "Worker", "State", "Device", Column("Runs", no_wrap=True), "Last heartbeat", "Version",
+        box=None, header_style="dim", padding=(0, 2, 0, 0),
     )  # fmt: skip
     for item in items:
         runs = item.current_benchmark or NOTHING

@@ -144,7 +144,7 @@ def _axis(scale: Scale, cells: int) -> Text:
     """The ends of the scale, and one where the marks have it."""
     low, one, high = f"{scale.lowest:g}×", "1×", f"{scale.highest:g}×"
     left = f" {low}".ljust(scale.cell(1, cells) + 1) + one
-    return Text(left + high.rjust(cells + 2 - len(left)), "dim")
+    return Text(left + high.rjust(cells + 1 - len(left)), "dim")
 
 
 def _speedups(standing: Standing) -> dict[str, Estimate | float | None]:

@@ -143,9 +143,10 @@ class Standing:
     def legs(self) -> list[str]:
         """The baseline, then every candidate that the request names or that was heard of."""
         config = self.benchmark.request.config
+        candidates = config.candidates if config.device == "auto" else config.resolved_candidates(config.device)
         running = [self.progress.leg] if self.progress else []
         heard = [leg for leg, _ in self.told.trials]
-        named = [config.baseline, *(config.candidates or []), *heard, *self.told.failures, *self.told.speedups]
+        named = [config.baseline, *(candidates or []), *heard, *self.told.failures, *self.told.speedups]
         return list(dict.fromkeys([*named, *running]))
 
     def _nothing(self) -> Told:

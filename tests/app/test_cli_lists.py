@@ -4,10 +4,12 @@ import io
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import typer
 from rich.console import Console
 
 from app.cli.describing import described
 from app.cli.listing import benchmarks_list, workers_list
+from app.cli.shared import fail
 from app.contract.benchmark import Benchmark, BenchmarkItem, LegSummary, Links, QueuePlace, Summary, WorkerRef
 from app.contract.failure import Failure, FailureCode
 from app.contract.report import Estimate
@@ -66,7 +68,7 @@ def drawn(renderable, width=140, **options):
 def test_a_list_has_id_state_speedup_verdict_and_age_at_every_width(width):
     text = drawn(benchmarks_list([item()], NOW, width), width)
     told = " ".join(text.split())
-    assert all(shown in told for shown in (ID, "succeeded", "1.24× (1.15 to 1.34)", "fail", "5 minutes ago"))
+    assert all(shown in told for shown in (ID, "succeeded", "1.24× (1.15–1.34)", "fail", "5 minutes ago"))
 
 
 def test_an_empty_list_says_so():
@@ -84,7 +86,7 @@ def test_workers_tell_state_device_work_and_heartbeat(width):
 
 def test_show_tells_the_findings_the_times_and_what_to_do_next():
     told = " ".join(drawn(described(benchmark(), NOW)).split())
-    for shown in ("Verdict fail", "1.24× (1.15 to 1.34)", "3.0 % more", "ran 3:00", "5 minutes ago", "node:cpu"):
+    for shown in ("Verdict fail", "1.24× (1.15–1.34)", "3.0 % more", "ran 3:00", "5 minutes ago", "node:cpu"):
         assert shown in told
     assert told.endswith(f"halftime report {ID}")
 
@@ -128,3 +130,11 @@ def test_ages_are_told_in_words(seconds, said):
 @pytest.mark.parametrize(("seconds", "said"), [(-1, "0:00"), (67, "1:07"), (3723, "1:02:03")])
 def test_a_duration_reads_like_a_clock(seconds, said):
     assert duration(seconds) == said
+
+
+def test_a_message_cannot_command_the_terminal(capsys):
+    with pytest.raises(typer.Exit):
+        fail(HOSTILE, 2)
+    told = capsys.readouterr().err
+    assert "[bold red]x[/]" in told
+    assert not set(told) & set("\x9b\x07\u202e")
