@@ -59,12 +59,15 @@ def test_what_is_required_of_the_speedup_is_a_line(report):
     }
 
 
-def test_bins_of_step_times_hold_every_step_but_the_slowest_of_a_hundred(report):
+def test_bins_of_step_times_hold_every_step_but_the_slowest_of_a_hundred():
+    training = {"batch_size": 8, "steps": 302, "warmup_steps": 2}
+    report = anyio.run(partial(reported, training=training))
     rows = data_of("step_times", report)
     for leg in named_legs(report):
         samples = sorted(1000 * second for trial in leg.leg.trials for second in trial.step_seconds)
         mine = [row for row in rows if row["leg"] == leg.name and "steps" in row]
-        assert sum(row["steps"] for row in mine) == len(samples)
+        # The last bin may reach a little further than it must.
+        assert 0.99 * len(samples) <= sum(row["steps"] for row in mine) <= len(samples)
         assert mine[0]["milliseconds"] == pytest.approx(samples[0])
         for row, after in pairwise(mine):
             assert row["steps"] == sum(row["milliseconds"] <= one < after["milliseconds"] for one in samples)
