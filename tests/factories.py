@@ -163,3 +163,8 @@ def data_of(model, training, block_seed=0):
 def comparison(asked=None, device=CPU):
     """A comparison about to begin."""
     return Comparison.of(asked or request(), device)
+
+
+async def well():
+    """What a check of a healthy device finds."""
+    return

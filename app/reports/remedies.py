@@ -12,6 +12,7 @@ REMEDIES: dict[FailureCode, str] = {
     FailureCode.TIMEOUT: "Raise `timeout_seconds`, or make the benchmark smaller.",
     FailureCode.QUEUE_EXPIRED: "See whether a worker is online, or raise `max_queue_seconds`, and run it again.",
     FailureCode.WORKER_LOST: "See the worker's log for why it vanished, and run it again.",
+    FailureCode.DEVICE_SICK: "See `halftime workers` for what is wrong with the device, and run it again elsewhere.",
     FailureCode.INTERNAL: "A fault of Halftime's own: its logs have the traceback.",
 }
 

@@ -11,7 +11,7 @@ from app.contract.trial import TrialResult
 from app.contract.worker import WorkerDevice
 from benchmarks.fleet.fates import Fate, fate_of
 from benchmarks.fleet.trials import simulated_result
-from worker.messages import Inspection, ModelFacts, TrialSpec
+from worker.messages import DeviceCheck, DeviceHealth, Inspection, ModelFacts, TrialSpec
 
 #: A simulated trial lasts this share of the true one's training.
 TIME_SCALE = 0.02
@@ -39,6 +39,10 @@ class SimulatedLauncher:
     async def inspect(self, inspection: Inspection, deadline_seconds: float) -> tuple[ModelFacts | Failure, str]:
         """Any model is a small one."""
         return ModelFacts(parameter_count=1_000_000, least_memory_bytes=2**23), ""
+
+    async def check(self, check: DeviceCheck, deadline_seconds: float) -> DeviceHealth | Failure:
+        """The simulated device is well: what fails there is the benchmark's own fault."""
+        return DeviceHealth(faults=[])
 
     async def run(
         self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]

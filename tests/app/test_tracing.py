@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sqlalchemy import text
 
 from app import tracing
-from tests.factories import CPU, request, trial
+from tests.factories import CPU, request, trial, well
 from worker.job import Job
 
 pytestmark = pytest.mark.anyio
@@ -51,7 +51,7 @@ async def run_next(client):
     database = client.app.state.database
     async with database.sessions() as session:
         row = (await session.execute(QUEUED)).one()
-    job = Job(database.sessions, NoLauncher(), "node:cpu", CPU, row.queue_entry_id, 10**9)
+    job = Job(database.sessions, NoLauncher(), "node:cpu", CPU, row.queue_entry_id, client.app.state.settings, well)
     await job.run(row.id)
 
 

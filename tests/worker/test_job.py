@@ -6,9 +6,10 @@ import json
 import anyio
 import pytest
 
+from app.settings import Settings
 from app.store import benchmarks, blocks, claims
 from tests.app.test_reaper import read, submit, take
-from tests.factories import CPU, comparison, request, trial
+from tests.factories import CPU, comparison, request, trial, well
 from worker.comparison import compare
 from worker.identity import measured_with
 from worker.job import Job
@@ -39,7 +40,7 @@ class SimulatedTrials:
 
 
 def job_of(database, row, trials):
-    return Job(database.sessions, trials, "node:cpu", CPU, row.queue_entry_id, max_parameters=10**9)
+    return Job(database.sessions, trials, "node:cpu", CPU, row.queue_entry_id, Settings(), well)
 
 
 async def test_a_benchmark_stopped_in_mid_run_goes_on_after_its_completed_blocks(database):
@@ -69,7 +70,7 @@ async def test_the_timeout_counts_what_reused_blocks_took(database):
     async def keep_slow_block(block):
         slow = block.model_copy(update={"seconds": 1800.0})
         async with database.sessions.begin() as session:
-            await blocks.keep(session, claim, measured_with(CPU, asked), slow)
+            await blocks.keep(session, claim, measured_with(CPU, asked), slow, {})
 
     async def run_trial(spec, deadline_seconds, after_step):
         if spec.block == 2:
