@@ -51,6 +51,8 @@ def queues_of(device: WorkerDevice) -> list[str]:
 
 
 def _cuda_queue(word: str | None, memory_gib: int | None) -> str:
+    if word and re.fullmatch(r"\d+gib", word) and not memory_gib:
+        memory_gib = 1  # a word that reads like a size must not be taken for one
     return "-".join(["cuda", *([word] if word else []), *([f"{memory_gib}gib"] if memory_gib else [])])
 
 

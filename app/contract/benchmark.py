@@ -18,9 +18,10 @@ TERMINAL: frozenset[Status] = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class QueuePlace(Output):
-    """Where a benchmark stands in its queue."""
+    """Where a benchmark stands among those that wait for the same workers."""
 
-    #: Queued benchmarks that start no later, itself included; 0 once it has left the queue.
+    #: So many queued benchmarks, itself included, go first with a worker that takes it; where its workers serve
+    #: different queues, with those that have the fewest before it. Without any, in its own queue. 0 once it has left.
     position: int
     #: Live workers that could take it.
     workers_online: int

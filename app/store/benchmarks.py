@@ -8,7 +8,7 @@ from typing import cast
 from uuid import UUID
 
 import uuid_utils.compat
-from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, or_, select
+from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased, defer
 
@@ -18,12 +18,16 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.request import BenchmarkRequest
 from app.store import events, totals, webhooks, workers
 from app.store.database import driver_connection
-from app.store.tables import BenchmarkRow, CompletedBlockRow
+from app.store.tables import QUEUED, BenchmarkRow, CompletedBlockRow
 
 NO_CUDA = (
     "The benchmark asks for device `cuda`, and no live worker has a CUDA device. Start `halftime worker` on a CUDA "
     "node, or ask for device `cpu` or `auto`."
 )
+
+
+#: A benchmark's id is of an API's clock, its time of creation of the database's. A list by time looks this far around.
+CLOCKS_APART_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ async def logs(session: AsyncSession, benchmark_id: UUID) -> str | None:
 
 async def queued(session: AsyncSession, at_most: int) -> int:
     """Benchmarks that wait for a worker, counted up to `at_most`."""
-    waiting = select(BenchmarkRow.id).where(BenchmarkRow.status == "queued").limit(at_most).subquery()
+    waiting = select(BenchmarkRow.id).where(BenchmarkRow.status == QUEUED).limit(at_most).subquery()
     return (await session.execute(select(func.count()).select_from(waiting))).scalar_one()
 
 
@@ -210,14 +214,19 @@ async def _locked(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | N
 
 
 def _position() -> ColumnElement[int]:
-    """Queued benchmarks that start no later, itself included; 0 for one that is not queued."""
+    """Queued benchmarks that go first with the workers it need wait for least, itself included; 0 if not queued."""
     other = aliased(BenchmarkRow)
-    ahead = or_(
+    sooner = or_(
         other.priority > BenchmarkRow.priority,
         (other.priority == BenchmarkRow.priority) & (other.queue_entry_id <= BenchmarkRow.queue_entry_id),
     )
-    counted = select(func.count()).where(other.status == "queued", other.queue == BenchmarkRow.queue, ahead)
-    return case((BenchmarkRow.status == "queued", counted.scalar_subquery()), else_=0)
+    ahead = select(func.count().label("places")).where(other.status == QUEUED, sooner)
+    takers = workers.queue_lists(BenchmarkRow.queue)
+    taken = select(func.unnest(takers.c.queues)).correlate(takers)
+    of_takers = ahead.where(other.queue.in_(taken)).correlate(BenchmarkRow, takers).lateral()
+    least = select(func.min(of_takers.c.places)).select_from(takers.join(of_takers, true())).scalar_subquery()
+    untaken = ahead.where(other.queue == BenchmarkRow.queue).scalar_subquery()
+    return case((BenchmarkRow.status == "queued", func.coalesce(least, untaken)), else_=0)
 
 
 def _unserved(row: BenchmarkRow, quarantined: int) -> str:
@@ -248,10 +257,17 @@ def _filtered(filters: Filters) -> Select[BenchmarkRow]:
     if filters.device:
         query = query.where(BenchmarkRow.device == filters.device)
     if filters.created_after:
-        query = query.where(BenchmarkRow.created_at > filters.created_after)
+        earliest = _id_at(filters.created_after.timestamp() - CLOCKS_APART_SECONDS)
+        query = query.where(BenchmarkRow.created_at > filters.created_after, BenchmarkRow.id >= earliest)
     if filters.created_before:
-        query = query.where(BenchmarkRow.created_at < filters.created_before)
+        latest = _id_at(filters.created_before.timestamp() + CLOCKS_APART_SECONDS)
+        query = query.where(BenchmarkRow.created_at < filters.created_before, BenchmarkRow.id <= latest)
     return query
+
+
+def _id_at(epoch_seconds: float) -> UUID:
+    """The smallest id that could be made then: ids are UUIDv7, which begin with the milliseconds since 1970."""
+    return UUID(int=max(0, int(epoch_seconds * 1000)) << 80)
 
 
 def _encode_cursor(last: UUID) -> str:

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy import ColumnElement, Text, Uuid, cast, delete, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app import queue
 from app.contract.failure import Failure, FailureCode
 from app.contract.request import stored_request
 from app.store import benchmarks, events, workers
 from app.store.database import driver_connection
-from app.store.tables import ENTRIES, ENTRY_EVENTS, QUEUE_WORKERS, BenchmarkRow
+from app.store.tables import ENTRIES, ENTRY_EVENTS, QUEUE_WORKERS, QUEUED, BenchmarkRow
 from app.store.workers import LEASE
 
 log = structlog.get_logger(__name__)
@@ -38,7 +40,9 @@ async def sweep(session: AsyncSession, max_attempts: int) -> None:
 
 async def _expired_leases(session: AsyncSession, max_attempts: int) -> None:
     """The worker died or froze: run the benchmark again, or end it when it has had its attempts."""
-    for row in await _take(session, BenchmarkRow.lease_expires_at < func.clock_timestamp()):
+    expired = BenchmarkRow.lease_expires_at < func.clock_timestamp()
+    # In the order of the index of leases: it has the running ones alone, and in any other all rows would be looked at.
+    for row in await _take(session, expired, first=BenchmarkRow.lease_expires_at):
         log.warning("lease expired", benchmark=str(row.id), worker=row.worker_id, attempt=row.attempt)
         await _discard_entry(session, row)
         lost = {"worker": row.worker_id, "attempt": row.attempt}
@@ -61,7 +65,7 @@ async def _lost_entries(session: AsyncSession) -> None:
         ENTRY_EVENTS.c.at > func.clock_timestamp() - LEASE,
     )
     settled = BenchmarkRow.queued_at < func.clock_timestamp() - LEASE
-    for row in await _take(session, BenchmarkRow.status == "queued", settled, ~waits, ~fetched_lately):
+    for row in await _take(session, BenchmarkRow.status == QUEUED, settled, ~waits, ~fetched_lately):
         log.warning("queue entry lost", benchmark=str(row.id), entry=row.queue_entry_id)
         await _discard_entry(session, row)
         await benchmarks.enqueue(session, row)
@@ -71,7 +75,7 @@ async def _expired_waits(session: AsyncSession) -> None:
     """Nobody took the benchmark within its `max_queue_seconds`."""
     longest = BenchmarkRow.request["config"]["max_queue_seconds"].as_float()
     waited = func.extract("epoch", func.clock_timestamp() - BenchmarkRow.queued_at)
-    for row in await _take(session, BenchmarkRow.status == "queued", waited > longest):
+    for row in await _take(session, BenchmarkRow.status == QUEUED, waited > longest):
         await _discard_entry(session, row)
         detail = "No worker took the benchmark within max_queue_seconds; see `halftime workers` for who is online."
         await benchmarks.end_failed(session, row, Failure.of(FailureCode.QUEUE_EXPIRED, detail))
@@ -81,7 +85,7 @@ async def _without_cuda(session: AsyncSession) -> None:
     """The fleet has no CUDA worker any more: `cuda` jobs end, `auto` jobs may run on a CPU."""
     if not (await workers.fleet(session)).lacks_cuda:
         return
-    for row in await _take(session, BenchmarkRow.status == "queued", BenchmarkRow.queue.startswith("cuda")):
+    for row in await _take(session, BenchmarkRow.status == QUEUED, BenchmarkRow.queue.startswith("cuda")):
         await _discard_entry(session, row)
         if row.device == "auto":
             config = stored_request(row.request).config
@@ -110,9 +114,11 @@ async def _dead_entries(session: AsyncSession) -> None:
         log.warning("entry of a dead worker removed", entry=entry)
 
 
-async def _take(session: AsyncSession, *where: ColumnElement[bool]) -> Sequence[BenchmarkRow]:
+async def _take(
+    session: AsyncSession, *where: ColumnElement[bool], first: InstrumentedAttribute[Any] = BenchmarkRow.id
+) -> Sequence[BenchmarkRow]:
     """Locks rows nobody else is moving."""
-    query = select(BenchmarkRow).where(*where).order_by(BenchmarkRow.id).limit(BATCH)
+    query = select(BenchmarkRow).where(*where).order_by(first).limit(BATCH)
     return (await session.scalars(query.with_for_update(skip_locked=True))).all()
 
 

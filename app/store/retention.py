@@ -70,7 +70,7 @@ async def _purge_benchmarks(session: AsyncSession, age: timedelta) -> int:
 async def _purge_sweeps(session: AsyncSession, age: timedelta) -> int:
     """Those that no benchmark is left of."""
     alive = exists().where(BenchmarkRow.sweep_id == SweepRow.id)
-    query = select(SweepRow.id).where(SweepRow.created_at < func.clock_timestamp() - age, ~alive).limit(BATCH)
+    query = select(SweepRow.id).where(SweepRow.created_at < func.now() - age, ~alive).limit(BATCH)
     ids = (await session.scalars(query.with_for_update(skip_locked=True))).all()
     await session.execute(delete(SweepRow).where(SweepRow.id.in_(ids)))
     return _bury(session, ids)
@@ -94,7 +94,7 @@ async def _drop_samples(session: AsyncSession, age: timedelta) -> int:
 
 
 def _ended_before(age: timedelta) -> ColumnElement[bool]:
-    return and_(BenchmarkRow.status.in_(TERMINAL), BenchmarkRow.finished_at < func.clock_timestamp() - age)
+    return and_(BenchmarkRow.status.in_(TERMINAL), BenchmarkRow.finished_at < func.now() - age)
 
 
 def _bury(session: AsyncSession, ids: Sequence[UUID]) -> int:

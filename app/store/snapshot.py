@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.contract.precisions import DeviceKind
 from app.contract.worker import WorkerState
 from app.store import totals, workers
-from app.store.tables import BenchmarkRow, TotalRow
+from app.store.tables import ACTIVE, QUEUED, BenchmarkRow, TotalRow
 
 #: What a queue is shown as. Those for a certain GPU or size of memory have names that clients choose: together, one.
 QUEUES = ("cpu", "auto", "cuda", "cuda-selected")
@@ -68,12 +68,14 @@ async def _totals(session: AsyncSession) -> dict[str, dict[Labels, float]]:
 async def _queues(session: AsyncSession) -> dict[str, Waiting]:
     shown = case((BenchmarkRow.queue.startswith("cuda-"), "cuda-selected"), else_=BenchmarkRow.queue)
     oldest = func.extract("epoch", func.clock_timestamp() - func.min(BenchmarkRow.queued_at))
-    query = select(shown, func.count(), oldest).where(BenchmarkRow.status == "queued").group_by(shown)
+    query = select(shown, func.count(), oldest).where(BenchmarkRow.status == QUEUED).group_by(shown)
     found = {queue: Waiting(depth, float(age)) for queue, depth, age in await session.execute(query)}
     return dict.fromkeys(QUEUES, Waiting(0, 0.0)) | found
 
 
 async def _active(session: AsyncSession) -> dict[str, int]:
     held = ("running", "cancelling")
-    query = select(BenchmarkRow.status, func.count()).where(BenchmarkRow.status.in_(held)).group_by(BenchmarkRow.status)
+    query = (
+        select(BenchmarkRow.status, func.count()).where(BenchmarkRow.status.in_(ACTIVE)).group_by(BenchmarkRow.status)
+    )
     return dict.fromkeys(held, 0) | dict((await session.execute(query)).all())

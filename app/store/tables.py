@@ -12,9 +12,11 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     Text,
+    bindparam,
     column,
     false,
     func,
+    literal,
     table,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -28,6 +30,12 @@ ENTRIES = table(
 )
 ENTRY_EVENTS = table("procrastinate_events", column("job_id"), column("type"), column("at"))
 QUEUE_WORKERS = table("procrastinate_workers", column("id"), column("last_heartbeat", DateTime(timezone=True)))
+
+
+#: Statuses of few rows among many, written into the statement: a plan for any status, which PostgreSQL falls back to
+#: for a statement that comes often, may not use an index of these alone, and takes them for many.
+QUEUED = literal("queued", Text, literal_execute=True)
+ACTIVE = bindparam("active", ["running", "cancelling"], Text, expanding=True, literal_execute=True)
 
 
 class Base(DeclarativeBase):
@@ -93,6 +101,9 @@ class BenchmarkRow(Base):
         Index("benchmarks_status", "status", "id"),
         Index("benchmarks_sweep", "sweep_id", "id", postgresql_where="sweep_id IS NOT NULL"),
         Index("benchmarks_finished", "finished_at", postgresql_where="finished_at IS NOT NULL"),
+        Index("benchmarks_with_samples", "finished_at", postgresql_where="NOT samples_dropped"),
+        Index("benchmarks_model_kind", "model_kind", "id"),
+        Index("benchmarks_device", "device", "id"),
     )
 
 

@@ -9,12 +9,13 @@ from sqlalchemy import ColumnElement, ScalarSelect, and_, any_, case, func, or_,
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from app import __version__
 from app.contract.precisions import DeviceKind
 from app.contract.worker import Quarantine, Worker, WorkerDevice, WorkerState
 from app.queue import queues_of
-from app.store.tables import BenchmarkRow, WorkerRow
+from app.store.tables import ACTIVE, BenchmarkRow, WorkerRow
 
 #: A worker whose last heartbeat is older is taken for dead; so is the holder of an older lease.
 LEASE = timedelta(seconds=15)
@@ -66,9 +67,7 @@ async def register(session: AsyncSession, worker_id: str, session_id: UUID, devi
     }
     statement = insert(WorkerRow).values(id=worker_id, **values)
     await session.execute(statement.on_conflict_do_update(index_elements=[WorkerRow.id], set_=values))
-    orphans = update(BenchmarkRow).where(
-        BenchmarkRow.worker_id == worker_id, BenchmarkRow.status.in_(["running", "cancelling"])
-    )
+    orphans = update(BenchmarkRow).where(BenchmarkRow.worker_id == worker_id, BenchmarkRow.status.in_(ACTIVE))
     await session.execute(orphans.values(lease_expires_at=func.now()))
 
 
@@ -114,8 +113,16 @@ async def takes_none(session: AsyncSession, worker_id: str) -> bool:
 
 def serving(queue: ColumnElement[str] | InstrumentedAttribute[str]) -> ScalarSelect[int]:
     """Live workers that take what a queue holds, as a part of a query."""
-    takes = and_(is_live(), ~WorkerRow.draining, ~_is_quarantined(), any_(WorkerRow.queues) == queue)
-    return select(func.count()).select_from(WorkerRow).where(takes).scalar_subquery()
+    return select(func.count()).select_from(WorkerRow).where(_takes(queue)).scalar_subquery()
+
+
+def queue_lists(queue: ColumnElement[str] | InstrumentedAttribute[str]) -> LateralFromClause:
+    """What the live workers serve that take what a queue holds, as a part of a query: one row per kind of device."""
+    return select(WorkerRow.queues).where(_takes(queue)).distinct().correlate_except(WorkerRow).lateral()
+
+
+def _takes(queue: ColumnElement[str] | InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    return and_(is_live(), ~WorkerRow.draining, ~_is_quarantined(), any_(WorkerRow.queues) == queue)
 
 
 async def quarantined(session: AsyncSession, queue: str) -> int:

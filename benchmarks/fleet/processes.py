@@ -1,0 +1,58 @@
+"""What the processes of a service use: CPU time by part, memory of their own, files, connections."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The processes of a service, by part."""
+
+    api: psutil.Process
+    workers: list[psutil.Process]
+    #: The embedded server's first process; its children serve connections.
+    postmaster: psutil.Process
+
+    def by_name(self) -> dict[str, list[psutil.Process]]:
+        """Those that live now; PostgreSQL's come and go."""
+        return {"api": [self.api], "workers": self.workers, "postgresql": self.postmaster.children()}
+
+
+def postmaster_of(data_dir: Path) -> psutil.Process:
+    """Of the embedded server in a data directory."""
+    return psutil.Process(int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0]))
+
+
+def cpu_seconds(parts: Parts) -> dict[str, float]:
+    """Used so far, by part."""
+    return {name: sum(_cpu_of(process) for process in processes) for name, processes in parts.by_name().items()}
+
+
+def private_mib(processes: Iterable[psutil.Process]) -> float:
+    """What would be free again if they all ended: memory that they share counts nothing."""
+    return sum(_private_of(process) for process in processes) / MIB
+
+
+def open_files(process: psutil.Process) -> int:
+    """Files, sockets and pipes that a process holds."""
+    return int(process.num_fds())
+
+
+def _cpu_of(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
+
+
+def _private_of(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().uss)
+    except psutil.NoSuchProcess:
+        return 0

@@ -1,0 +1,131 @@
+"""Simulated work for a long time: whether memory, connections and open files stay as they are.
+
+`HALFTIME_SOAK_MINUTES` says how long: 30 where it is not set.
+"""
+
+import itertools
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sqlalchemy import text
+
+from benchmarks.fleet.devices import mixed_fleet, mixed_requests
+from benchmarks.fleet.fleet import Fleet, simulated_fleet
+from benchmarks.fleet.ledger import ledger_of
+from benchmarks.fleet.processes import Parts, open_files, postmaster_of, private_mib
+from benchmarks.fleet.service import Service, service
+
+WORKERS = 8
+SAMPLE_SECONDS = 10.0
+
+#: Before the first sample that counts: caches fill, pools open.
+WARM_UP_SHARE = 0.1
+
+#: Jobs that wait while it goes on: enough that no worker is idle for long.
+WAITING = 20
+
+Sample = dict[str, float]
+
+
+def measure(minutes: float | None = None) -> dict[str, object]:
+    """First and last third of the samples, and the slope, of everything that must not grow."""
+    minutes = float(os.environ.get("HALFTIME_SOAK_MINUTES", "30")) if minutes is None else minutes
+    with service() as running, simulated_fleet(running.url, mixed_fleet(WORKERS)) as fleet:
+        fleet.until_idle(running.http)
+        stop = threading.Event()
+        clients = [threading.Thread(target=act, args=(running, stop)) for act in (_post_for_good, _read_for_good)]
+        for client in clients:
+            client.start()
+        try:
+            samples = list(_samples(running, fleet, 60 * minutes))
+        finally:
+            stop.set()
+            for client in clients:
+                client.join()
+        running.until_all_ended()
+        with running.engine.connect() as connection:
+            ledger = ledger_of(connection)
+    assert not ledger.faults, ledger.faults[:10]
+    kept = samples[int(WARM_UP_SHARE * len(samples)) :]
+    return {
+        "minutes": minutes,
+        "workers": WORKERS,
+        "jobs": ledger.benchmarks,
+        "statuses": dict(ledger.statuses),
+        "samples": len(kept),
+        "figures": {name: _trend([(one["minute"], one[name]) for one in kept]) for name in kept[0] if name != "minute"},
+        "course": [{name: round(value, 2) for name, value in one.items()} for one in samples],
+    }
+
+
+def _post_for_good(running: Service, stop: threading.Event) -> None:
+    """Keeps some jobs waiting."""
+    requests = mixed_requests(seed=3)
+    while not stop.is_set():
+        missing = WAITING - running.unfinished()
+        running.post(list(itertools.islice(requests, max(0, missing))))
+        stop.wait(0.2)
+
+
+def _read_for_good(running: Service, stop: threading.Event) -> None:
+    """What clients of all kinds ask: lists, one benchmark, its events and its report, workers, metrics."""
+    while not stop.is_set():
+        items: list[dict[str, Any]] = running.http.get("/benchmarks?limit=20").raise_for_status().json()["items"]
+        for path in ("/workers", "/metrics", *(f"/benchmarks/{item['id']}{end}" for item, end in _questions(items))):
+            running.http.get(path).raise_for_status()
+        stop.wait(0.5)
+
+
+def _questions(items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:
+    for item in items[-3:]:
+        yield item, "?wait=1"
+        yield item, "/events"
+        if item["status"] == "succeeded":
+            yield item, "/report"
+
+
+def _samples(running: Service, fleet: Fleet, seconds: float) -> Iterator[Sample]:
+    parts = Parts(running.api, list(fleet.workers.values()), postmaster_of(running.data_dir))
+    began = time.monotonic()
+    for number in itertools.count(1):
+        yield {"minute": (time.monotonic() - began) / 60, **{name: take() for name, take in _figures(running, parts)}}
+        due = began + number * SAMPLE_SECONDS
+        if due > began + seconds:
+            return
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+def _figures(running: Service, parts: Parts) -> list[tuple[str, Callable[[], float]]]:
+    each = [(f"worker_{number}_mib", process) for number, process in enumerate(parts.workers)]
+    return [
+        ("api_mib", lambda: private_mib([parts.api])),
+        *((name, lambda process=process: private_mib([process])) for name, process in each),
+        ("postgresql_mib", lambda: private_mib(parts.postmaster.children())),
+        ("connections", lambda: _connections(running)),
+        ("api_files", lambda: open_files(parts.api)),
+        ("workers_files", lambda: sum(map(open_files, parts.workers))),
+    ]
+
+
+def _connections(running: Service) -> float:
+    with running.engine.connect() as connection:
+        query = text("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+        return float(connection.execute(query).scalar_one())
+
+
+def _trend(points: list[tuple[float, float]]) -> dict[str, float]:
+    """Medians of the first and the last third, and the slope of a straight line through all."""
+    third = max(1, len(points) // 3)
+    minutes, values = zip(*points, strict=True)
+    slope = statistics.linear_regression(minutes, values).slope if len(points) > 1 else 0.0
+    first, last = statistics.median(values[:third]), statistics.median(values[-third:])
+    return {
+        "first_third": round(first, 2),
+        "last_third": round(last, 2),
+        "change_percent": round(100 * (last - first) / first, 2),
+        "slope_per_hour": round(60 * slope, 2),
+    }
