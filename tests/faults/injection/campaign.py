@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from tests.faults.injection import invariants, jobs
+from tests.faults.injection import invariants
 from tests.faults.injection.faults import Fault
 from tests.faults.injection.fleet import stopped
 from tests.faults.injection.jobs import Clients
@@ -25,10 +25,11 @@ class Plan:
     """How much, how fast, and the seed of what is random."""
 
     seed: int
+    #: At least; and as many more as every kind of fault needs to strike once.
     jobs: int
     #: Between two faults, at least and at most.
     pause_seconds: tuple[float, float]
-    #: Every kind strikes at least once; until the jobs have ended, or not again.
+    #: Every kind strikes once; then all of them go on until the jobs have ended, or none does.
     endless: bool
     #: For all jobs together.
     patience_seconds: float = 120.0
@@ -58,7 +59,7 @@ def run_campaign(site: Site, kinds: list[Fault], plan: Plan) -> Outcome:
     """Raises TimeoutError for a fleet that does not get its jobs done."""
     rng = random.Random(plan.seed)  # noqa: S311 # to be repeated
     site.view.keep_watch()
-    clients = Clients(site.fleet.http, [jobs.request(rng) for _ in range(plan.jobs)], plan.seed)
+    clients = Clients(site.fleet.http, plan.jobs, plan.seed)
     clients.start()
     try:
         faults = _inject(site, kinds, plan, clients, rng)
@@ -78,6 +79,8 @@ def _inject(site: Site, kinds: list[Fault], plan: Plan, clients: Clients, rng: r
         try:
             if kind(site, random.Random(seed)):  # noqa: S311 # to be repeated
                 struck[kind.__name__] += 1
+                if len(struck) == len(kinds):
+                    clients.enough.set()
             elif kind.__name__ not in struck:
                 missing.append(kind)
         finally:
@@ -88,13 +91,18 @@ def _inject(site: Site, kinds: list[Fault], plan: Plan, clients: Clients, rng: r
         strikes = []
         while not clients.done() and time.monotonic() < deadline:
             # What is not struck now is not struck later: faults that wait for each other would come in one burst.
-            if (missing or plan.endless) and free.acquire(blocking=False):
+            if (missing or plan.endless) and _at_work(site) and free.acquire(blocking=False):
                 kind = missing.pop(0) if missing else rng.choice(kinds)
                 strikes.append(hands.submit(strike, kind, rng.random()))
             time.sleep(rng.uniform(*plan.pause_seconds))
     for done in strikes:
         done.result()
     return struck
+
+
+def _at_work(site: Site) -> bool:
+    """Whether a trial runs: a fleet that is struck while it only starts would never get to one."""
+    return any(site.fleet.trials(worker) for worker in map(site.fleet.worker, site.workers) if worker)
 
 
 def _judged(site: Site, clients: Clients) -> list[str]:

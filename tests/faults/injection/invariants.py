@@ -21,8 +21,6 @@ QUESTIONS = {
     "a succeeded benchmark has no report, or another one has": """
         SELECT id, status FROM benchmarks WHERE (status = 'succeeded') <> (report_gzip IS NOT NULL)""",
     "something happened after the end": "SELECT benchmark_id, wrong FROM watched",
-    "a key stands for no benchmark": """
-        SELECT key FROM idempotency_keys k WHERE NOT EXISTS (SELECT FROM benchmarks b WHERE b.id = k.benchmark_id)""",
     "a benchmark was submitted twice, or by nobody": """
         SELECT b.id FROM benchmarks b LEFT JOIN idempotency_keys k ON k.benchmark_id = b.id GROUP BY b.id
         HAVING count(k.key) <> 1""",
@@ -32,9 +30,7 @@ QUESTIONS = {
         WHERE task_name = 'run_benchmark' OR (status = 'doing' AND worker_id IS NULL)""",
     "a worker is shown as busy": "SELECT id, current_benchmark FROM workers WHERE current_benchmark IS NOT NULL",
     "an advisory lock is held": "SELECT pid, classid, objid FROM pg_locks WHERE locktype = 'advisory'",
-    "a transaction is left open": """
-        SELECT pid, state, query FROM pg_stat_activity
-        WHERE state LIKE 'idle in transaction%' AND state_change < clock_timestamp() - interval '2 seconds'""",
+    "a transaction is left open": "SELECT pid, query FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'",
 }
 
 TOO_MANY = "SELECT id, attempt FROM benchmarks WHERE attempt > %s"

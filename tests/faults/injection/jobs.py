@@ -1,6 +1,7 @@
 """Clients that submit, lose answers, repeat themselves, and remember every report from its first sight on."""
 
 import hashlib
+import itertools
 import random
 import threading
 import time
@@ -16,6 +17,9 @@ LOST_SECONDS = 0.003
 
 #: A share of the submits has its first answer lost.
 LOST_SHARE = 0.3
+
+#: Benchmarks that have not ended: so many that no worker waits, so few that all faults find some at work.
+AT_ONCE = 5
 
 PAUSE_SECONDS = 0.1
 
@@ -38,8 +42,8 @@ def request(rng: random.Random) -> dict[str, Any]:
 class Clients:
     """One that submits and one that watches, each in a thread. Neither gives up before `stop`."""
 
-    def __init__(self, http: httpx.Client, requests: list[dict[str, Any]], seed: int) -> None:
-        self._http, self._requests, self._seed = http, requests, seed
+    def __init__(self, http: httpx.Client, at_least: int, seed: int) -> None:
+        self._http, self._at_least, self._seed = http, at_least, seed
         self._rng = random.Random(seed)  # noqa: S311 # to be repeated
         #: Ids by Idempotency-Key, of all that were answered with 202.
         self.accepted: dict[str, str] = {}
@@ -48,7 +52,9 @@ class Clients:
         self.reports: dict[str, tuple[str, str]] = {}
         self.counts: Counter[str] = Counter()
         self.failure: Exception | None = None
-        self._stopping = threading.Event()
+        #: No more than `at_least` need be submitted.
+        self.enough = threading.Event()
+        self._all_submitted, self._stopping = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=self._guarded, args=(what,)) for what in (self._submit, self._watch)]
 
     def start(self) -> None:
@@ -66,7 +72,7 @@ class Clients:
         """Whether everything was accepted and is terminal. Raises what went wrong in a thread."""
         if self.failure:
             raise self.failure
-        return len(self.statuses) == len(self._requests)
+        return self._all_submitted.is_set() and len(self.statuses) == len(self.accepted)
 
     def report(self, benchmark_id: str) -> tuple[str, str] | None:
         """Entity tag and digest of a report as it is now; None while nobody says."""
@@ -80,15 +86,22 @@ class Clients:
             self.failure = error
 
     def _submit(self) -> None:
-        for number, body in enumerate(self._requests):
-            headers = {"Idempotency-Key": f"{self._seed}-{number}"}
-            if self._rng.random() < LOST_SHARE:
-                self._lose_answer(body, headers)
-            while not self._stopping.is_set():
-                answer = self._ask("POST", "/benchmarks", json=body, headers=headers)
-                if answer:
-                    self.accepted[headers["Idempotency-Key"]] = answer.json()["id"]
-                    break
+        for number in itertools.count():
+            if self._stopping.is_set() or (number >= self._at_least and self.enough.is_set()):
+                break
+            self._submit_one(request(self._rng), {"Idempotency-Key": f"{self._seed}-{number}"})
+            while len(self.accepted) - len(self.statuses) >= AT_ONCE and not self._stopping.is_set():
+                time.sleep(PAUSE_SECONDS)
+        self._all_submitted.set()
+
+    def _submit_one(self, body: dict[str, Any], headers: dict[str, str]) -> None:
+        if self._rng.random() < LOST_SHARE:
+            self._lose_answer(body, headers)
+        while not self._stopping.is_set():
+            answer = self._ask("POST", "/benchmarks", json=body, headers=headers)
+            if answer:
+                self.accepted[headers["Idempotency-Key"]] = answer.json()["id"]
+                return
 
     def _lose_answer(self, body: dict[str, Any], headers: dict[str, str]) -> None:
         try:
