@@ -3,7 +3,17 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from app.contract.report import Report
-from app.reports.wording import context_lines, headline, leg_names, leg_rows, memory_rows, requirement_rows
+from app.reports.wording import (
+    TRIAL_COLUMNS,
+    context_lines,
+    headline,
+    leg_names,
+    leg_rows,
+    memory_rows,
+    other_answers,
+    requirement_rows,
+    trial_rows,
+)
 
 
 def to_markdown(report: Report) -> str:
@@ -13,6 +23,8 @@ def to_markdown(report: Report) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     yield from [f"# {headline(report)}", "", f"Benchmark `{report.benchmark_id}`. Verdict: **{report.verdict}**.", ""]
+    for answer in other_answers(report):
+        yield from [answer, ""]
     yield from _section("Why", report.reasons)
     for comparison in report.comparisons:
         yield from [f"## {comparison.candidate.precision} against {report.baseline.precision}", ""]
@@ -23,11 +35,17 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _table(["", *leg_names(report)], leg_rows(report))
     yield from ["## Memory at the peak, in MiB", ""]
     yield from _table(["", *leg_names(report)], memory_rows(report))
+    yield from ["## Trials, in the order in which they ran", ""]
+    yield from _table(TRIAL_COLUMNS, trial_rows(report))
     yield from _section("Warnings", report.warnings)
     yield from _section("What it stands on", context_lines(report))
     yield from ["## Attestation", ""]
     rows = [(c.leg, c.name, c.expected, c.observed, "yes" if c.ok else "**no**") for c in report.attestation.checks]
     yield from _table(["Leg", "Check", "Expected", "Observed", "Holds"], rows)
+    if report.environment:
+        yield from ["## Environment", ""]
+        facts = [(name, str(value)) for name, value in report.environment.model_dump(exclude_none=True).items()]
+        yield from _table(["", ""], facts)
 
 
 def _section(title: str, items: Sequence[str]) -> Iterator[str]:

@@ -1,14 +1,25 @@
 """How figures and verdicts are worded, the same in every format."""
 
 from app.contract.numerics import Numerics
-from app.contract.report import Capacity, Comparison, Difference, Estimate, Leg, Report, Requirement
+from app.contract.report import Capacity, Comparison, Difference, Estimate, Leg, Report, Requirement, Verdict
 from app.contract.trial import MemoryBreakdown
+from app.reports.legs import median_seconds, named_legs
 from app.reports.settings import model_line, training_line
 
 MIB = 2**20
 
 #: Where there is no figure.
 NOTHING = "–"
+
+TRIAL_COLUMNS = (
+    "Block",
+    "Leg",
+    "Median step (ms)",
+    "Peak memory (MiB)",
+    "Validation loss (nats)",
+    "Validation accuracy",
+    "Disturbed by",
+)
 
 TITLES = {
     "min_speedup": "Speedup",
@@ -20,18 +31,26 @@ TITLES = {
 
 def headline(report: Report) -> str:
     """The answer in one sentence: the first candidate against the baseline."""
-    first = report.comparisons[0]
+    return _answer(report, report.comparisons[0], report.verdict)
+
+
+def other_answers(report: Report) -> list[str]:
+    """The same for every further candidate."""
+    return [_answer(report, comparison, comparison.verdict) for comparison in report.comparisons[1:]]
+
+
+def _answer(report: Report, first: Comparison, verdict: Verdict) -> str:
     baseline, candidate = report.baseline.precision.upper(), first.candidate.precision.upper()
     device = report.environment.device if report.environment else "this device"
     if first.speedup is None or first.memory_reduction_percent is None or first.accuracy_difference is None:
-        return f"{candidate} could not be compared with {baseline} on {device}: {report.verdict}."
+        return f"{candidate} could not be compared with {baseline} on {device}: {verdict}."
     if first.indistinguishable_from_noise:
         speed = f"indistinguishable in speed from {baseline} ({interval(first.speedup, 2)} ×)"
     else:
         speed = f"{_speed(first.speedup)} {baseline}"
     return (
         f"{candidate} is {speed} on {device}, "
-        f"{_memory(first.memory_reduction_percent)}, and {_accuracy(first.accuracy_difference)}: {report.verdict}."
+        f"{_memory(first.memory_reduction_percent)}, and {_accuracy(first.accuracy_difference)}: {verdict}."
     )
 
 
@@ -76,6 +95,23 @@ def memory_rows(report: Report) -> list[tuple[str, ...]]:
     return [
         (name.capitalize(), *(_scaled(part.get(name), 1 / MIB, 1) for part in parts))
         for name in MemoryBreakdown.model_fields
+    ]
+
+
+def trial_rows(report: Report) -> list[tuple[str, ...]]:
+    """What every trial measured, block by block, in the order in which they ran; below TRIAL_COLUMNS."""
+    trials = [(leg.name, trial) for leg in named_legs(report) for trial in leg.leg.trials]
+    return [
+        (
+            str(trial.block + 1),
+            name,
+            _scaled(median_seconds(trial), 1000, 3),
+            _scaled(trial.memory.peak_bytes, 1 / MIB, 1),
+            _scaled(trial.validation_loss, 1, 4),
+            _scaled(trial.validation_accuracy, 1, 4),
+            "; ".join(trial.disturbances) or NOTHING,
+        )
+        for name, trial in sorted(trials, key=lambda named: named[1].training_started_at)
     ]
 
 

@@ -4,7 +4,7 @@ from functools import cache
 
 import jinja2
 
-from app.reports import wording
+from app.reports import remedies, wording
 from app.web import formats
 
 
@@ -18,6 +18,15 @@ def environment() -> jinja2.Environment:
     templates.filters |= {
         "headline": wording.headline,
         "interval": wording.interval,
+        "other_answers": wording.other_answers,
+        "requirement_rows": wording.requirement_rows,
+        "leg_names": wording.leg_names,
+        "leg_rows": wording.leg_rows,
+        "memory_rows": wording.memory_rows,
+        "trial_rows": wording.trial_rows,
+        "context_lines": wording.context_lines,
+        "remedy": remedies.remedy,
     }
     templates.filters |= formats.FILTERS
+    templates.globals["trial_columns"] = wording.TRIAL_COLUMNS
     return templates

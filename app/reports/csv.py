@@ -1,0 +1,156 @@
+"""The report as CSV (RFC 4180) in long form: one figure a line, whatever it is of. Curves are in the JSON alone."""
+
+import csv
+import io
+from collections.abc import Iterator
+
+from app.contract.report import Comparison, Difference, Estimate, Report, Requirement
+from app.contract.trial import TrialResult
+from app.reports.legs import NamedLeg, median_seconds, named_legs, ratios_by_block
+from app.reports.wording import context_lines, headline, other_answers
+
+Row = dict[str, object]
+
+#: What a line is of, its name, and what there is to say of it; empty where there is nothing. Blocks count from 1.
+COLUMNS = ("section", "leg", "block", "name", "value", "ci_low", "ci_high", "unit", "threshold", "expected", "status")
+
+#: With these a spreadsheet takes text for a formula (OWASP, "CSV Injection").
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+
+#: Figures of a leg, with their units.
+LEG_FIGURES = {
+    "median_step_seconds": "s",
+    "training_time_seconds": "s",
+    "samples_per_second": "1/s",
+    "data_wait_share": "",
+    "peak_memory_bytes": "B",
+    "first_step_peak_bytes": "B",
+    "peak_reserved_bytes": "B",
+    "peak_device_bytes": "B",
+    "final_train_loss": "nats",
+    "validation_loss": "nats",
+    "validation_accuracy": "",
+    "achieved_flops_per_second": "FLOP/s",
+    "ceiling_flops_per_second": "FLOP/s",
+    "joules_per_step": "J",
+    "joules_per_sample": "J",
+    "disturbed_trials": "",
+    "repeated_trials": "",
+}
+NUMERICS_FIGURES = ("loss_relative_error", "gradient_relative_rmse", "explained_relative_rmse")
+CAPACITY_FIGURES = {"largest_batch_size": "", "samples_per_second": "1/s", "peak_memory_bytes": "B"}
+COMPARED = {
+    "speedup": "x",
+    "training_time_ratio": "x",
+    "memory_reduction_percent": "%",
+    "accuracy_difference": "",
+    "loss_difference": "nats",
+}
+REQUIRED_UNITS = {
+    "min_speedup": "x",
+    "min_memory_reduction_percent": "%",
+    "max_accuracy_difference": "",
+    "max_loss_difference": "nats",
+}
+
+
+def to_csv(report: Report) -> str:
+    """The answer, the requirements with their verdicts, every figure with its interval, proof, environment, warnings."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="")
+    writer.writeheader()
+    writer.writerows({name: _guarded(value) for name, value in row.items()} for row in _rows(report))
+    return text.getvalue()
+
+
+def _guarded(value: object) -> object:
+    """Text that no spreadsheet takes for a formula; numbers as they are."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
+
+
+def _rows(report: Report) -> Iterator[Row]:
+    yield {"section": "answer", "name": "benchmark_id", "value": report.benchmark_id}
+    yield {"section": "answer", "name": "headline", "value": headline(report), "status": report.verdict}
+    for answer in other_answers(report):
+        yield {"section": "answer", "name": "further", "value": answer}
+    yield from ({"section": "reason", "value": reason} for reason in report.reasons)
+    for found in report.comparisons:
+        yield from _comparison(found, report)
+    yield from _noise_floor(report)
+    for leg in named_legs(report):
+        yield from _leg(leg)
+        for trial in leg.leg.trials:
+            yield from _trial(leg.name, trial)
+    for check in report.attestation.checks:
+        told = {"value": check.observed, "expected": check.expected, "status": "pass" if check.ok else "fail"}
+        yield {"section": "attestation", "leg": check.leg, "name": check.name, **told}
+    for name, value in (report.environment.model_dump() if report.environment else {}).items():
+        yield {"section": "environment", "name": name, "value": value}
+    yield from ({"section": "context", "value": line} for line in context_lines(report))
+    yield from ({"section": "warning", "value": warning} for warning in report.warnings)
+
+
+def _comparison(found: Comparison, report: Report) -> Iterator[Row]:
+    leg = found.candidate.precision
+    for requirement in found.requirements:
+        yield {"section": "requirement", "leg": leg, "name": requirement.name, **_requirement(requirement)}
+    for name, unit in COMPARED.items():
+        yield {"section": "comparison", "leg": leg, "name": name, "unit": unit, **_interval(getattr(found, name))}
+    for block, ratio in ratios_by_block(report.baseline, found.candidate):
+        yield {"section": "block", "leg": leg, "block": block, "name": "speedup", "value": ratio, "unit": "x"}
+
+
+def _requirement(requirement: Requirement) -> Row:
+    """The figure that the threshold is for: of a difference, the absolute one."""
+    measured = requirement.measured
+    return {
+        **(_interval(measured) if isinstance(measured, Estimate) else {"value": measured.value if measured else None}),
+        "unit": REQUIRED_UNITS[requirement.name],
+        "threshold": requirement.threshold,
+        "status": requirement.status,
+    }
+
+
+def _interval(measured: Estimate | Difference | None) -> Row:
+    """A value with its interval: of a difference the signed one, which the interval belongs to."""
+    if measured is None:
+        return {}
+    value = measured.signed_mean if isinstance(measured, Difference) else measured.value
+    return {"value": value, "ci_low": measured.ci_low, "ci_high": measured.ci_high}
+
+
+def _noise_floor(report: Report) -> Iterator[Row]:
+    if report.noise_floor is None:
+        return
+    for name, value in dict(report.noise_floor).items():
+        figure = _interval(value) if isinstance(value, Estimate) else {"value": value}
+        yield {"section": "noise_floor", "name": name, **figure}
+
+
+def _leg(leg: NamedLeg) -> Iterator[Row]:
+    one, named = leg.leg, {"section": "leg", "leg": leg.name}
+    for name, unit in LEG_FIGURES.items():
+        yield {**named, "name": name, "value": getattr(one, name), "unit": unit}
+    if one.mean_step_seconds:
+        yield {**named, "name": "mean_step_seconds", "unit": "s", **_interval(one.mean_step_seconds)}
+    if one.grad_scaler:
+        yield {**named, "name": "skipped_steps", "value": one.grad_scaler.skipped_steps}
+    if one.numerics:
+        for name in NUMERICS_FIGURES:
+            yield {**named, "name": name, "value": getattr(one.numerics, name)}
+    if one.capacity:
+        for name, unit in CAPACITY_FIGURES.items():
+            yield {**named, "name": f"capacity.{name}", "value": getattr(one.capacity, name), "unit": unit}
+    if one.failure:
+        yield {**named, "name": "failure", "value": one.failure.detail, "status": one.failure.code.value}
+    for part, size_bytes in (one.memory_breakdown.model_dump() if one.memory_breakdown else {}).items():
+        yield {"section": "memory", "leg": leg.name, "name": part, "value": size_bytes, "unit": "B"}
+
+
+def _trial(leg: str, trial: TrialResult) -> Iterator[Row]:
+    named = {"section": "trial", "leg": leg, "block": trial.block + 1}
+    yield {**named, "name": "median_step_seconds", "value": median_seconds(trial), "unit": "s"}
+    yield {**named, "name": "peak_memory_bytes", "value": trial.memory.peak_bytes, "unit": "B"}
+    yield {**named, "name": "validation_loss", "value": trial.validation_loss, "unit": "nats"}
+    yield {**named, "name": "validation_accuracy", "value": trial.validation_accuracy}
+    yield from ({**named, "name": "disturbance", "value": disturbance} for disturbance in trial.disturbances)

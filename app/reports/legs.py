@@ -1,0 +1,37 @@
+"""The legs by name, and what they have in common."""
+
+import statistics
+from dataclasses import dataclass
+
+from app.contract.report import Leg, Report
+from app.contract.trial import TrialResult
+
+
+@dataclass(frozen=True)
+class NamedLeg:
+    """A leg under a name that no other leg of the report has."""
+
+    name: str
+    leg: Leg
+
+
+def named_legs(report: Report) -> list[NamedLeg]:
+    """The baseline, every candidate, and the control leg where there is one."""
+    baseline = report.baseline.precision
+    legs = [NamedLeg(baseline, report.baseline)]
+    for found in report.comparisons:
+        name = found.candidate.precision
+        legs.append(NamedLeg(f"{name} again" if name == baseline else name, found.candidate))
+    return [*legs, *([NamedLeg(f"{baseline} control", report.control)] if report.control else [])]
+
+
+def median_seconds(trial: TrialResult) -> float | None:
+    """Of the measured steps; None where retention dropped them."""
+    return statistics.median(trial.step_seconds) if trial.step_seconds else None
+
+
+def ratios_by_block(baseline: Leg, candidate: Leg) -> list[tuple[int, float]]:
+    """Every block, from 1, that both legs have, with the ratio of median step times, baseline over candidate."""
+    theirs = {trial.block: median_seconds(trial) for trial in baseline.trials}
+    pairs = [(trial.block, theirs.get(trial.block), median_seconds(trial)) for trial in candidate.trials]
+    return sorted((block + 1, above / below) for block, above, below in pairs if above and below)
