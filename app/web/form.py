@@ -25,7 +25,7 @@ FRONT: dict[str, tuple[str, ...]] = {
         "/requirements/max_accuracy_difference",
         "/requirements/max_loss_difference",
     ),
-    "Labels": ("/labels",),
+    "To find it again": ("/labels",),
 }
 
 #: What is under "more", by the object that it is in.
@@ -38,7 +38,7 @@ MORE = {
 }
 
 UNITS = {"seconds": "s", "percent": "%", "gib": "GiB", "mib": "MiB"}
-ABBREVIATIONS = {"Gpu": "GPU", "gpu": "GPU", "ci": "interval", "Min": "Least", "Max": "Most"}
+ABBREVIATIONS = {"Gpu": "GPU", "gpu": "GPU", "ci": "interval"}
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _field(name: str, described: Schema, pointer: str, prefix: str) -> Field:
         pointer=pointer,
         control=_control(value),
         label=_label(name),
-        hint=", ".join(part for part in (_plain(described.get("description", "")), _bounds(value)) if part),
+        hint="; ".join(part for part in (_plain(described.get("description", "")), _bounds(value)) if part),
         default=described.get("default"),
         nullable="anyOf" in described,
         choices=tuple(value.get("enum") or value.get("items", {}).get("enum", ())),
@@ -195,5 +195,5 @@ def _figure(bound: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """A description without the marks of code."""
-    return text.replace("`", "").rstrip(".")
+    """A description as a form says it: without the marks of code, and null is an empty field."""
+    return text.replace("`", "").replace("null:", "empty:").rstrip(".")

@@ -24,7 +24,7 @@ async def request_of(page):
 async def test_what_a_field_says_stands_in_the_json_and_a_default_need_not(form):
     await form.get_by_label("Batch size").fill("64")
     await form.get_by_label("bf16").first.check()
-    await form.get_by_label("Least speedup").fill("")
+    await form.get_by_label("Min speedup").fill("")
     assert await request_of(form) == {
         "model": {"kind": "transformer"},
         "config": {"device": "auto", "training": {"batch_size": 64}, "candidates": ["bf16"]},
@@ -71,7 +71,7 @@ async def test_the_rough_cost_follows(live, form):
     await expect(form.locator("#cost")).to_contain_text("Trials12 to 32")
     await register(live)
     await form.locator("#more > summary").click()
-    await form.get_by_label("Least blocks").fill("2")
+    await form.get_by_label("Min blocks").fill("2")
     await expect(form.locator("#cost")).to_contain_text("Trials4 to 32")
     await expect(form.locator("#cost")).to_contain_text("1 worker online for it")
 
@@ -81,7 +81,7 @@ async def test_a_fault_is_shown_at_its_field_while_it_is_written(form):
     await batch.fill("many")
     await expect(batch).to_have_attribute("aria-invalid", "true")
     await expect(batch).to_have_accessible_description(
-        "samples in a batch, the same in every leg, 1 to 65,536 Input should be a valid integer"
+        "samples in a batch, the same in every leg; 1 to 65,536 Input should be a valid integer"
     )
     await batch.fill("8")
     await expect(batch).not_to_have_attribute("aria-invalid", "true")

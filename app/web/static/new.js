@@ -120,7 +120,10 @@ async function submit() {
   if (answer?.ok) {
     key = null;
     location.assign(`/ui${answer.headers.get("Location")}`);
-  } else announce(said ?? { detail: "The server does not answer. Nothing is lost: try again." });
+  } else {
+    announce(said ?? { detail: "The server does not answer. Nothing is lost: try again." });
+    tell("Known when the request is valid.");
+  }
 }
 
 form.addEventListener("submit", async (event) => {
