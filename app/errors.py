@@ -23,6 +23,7 @@ HalftimeError
 ├── QuotaExceeded         429  with Retry-After
 ├── QueueFull             503  with Retry-After
 └── DatabaseUnavailable   503
+    └── StorageFull           its disk is full; with Retry-After
 """
 
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from procrastinate.exceptions import ConnectorException
+from psycopg.errors import DiskFull
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -42,6 +44,11 @@ from starlette.exceptions import HTTPException
 from app.contract.problem import MEDIA_TYPE, FieldError, Problem, ValidationProblem
 
 log = structlog.get_logger(__name__)
+
+NO_ROOM = (
+    "Nothing was changed: the disk of PostgreSQL is full. Whoever runs it must free or add room; what is stored can be "
+    "read meanwhile."
+)
 
 
 class HalftimeError(Exception):
@@ -194,6 +201,12 @@ class DatabaseUnavailable(HalftimeError):
     status, code, title = 503, "database_unavailable", "The database is not available"
 
 
+class StorageFull(DatabaseUnavailable):
+    """PostgreSQL has no room to write: what is stored can still be read."""
+
+    code, title = "storage_full", "The database's disk is full"
+
+
 def problem_responses(*errors: type[HalftimeError]) -> dict[int | str, dict[str, Any]]:
     """The error bodies a route can give, for its OpenAPI document."""
     found: dict[int | str, dict[str, Any]] = {}
@@ -277,7 +290,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     )
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(_methods_here(request))
+        # Pages are not in the document.
+        headers["Allow"] = ", ".join(_methods_here(request)) or headers["Allow"]
     return JSONResponse(problem.model_dump(), error.status_code, headers, media_type=MEDIA_TYPE)
 
 
@@ -290,8 +304,16 @@ def _methods_here(request: Request) -> list[str]:
 
 async def _on_database_error(request: Request, error: Exception) -> JSONResponse:
     log.error("database unavailable", error=str(error), path=request.url.path)
+    if _is_disk_full(error):
+        return problem_response(request, StorageFull(NO_ROOM, headers={"Retry-After": "60"}))
     unavailable = DatabaseUnavailable("PostgreSQL does not answer. Try again shortly.", headers={"Retry-After": "5"})
     return problem_response(request, unavailable)
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Whether PostgreSQL, at the bottom of an error, found no room to write (SQLSTATE 53100)."""
+    below = getattr(error, "orig", None) or error.__cause__
+    return isinstance(error, DiskFull) or (below is not None and _is_disk_full(below))
 
 
 async def _on_unexpected_error(request: Request, error: Exception) -> JSONResponse:

@@ -14,6 +14,7 @@ from app.errors import install_error_handlers
 from app.metrics import Metrics
 from app.middleware import install_middleware
 from app.openapi.document import extend_document
+from app.renderings import Renderings
 from app.routes import (
     benchmarks,
     catalogue,
@@ -54,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ):
             app.state.settings, app.state.database, app.state.changes = settings, database, changes
             app.state.door = Door(database.sessions, settings)
+            app.state.renderings = Renderings()
             stopping = anyio.Event()
             tasks.start_soon(_reap, database, settings.max_attempts, stopping)
             tasks.start_soon(upkeep.serve_queues, database, settings, stopping)

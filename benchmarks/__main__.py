@@ -15,11 +15,14 @@ from benchmarks import (
     attacks,
     coverage,
     disturbed_machine,
+    fault_injection,
     identical_work,
     listeners,
     loop_overhead,
+    recovery,
     submit_to_step,
     throughput,
+    upgrade,
 )
 from worker.device import environment
 
@@ -35,6 +38,9 @@ BENCHMARKS = {
     "disturbed_machine": disturbed_machine.measure,
     "architectures": architectures.measure,
     "attacks": attacks.measure,
+    "upgrade": upgrade.measure,
+    "recovery": recovery.measure,
+    "fault_injection": fault_injection.measure,
 }
 
 

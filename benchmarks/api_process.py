@@ -26,11 +26,16 @@ def temporary_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@contextlib.contextmanager
-def served_api(data_dir: Path) -> Iterator[tuple[psutil.Process, httpx.Client]]:
+def served_api(data_dir: Path) -> contextlib.AbstractContextManager[tuple[psutil.Process, httpx.Client]]:
     """`halftime serve` on a data directory, and a client of it; returns when it answers."""
+    return served(HALFTIME_DATA_DIR=str(data_dir))
+
+
+@contextlib.contextmanager
+def served(**settings: str) -> Iterator[tuple[psutil.Process, httpx.Client]]:
+    """`halftime serve` with these settings, and a client of it; returns when it answers."""
     port = free_port()
-    environment = os.environ | {"HALFTIME_DATA_DIR": str(data_dir), "HALFTIME_PORT": str(port)}
+    environment = os.environ | settings | {"HALFTIME_PORT": str(port)}
     command = [sys.executable, "-m", "app.cli", "serve"]
     # The client first: what fails between the start of a process and its end leaves it running.
     with (

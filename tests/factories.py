@@ -19,7 +19,8 @@ from app.contract.worker import WorkerDevice
 from worker.comparison import Comparison
 from worker.data import make_data
 from worker.models import blueprint_of
-from worker.precision import PRECISIONS, expected_flags
+from worker.precision import PRECISIONS
+from worker.precision_facts import expected_flags
 
 CPU = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=2**34)
 

@@ -34,6 +34,7 @@ def run(
     """Claims benchmarks and runs them until it is told to stop."""
     from worker import device_lock, nvml  # noqa: PLC0415
     from worker.device import detect  # noqa: PLC0415 # loads torch
+    from worker.launcher import TrialLauncher  # noqa: PLC0415
     from worker.main import Superseded, run_worker  # noqa: PLC0415
 
     settings = Settings()
@@ -46,7 +47,7 @@ def run(
     try:
         found = detect(device)
         with device_lock.owned(found, settings.lock_dir) as lock:
-            asyncio.run(run_worker(settings, found, worker_id, lock))
+            asyncio.run(run_worker(settings, found, TrialLauncher(lock), worker_id))
     except* device_lock.DeviceTaken as group:
         print(group.exceptions[0], file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)

@@ -15,8 +15,8 @@ from app.contract.report import Capacity
 from app.contract.training import MAX_BATCH_SIZE
 from app.contract.trial import TrialResult
 from worker.comparison import Comparison, LegRun, TrialRunner, median_step
-from worker.device import available_host_bytes
 from worker.messages import TrialSpec
+from worker.telemetry.host import available_host_bytes
 
 MIB = 2**20
 

@@ -7,10 +7,11 @@ noise that remembers itself from trial to trial makes neighbouring blocks as oft
 
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from app.contract.benchmark import Progress
+from app.contract.block import Block, KeptBlock, LegOutcome
 from app.contract.failure import Failure, FailureCode
 from app.contract.precisions import PrecisionName
 from app.contract.report import Capacity, StoppedBy
@@ -46,6 +47,9 @@ class BenchmarkFailed(Exception):
 #: Runs one trial within a deadline in seconds, telling of steps done; gives its result or why there is none.
 TrialRunner = Callable[[TrialSpec, float, Callable[[int], None]], Awaitable[TrialResult | Failure]]
 
+#: Is given every completed block, to keep it for an attempt that may follow.
+BlockKeeper = Callable[[Block], Awaitable[None]]
+
 
 @dataclass
 class LegRun:
@@ -76,11 +80,14 @@ class Comparison:
     #: Where the worker had to count.
     parameter_count: int | None
     blocks: int = 0
-    #: On the monotonic clock, in seconds.
-    began: float = 0.0
+    #: The first ones, measured by an earlier attempt.
+    reused: list[KeptBlock] = field(default_factory=list)
+    #: When the last block ended, on the monotonic clock, in seconds.
+    last_block_ended: float = 0.0
     #: Trials thrown away as disturbed.
     repeats: int = 0
     stopped_by: StoppedBy = "max_blocks"
+    #: Of all blocks, those of earlier attempts included, and of the search for capacity.
     total_seconds: float = 0.0
 
     @classmethod
@@ -107,9 +114,14 @@ class Comparison:
         """Of the whole work, for progress; the search for capacity is guessed to be a fifth of it."""
         return 0.8 if self.request.config.measurement.capacity else 1.0
 
+    @property
+    def elapsed_seconds(self) -> float:
+        """What all blocks took, and the one under way so far; not what lies between two attempts."""
+        return self.total_seconds + time.monotonic() - self.last_block_ended
+
     def may_repeat(self) -> bool:
         """Whether a disturbed trial may be run again."""
-        in_time = time.monotonic() - self.began < self.request.config.measurement.time_budget_seconds
+        in_time = self.elapsed_seconds < self.request.config.measurement.time_budget_seconds
         return in_time and self.repeats < MOST_REPEATS_OF_ALL
 
     def can_compare(self) -> bool:
@@ -117,28 +129,69 @@ class Comparison:
         return self.baseline.failure is None and any(leg.failure is None for leg in self.candidates)
 
 
+async def _kept_nowhere(block: Block) -> None:
+    """For comparisons that no other attempt follows."""
+
+
 async def compare(
-    comparison: Comparison, run_trial: TrialRunner, on_progress: Callable[[Progress], None]
+    comparison: Comparison,
+    run_trial: TrialRunner,
+    on_progress: Callable[[Progress], None],
+    keep_block: BlockKeeper = _kept_nowhere,
+    earlier: Sequence[KeptBlock] = (),
 ) -> Comparison:
-    """Runs blocks until it is enough. Raises BenchmarkFailed where no report can be made."""
-    comparison.began = time.monotonic()
-    measurement = comparison.request.config.measurement
-    while True:
-        block_began = time.monotonic()
-        for position, leg in enumerate(_order(comparison.legs, comparison.blocks)):
-            if leg.failure is None:
-                await _run_leg(comparison, leg, position, run_trial, on_progress)
-        comparison.blocks += 1
-        comparison.total_seconds = time.monotonic() - comparison.began
+    """Runs blocks until it is enough, after those of an earlier attempt. Raises BenchmarkFailed: no report can be."""
+    stopped_by = _take_over(comparison, earlier)
+    comparison.last_block_ended = time.monotonic()
+    while stopped_by is None:
+        block = await _run_block(comparison, run_trial, on_progress)
         if all(leg.failure is not None for leg in comparison.legs):
             assert comparison.baseline.failure is not None
             raise BenchmarkFailed(comparison.baseline.failure)
-        stopped_by = _enough(comparison, measurement, time.monotonic() - block_began)
-        if stopped_by is not None:
-            comparison.stopped_by = stopped_by
-            for leg in comparison.legs:
-                flag_disturbed(leg)
-            return comparison
+        stopped_by = _count(comparison, block)
+        await keep_block(block)
+    comparison.stopped_by = stopped_by
+    for leg in comparison.legs:
+        flag_disturbed(leg)
+    return comparison
+
+
+def _take_over(comparison: Comparison, earlier: Sequence[KeptBlock]) -> StoppedBy | None:
+    """Goes through the blocks as if they were run now; why no further one is needed, if the last one told."""
+    stopped_by = None
+    for kept in earlier:
+        for leg, outcome in zip(comparison.legs, kept.block.outcomes, strict=True):
+            if outcome.trial is not None:
+                leg.trials.append(outcome.trial)
+            leg.failure = outcome.failure
+        comparison.repeats += kept.block.repeats
+        comparison.reused.append(kept)
+        stopped_by = _count(comparison, kept.block)
+    return stopped_by
+
+
+async def _run_block(comparison: Comparison, run_trial: TrialRunner, on_progress: Callable[[Progress], None]) -> Block:
+    index, repeats = comparison.blocks, comparison.repeats
+    for position, leg in enumerate(_order(comparison.legs, index)):
+        if leg.failure is None:
+            await _run_leg(comparison, leg, position, run_trial, on_progress)
+    began, comparison.last_block_ended = comparison.last_block_ended, time.monotonic()
+    return Block(
+        index=index,
+        outcomes=[
+            LegOutcome(precision=leg.precision, trial=leg.by_block().get(index), failure=leg.failure)
+            for leg in comparison.legs
+        ],
+        seconds=comparison.last_block_ended - began,
+        repeats=comparison.repeats - repeats,
+    )
+
+
+def _count(comparison: Comparison, block: Block) -> StoppedBy | None:
+    """Adds a completed block; why no further one is needed, None if one is."""
+    comparison.blocks += 1
+    comparison.total_seconds += block.seconds
+    return _enough(comparison, comparison.request.config.measurement, block.seconds)
 
 
 async def _run_leg(
@@ -161,7 +214,7 @@ async def _run_leg(
     )
 
     def after_step(step: int) -> None:
-        on_progress(_progress(comparison, spec, step, time.monotonic() - comparison.began))
+        on_progress(_progress(comparison, spec, step, comparison.elapsed_seconds))
 
     after_step(0)
     outcome = await _run_undisturbed(comparison, leg, spec, run_trial, after_step)

@@ -11,14 +11,11 @@ import torch
 
 from app import __version__
 from app.contract.failure import Failure, FailureCode
-from app.contract.trial import Environment
+from app.contract.trial import NEAR_ZERO_BYTES, Environment
 from app.contract.worker import WorkerDevice
 from worker import nvml
 from worker.precision import Precision
-
-#: What a fresh CUDA process may hold before anything is built.
-NEAR_ZERO_BYTES = 2**20
-
+from worker.telemetry.host import available_host_bytes
 
 #: How torch says that memory ran out, where it has no exception of its own for it.
 OUT_OF_MEMORY = (
@@ -161,7 +158,7 @@ def environment(device: torch.device) -> Environment:
     return Environment(
         torch=torch.__version__,
         cuda=torch.version.cuda,
-        driver=_driver_version(),
+        driver=nvml.driver_version(),
         device=torch.cuda.get_device_name(device) if on_cuda else _cpu_name(),
         threads=torch.get_num_threads(),
         python=platform.python_version(),
@@ -179,11 +176,6 @@ def _gpu_index(choice: str) -> int:
     return int(index)
 
 
-def _driver_version() -> str | None:
-    with nvml.opened() as library:
-        return str(library.nvmlSystemGetDriverVersion()) if library else None
-
-
 def _cpu_name() -> str:
     """The processor's model, from the kernel where it tells."""
     with contextlib.suppress(OSError):
@@ -195,15 +187,6 @@ def _cpu_name() -> str:
 
 def _host_memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def available_host_bytes() -> int | None:
-    """What the kernel says can be had without swapping; None where it does not tell."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def _free_bytes(device: torch.device) -> int:

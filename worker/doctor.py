@@ -3,6 +3,7 @@
 import torch
 
 from worker.device import TrialFailed, check, detect, gpu_count
+from worker.health import arithmetic_faults, driver_faults
 from worker.precision import PRECISIONS
 
 
@@ -27,5 +28,7 @@ def _probe(name: str) -> dict[str, object]:
         "memory_bytes": device.memory_bytes,
         "precisions": offered,
         "problems": problems,
+        # Not what is held of its memory: a worker may be busy there.
+        "faults": [*driver_faults(name), *arithmetic_faults(name)],
         "torch": torch.__version__,
     }

@@ -15,18 +15,23 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app import tracing
 from app.contract.benchmark import Progress
+from app.contract.block import Block
 from app.contract.failure import Failure, FailureCode
 from app.contract.report import Report
 from app.contract.trial import TrialResult
 from app.contract.worker import WorkerDevice
-from app.store import claims
+from app.settings import Settings
+from app.store import blocks, claims
 from app.store.claims import Claim, ClaimLost
 from app.store.workers import LEASE
+from worker import interim
 from worker.capacity import measure_capacity
-from worker.comparison import BenchmarkFailed, Comparison, TrialRunner, compare, median_step
+from worker.comparison import BenchmarkFailed, Comparison, TrialRunner, compare
 from worker.hand_over import hand_over
-from worker.launcher import TrialLauncher
+from worker.identity import measured_with
+from worker.launching import Launcher
 from worker.messages import Inspection, ModelFacts, TrialSpec
+from worker.quarantine import DeviceSick, casts_doubt
 from worker.report import make_report
 
 log = structlog.get_logger(__name__)
@@ -52,14 +57,17 @@ class Job:
     def __init__(
         self,
         sessions: Sessions,
-        launcher: TrialLauncher,
+        launcher: Launcher,
         worker_id: str,
         device: WorkerDevice,
         entry_id: int,
-        max_parameters: int,
+        settings: Settings,
+        examine: Callable[[], Awaitable[str | None]],
     ) -> None:
+        """`examine` says what is wrong with the device, if anything."""
         self._sessions, self._launcher, self._device = sessions, launcher, device
-        self._worker_id, self._entry_id, self._max_parameters = worker_id, entry_id, max_parameters
+        self._worker_id, self._entry_id = worker_id, entry_id
+        self._settings, self._examine = settings, examine
         self._scope, self._hand_over_scope = anyio.CancelScope(), anyio.CancelScope()
         self._progress: Progress | None = None
 
@@ -108,6 +116,9 @@ class Job:
             await self._fail(claim, Failure.of(FailureCode.TIMEOUT, detail))
         except BenchmarkFailed as error:
             await self._fail(claim, error.failure)
+        except DeviceSick as error:
+            await self._write(claims.pass_on, claim, error.fault, self._settings.max_attempts)
+            log.warning("benchmark passed on", fault=error.fault)
         except (ClaimLost, SQLAlchemyError):
             raise
         except Exception as error:  # a fault of ours must end the benchmark, not hang it
@@ -130,21 +141,46 @@ class Job:
             ):
                 outcome, logs = await self._launcher.run(spec, deadline_seconds, after_step)
                 await self._record_trial(claim, spec, outcome, logs)
+                if casts_doubt(spec, outcome):
+                    await self._require_health()
             return outcome
 
         timeout = claim.request.config.timeout_seconds
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_lease, claim)
-                with anyio.fail_after(timeout):
-                    comparison = Comparison.of(claim.request, self._device, await self._inspect(claim))
-                    await compare(comparison, run_trial, self._show)
+                try:
+                    with anyio.fail_after(timeout) as patience:
+                        comparison = Comparison.of(claim.request, self._device, await self._inspect(claim))
+                        await self._compare(claim, comparison, run_trial, patience)
+                except TimeoutError:  # it may hang
+                    await self._require_health()
+                    raise
                 if claim.request.config.measurement.capacity:
                     await self._measure_capacity(comparison, run_trial)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _only(group) from group
         return comparison
+
+    async def _compare(
+        self, claim: Claim, comparison: Comparison, run_trial: TrialRunner, patience: anyio.CancelScope
+    ) -> None:
+        """Goes on after the blocks of an earlier attempt; what they took counts towards the timeout as well."""
+        ours = await anyio.to_thread.run_sync(measured_with, self._device, claim.request)
+        earlier = await self._write(blocks.take_over, claim, ours)
+        patience.deadline -= sum(kept.block.seconds for kept in earlier)
+
+        async def keep_block(block: Block) -> None:
+            await self._write(blocks.keep, claim, ours, block, interim.after_block(comparison))
+
+        await compare(comparison, run_trial, self._show, keep_block, earlier)
+
+    async def _require_health(self) -> None:
+        """Raises DeviceSick."""
+        fault = await self._examine()
+        if fault is not None:
+            raise DeviceSick(fault)
 
     async def _measure_capacity(self, comparison: Comparison, run_trial: TrialRunner) -> None:
         """Beside the comparison: whatever goes wrong here, that one is done and gets its report."""
@@ -174,12 +210,12 @@ class Job:
         return found.parameter_count
 
     def _require_room(self, found: ModelFacts) -> None:
-        if found.parameter_count > self._max_parameters:
+        if found.parameter_count > self._settings.max_parameters:
             raise BenchmarkFailed(
                 Failure.of(
                     FailureCode.INVALID_MODEL,
                     f"The model has {found.parameter_count:,} parameters; this worker accepts "
-                    f"{self._max_parameters:,} (HALFTIME_MAX_PARAMETERS).",
+                    f"{self._settings.max_parameters:,} (HALFTIME_MAX_PARAMETERS).",
                 )
             )
         memory_bytes = self._device.memory_bytes
@@ -198,7 +234,7 @@ class Job:
             data |= {"batch_size": spec.training.batch_size}
         if isinstance(outcome, TrialResult):
             kind = "trial_finished"
-            data |= {"median_step_seconds": median_step(outcome), "validation_loss": outcome.validation_loss}
+            data |= interim.after_trial(outcome)
         else:
             kind = "trial_failed"
             data |= {"code": outcome.code, "detail": outcome.detail}

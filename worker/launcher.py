@@ -21,6 +21,9 @@ from worker.compilation import remove_caches
 from worker.device_lock import DeviceLock
 from worker.messages import (
     MESSAGE,
+    DeviceCheck,
+    DeviceChecked,
+    DeviceHealth,
     Inspected,
     Inspection,
     ModelFacts,
@@ -42,6 +45,11 @@ LOG_BYTES = 65_536
 
 #: A trial killed by a signal is run once more.
 TRIES = 2
+
+#: What a process is waited for after SIGKILL: one that hangs in the driver may not die.
+DYING_SECONDS = 10.0
+
+Outcome = TrialResult | ModelFacts | DeviceHealth | Failure
 
 
 class TrialLauncher:
@@ -67,8 +75,14 @@ class TrialLauncher:
     async def inspect(self, inspection: Inspection, deadline_seconds: float) -> tuple[ModelFacts | Failure, str]:
         """What is known of a model, or why it cannot be trained, and what the process wrote to standard error."""
         outcome, logs = await self._run(inspection, deadline_seconds, lambda step: None)
-        assert not isinstance(outcome, TrialResult)
+        assert not isinstance(outcome, TrialResult | DeviceHealth)
         return outcome, logs
+
+    async def check(self, check: DeviceCheck, deadline_seconds: float) -> DeviceHealth | Failure:
+        """What is wrong with a device, or why the process that looked did not come to say."""
+        outcome, _ = await self._run(check, deadline_seconds, lambda step: None)
+        assert not isinstance(outcome, TrialResult | ModelFacts)
+        return outcome
 
     async def run(
         self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
@@ -78,17 +92,16 @@ class TrialLauncher:
         Cancelling the call ends the trial's whole process group before it returns.
         """
         outcome, logs = await self._run(spec, deadline_seconds, after_step)
-        assert not isinstance(outcome, ModelFacts)
+        assert not isinstance(outcome, ModelFacts | DeviceHealth)
         return outcome, logs
 
-    async def _run(
-        self, task: Task, deadline_seconds: float, after_step: Callable[[int], None]
-    ) -> tuple[TrialResult | ModelFacts | Failure, str]:
+    async def _run(self, task: Task, deadline_seconds: float, after_step: Callable[[int], None]) -> tuple[Outcome, str]:
         logs = ""
         attempt = 0
         while True:
             attempt += 1
-            before = await self._neighbours.wait_until_alone(task.device)
+            is_check = isinstance(task, DeviceCheck)  # which sees for itself who is there
+            before = None if is_check else await self._neighbours.wait_until_alone(task.device)
             process = _TrialProcess(self._context, task, after_step, self._lock)
             outcome = await process.run(deadline_seconds)
             logs += process.standard_error()
@@ -122,10 +135,10 @@ class _TrialProcess:
             target=trial_process.main, args=(task.model_dump_json(), child_results, child_errors, lock)
         )
         self._error_bytes = bytearray()
-        self._outcome: TrialResult | ModelFacts | Failure | None = None
+        self._outcome: Outcome | None = None
         self.oom_killed = False
 
-    async def run(self, deadline_seconds: float) -> TrialResult | ModelFacts | Failure | signal.Signals:
+    async def run(self, deadline_seconds: float) -> Outcome | signal.Signals:
         """What came of the trial; a signal, if one killed it."""
         oom_kills = _oom_kills()
         try:
@@ -162,6 +175,8 @@ class _TrialProcess:
                     self._outcome = message.result
                 elif isinstance(message, Inspected):
                     self._outcome = message.facts
+                elif isinstance(message, DeviceChecked):
+                    self._outcome = message.health
                 elif isinstance(message, TrialGaveUp):
                     self._outcome = message.failure
 
@@ -183,7 +198,10 @@ class _TrialProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         if self._process.is_alive():  # killed before it had made its group
             self._process.kill()
-        await anyio.to_thread.run_sync(self._process.join)
+        with anyio.move_on_after(DYING_SECONDS):
+            await anyio.to_thread.run_sync(self._process.join, abandon_on_cancel=True)
+        if self._process.is_alive():
+            log.error("a process does not die: it may hang in the driver", task=self._task.name, pid=self._process.pid)
         await anyio.to_thread.run_sync(remove_caches, self._process.pid)
         self._results.close()
         self._errors.close()

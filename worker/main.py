@@ -17,9 +17,9 @@ from app.queue import queues_of
 from app.settings import Settings
 from app.store import reaper, workers
 from app.store.database import Database, open_database
-from worker.device_lock import DeviceLock
 from worker.job import Job
-from worker.launcher import TrialLauncher
+from worker.launching import Launcher
+from worker.quarantine import RECHECK_SECONDS, DeviceWatch
 from worker.queue import serve_for_good
 
 log = structlog.get_logger(__name__)
@@ -38,9 +38,9 @@ class Superseded(Exception):
 
 
 async def run_worker(
-    settings: Settings, device: WorkerDevice, worker_id: str | None = None, lock: DeviceLock | None = None
+    settings: Settings, device: WorkerDevice, launcher: Launcher, worker_id: str | None = None
 ) -> None:
-    """Works until SIGTERM or SIGINT; its trials hold the lock too.
+    """Works until SIGTERM or SIGINT, with trials that the launcher starts.
 
     Raises Superseded, in a group, where another worker takes its id.
     """
@@ -49,22 +49,22 @@ async def run_worker(
         open_database(settings, pool_size=POOL_SIZE) as database,
     ):
         worker_id = worker_id or f"{platform.node()}:{device.name}"
-        await _Worker(settings, database, device, worker_id, TrialLauncher(lock)).run()
+        await _Worker(settings, database, device, worker_id, launcher).run()
 
 
 class _Worker:
     """One device's worker."""
 
     def __init__(
-        self, settings: Settings, database: Database, device: WorkerDevice, worker_id: str, launcher: TrialLauncher
+        self, settings: Settings, database: Database, device: WorkerDevice, worker_id: str, launcher: Launcher
     ) -> None:
         self._settings, self._database, self._device, self._id = settings, database, device, worker_id
         self._session_id = uuid.uuid4()
         self._current: UUID | None = None
         self._job: Job | None = None
-        self._launcher = launcher
+        self._launcher, self._watch = launcher, DeviceWatch(launcher, device.name)
         self._stopping = self._draining = False
-        #: Something of the two has changed.
+        #: Something of the two has changed, or whether the device is quarantined.
         self._turn = asyncio.Event()
 
     async def run(self) -> None:
@@ -72,6 +72,7 @@ class _Worker:
         sessions = self._database.sessions
         self._mind_signals()
         await self._launcher.warm_up()
+        await self._watch.examine()
         async with sessions.begin() as session:
             await workers.register(session, self._id, self._session_id, self._device)
         await self._heartbeat()  # it may have been drained before it was restarted
@@ -108,13 +109,17 @@ class _Worker:
         self._turn.set()
 
     def _duties(self) -> list[tuple[Callable[[], Awaitable[None]], float]]:
-        return [(self._heartbeat, HEARTBEAT_SECONDS), (self._reap, reaper.PERIOD_SECONDS)]
+        return [
+            (self._heartbeat, HEARTBEAT_SECONDS),
+            (self._reap, reaper.PERIOD_SECONDS),
+            (self._recheck, RECHECK_SECONDS),
+        ]
 
     async def _work(self) -> None:
-        """Takes benchmarks until told to stop, and none while it is drained."""
+        """Takes benchmarks until told to stop, and none while it is drained or its device is quarantined."""
         while not self._stopping:
             self._turn.clear()
-            if self._draining:
+            if self._draining or self._watch.fault is not None:
                 await self._turn.wait()
             else:
                 await self._take_benchmarks()
@@ -148,7 +153,8 @@ class _Worker:
             self._id,
             self._device,
             context.job.id,
-            self._settings.max_parameters,
+            self._settings,
+            self._examine,
         )
         running = asyncio.create_task(job.run(self._current))
         aborted: asyncio.CancelledError | None = None
@@ -168,7 +174,7 @@ class _Worker:
 
     async def _heartbeat(self) -> None:
         async with self._database.sessions.begin() as session:
-            draining = await workers.heartbeat(session, self._id, self._session_id, self._current)
+            draining = await workers.heartbeat(session, self._id, self._session_id, self._current, self._watch.fault)
         if draining is None:
             self._stop()
             raise Superseded(f"Another process works as {self._id!r}. Give each worker its own --id.")
@@ -176,6 +182,23 @@ class _Worker:
             log.info("the worker takes no more" if draining else "the worker takes benchmarks again", worker=self._id)
             self._draining = draining
             self._turn.set()
+
+    async def _examine(self) -> str | None:
+        """What is wrong with the device; then the worker takes no more, and the database knows before it may."""
+        fault = await self._watch.examine()
+        if fault is not None:
+            await self._say_health()
+        return fault
+
+    async def _recheck(self) -> None:
+        if self._watch.fault is not None:
+            await self._watch.recheck()
+            await self._say_health()
+
+    async def _say_health(self) -> None:
+        self._turn.set()
+        with contextlib.suppress(Exception):  # the next regular one makes up for it
+            await self._heartbeat()
 
     async def _reap(self) -> None:
         try:

@@ -68,7 +68,26 @@ class TrialSpec(BaseModel):
         return f"trial of {self.precision} in block {self.block}"
 
 
-Task = Annotated[TrialSpec | Inspection, Field(discriminator="kind")]
+class DeviceCheck(BaseModel):
+    """A look at the device itself: is it fit for work?"""
+
+    kind: Literal["device_check"] = "device_check"
+    device: str
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return "check of the device"
+
+
+class DeviceHealth(BaseModel):
+    """What a check finds."""
+
+    #: What is wrong and what to do about it; empty for a healthy device.
+    faults: list[str]
+
+
+Task = Annotated[TrialSpec | Inspection | DeviceCheck, Field(discriminator="kind")]
 TASK: TypeAdapter[Task] = TypeAdapter(Task)
 
 
@@ -93,6 +112,13 @@ class Inspected(BaseModel):
     facts: ModelFacts
 
 
+class DeviceChecked(BaseModel):
+    """The last word of a check of the device."""
+
+    kind: Literal["checked"] = "checked"
+    health: DeviceHealth
+
+
 class TrialGaveUp(BaseModel):
     """The last word of one that could not go on."""
 
@@ -100,5 +126,5 @@ class TrialGaveUp(BaseModel):
     failure: Failure
 
 
-Message = Annotated[StepDone | TrialSucceeded | Inspected | TrialGaveUp, Field(discriminator="kind")]
+Message = Annotated[StepDone | TrialSucceeded | Inspected | DeviceChecked | TrialGaveUp, Field(discriminator="kind")]
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)

@@ -74,6 +74,12 @@ def workable_devices() -> list[str]:
         return [_uuid(library, handle) for handle in handles]
 
 
+def driver_version() -> str | None:
+    """Of the GPUs' driver; None without one."""
+    with opened() as library:
+        return str(library.nvmlSystemGetDriverVersion()) if library else None
+
+
 def uuid_of(device: str) -> str | None:
     """Of `cuda:N` as CUDA numbers it; None for what is no GPU here."""
     with opened() as library:

@@ -1,44 +1,36 @@
-"""What each precision means, how it is set, and proof that it took effect.
+"""How each precision is set, and proof that it took effect.
 
 fp32 is IEEE single precision everywhere. Torch's own defaults are not: cuDNN's convolutions and recurrent kernels
 run in TF32 unless told otherwise, so every switch is set and every one read back.
 """
 
 import os
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from app.contract.precisions import PrecisionName
+from worker.precision_facts import FACTS, FLAGS, PrecisionFacts
 
 
-@dataclass(frozen=True)
-class Precision:
-    """One precision of training."""
+class Precision(PrecisionFacts):
+    """One precision of training, with torch's own types."""
 
-    name: PrecisionName
-    #: What autocast casts to; None: no autocast.
-    autocast_dtype: torch.dtype | None
-    #: Only FP16 needs one: BF16 has the range of FP32.
-    uses_grad_scaler: bool
-    #: What cuBLAS and cuDNN may do with FP32 operands.
-    fp32_precision: Literal["ieee", "tf32"]
+    @property
+    def autocast_dtype(self) -> torch.dtype | None:
+        """What autocast casts to; None: no autocast."""
+        return None if self.autocast is None else _dtype(self.autocast)
 
     @property
     def matmul_dtype(self) -> torch.dtype:
         """The dtype that matrix-multiplying modules put out."""
-        return self.autocast_dtype or torch.float32
+        return _dtype(self.matmul_dtype_name)
 
 
-PRECISIONS: dict[PrecisionName, Precision] = {
-    "fp32": Precision("fp32", None, False, "ieee"),
-    "tf32": Precision("tf32", None, False, "tf32"),
-    "fp16": Precision("fp16", torch.float16, True, "ieee"),
-    "bf16": Precision("bf16", torch.bfloat16, False, "ieee"),
-}
+PRECISIONS: dict[PrecisionName, Precision] = {name: Precision(**asdict(facts)) for name, facts in FACTS.items()}
 
 #: Variables that override the switches below without a trace in them.
 OVERRIDES = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
@@ -63,13 +55,7 @@ def set_flags(precision: Precision) -> None:
 
 def read_flags() -> dict[str, str]:
     """Every switch as it stands now."""
-    names = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
-    return {name: str(backend.fp32_precision) for name, backend in zip(names, _accelerated() + _onednn(), strict=True)}
-
-
-def expected_flags(precision: Precision) -> dict[str, str]:
-    """What `read_flags` must say under a precision."""
-    return {name: precision.fp32_precision if name.startswith("cu") else "ieee" for name in read_flags()}
+    return {name: str(backend.fp32_precision) for name, backend in zip(FLAGS, _accelerated() + _onednn(), strict=True)}
 
 
 def environment_overrides() -> dict[str, str]:
@@ -109,6 +95,11 @@ class DtypeWatch:
         if not isinstance(output, torch.Tensor):  # a router derived from a linear layer puts out more than its product
             return
         self._seen.setdefault(type(module).__name__, set()).add(str(output.dtype).removeprefix("torch."))
+
+
+def _dtype(name: str) -> torch.dtype:
+    found: torch.dtype = getattr(torch, name)
+    return found
 
 
 def _accelerated() -> list[Any]:

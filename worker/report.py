@@ -40,6 +40,7 @@ def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
         noise_floor=floor,
         data=trials[0].data,
         blocks=measured.blocks,
+        reused_blocks=len(measured.reused),
         stopped_by=measured.stopped_by,
         attestation=attestation,
         environment=trials[0].environment,

@@ -15,8 +15,18 @@ from pathlib import Path
 from app.contract.failure import Failure, FailureCode
 from worker.device import TrialFailed
 from worker.device_lock import DeviceLock
+from worker.health import check_device
 from worker.inspection import inspect_model
-from worker.messages import TASK, Inspected, Inspection, StepDone, TrialGaveUp, TrialSucceeded
+from worker.messages import (
+    TASK,
+    DeviceCheck,
+    DeviceChecked,
+    Inspected,
+    Inspection,
+    StepDone,
+    TrialGaveUp,
+    TrialSucceeded,
+)
 from worker.trial import run_trial
 
 #: Seconds between two words about progress.
@@ -42,11 +52,13 @@ def main(task_json: str, results: Connection, standard_error: Connection, lock: 
             last_said = time.monotonic()
             results.send_bytes(StepDone(step=step).model_dump_json().encode())
 
-    last_word: TrialSucceeded | Inspected | TrialGaveUp
+    last_word: TrialSucceeded | Inspected | DeviceChecked | TrialGaveUp
     try:
         task = TASK.validate_json(task_json)
         if isinstance(task, Inspection):
             last_word = Inspected(facts=inspect_model(task))
+        elif isinstance(task, DeviceCheck):
+            last_word = DeviceChecked(health=check_device(task))
         else:
             last_word = TrialSucceeded(result=run_trial(task, after_step))
     except TrialFailed as error:

@@ -2,13 +2,14 @@
 
 import statistics
 from collections.abc import Iterator
+from itertools import groupby
 
 from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, TransformerSpec, TransformersSpec
 from app.contract.numerics import Numerics
 from app.contract.training import TrainingConfig
 from app.contract.trial import TrialResult
 from worker.comparison import Comparison, LegRun, median_step
-from worker.precision import PRECISIONS
+from worker.precision_facts import FACTS
 
 #: Tensor cores want dimensions in multiples of this (NVIDIA, "Matrix Multiplication Background User's Guide").
 TENSOR_CORE_MULTIPLE = 8
@@ -86,7 +87,7 @@ def _about_the_legs(measured: Comparison) -> Iterator[str]:
 
 def _about_the_settings(measured: Comparison) -> Iterator[str]:
     training = measured.request.config.training
-    scaled = [leg.precision for leg in measured.legs if PRECISIONS[leg.precision].uses_grad_scaler]
+    scaled = [leg.precision for leg in measured.legs if FACTS[leg.precision].uses_grad_scaler]
     if training.implementation == "foreach" and scaled:
         yield (
             f"{scaled[0]}: {training.optimizer} is not fused, so the gradient scaler waits for the device in every "
@@ -179,6 +180,12 @@ def _skips_after_warmup(trial: TrialResult) -> int:
 
 
 def _about_the_blocks(measured: Comparison) -> Iterator[str]:
+    for (attempt, worker), kept in groupby(measured.reused, lambda kept: (kept.attempt, kept.worker)):
+        indices = [one.block.index for one in kept]
+        yield (
+            f"Blocks {indices[0] + 1} to {indices[-1] + 1} were measured in attempt {attempt} by worker {worker}, "
+            "before the benchmark was interrupted. Device, versions and request were the same."
+        )
     if measured.blocks % 2 and measured.can_compare():
         yield f"{measured.blocks} blocks is an odd number: a drift of the machine does not cancel. Use an even one."
     least = measured.request.config.measurement.min_blocks

@@ -1,5 +1,7 @@
 """`python -m app.cli`: the same as `halftime`."""
 
-from app.cli import main
+# A process that is started apart loads this file again, under another name.
+if __name__ == "__main__":
+    from app.cli import main
 
-main()
+    main()

@@ -2,9 +2,10 @@
 
 import importlib.util
 import json
+import platform
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
@@ -13,12 +14,19 @@ from app.cli.serving import settings_or_exit
 from app.cli.shared import JsonOption, cli, out
 from app.settings import Settings
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+#: What every device may take to answer; one that hangs is sick.
+PROBE_SECONDS = 180.0
+RECHECK = "Mend it as the reason says. The worker checks it every minute, and at once when restarted."
+
 
 @cli.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Checks the database, torch and the devices. Exits 1 if something is missing that Halftime needs."""
     settings = settings_or_exit()
-    findings = [_database(settings), *_devices()]
+    findings = [*_database(settings), *_devices()]
     if as_json:
         print(json.dumps(findings, indent=2))
     else:
@@ -29,7 +37,7 @@ def doctor(as_json: JsonOption = False) -> None:
     raise typer.Exit(0 if all(finding["ok"] for finding in findings) else 1)
 
 
-def _database(settings: Settings) -> dict[str, Any]:
+def _database(settings: Settings) -> list[dict[str, Any]]:
     # The other commands, and the shell's completion, start faster without it.
     from sqlalchemy import create_engine, text  # noqa: PLC0415
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
@@ -41,16 +49,44 @@ def _database(settings: Settings) -> dict[str, Any]:
     try:
         with located(settings) as url, create_engine(url, poolclass=NullPool).connect() as connection:
             version = connection.execute(text("SHOW server_version")).scalar_one()
+            found = _quarantined(connection)
     except (SQLAlchemyError, ValueError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         remedy = "Check HALFTIME_DATABASE_URL." if settings.database_url else "Check HALFTIME_DATA_DIR: is it writable?"
-        return _finding(f"database ({kind})", False, str(error).split("\n", maxsplit=1)[0], remedy)
-    return _finding(f"database ({kind})", True, f"PostgreSQL {version}")
+        return [_finding(f"database ({kind})", False, str(error).split("\n", maxsplit=1)[0], remedy)]
+    return [_finding(f"database ({kind})", True, f"PostgreSQL {version}"), *found]
+
+
+def _quarantined(connection: "Connection") -> list[dict[str, Any]]:
+    """Workers whose device is sick. Those of other machines are told of, but are no fault of this one."""
+    from sqlalchemy.exc import ProgrammingError  # noqa: PLC0415
+
+    from app.store.workers import QUARANTINED  # noqa: PLC0415
+
+    try:
+        rows = connection.execute(QUARANTINED).all()
+    except ProgrammingError:  # no server has migrated it yet
+        return []
+    here = f"{platform.node()}:"
+    return [
+        _finding(f"worker {id_}", not id_.startswith(here), f"quarantined since {since:%Y-%m-%d %H:%M}: {why}", RECHECK)
+        for id_, why, since in rows
+    ]
 
 
 def _devices() -> list[dict[str, Any]]:
     if importlib.util.find_spec("torch") is None:
         return [_finding("torch", False, "not installed", "pip install 'halftime[worker]'")]
-    probe = subprocess.run([sys.executable, "-m", "worker", "probe"], capture_output=True, text=True, check=False)
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-m", "worker", "probe"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PROBE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        remedy = "Check `nvidia-smi` and the kernel's log; reset the GPU or reboot."
+        return [_finding("devices", False, f"no answer within {PROBE_SECONDS:.0f} s", remedy)]
     if probe.returncode:
         return [_finding("torch", False, probe.stderr.strip().split("\n")[-1], "Reinstall torch for this machine.")]
     devices = json.loads(probe.stdout)
@@ -64,8 +100,10 @@ def _devices() -> list[dict[str, Any]]:
 def _device(device: dict[str, Any]) -> dict[str, Any]:
     name = f"{device['device']} ({device['gpu']})" if device["gpu"] else device["device"]
     gib = device["memory_bytes"] / 2**30 if device["memory_bytes"] else 0
-    state = f"{', '.join(device['precisions'])}; {gib:.0f} GiB; torch {device['torch']}"
-    return _finding(name, bool(device["precisions"]), state, " ".join(device["problems"].values()))
+    health = "sick; " if device["faults"] else ""
+    state = f"{health}{', '.join(device['precisions'])}; {gib:.0f} GiB; torch {device['torch']}"
+    remedy = " ".join([*device["faults"], *device["problems"].values()])
+    return _finding(name, bool(device["precisions"]) and not device["faults"], state, remedy)
 
 
 def _finding(part: str, ok: bool, state: str, remedy: str = "") -> dict[str, Any]:

@@ -27,7 +27,7 @@ AfterOption = Annotated[datetime | None, typer.Option("--created-after", help="l
 BeforeOption = Annotated[datetime | None, typer.Option("--created-before", help="local time")]
 
 #: The formats of a report and of a sweep's table, by the ending of the file that holds one.
-REPORT_FORMATS = {".json": "json", ".md": "md"}
+REPORT_FORMATS = {".html": "html", ".json": "json", ".md": "md", ".csv": "csv"}
 SWEEP_FORMATS = {".csv": "csv", ".json": "json", ".md": "md"}
 
 

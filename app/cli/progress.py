@@ -17,6 +17,7 @@ SAID = {
     "cancelling": "cancelling",
     "handed_back": "queued again: its worker was stopped",
     "worker_lost": "queued again: its worker was lost",
+    "device_sick": "queued again: its worker's device is sick",
 }
 
 

@@ -66,7 +66,7 @@ def show(benchmark: BenchmarkArgument, server: ServerOption = SERVER, as_json: J
 @cli.command()
 def report(
     benchmark: BenchmarkArgument,
-    output: Annotated[list[Path] | None, typer.Option(help="a .json or .md file; repeatable")] = None,
+    output: Annotated[list[Path] | None, typer.Option(help="a .html, .json, .md or .csv file; repeatable")] = None,
     server: ServerOption = SERVER,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,7 +76,7 @@ def report(
         texts = {path: client.report_text(benchmark, report_format) for path, report_format in files.items()}
         found = client.report(benchmark)
     for path, text in texts.items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     if as_json:
         print_json(found)
     elif not output:
@@ -96,7 +96,7 @@ def sweep(
         texts = {path: client.sweep_text(sweep_id, sweep_format) for path, sweep_format in files.items()}
         found = client.sweep(sweep_id)
     for path, text in texts.items():
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     if as_json:
         print_json(found)
     elif not output:

@@ -64,7 +64,7 @@ def run(
     ] = None,
     wait: Annotated[bool, typer.Option(help="wait for the report")] = True,
     output: Annotated[
-        list[Path] | None, typer.Option(help="a .json or .md file, of a sweep also .csv; repeatable")
+        list[Path] | None, typer.Option(help="a .html, .json, .md or .csv file, of a sweep no .html; repeatable")
     ] = None,
     override: Annotated[list[str] | None, typer.Option("--set", help="training.batch_size=64; repeatable")] = None,
     label: Annotated[list[str] | None, typer.Option(help="name=value; repeatable")] = None,
@@ -97,7 +97,7 @@ def _run_one(client: Client, body: dict[str, Any], wanted: _Wanted) -> int:
     if benchmark.status != "succeeded":
         _explain(benchmark)
     for path, report_format in wanted.files.items():
-        path.write_text(client.report_text(benchmark.id, report_format))
+        path.write_text(client.report_text(benchmark.id, report_format), encoding="utf-8")
     report = client.report(benchmark.id)
     if wanted.as_json:
         print_json(report)

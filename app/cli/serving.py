@@ -34,6 +34,7 @@ def up(device: DeviceOption = None) -> None:
     settings = settings_or_exit()
     configure_logs(settings.log_format)
     refuse_open_address(settings)
+    refuse_full_disk(settings)
     api = Child("serve", [sys.executable, "-m", "app.cli", "serve"])
     asyncio.run(supervise([api, *_workers([device] if device else _devices())]))
 
@@ -46,6 +47,7 @@ def serve() -> None:
     settings = settings_or_exit()
     configure_logs(settings.log_format)
     refuse_open_address(settings)
+    refuse_full_disk(settings)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
@@ -110,6 +112,18 @@ def refuse_open_address(settings: Settings) -> None:
             "strangers out.",
             2,
         )
+
+
+def refuse_full_disk(settings: Settings) -> None:
+    """Ends the command where the embedded PostgreSQL is short of room and does not start."""
+    from app.store import embedded, keys  # noqa: PLC0415 # the other commands start faster without it
+
+    if settings.database_url is not None or not embedded.is_short_of_room(settings.data_dir):
+        return
+    try:
+        in_database(settings, keys.any_made)
+    except NoDatabase as error:
+        fail(str(error), 1)
 
 
 def settings_or_exit() -> Settings:

@@ -30,6 +30,10 @@ def workers(context: typer.Context, server: ServerOption = SERVER, as_json: Json
         device = item.device.gpu or item.device.name
         table.add_row(item.id, device, item.state, item.current_benchmark or "", f"{item.last_heartbeat:%H:%M:%S}")
     out.print(table)
+    for item in page.items:
+        if item.quarantine is not None:
+            line = f"{item.id} is quarantined since {item.quarantine.since:%Y-%m-%d %H:%M}: {item.quarantine.reason}"
+            out.print(line, markup=False, soft_wrap=True)
 
 
 @commands.command()

@@ -11,12 +11,12 @@ import httpx
 from pydantic import BaseModel
 
 from app.client.call import Call, retry_after_seconds
+from app.client.charted import ChartedReport
 from app.contract.benchmark import Benchmark, BenchmarkPage, EventPage, Status
 from app.contract.catalogue import Catalogue, Version
 from app.contract.cost import Preview
 from app.contract.delivery import WebhookDelivery, WebhookDeliveryPage
 from app.contract.precisions import DeviceChoice
-from app.contract.report import Report
 from app.contract.report_comparison import ReportComparison
 from app.contract.request import BenchmarkRequest
 from app.contract.sweep import Sweep, SweepRequest
@@ -123,13 +123,13 @@ def delete(benchmark_id: str) -> Call[None]:
     return Call("DELETE", _benchmark(benchmark_id), lambda response: None, repeatable=False)
 
 
-def report(benchmark_id: str) -> Call[Report]:
-    """Gives the report of a succeeded benchmark."""
-    return Call("GET", _benchmark(benchmark_id, "report"), _model(Report), params={"format": "json"})
+def report(benchmark_id: str) -> Call[ChartedReport]:
+    """Gives the report of a succeeded benchmark; its `charts` draws it in a notebook."""
+    return Call("GET", _benchmark(benchmark_id, "report"), _model(ChartedReport), params={"format": "json"})
 
 
 def report_text(benchmark_id: str, report_format: str) -> Call[str]:
-    """Gives the report as the server writes it: `json`, `md`."""
+    """Gives the report as the server writes it: `json`, `html`, `md`, `csv`."""
     return Call("GET", _benchmark(benchmark_id, "report"), _text, params={"format": report_format})
 
 

@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeAlias, TypeVar, Unpack
 from app.client import calls
 from app.client.call import Call
 from app.client.calls import Filters, Look
+from app.client.charted import ChartedReport
 from app.client.errors import BenchmarkFailed, WaitTimeout
 from app.contract.benchmark import TERMINAL, Benchmark, BenchmarkItem, Event
-from app.contract.report import Report
 from app.contract.request import BenchmarkRequest
 from app.contract.sweep import Sweep
 
@@ -74,7 +74,7 @@ def run(
     idempotency_key: str | None = None,
     timeout_seconds: float | None = None,
     cancel_on_timeout: bool = False,
-) -> Flow[Report]:
+) -> Flow[ChartedReport]:
     """Submits a benchmark and gives its report. Raises BenchmarkFailed, WaitTimeout."""
     submitted = yield calls.submit(request, idempotency_key=idempotency_key)
     ended = yield from _ended(submitted.id, timeout_seconds, cancel_on_timeout)

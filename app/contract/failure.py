@@ -26,6 +26,8 @@ class FailureCode(StrEnum):
     QUEUE_EXPIRED = "queue_expired"
     #: The worker vanished in every allowed attempt.
     WORKER_LOST = "worker_lost"
+    #: In the last allowed attempt the worker's device was found sick.
+    DEVICE_SICK = "device_sick"
     #: A fault of Halftime's own; the logs have the traceback.
     INTERNAL = "internal"
 
@@ -40,11 +42,20 @@ TITLES: dict[FailureCode, str] = {
     FailureCode.TIMEOUT: "Timed out",
     FailureCode.QUEUE_EXPIRED: "Waited too long in the queue",
     FailureCode.WORKER_LOST: "The worker was lost",
+    FailureCode.DEVICE_SICK: "The device is sick",
     FailureCode.INTERNAL: "Internal error",
 }
 
 #: Worth posting again unchanged: the next run may go better.
-RETRYABLE = frozenset({FailureCode.QUEUE_EXPIRED, FailureCode.WORKER_LOST, FailureCode.TIMEOUT, FailureCode.INTERNAL})
+RETRYABLE = frozenset(
+    {
+        FailureCode.QUEUE_EXPIRED,
+        FailureCode.WORKER_LOST,
+        FailureCode.TIMEOUT,
+        FailureCode.DEVICE_SICK,
+        FailureCode.INTERNAL,
+    }
+)
 
 
 class Failure(Output):

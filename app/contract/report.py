@@ -214,6 +214,8 @@ class Report(Output):
     noise_floor: NoiseFloor | None
     data: DataFacts | None
     blocks: int
+    #: Of the blocks, the first so many were measured by an attempt before the last; the warnings say by which.
+    reused_blocks: int = 0
     stopped_by: StoppedBy
     attestation: ReportAttestation
     environment: Environment | None

@@ -9,6 +9,9 @@ from app.contract.precisions import PrecisionName
 from app.contract.strict import MaybeFloat, Output
 from app.contract.telemetry import Telemetry
 
+#: What a fresh CUDA process may hold before anything is built.
+NEAR_ZERO_BYTES = 2**20
+
 
 class MemoryBreakdown(Output):
     """What the steady peak consists of, in bytes; the parts are disjoint and add up to the peak.

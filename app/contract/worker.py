@@ -6,8 +6,9 @@ from typing import Literal
 from app.contract.precisions import DeviceKind
 from app.contract.strict import Output
 
-#: `draining`: it takes no more benchmarks, and has drained once it runs none.
-WorkerState = Literal["idle", "busy", "draining", "offline"]
+#: `draining`: it takes no more benchmarks, and has drained once it runs none. `quarantined`: its device is sick, and it
+#: takes none until checks pass again.
+WorkerState = Literal["idle", "busy", "draining", "quarantined", "offline"]
 
 
 class WorkerDevice(Output):
@@ -22,6 +23,14 @@ class WorkerDevice(Output):
     memory_bytes: int | None
 
 
+class Quarantine(Output):
+    """Why a worker takes no benchmarks until checks of its device pass again."""
+
+    #: What is wrong with the device, and what to do.
+    reason: str
+    since: datetime
+
+
 class Worker(Output):
     """A worker as `GET /workers` lists it."""
 
@@ -32,6 +41,8 @@ class Worker(Output):
     started_at: datetime
     last_heartbeat: datetime
     version: str
+    #: Null for a healthy device; kept while the worker is offline.
+    quarantine: Quarantine | None = None
 
 
 class WorkerPage(Output):

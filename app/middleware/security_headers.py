@@ -1,5 +1,7 @@
 """What browsers are told about every answer."""
 
+from http import HTTPStatus
+
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,7 +36,8 @@ class SecurityHeaders:
         """Hands everything on; the start of the answer with the headers."""
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            # What a 304 says goes in the place of what the browser knows of the answer that it holds.
+            if message["type"] == "http.response.start" and message["status"] != HTTPStatus.NOT_MODIFIED:
                 headers = MutableHeaders(scope=message)
                 is_page = headers.get("Content-Type", "").startswith("text/html")
                 for name, value in (DEFAULTS | PAGES if is_page else DEFAULTS).items():

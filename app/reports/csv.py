@@ -55,7 +55,7 @@ REQUIRED_UNITS = {
 
 
 def to_csv(report: Report) -> str:
-    """The answer, the requirements with their verdicts, every figure with its interval, proof, environment, warnings."""
+    """The answer, the requirements with their verdicts, figures with their intervals, proof, environment, warnings."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="")
     writer.writeheader()
@@ -73,7 +73,8 @@ def _rows(report: Report) -> Iterator[Row]:
     yield {"section": "answer", "name": "headline", "value": headline(report), "status": report.verdict}
     for answer in other_answers(report):
         yield {"section": "answer", "name": "further", "value": answer}
-    yield from ({"section": "reason", "value": reason} for reason in report.reasons)
+    for reason in report.reasons:
+        yield {"section": "reason", "value": reason}
     for found in report.comparisons:
         yield from _comparison(found, report)
     yield from _noise_floor(report)
@@ -86,8 +87,10 @@ def _rows(report: Report) -> Iterator[Row]:
         yield {"section": "attestation", "leg": check.leg, "name": check.name, **told}
     for name, value in (report.environment.model_dump() if report.environment else {}).items():
         yield {"section": "environment", "name": name, "value": value}
-    yield from ({"section": "context", "value": line} for line in context_lines(report))
-    yield from ({"section": "warning", "value": warning} for warning in report.warnings)
+    for line in context_lines(report):
+        yield {"section": "context", "value": line}
+    for warning in report.warnings:
+        yield {"section": "warning", "value": warning}
 
 
 def _comparison(found: Comparison, report: Report) -> Iterator[Row]:
@@ -153,4 +156,5 @@ def _trial(leg: str, trial: TrialResult) -> Iterator[Row]:
     yield {**named, "name": "peak_memory_bytes", "value": trial.memory.peak_bytes, "unit": "B"}
     yield {**named, "name": "validation_loss", "value": trial.validation_loss, "unit": "nats"}
     yield {**named, "name": "validation_accuracy", "value": trial.validation_accuracy}
-    yield from ({**named, "name": "disturbance", "value": disturbance} for disturbance in trial.disturbances)
+    for disturbance in trial.disturbances:
+        yield {**named, "name": "disturbance", "value": disturbance}

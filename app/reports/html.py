@@ -31,6 +31,11 @@ def to_html(report: Report) -> str:
     )
 
 
+def part_of_page(report: Report) -> str:
+    """The same within a page of the service, which has the samples to fetch."""
+    return environment().get_template("report/body.html").render(report=report, charts=drawn(report))
+
+
 def _samples(report: Report) -> Samples:
     legs = [*legs_of(report), *([report.control] if report.control else [])]
     trials = [trial for leg in legs for trial in leg.trials]

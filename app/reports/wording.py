@@ -134,7 +134,8 @@ def context_lines(report: Report) -> list[str]:
     """What the figures stand on: model, settings, blocks, noise floor, optimum, attestation, environment, cost."""
     lines = [model_line(report.model), training_line(report.training)]
     lines += _compilation_lines(report)
-    lines.append(f"{report.blocks} blocks, stopped by {report.stopped_by}.")
+    reused = f", {report.reused_blocks} of them reused from an earlier attempt" if report.reused_blocks else ""
+    lines.append(f"{report.blocks} blocks{reused}, stopped by {report.stopped_by}.")
     if report.noise_floor:
         floor = report.noise_floor.ratio
         lines.append(f"Identical work on this machine differs by {floor.ci_low:.3f}× to {floor.ci_high:.3f}×.")

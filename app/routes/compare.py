@@ -14,9 +14,10 @@ from app.contract.problem import FieldError
 from app.contract.report import Report
 from app.contract.report_comparison import ReportComparison
 from app.reports.compare import compare, why_not_comparable
+from app.reports.formats import parse_report
 from app.routes.callers import require
 from app.routes.dependencies import DatabaseDep
-from app.routes.reports import load_report, parse_report
+from app.routes.reports import load_report
 from app.store import benchmarks
 
 router = APIRouter(prefix="/compare", tags=["reports"], dependencies=[require("read")])

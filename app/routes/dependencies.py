@@ -9,6 +9,7 @@ from fastapi import Path as PathParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.changes import Changes
+from app.renderings import Renderings
 from app.settings import Settings
 from app.store.database import Database
 
@@ -28,6 +29,11 @@ async def _changes(request: Request) -> Changes:
     return changes
 
 
+async def _renderings(request: Request) -> Renderings:
+    renderings: Renderings = request.app.state.renderings
+    return renderings
+
+
 async def _session(request: Request) -> AsyncIterator[AsyncSession]:
     database: Database = request.app.state.database
     async with database.sessions() as session:
@@ -37,6 +43,7 @@ async def _session(request: Request) -> AsyncIterator[AsyncSession]:
 SettingsDep = Annotated[Settings, Depends(_settings)]
 DatabaseDep = Annotated[Database, Depends(_database)]
 ChangesDep = Annotated[Changes, Depends(_changes)]
+RenderingsDep = Annotated[Renderings, Depends(_renderings)]
 #: Given back before the answer is sent.
 SessionDep = Annotated[AsyncSession, Depends(_session, scope="function")]
 BenchmarkId = Annotated[UUID, PathParameter(description="The benchmark's id, as `POST /benchmarks` gave it")]

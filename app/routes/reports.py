@@ -1,10 +1,8 @@
 """What a benchmark left behind: its report and its logs."""
 
-import gzip
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
-import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import PlainTextResponse
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,20 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import __version__, errors
 from app.contract.failure import Failure
 from app.contract.report import Report
-from app.reports.markdown import to_markdown
+from app.reports.formats import MEDIA_TYPES, ReportFormat
 from app.routes.absence import absence
 from app.routes.answers import RETRY_AFTER
 from app.routes.callers import require
-from app.routes.dependencies import BenchmarkId, DatabaseDep, SessionDep
+from app.routes.dependencies import BenchmarkId, DatabaseDep, RenderingsDep, SessionDep
 from app.routes.negotiation import choose
 from app.routes.shapes import matches, strong_etag
 from app.store import benchmarks
 from app.store.tables import BenchmarkRow
+from app.web.inlined import policy
 
 router = APIRouter(prefix="/benchmarks", tags=["reports"], dependencies=[require("read")])
-
-ReportFormat = Literal["json", "md"]
-MEDIA_TYPES: dict[ReportFormat, str] = {"json": "application/json", "md": "text/markdown"}
 
 
 @router.get(
@@ -35,7 +31,9 @@ MEDIA_TYPES: dict[ReportFormat, str] = {"json": "application/json", "md": "text/
             "description": "The report",
             "content": {
                 "application/json": {"schema": {"$ref": "#/components/schemas/Report"}},
+                "text/html": {"schema": {"type": "string"}},
                 "text/markdown": {"schema": {"type": "string"}},
+                "text/csv": {"schema": {"type": "string"}},
             },
         },
         304: {"description": "The client has it already"},
@@ -53,22 +51,26 @@ MEDIA_TYPES: dict[ReportFormat, str] = {"json": "application/json", "md": "text/
 async def get_report(
     benchmark_id: BenchmarkId,
     database: DatabaseDep,
+    renderings: RenderingsDep,
     accept: Annotated[str, Header()] = "*/*",
     if_none_match: Annotated[str | None, Header()] = None,
     report_format: Annotated[ReportFormat | None, Query(alias="format", description="overrides `Accept`")] = None,
 ) -> Response:
     """Gives the report of a succeeded benchmark; a failed one has none (409, with why).
 
-    It never changes, except that retention drops its raw samples one day: then it says so in `samples_dropped`.
+    As JSON, as one HTML page that needs nothing else, as Markdown, or as CSV in long form. It never changes, except
+    that retention drops its raw samples one day: then it says so in `samples_dropped`.
     """
     chosen = report_format or choose(accept, MEDIA_TYPES)
     async with database.reading() as session:
         stored = await load_report(session, benchmark_id)
-    # The wording of Markdown may change with a release.
+    # All but JSON may change with a release.
     headers = {"ETag": strong_etag(stored, chosen, __version__), "Vary": "Accept", "Cache-Control": "private, no-cache"}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    body = await anyio.to_thread.run_sync(_render, stored, chosen)
+    if chosen == "html":
+        headers["Content-Security-Policy"] = f"{policy()}; frame-ancestors 'none'"
+    body = await renderings.of(headers["ETag"], stored, chosen)
     return Response(body, headers=headers, media_type=MEDIA_TYPES[chosen])
 
 
@@ -94,15 +96,6 @@ async def load_report(session: AsyncSession, benchmark_id: UUID) -> bytes:
     if stored is None:
         raise _no_report(row)
     return stored
-
-
-def parse_report(stored: bytes) -> Report:
-    """The report of its stored bytes."""
-    return Report.model_validate_json(gzip.decompress(stored), extra="ignore")
-
-
-def _render(stored: bytes, report_format: ReportFormat) -> bytes:
-    return to_markdown(parse_report(stored)).encode() if report_format == "md" else gzip.decompress(stored)
 
 
 def _no_report(row: BenchmarkRow) -> errors.Conflict:

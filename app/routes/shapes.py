@@ -85,7 +85,8 @@ def _sweep_rows(row: BenchmarkRow) -> list[SweepRow]:
 
 def etag(row: BenchmarkRow, place: QueuePlace) -> str:
     """Changes with the row's version, and with what the answer shows of the queue."""
-    return f'W/"{row.version}-{place.position}-{place.workers_online}"'
+    noted = "-" + hashlib.sha256(place.note.encode()).hexdigest()[:8] if place.note else ""
+    return f'W/"{row.version}-{place.position}-{place.workers_online}{noted}"'
 
 
 def strong_etag(stored: bytes, *rendering: str) -> str:

@@ -18,7 +18,7 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.request import BenchmarkRequest
 from app.store import events, totals, webhooks, workers
 from app.store.database import driver_connection
-from app.store.tables import BenchmarkRow
+from app.store.tables import BenchmarkRow, CompletedBlockRow
 
 NO_CUDA = (
     "The benchmark asks for device `cuda`, and no live worker has a CUDA device. Start `halftime worker` on a CUDA "
@@ -105,7 +105,7 @@ async def find(session: AsyncSession, benchmark_id: UUID) -> Found | None:
         return None
     row, position, workers_online = found
     stuck = row.status == "queued" and not workers_online
-    note = _unserved(row) if stuck else None
+    note = _unserved(row, await workers.quarantined(session, row.queue)) if stuck else None
     return Found(row, QueuePlace(position=position, workers_online=workers_online, note=note))
 
 
@@ -176,10 +176,11 @@ async def remove(session: AsyncSession, benchmark_id: UUID) -> Status | None:
 
 
 async def end(session: AsyncSession, row: BenchmarkRow, status: Status) -> None:
-    """Moves a benchmark to a terminal status and frees its lease."""
+    """Moves a benchmark to a terminal status, frees its lease, and lets go of its blocks."""
     row.status = status
     row.finished_at = await now(session)
     row.lease_expires_at = None
+    await session.execute(delete(CompletedBlockRow).where(CompletedBlockRow.benchmark_id == row.id))
     events.append(session, row, status, row.failure)
     await webhooks.notify(session, row, status)
     await totals.count_end(session, row)
@@ -219,15 +220,16 @@ def _position() -> ColumnElement[int]:
     return case((BenchmarkRow.status == "queued", counted.scalar_subquery()), else_=0)
 
 
-def _unserved(row: BenchmarkRow) -> str:
-    """What kind of worker a benchmark waits for in vain."""
+def _unserved(row: BenchmarkRow, quarantined: int) -> str:
+    """What kind of worker a benchmark waits for in vain, and how many of that kind are quarantined."""
     config = row.request["config"]
     named = f" with `{config['gpu']}` in its name" if config["gpu"] else ""
     sized = f" of {config['min_gpu_memory_gib']} GiB or more" if config["min_gpu_memory_gib"] else ""
     device = {"cpu": "a CPU", "auto": "any device"}.get(row.queue, f"a GPU{sized}{named}")
+    sick = f"Quarantined with a sick device: {quarantined}. " if quarantined else ""
     return (
         f"No live worker takes benchmarks for {device}: it waits for one, {config['max_queue_seconds']:g} s at most. "
-        "`halftime workers` lists those there are."
+        f"{sick}`halftime workers` lists those there are."
     )
 
 

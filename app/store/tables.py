@@ -23,8 +23,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 Json = dict[str, Any]
 
 #: Procrastinate's, as far as they are read here.
-ENTRIES = table("procrastinate_jobs", column("id"), column("status"))
+ENTRIES = table(
+    "procrastinate_jobs", column("id"), column("status"), column("args", JSONB), column("worker_id", BigInteger)
+)
 ENTRY_EVENTS = table("procrastinate_events", column("job_id"), column("type"), column("at"))
+QUEUE_WORKERS = table("procrastinate_workers", column("id"), column("last_heartbeat", DateTime(timezone=True)))
 
 
 class Base(DeclarativeBase):
@@ -153,6 +156,22 @@ class KeySubmitsRow(Base):
     benchmarks: Mapped[int]
 
 
+class CompletedBlockRow(Base):
+    """A block that an attempt completed, while the benchmark has not ended."""
+
+    __tablename__ = "completed_blocks"
+
+    benchmark_id: Mapped[UUID] = mapped_column(ForeignKey("benchmarks.id", ondelete="CASCADE"), primary_key=True)
+    #: From 0.
+    index: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+    worker_id: Mapped[str]
+    #: Device, versions and request, to be compared with those of the attempt that follows.
+    measured_with: Mapped[Json]
+    #: The block's JSON, gzipped: it holds the raw samples.
+    block_gzip: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class EventRow(Base):
     """Something that happened to a benchmark; `seq` runs from 1 without a gap."""
 
@@ -181,6 +200,9 @@ class WorkerRow(Base):
     online: Mapped[bool]
     #: Told to take no more. Outlives the process: who drains a node may restart it.
     draining: Mapped[bool] = mapped_column(default=False, server_default=false())
+    #: What is wrong with its device; null for nothing.
+    quarantine_reason: Mapped[str | None]
+    quarantined_since: Mapped[datetime | None]
     current_benchmark: Mapped[UUID | None]
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_heartbeat: Mapped[datetime] = mapped_column(server_default=func.now())

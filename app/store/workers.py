@@ -5,14 +5,14 @@ from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, any_, case, func, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, and_, any_, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app import __version__
 from app.contract.precisions import DeviceKind
-from app.contract.worker import Worker, WorkerDevice, WorkerState
+from app.contract.worker import Quarantine, Worker, WorkerDevice, WorkerState
 from app.queue import queues_of
 from app.store.tables import BenchmarkRow, WorkerRow
 
@@ -42,7 +42,7 @@ def is_live() -> ColumnElement[bool]:
 
 
 async def fleet(session: AsyncSession) -> Fleet:
-    """What the fleet can serve at this moment."""
+    """What the fleet can serve at this moment. A quarantined GPU is seen as well: its quarantine may end."""
     cuda_seen = and_(WorkerRow.device_kind == "cuda", WorkerRow.last_heartbeat > func.now() - CUDA_ABSENCE)
     query = select(func.coalesce(func.bool_or(is_live()), False), func.coalesce(func.bool_or(cuda_seen), False))
     any_live, seen = (await session.execute(query)).one()
@@ -72,11 +72,23 @@ async def register(session: AsyncSession, worker_id: str, session_id: UUID, devi
     await session.execute(orphans.values(lease_expires_at=func.now()))
 
 
-async def heartbeat(session: AsyncSession, worker_id: str, session_id: UUID, current: UUID | None) -> bool | None:
-    """Says that the worker lives and what it runs; whether it is draining. None: another process has its place."""
+async def heartbeat(
+    session: AsyncSession, worker_id: str, session_id: UUID, current: UUID | None, quarantine_reason: str | None = None
+) -> bool | None:
+    """Says that the worker lives, what it runs, and what is wrong with its device; whether it is draining.
+
+    None: another process has its place.
+    """
+    since = func.coalesce(WorkerRow.quarantined_since, func.now()) if quarantine_reason else None
     mine = update(WorkerRow).where(WorkerRow.id == worker_id, WorkerRow.session == session_id)
     result = await session.execute(
-        mine.values(last_heartbeat=func.now(), online=True, current_benchmark=current).returning(WorkerRow.draining)
+        mine.values(
+            last_heartbeat=func.now(),
+            online=True,
+            current_benchmark=current,
+            quarantine_reason=quarantine_reason,
+            quarantined_since=since,
+        ).returning(WorkerRow.draining)
     )
     return result.scalar_one_or_none()
 
@@ -94,15 +106,30 @@ async def set_draining(session: AsyncSession, worker_id: str, draining: bool) ->
     return None if found is None else _worker(*found)
 
 
-async def is_draining(session: AsyncSession, worker_id: str) -> bool:
+async def takes_none(session: AsyncSession, worker_id: str) -> bool:
     """Whether a worker may take no more benchmarks."""
-    return bool(await session.scalar(select(WorkerRow.draining).where(WorkerRow.id == worker_id)))
+    rests = or_(WorkerRow.draining, _is_quarantined())
+    return bool(await session.scalar(select(rests).where(WorkerRow.id == worker_id)))
 
 
 def serving(queue: ColumnElement[str] | InstrumentedAttribute[str]) -> ScalarSelect[int]:
     """Live workers that take what a queue holds, as a part of a query."""
-    takes = and_(is_live(), ~WorkerRow.draining, any_(WorkerRow.queues) == queue)
+    takes = and_(is_live(), ~WorkerRow.draining, ~_is_quarantined(), any_(WorkerRow.queues) == queue)
     return select(func.count()).select_from(WorkerRow).where(takes).scalar_subquery()
+
+
+async def quarantined(session: AsyncSession, queue: str) -> int:
+    """Live workers that would take what a queue holds, were their devices not sick."""
+    would = and_(is_live(), ~WorkerRow.draining, _is_quarantined(), any_(WorkerRow.queues) == queue)
+    return (await session.execute(select(func.count()).select_from(WorkerRow).where(would))).scalar_one()
+
+
+#: Id, reason and beginning, of every worker that is quarantined, or was when it was stopped.
+QUARANTINED = (
+    select(WorkerRow.id, WorkerRow.quarantine_reason, WorkerRow.quarantined_since)
+    .where(WorkerRow.quarantine_reason.is_not(None))
+    .order_by(WorkerRow.id)
+)
 
 
 async def all_workers(session: AsyncSession) -> list[Worker]:
@@ -120,13 +147,24 @@ async def by_state(session: AsyncSession) -> list[tuple[DeviceKind, WorkerState,
     return [(cast("DeviceKind", kind), found, count, float(age)) for kind, found, count, age in rows]
 
 
+def _is_quarantined() -> ColumnElement[bool]:
+    return WorkerRow.quarantine_reason.is_not(None)
+
+
 def _state() -> ColumnElement[WorkerState]:
     return case(
         (~is_live(), "offline"),
         (WorkerRow.draining, "draining"),
+        (_is_quarantined(), "quarantined"),
         (WorkerRow.current_benchmark.is_not(None), "busy"),
         else_="idle",
     )
+
+
+def _quarantine(row: WorkerRow) -> Quarantine | None:
+    if row.quarantine_reason is None or row.quarantined_since is None:
+        return None
+    return Quarantine(reason=row.quarantine_reason, since=row.quarantined_since)
 
 
 def _worker(row: WorkerRow, state: WorkerState) -> Worker:
@@ -140,4 +178,5 @@ def _worker(row: WorkerRow, state: WorkerState) -> Worker:
         started_at=row.started_at,
         last_heartbeat=row.last_heartbeat,
         version=row.halftime_version,
+        quarantine=_quarantine(row),
     )

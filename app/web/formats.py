@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.contract.benchmark import Event
+from app.reports.wording import interval
 
 #: What an event is called; others are shown by their kind.
 EVENTS = {
@@ -83,6 +84,7 @@ def of_json(value: dict[str, Any]) -> str:
 
 #: What templates call them.
 FILTERS = {
+    "interval": interval,
     "bytes": of_bytes,
     "duration": of_seconds,
     "step_time": of_step_seconds,

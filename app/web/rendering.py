@@ -17,7 +17,6 @@ def environment() -> jinja2.Environment:
     )  # fmt: skip
     templates.filters |= {
         "headline": wording.headline,
-        "interval": wording.interval,
         "other_answers": wording.other_answers,
         "requirement_rows": wording.requirement_rows,
         "leg_names": wording.leg_names,

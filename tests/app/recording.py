@@ -83,8 +83,9 @@ async def _reads(ask, first, second):
     for media_type in ("application/json", "text/event-stream"):
         await ask(f"GET {path}/events", f"{one}/events", Accept=media_type)
     await ask(f"GET {path}/logs", f"{one}/logs")
-    for media_type in ("application/json", "text/markdown", "image/png"):
+    for media_type in ("application/json", "text/markdown", "text/csv", "image/png"):
         await ask(f"GET {path}/report", f"{one}/report", Accept=media_type)
+    await ask(f"GET {path}/report", f"{one}/report", Accept="text/html", keep=lambda page: page.split("<style>")[0])
     await ask("GET /compare", f"/compare?baseline={first['id']}&contender={second['id']}")
     third = await post(ask.client, OTHER.model_dump(mode="json"))
     await ask(f"GET {path}/report", f"/benchmarks/{third['id']}/report")

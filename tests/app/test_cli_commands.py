@@ -93,6 +93,14 @@ async def test_run_shows_the_cost_the_report_and_exits_with_the_verdict(live, ha
     assert (benchmark["labels"], benchmark["priority"]) == ({"team": "a"}, 3)
 
 
+async def test_a_report_is_written_in_the_format_of_each_file(halftime, done, tmp_path):
+    starts = {"r.html": "<!doctype html>", "r.csv": "section,leg,", "r.md": "# BF16 is", "r.json": '{"schema_version"'}
+    options = [part for name in starts for part in ("--output", tmp_path / name)]
+    assert (await halftime("report", done, *options)).exit_code == 0
+    for name, start in starts.items():
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
+
+
 async def test_run_without_waiting_names_the_benchmark(live, halftime, job):
     result = await halftime("run", job(), "--no-wait", "--json")
     (benchmark,) = await submitted(live)
@@ -265,7 +273,7 @@ async def test_models_lists_kinds_presets_and_defaults(halftime):
     [
         (("list", "--status", "lost"), "must be one of queued"),
         (("list", "--label", "team"), "must look like team=ranking"),
-        (("report", "x", "--output", "r.pdf"), "must end in .json or .md"),
+        (("report", "x", "--output", "r.pdf"), "must end in .html or .json or .md or .csv"),
         (("report", "x", "--output", "nowhere/r.md"), "there is no folder"),
         (("export", "--output", "all.xlsx"), "end in .csv or .jsonl"),
         (("show", "x", "--server", "node-1:8000"), "must look like http://127.0.0.1:8000"),

@@ -15,9 +15,16 @@ def loads_none_of(modules, never):
 
 
 def test_the_app_never_imports_torch_nor_the_worker():
-    loads_none_of("app.main, app.cli, app.client", {"torch", "worker", "numpy", "scipy", "transformers"})
+    loads_none_of(
+        "app.main, app.cli, app.client", {"torch", "worker", "numpy", "scipy", "transformers", "altair", "vl_convert"}
+    )
 
 
 def test_the_client_never_imports_what_serves():
     served = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "psycopg", "procrastinate", "alembic", "jinja2", "typer"}
+    served |= {"altair", "vl_convert"}
     loads_none_of("app.client", served)
+
+
+def test_a_worker_needs_no_torch_for_what_is_not_a_trial():
+    loads_none_of("worker.main", {"torch", "transformers"})

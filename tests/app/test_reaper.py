@@ -175,6 +175,51 @@ async def test_an_entry_fetched_by_a_worker_that_died_is_replaced(database):
     assert await take(database, await read(database, row)) is not None
 
 
+async def end_without_a_word_to_the_queue(database, row):
+    """What a worker leaves that dies between the end of its benchmark and that of its entry."""
+    claim = await take(database, row)
+    async with database.sessions.begin() as session:
+        await claims.fail(session, claim, Failure.of(FailureCode.INTERNAL, "over"))
+    await execute(database, "INSERT INTO procrastinate_workers DEFAULT VALUES")
+    await execute(
+        database, "UPDATE procrastinate_jobs SET status = 'doing', worker_id = (SELECT id FROM procrastinate_workers)"
+    )
+
+
+async def entries(database):
+    async with database.sessions() as session:
+        return await session.scalar(text("SELECT count(*) FROM procrastinate_jobs"))
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'",
+        "DELETE FROM procrastinate_workers",
+    ],
+    ids=["silent", "forgotten"],
+)
+async def test_the_entry_of_an_ended_benchmark_whose_worker_died_is_removed(database, death):
+    await end_without_a_word_to_the_queue(database, await submit(database))
+    await execute(database, death)
+    await sweep(database)
+    assert await entries(database) == 0
+
+
+async def test_the_entry_of_an_ended_benchmark_whose_worker_lives_is_left_to_it(database):
+    await end_without_a_word_to_the_queue(database, await submit(database))
+    await sweep(database)
+    assert await entries(database) == 1
+
+
+async def test_the_entry_of_a_benchmark_under_way_is_left_alone_though_the_queue_forgot_the_worker(database):
+    row = await submit(database)
+    await take(database, row)
+    await execute(database, "UPDATE procrastinate_jobs SET status = 'doing'")
+    await sweep(database)
+    assert await entries(database) == 1
+
+
 async def test_an_entry_that_waits_is_left_alone(database):
     row = await submit(database)
     await execute(database, "UPDATE benchmarks SET queued_at = now() - interval '1 minute'")

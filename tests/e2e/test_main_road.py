@@ -2,6 +2,7 @@
 
 import re
 import signal
+from itertools import groupby
 
 import jsonschema
 import psutil
@@ -58,7 +59,9 @@ def test_from_a_post_to_a_validated_report(service):
     assert re.search(r"\| Speedup \| [\d.]+ \([\d.]+ to [\d.]+\) × \| ≥ 1.5 \|", markdown.text)
 
     kinds = [event["kind"] for event in service.http.get(f"/benchmarks/{benchmark_id}/events").json()["items"]]
-    assert kinds == ["queued", "started", *["trial_finished"] * 6, "succeeded"]
+    assert kinds.count("trial_finished") >= 6  # more on a machine that disturbs them
+    told = [kind for kind, _ in groupby(kinds)]
+    assert told == ["queued", "started", *["trial_finished", "block_finished"] * 2, "succeeded"]
 
 
 def test_two_jobs_on_one_worker_run_one_after_the_other(service):

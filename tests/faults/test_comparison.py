@@ -18,7 +18,8 @@ from worker.comparison import compare
 from worker.device import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import build_model
-from worker.precision import PRECISIONS, expected_flags, read_flags, set_flags
+from worker.precision import PRECISIONS, read_flags, set_flags
+from worker.precision_facts import expected_flags
 from worker.proof.attestation import attest
 from worker.proof.observed_step import observe_step
 from worker.proof.probes import probe_precision

@@ -11,10 +11,11 @@ import pytest
 
 from app.contract.models import MlpSpec, TransformerSpec
 from app.contract.training import TrainingConfig
+from app.contract.trial import NEAR_ZERO_BYTES
 from app.reports.markdown import to_markdown
 from tests.factories import CPU, request
 from worker.comparison import Comparison, compare
-from worker.device import NEAR_ZERO_BYTES, detect, gpu_count
+from worker.device import detect, gpu_count
 from worker.launcher import TrialLauncher
 from worker.messages import TrialSpec
 from worker.precision import PRECISIONS

@@ -5,10 +5,11 @@ import torch
 
 from app.contract.models import TransformerSpec
 from app.contract.training import TrainingConfig
+from app.contract.trial import NEAR_ZERO_BYTES
 from tests.factories import data_of
 from worker import training
 from worker.clock import make_clock
-from worker.device import NEAR_ZERO_BYTES, TrialFailed, gpu_count, reset_memory
+from worker.device import TrialFailed, gpu_count, reset_memory
 from worker.messages import TrialSpec
 from worker.models import build_model
 from worker.precision import PRECISIONS, set_flags

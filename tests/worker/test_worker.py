@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import psutil
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app.contract.request import BenchmarkRequest
@@ -48,6 +48,10 @@ class Running:
     async def ask(self, question, **values):
         async with self.database.sessions.begin() as session:
             return (await session.execute(text(question).bindparams(**values))).all()
+
+    async def do(self, statement):
+        async with self.database.sessions.begin() as session:
+            await session.execute(text(statement))
 
     async def submit(self, body=SHORT):
         async with self.database.sessions.begin() as session:
@@ -105,17 +109,17 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def worker_on(settings, folder, **environment):
-    """A CPU worker, ready for work."""
+async def worker_on(settings, folder, program="worker", ready=Running.listening, **environment):
+    """A CPU worker, ready for work unless told otherwise."""
     environment = os.environ | {"PGAPPNAME": "worker under test"} | environment
     log = folder / "worker.log"
     with log.open("w") as stderr:
-        command = [sys.executable, "-m", "worker", "run", "--device", "cpu", "--id", "tested"]
+        command = [sys.executable, "-m", program, "run", "--device", "cpu", "--id", "tested"]
         process = subprocess.Popen(command, env=environment, stderr=stderr)
     try:
         async with open_database(settings, pool_size=2) as database:
             running = Running(process, database, log)
-            await running.until(running.listening)
+            await running.until(ready, running)
             yield running
     finally:
         process.kill()
@@ -231,6 +235,68 @@ async def test_a_benchmark_outlives_a_crash_of_the_database_and_the_worker_liste
             assert await worker.status(benchmark_id) == "running"
             await worker.cancel(benchmark_id)
             await worker.until_status(await worker.submit(), "succeeded")
+
+
+#: Trials of a second or a few.
+BRIEF = {
+    "model": {"kind": "mlp", "hidden_size": 512},
+    "config": {
+        "device": "cpu",
+        "training": {"batch_size": 256, "steps": 40, "warmup_steps": 1},
+        "measurement": {"min_blocks": 2, "max_blocks": 2},
+    },
+}
+
+
+@contextlib.contextmanager
+def away(url):
+    """The database takes no connection, and those that were open are gone."""
+    administration = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with administration.connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS false"))
+        cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+        connection.execute(cut.bindparams(name=url.database))
+        try:
+            yield
+        finally:
+            connection.execute(text(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS true"))
+    administration.dispose()
+
+
+async def test_a_report_is_delivered_though_the_database_was_away_when_a_trial_ended(shared):
+    benchmark_id = await shared.submit(BRIEF)
+    await shared.until_in_a_trial()
+    with away(shared.database.url):
+
+        async def ended():
+            return not shared.trials()
+
+        await shared.until(ended)
+        await anyio.sleep(2)  # a small part of the lease
+        assert not shared.trials(), "it waits for the database before it goes on"
+    await shared.until_status(benchmark_id, "succeeded")
+    assert await shared.ask("SELECT attempt FROM benchmarks WHERE id = :id", id=benchmark_id) == [(1,)]
+
+
+async def test_a_benchmark_outlives_a_full_disk_of_the_database(shared):
+    """PostgreSQL's own error, raised where it would need room."""
+    await shared.do("""
+        CREATE FUNCTION find_no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
+        END $$
+    """)
+    benchmark_id = await shared.submit(BRIEF)
+    await shared.until_in_a_trial()
+    for table in ("benchmarks", "events"):
+        await shared.do(
+            f"CREATE TRIGGER full_{table} BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION find_no_room()"
+        )
+    await shared.until(shared.says, "No space left on device")
+    await anyio.sleep(2)
+    for table in ("benchmarks", "events"):
+        await shared.do(f"DROP TRIGGER full_{table} ON {table}")
+    await shared.until_status(benchmark_id, "succeeded")
+    assert await shared.ask("SELECT attempt FROM benchmarks WHERE id = :id", id=benchmark_id) == [(1,)]
 
 
 # The last test here: it ends the worker that they share.

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 
 from app.contract.report import AttestationCheck, ReportAttestation
-from app.contract.trial import Probe, TrialResult
+from app.contract.trial import NEAR_ZERO_BYTES, Probe, TrialResult
 from worker.comparison import Comparison, LegRun, median_step
-from worker.device import NEAR_ZERO_BYTES
-from worker.precision import PRECISIONS, expected_flags
+from worker.precision_facts import FACTS, expected_flags
 
 #: Of the ceiling: a margin for a ceiling that was measured while the machine was slower than in training.
 PLAUSIBLE_SHARE = 1.25
@@ -25,8 +24,7 @@ def attest(measured: Comparison) -> ReportAttestation:
 
 
 def _leg_checks(leg: LegRun) -> list[AttestationCheck]:
-    precision = PRECISIONS[leg.precision]
-    dtype = str(precision.matmul_dtype).removeprefix("torch.")
+    precision = FACTS[leg.precision]
     return [
         _all_equal(leg, "flags", _words(expected_flags(precision)), lambda trial: _words(trial.attestation.flags)),
         _all_equal(
@@ -36,7 +34,7 @@ def _leg_checks(leg: LegRun) -> list[AttestationCheck]:
             lambda trial: _words(trial.attestation.environment_overrides) or "none",
         ),
         *_probe_checks(leg),
-        _all_equal(leg, "forward_dtypes", dtype, _dtypes),
+        _all_equal(leg, "forward_dtypes", precision.matmul_dtype_name, _dtypes),
         _all_equal(leg, "starts_from_empty_device", "yes", _starts_empty),
         *_alone_checks(leg),
         *_plausibility_checks(leg),

@@ -5,6 +5,7 @@ import os
 import resource
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -63,3 +64,12 @@ def between(start: HostCounters, end: HostCounters) -> HostTelemetry:
         cpu_seconds_per_second=own / seconds,
         involuntary_context_switches=end.involuntary_context_switches - start.involuntary_context_switches,
     )
+
+
+def available_host_bytes() -> int | None:
+    """What the kernel says can be had without swapping; None where it does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None

@@ -16,6 +16,8 @@ UNCLAIMED_BYTES = 2 * 2**30
 #: How long the driver may still list a trial that has ended.
 GRACE_SECONDS = 2.0
 POLL_SECONDS = 0.25
+#: The driver of a sick GPU may not answer at all.
+ANSWER_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class Neighbours:
 async def _look_until_alone(device: str, patience_seconds: float) -> Occupation | None:
     began = time.monotonic()
     while True:
-        seen = await anyio.to_thread.run_sync(look, device)
+        seen = None
+        with anyio.move_on_after(ANSWER_SECONDS):
+            seen = await anyio.to_thread.run_sync(look, device, abandon_on_cancel=True)
         if seen is None or not seen.processes or time.monotonic() - began >= patience_seconds:
             return seen
         await anyio.sleep(POLL_SECONDS)

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from app.contract.report import Report
 from app.reports.charts.conditions import conditions
-from app.reports.charts.look import Chart, svg
+from app.reports.charts.look import Chart, interactive, svg
 from app.reports.charts.loss import loss
 from app.reports.charts.loss_scale import loss_scale
 from app.reports.charts.memory import memory
@@ -20,6 +20,7 @@ __all__ = [
     "Drawing",
     "conditions",
     "drawn",
+    "interactive",
     "loss",
     "loss_scale",
     "memory",

@@ -8,8 +8,8 @@ import altair as alt
 from app.contract.report import Report
 from app.contract.telemetry import Spread
 from app.contract.trial import TrialResult
-from app.reports.legs import named_legs
 from app.reports.charts.look import GROUND, LEGS, SHAPES, WIDTH, Chart, axis_above, layered, rows, styled
+from app.reports.legs import named_legs
 
 HEIGHT = 90
 #: Of the width, for the vertical axis.

@@ -85,12 +85,17 @@ def styled(chart: Chart, description: str, caption: str) -> Chart:
     return configured
 
 
+def interactive(chart: Chart) -> Chart:
+    """For a notebook: it can be moved and zoomed; several panels stay where they are, and tell their figures."""
+    return chart.interactive() if isinstance(chart, alt.LayerChart) else chart
+
+
 def svg(chart: Chart) -> Markup:
-    """The chart as SVG with its description for those who do not see it; colours are those of the page around it."""
+    """The chart as SVG: one image with its description to a screen reader, in the colours of the page around it."""
     drawn = vl_convert.vegalite_to_svg(chart.to_dict())
     drawn = re.sub(r'"(#[0-9a-f]{6})"', _variable, drawn)
+    drawn = re.sub(r' (?:role|aria-\w+)="[^"]*"', "", drawn)
     label = html.escape(str(chart.description))
-    # All the drawing is one image to a screen reader.
     return Markup(  # noqa: S704 # made here, and what is a client's is escaped: text by Vega, the label above
         drawn.replace("<svg ", f'<svg role="img" aria-label="{label}" overflow="visible" ', 1)
     )

@@ -7,8 +7,8 @@ from typing import Any
 import altair as alt
 
 from app.contract.report import Report
-from app.reports.legs import NamedLeg, named_legs
 from app.reports.charts.look import DASHES, LEGS, QUIET, Chart, axis_above, layered, rows, styled
+from app.reports.legs import NamedLeg, named_legs
 
 HEIGHT = 220
 #: Points of a line; of more steps, each is the mean of several.

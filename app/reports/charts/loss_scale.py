@@ -6,8 +6,8 @@ from typing import Any
 import altair as alt
 
 from app.contract.report import GradScalerSummary, Report
-from app.reports.legs import NamedLeg, named_legs
 from app.reports.charts.look import Chart, axis_above, layered, leg_colour, rows, styled
+from app.reports.legs import NamedLeg, named_legs
 
 HEIGHT = 150
 CAPTION = "In the first block; a cross where gradients overflowed and the step was skipped."

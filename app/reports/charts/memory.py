@@ -5,8 +5,8 @@ from typing import Any
 import altair as alt
 
 from app.contract.report import Report
-from app.reports.legs import NamedLeg, named_legs
 from app.reports.charts.look import GROUND, PARTS, Chart, layered, rows, styled
+from app.reports.legs import NamedLeg, named_legs
 
 ROW_HEIGHT = 44
 MIB, GIB = 2**20, 2**30

@@ -7,7 +7,6 @@ import altair as alt
 
 from app.contract.report import Comparison, Estimate, Report
 from app.reports.charts.labels import spread_out
-from app.reports.legs import named_legs, ratios_by_block
 from app.reports.charts.look import (
     GROUND,
     LEGS,
@@ -21,6 +20,7 @@ from app.reports.charts.look import (
     rows,
     styled,
 )
+from app.reports.legs import named_legs, ratios_by_block
 
 HEIGHT = 230
 #: Of the height, between two labels.

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import altair as alt
 
 from app.contract.report import Report
-from app.reports.legs import NamedLeg, named_legs
 from app.reports.charts.look import Chart, layered, leg_colour, rows, styled
+from app.reports.legs import NamedLeg, named_legs
 
 #: Of a leg's own range.
 BINS = 40

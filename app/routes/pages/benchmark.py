@@ -1,34 +1,29 @@
 """`/ui/benchmarks/{id}`: one benchmark, while it waits, while it runs, and what came of it."""
 
-from functools import lru_cache
 from typing import Any
 
-import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from markupsafe import Markup
 
+from app import __version__
 from app.contract.benchmark import Benchmark
+from app.renderings import Renderings
 from app.routes.absence import absence
 from app.routes.admission import AdmissionDep
 from app.routes.benchmarks import cancel_benchmark, rerun_benchmark
 from app.routes.callers import Reader, require
-from app.routes.dependencies import BenchmarkId, DatabaseDep, SessionDep, SettingsDep
+from app.routes.dependencies import BenchmarkId, DatabaseDep, RenderingsDep, SessionDep, SettingsDep
 from app.routes.origin import SameOrigin
 from app.routes.pages.answer import page
-from app.routes.reports import parse_report
-from app.routes.shapes import to_benchmark
+from app.routes.shapes import strong_etag, to_benchmark
 from app.store import benchmarks, events
 from app.web import live
-from app.web.rendering import environment
 
 router = APIRouter(prefix="/ui/benchmarks", include_in_schema=False)
 
 #: Events that are read: more than the largest benchmark makes.
 ALL_EVENTS = 5000
-
-#: Reports that are kept as they are shown, each with its pictures.
-REPORTS_REMEMBERED = 16
 
 #: Events that the log on the page shows.
 LATEST_EVENTS = 100
@@ -36,7 +31,12 @@ LATEST_EVENTS = 100
 
 @router.get("/{benchmark_id}")
 async def show_benchmark(
-    request: Request, benchmark_id: BenchmarkId, caller: Reader, database: DatabaseDep, fragment: str = ""
+    request: Request,
+    benchmark_id: BenchmarkId,
+    caller: Reader,
+    database: DatabaseDep,
+    renderings: RenderingsDep,
+    fragment: str = "",
 ) -> Response:
     """Shows a benchmark; with `fragment` only the part that changes while it is not over."""
     async with database.reading() as session:
@@ -46,7 +46,7 @@ async def show_benchmark(
         benchmark = to_benchmark(found.row, found.place)
         happened = await events.after(session, benchmark_id, 0, ALL_EVENTS)
         stored = await benchmarks.report_gzip(session, benchmark_id) if benchmark.status == "succeeded" else None
-    report_body = await anyio.to_thread.run_sync(_report_body, stored) if stored else None
+    report_body = await _report_body(renderings, stored) if stored else None
     seen = live.so_far(happened, benchmark.progress)
     return page(
         request,
@@ -81,11 +81,10 @@ async def rerun(
     return RedirectResponse(f"/ui{made.headers['Location']}", 303)
 
 
-@lru_cache(maxsize=REPORTS_REMEMBERED)
-def _report_body(stored: bytes) -> Markup:
-    """A report as it is shown. Made once for all who read it: it does not change."""
-    template = environment().select_template(["report/body.html", "benchmark/summary.html"])
-    return Markup(template.render(report=parse_report(stored), charts={}))  # noqa: S704 # the template escapes
+async def _report_body(renderings: Renderings, stored: bytes) -> Markup:
+    """A report as it is shown."""
+    drawn = await renderings.of(strong_etag(stored, "part", __version__), stored, "part")
+    return Markup(drawn.decode())  # noqa: S704 # the template escapes
 
 
 def _pictures(benchmark: Benchmark, seen: live.Live) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contract.report import Report
 from app.reports.compare import compare
+from app.reports.formats import parse_report
 from app.routes.callers import Caller, Reader
 from app.routes.compare import Side, load_side, reasons_against
 from app.routes.dependencies import DatabaseDep
 from app.routes.pages.answer import page
-from app.routes.reports import parse_report
 from app.routes.shapes import to_item
 from app.store import benchmarks
 from app.store.benchmarks import Filters

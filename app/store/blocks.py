@@ -1,0 +1,64 @@
+"""Completed blocks of running benchmarks, written and taken over under the claim; they go when the benchmark ends."""
+
+import gzip
+from collections.abc import Iterator, Sequence
+
+from pydantic import ValidationError
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contract.block import Block, KeptBlock, MeasuredWith
+from app.store import events
+from app.store.claims import Claim, held
+from app.store.tables import CompletedBlockRow, Json
+
+#: A drift of the machine cancels over two blocks in opposite order, if one attempt ran both.
+PAIR = 2
+
+
+async def keep(session: AsyncSession, claim: Claim, measured_with: MeasuredWith, block: Block, known: Json) -> None:
+    """Stores a block, and what is known after it as an event; to repeat it is harmless. Raises ClaimLost."""
+    row = await held(session, claim)
+    stored = insert(CompletedBlockRow).values(
+        benchmark_id=row.id,
+        index=block.index,
+        attempt=row.attempt,
+        worker_id=row.worker_id,
+        measured_with=measured_with.model_dump(mode="json"),
+        block_gzip=gzip.compress(block.model_dump_json().encode(), mtime=0),
+    )
+    if await session.scalar(stored.on_conflict_do_nothing().returning(CompletedBlockRow.index)) is not None:
+        events.append(session, row, "block_finished", known)
+
+
+async def take_over(session: AsyncSession, claim: Claim, measured_with: MeasuredWith) -> list[KeptBlock]:
+    """The blocks from the first one on, without a gap and in pairs, that were measured with the very same.
+
+    All others are discarded; the events say how many, and why. Raises ClaimLost.
+    """
+    row = await held(session, claim)
+    of_benchmark = CompletedBlockRow.benchmark_id == row.id
+    in_order = select(CompletedBlockRow).where(of_benchmark).order_by(CompletedBlockRow.index)
+    rows = (await session.scalars(in_order)).all()
+    usable = list(_usable(rows, measured_with))
+    reused = usable[: len(usable) // PAIR * PAIR]
+    if reused:
+        events.append(session, row, "blocks_reused", {"blocks": len(reused)})
+    if len(rows) > len(reused):
+        why = {"unpaired": len(usable) - len(reused), "measured_otherwise": len(rows) - len(usable)}
+        events.append(session, row, "blocks_discarded", why)
+        await session.execute(delete(CompletedBlockRow).where(of_benchmark, CompletedBlockRow.index >= len(reused)))
+    return reused
+
+
+def _usable(rows: Sequence[CompletedBlockRow], measured_with: MeasuredWith) -> Iterator[KeptBlock]:
+    wanted = measured_with.model_dump(mode="json")
+    for index, row in enumerate(rows):
+        if row.index != index or row.measured_with != wanted:
+            return
+        try:
+            block = Block.model_validate_json(gzip.decompress(row.block_gzip))
+        except ValidationError:  # a build of the same version, but with another contract
+            return
+        yield KeptBlock(attempt=row.attempt, worker=row.worker_id, block=block)

@@ -1,0 +1,54 @@
+"""Devices that simulated workers say they have, and requests that go to them."""
+
+import itertools
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from app.contract.worker import WorkerDevice
+from app.queue import GIB
+
+H200 = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA H200", memory_bytes=150_754_820_096)
+H100 = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA H100 80GB HBM3", memory_bytes=85_520_809_984)
+A100 = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA A100-SXM4-40GB", memory_bytes=42_298_834_944)
+CPU = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=64 * GIB)
+
+#: What a request asks for, with its weight. Every one has takers in a fleet of four workers or more.
+WISHES: list[tuple[dict[str, Any], int]] = [
+    ({"device": "cuda"}, 30),
+    ({"device": "auto"}, 15),
+    ({"device": "cpu"}, 10),
+    ({"device": "cuda", "gpu": "H200"}, 15),
+    ({"device": "cuda", "gpu": "H100"}, 10),
+    ({"device": "cuda", "gpu": "A100"}, 5),
+    ({"device": "cuda", "min_gpu_memory_gib": 80}, 10),
+    ({"device": "cuda", "gpu": "H200", "min_gpu_memory_gib": 100}, 5),
+]
+
+PRIORITIES = (-10, 0, 0, 0, 10, 50)
+
+
+def mixed_fleet(workers: int) -> list[WorkerDevice]:
+    """So many devices: H200, H100, A100 and CPU in turns."""
+    return list(itertools.islice(itertools.cycle([H200, H100, A100, CPU]), workers))
+
+
+def request(seed: int, priority: int = 0, **config: object) -> dict[str, Any]:
+    """A small benchmark: two blocks, 20 steps. Its seed decides what comes of it."""
+    training = {"steps": 20, "warmup_steps": 5, "seed": seed}
+    blocks = {"min_blocks": 2, "max_blocks": 2}
+    return {
+        "model": {"kind": "mlp"},
+        "config": {"device": "auto", "training": training, "measurement": blocks} | config,
+        "labels": {"seed": str(seed)},
+        "priority": priority,
+    }
+
+
+def mixed_requests(seed: int) -> Iterator[dict[str, Any]]:
+    """Requests without end, of mixed wishes and priorities; the same for the same seed."""
+    draw = random.Random(seed)  # noqa: S311 # nothing secret is drawn
+    wishes, weights = zip(*WISHES, strict=True)
+    for number in itertools.count(1000 * seed):
+        (wish,) = draw.choices(wishes, weights)
+        yield request(number, draw.choice(PRIORITIES), **wish)

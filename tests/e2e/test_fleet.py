@@ -1,0 +1,82 @@
+"""A small fleet of real worker processes whose trials are simulated, over real HTTP."""
+
+import itertools
+import time
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from app.store.database import libpq_url
+from benchmarks.api_process import served
+from benchmarks.fleet.devices import mixed_fleet, mixed_requests
+from benchmarks.fleet.fates import Fate, fate_of
+from benchmarks.fleet.fleet import simulated_fleet
+from benchmarks.fleet.ledger import ledger_of
+from benchmarks.fleet.record import install, order_of
+
+JOBS, BEFORE = 60, 40
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def worked_off(postgres, migrated_template):
+    """A connection to the database after most jobs waited for the fleet, and the rest came while it worked."""
+    from tests.conftest import _new_database
+
+    with _new_database(postgres, migrated_template) as url:
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            install(connection)
+        requests = list(itertools.islice(mixed_requests(seed=2), JOBS))
+        with served(HALFTIME_DATABASE_URL=libpq_url(url)) as (_, http):
+            for body in requests[:BEFORE]:
+                http.post("/benchmarks", json=body).raise_for_status()
+            with simulated_fleet(url, mixed_fleet(4)):
+                for body in requests[BEFORE:]:
+                    http.post("/benchmarks", json=body).raise_for_status()
+                until_all_ended(engine)
+        with engine.connect() as connection:
+            yield connection
+        engine.dispose()
+
+
+def until_all_ended(engine):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        with engine.connect() as connection:
+            left = connection.scalar(text("SELECT count(*) FROM benchmarks WHERE finished_at IS NULL"))
+        if left == 0:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{left} of {JOBS} benchmarks have not ended after {PATIENCE_SECONDS} s")
+
+
+def test_every_job_runs_once_and_ends_as_it_must(worked_off):
+    ledger = ledger_of(worked_off)
+    assert ledger.faults == []
+    assert (ledger.benchmarks, ledger.attempts) == (JOBS, JOBS)
+
+
+def test_failures_are_typed(worked_off):
+    fates = [fate_of(body["config"]["training"]["seed"]) for body in itertools.islice(mixed_requests(seed=2), JOBS)]
+    expected = sorted(fate.failure for fate in fates if fate.failure)
+    assert len(set(expected)) > 1, "the seed is to have failures of several kinds"
+    assert sorted(ledger_of(worked_off).failures.elements()) == expected
+
+
+def test_a_leg_without_memory_leaves_a_report_and_a_crash_its_words(worked_off):
+    seeds = {fate: [] for fate in Fate}
+    for body in itertools.islice(mixed_requests(seed=2), JOBS):
+        seed = body["config"]["training"]["seed"]
+        seeds[fate_of(seed)].append(str(seed))
+    query = text("SELECT summary->>'verdict' FROM benchmarks WHERE labels->>'seed' = ANY(:seeds)")
+    assert set(worked_off.scalars(query, {"seeds": seeds[Fate.CANDIDATE_OUT_OF_MEMORY]})) == {"fail"}
+    query = text("SELECT logs LIKE '%was killed by SIGSEGV%' FROM benchmarks WHERE labels->>'seed' = ANY(:seeds)")
+    assert set(worked_off.scalars(query, {"seeds": seeds[Fate.KILLED_ONCE]})) == {True}
+
+
+def test_no_worker_takes_a_job_while_one_of_higher_priority_waits_for_it(worked_off):
+    order = order_of(worked_off)
+    assert (order.fetches, order.unattributed) == (JOBS, 0)
+    assert order.overtaken > JOBS, "priorities are to change the order"
+    assert order.out_of_order == []

@@ -1,0 +1,19 @@
+"""An upgrade with real processes of the release before: the newest migration under a worker in mid-job."""
+
+import pytest
+
+from benchmarks.upgrade import NoHistory, upgraded
+
+WAITING, LATER = 2, 1
+
+
+def test_a_database_is_migrated_under_an_old_worker_and_nothing_is_lost(empty_database_url):
+    try:
+        found = upgraded(empty_database_url, WAITING, LATER)
+    except NoHistory as missing:
+        pytest.skip(f"THE UPGRADE IS NOT TESTED: {missing}. Use a clone with its whole history.")
+    before, after = found["revisions"]
+    assert before < after
+    assert found["status_of_the_running_one_after_it"] == "running"
+    assert found["finished_by"] == {"old": 1, "new": WAITING + LATER}
+    assert found["faults"] == dict.fromkeys(found["faults"], 0)

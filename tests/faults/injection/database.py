@@ -1,0 +1,71 @@
+"""A view of the database beside the product, patient while it is away; it keeps watch inside it too."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+PATIENCE_SECONDS = 60.0
+
+#: Writes down, where it happens, what must never happen to a benchmark that has ended.
+WATCH = """
+CREATE TABLE IF NOT EXISTS watched (benchmark_id uuid, wrong text, at timestamptz DEFAULT clock_timestamp());
+CREATE OR REPLACE FUNCTION watch_benchmark() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.report_gzip IS NOT NULL AND OLD.report_gzip IS DISTINCT FROM NEW.report_gzip THEN
+        INSERT INTO watched VALUES (OLD.id, 'its report was overwritten');
+    END IF;
+    IF OLD.finished_at IS NOT NULL AND (OLD.status, OLD.finished_at) IS DISTINCT FROM (NEW.status, NEW.finished_at) THEN
+        INSERT INTO watched VALUES (OLD.id, 'its end was changed');
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER watch BEFORE UPDATE ON benchmarks FOR EACH ROW EXECUTE FUNCTION watch_benchmark();
+"""
+
+#: Whom faults strike: not the one that asks.
+CLIENTS = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+
+
+class View:
+    """Asks the database, on a connection for each question."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def ask(self, question: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of an answer. Raises psycopg.OperationalError when the database stays away."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                with self._connected() as connection:
+                    cursor = connection.execute(question, values or None)
+                    return cursor.fetchall() if cursor.description else []
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def keep_watch(self) -> None:
+        """From now on what must never happen is written down."""
+        self.ask(WATCH)
+
+    def backends(self) -> list[int]:
+        """Processes of the server that serve a connection; none while it is away."""
+        return [pid for (pid,) in self._ask_now(f"SELECT pid {CLIENTS}")]
+
+    def cut_connections(self) -> int:
+        """Ends every connection but its own; how many."""
+        return len(self._ask_now(f"SELECT pg_terminate_backend(pid) {CLIENTS}"))
+
+    def _ask_now(self, question: str) -> list[tuple[Any, ...]]:
+        with contextlib.suppress(psycopg.OperationalError), self._connected() as connection:
+            return connection.execute(question).fetchall()
+        return []
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
+            yield connection

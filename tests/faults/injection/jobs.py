@@ -1,0 +1,130 @@
+"""Clients that submit, lose answers, repeat themselves, and remember every report from its first sight on."""
+
+import hashlib
+import random
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import httpx
+
+from app.contract.benchmark import TERMINAL
+
+#: Short enough to lose the answer to a request that arrived.
+LOST_SECONDS = 0.003
+
+#: A share of the submits has its first answer lost.
+LOST_SHARE = 0.3
+
+PAUSE_SECONDS = 0.1
+
+
+def request(rng: random.Random) -> dict[str, Any]:
+    """A benchmark of an MLP: most take a second, some several, a few have processes that load their data."""
+    steps = rng.choice([4, 4, 50, 200])
+    loader = {"workers": 1} if rng.random() < 0.2 else None
+    return {
+        "model": {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1},
+        "config": {
+            "device": "cpu",
+            "training": {"batch_size": 16, "steps": steps, "warmup_steps": 1},
+            "measurement": {"min_blocks": 2, "max_blocks": 2},
+            "data": {"kind": "synthetic", "loader": loader},
+        },
+    }
+
+
+class Clients:
+    """One that submits and one that watches, each in a thread. Neither gives up before `stop`."""
+
+    def __init__(self, http: httpx.Client, requests: list[dict[str, Any]], seed: int) -> None:
+        self._http, self._requests, self._seed = http, requests, seed
+        self._rng = random.Random(seed)  # noqa: S311 # to be repeated
+        #: Ids by Idempotency-Key, of all that were answered with 202.
+        self.accepted: dict[str, str] = {}
+        self.statuses: dict[str, str] = {}
+        #: By id: entity tag and digest, as first seen.
+        self.reports: dict[str, tuple[str, str]] = {}
+        self.counts: Counter[str] = Counter()
+        self.failure: Exception | None = None
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._guarded, args=(what,)) for what in (self._submit, self._watch)]
+
+    def start(self) -> None:
+        """Begins to submit."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ends both threads."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def done(self) -> bool:
+        """Whether everything was accepted and is terminal. Raises what went wrong in a thread."""
+        if self.failure:
+            raise self.failure
+        return len(self.statuses) == len(self._requests)
+
+    def report(self, benchmark_id: str) -> tuple[str, str] | None:
+        """Entity tag and digest of a report as it is now; None while nobody says."""
+        found = self._ask("GET", f"/benchmarks/{benchmark_id}/report")
+        return (found.headers["ETag"], hashlib.sha256(found.content).hexdigest()) if found else None
+
+    def _guarded(self, work: Any) -> None:
+        try:
+            work()
+        except Exception as error:
+            self.failure = error
+
+    def _submit(self) -> None:
+        for number, body in enumerate(self._requests):
+            headers = {"Idempotency-Key": f"{self._seed}-{number}"}
+            if self._rng.random() < LOST_SHARE:
+                self._lose_answer(body, headers)
+            while not self._stopping.is_set():
+                answer = self._ask("POST", "/benchmarks", json=body, headers=headers)
+                if answer:
+                    self.accepted[headers["Idempotency-Key"]] = answer.json()["id"]
+                    break
+
+    def _lose_answer(self, body: dict[str, Any], headers: dict[str, str]) -> None:
+        try:
+            self._http.post("/benchmarks", json=body, headers=headers, timeout=httpx.Timeout(5, read=LOST_SECONDS))
+        except httpx.TransportError:
+            self.counts["answers lost on purpose"] += 1
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            for benchmark_id in list(self.accepted.values()):
+                if benchmark_id not in self.statuses:
+                    self._look(benchmark_id)
+            time.sleep(PAUSE_SECONDS)
+
+    def _look(self, benchmark_id: str) -> None:
+        found = self._ask("GET", f"/benchmarks/{benchmark_id}")
+        if not found or (status := found.json()["status"]) not in TERMINAL:
+            return
+        if status == "succeeded":
+            report = self.report(benchmark_id)
+            if report is None:
+                return
+            self.reports[benchmark_id] = report
+        self.statuses[benchmark_id] = status
+
+    def _ask(self, method: str, path: str, **arguments: Any) -> httpx.Response | None:
+        """The answer; None, after a pause, where there was none or the server could not give it now."""
+        try:
+            answer = self._http.request(method, path, **arguments)
+        except httpx.TransportError:
+            self.counts["requests without an answer"] += 1
+        else:
+            if answer.is_success:
+                return answer
+            if answer.status_code != 503:
+                answer.raise_for_status()
+            self.counts["answers 503"] += 1
+        time.sleep(PAUSE_SECONDS)
+        return None

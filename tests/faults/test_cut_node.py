@@ -1,0 +1,91 @@
+"""Two nodes and one PostgreSQL: one is cut off in the middle of a benchmark, for longer than the lease."""
+
+import concurrent.futures
+
+import pytest
+
+from tests.faults.injection.database import View
+from tests.faults.injection.fleet import shared_folder
+from tests.faults.injection.network import two_nodes, why_no_namespaces
+
+JOB = {
+    "model": {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1},
+    "config": {
+        "device": "cpu",
+        "training": {"batch_size": 16, "steps": 200, "warmup_steps": 1},
+        "measurement": {"min_blocks": 2, "max_blocks": 2},
+    },
+}
+WAYS = ("addresses", "namespaces")
+
+
+class CutOff:
+    """One node is cut off with a benchmark, the other one ends it, the first one comes back."""
+
+    def __init__(self, fleet, nodes, url):
+        self._fleet = fleet
+        view = View(url)
+        view.keep_watch()
+        self._place = fleet.http.post("/benchmarks", json=JOB).headers["Location"]
+        self.name = fleet.until(lambda: (found := self._get()["worker"]) and found["id"])
+        worker = fleet.worker(self.name)
+        fleet.until(lambda: fleet.trials(worker))
+        nodes[self.name].cut()
+        fleet.until(lambda: self._get()["attempt"] == 2)
+        self.trials_when_replaced = fleet.trials(worker)
+        fleet.until(lambda: self._get()["status"] == "succeeded")
+        self.tag = self._tag()
+        nodes[self.name].mend()
+        fleet.until(lambda: fleet.says("claim lost"))
+        fleet.until(lambda: self._states() == {"idle"})
+        fleet.until(lambda: not view.ask("SELECT FROM procrastinate_jobs WHERE task_name = 'run_benchmark'"))
+        self.survived = fleet.worker(self.name) == worker
+        self.tag_when_back = self._tag()
+        self.overwritten = view.ask("SELECT wrong FROM watched")
+        self.events = fleet.http.get(f"{self._place}/events").json()["items"]
+        self.strays = fleet.strays()
+
+    def _get(self):
+        return self._fleet.http.get(self._place).json()
+
+    def _tag(self):
+        return self._fleet.http.get(f"{self._place}/report").headers["ETag"]
+
+    def _states(self):
+        return {row["state"] for row in self._fleet.http.get("/workers").json()["items"]}
+
+
+def run(way):
+    with shared_folder() as folder, two_nodes(folder, namespaces=way == "namespaces") as running:
+        return CutOff(*running)
+
+
+@pytest.fixture(scope="module")
+def missing():
+    """Why there are no namespaces here, if so."""
+    return why_no_namespaces()
+
+
+@pytest.fixture(scope="module")
+def cuts(missing):
+    """Both ways at once: most of their time is a wait for leases."""
+    with concurrent.futures.ThreadPoolExecutor() as hands:
+        yield {way: hands.submit(run, way) for way in WAYS if way != "namespaces" or missing is None}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_node_that_is_cut_off_in_mid_job_makes_one_result_not_two(way, cuts, missing):
+    if way not in cuts:
+        pytest.skip(f"NOT SHOWN: two nodes as network namespaces: {missing}")
+    cut = cuts[way].result()
+    told = [(event["kind"], event["data"].get("worker")) for event in cut.events]
+    (other,) = {"near", "far"} - {cut.name}
+    assert [pair for pair in told if pair[0] == "started"] == [("started", cut.name), ("started", other)]
+    assert [kind for kind, _ in told].count("worker_lost") == 1
+    assert [kind for kind, _ in told].count("succeeded") == 1
+    assert told[-1][0] == "succeeded"
+    assert [event["seq"] for event in cut.events] == list(range(1, len(cut.events) + 1))
+    assert cut.overwritten == []
+    assert cut.tag == cut.tag_when_back
+    assert cut.trials_when_replaced == cut.strays == []
+    assert cut.survived

@@ -1,0 +1,95 @@
+"""Reports in every shape, of trials that were never run."""
+
+from app.contract.failure import Failure, FailureCode
+from app.contract.trial import GradScalerTrace, Memory, MemoryBreakdown
+from tests.factories import comparison, gpu_telemetry, request, spread, telemetry, trial
+from worker.comparison import compare
+from worker.report import make_report
+
+SPEED = {"fp32": 1.0, "fp16": 1.6, "bf16": 2.0}
+MIB = 2**20
+SKIPPED = [0, 3]
+
+
+def simulated(spec):
+    """A trial whose steps, losses and memory all differ from each other's."""
+    steps, warmup = spec.training.steps, spec.training.warmup_steps
+    seconds = 0.02 / SPEED[spec.precision] * (1 + 0.01 * spec.block)
+    half = spec.precision != "fp32"
+    parts = MemoryBreakdown(
+        parameters=20 * MIB,
+        gradients=20 * MIB,
+        optimizer=40 * MIB,
+        buffers=0,
+        activations=(40 if half else 100) * MIB,
+        temporary=3 * MIB,
+        other=MIB,
+    )
+    peak = parts.total_bytes()
+    scaler = GradScalerTrace(
+        initial_scale=1024,
+        final_scale=256,
+        skipped_steps=SKIPPED,
+        scale_trace=[512.0 if step < SKIPPED[1] else 256.0 for step in range(steps)],
+        unsettled_after_warmup=False,
+        first_overflow=None,
+    )
+    made = trial(spec, loss=1.0 + 0.001 * spec.block, accuracy=0.5)
+    return made.model_copy(
+        update={
+            "step_seconds": [seconds * (1 + 0.001 * step) for step in range(steps - warmup)],
+            "loss_curve": [4 / (1 + step) + 0.1 * half for step in range(steps)],
+            "memory": Memory(
+                source="cuda",
+                peak_bytes=peak,
+                first_step_peak_bytes=peak,
+                peak_reserved_bytes=None,
+                start_bytes=None,
+                breakdown=parts,
+            ),
+            "grad_scaler": scaler if spec.precision == "fp16" else None,
+        }
+    )
+
+
+def on_a_gpu(spec):
+    """The same with a GPU that slows down as it gets warm."""
+    place = 2 * spec.block + spec.position
+    seen = gpu_telemetry(sm_clock_mhz=spread(1980 - place), temperature_celsius=spread(40 + place))
+    return simulated(spec).model_copy(update={"telemetry": telemetry(gpu=seen)})
+
+
+def without_a_candidate(spec):
+    """Half precision does not fit."""
+    if spec.precision == "fp32":
+        return simulated(spec)
+    return Failure.of(FailureCode.OUT_OF_MEMORY, "asked for 9 GiB, 1 GiB was free")
+
+
+def without_a_baseline(spec):
+    """Nothing can be compared."""
+    if spec.precision != "fp32":
+        return simulated(spec)
+    return Failure.of(FailureCode.OUT_OF_MEMORY, "asked for 9 GiB, 1 GiB was free")
+
+
+def mislabelled(spec):
+    """A candidate that was never half precision."""
+    made = simulated(spec)
+    if spec.precision == "fp32":
+        return made
+    forward = made.attestation.model_copy(update={"forward_dtypes": {"Linear": ["float32"]}})
+    return made.model_copy(update={"attestation": forward})
+
+
+async def reported(simulate=simulated, **config):
+    """The report of such trials; BF16 and FP16 against FP32, unless told otherwise."""
+    asked = request(**{"candidates": ["bf16", "fp16"]} | config)
+    return await reported_for(asked, simulate)
+
+
+async def reported_for(asked, simulate=simulated):
+    async def run_trial(spec, deadline_seconds, after_step):
+        return simulate(spec)
+
+    return make_report("0198c0de", await compare(comparison(asked), run_trial, lambda progress: None))

@@ -1,0 +1,39 @@
+"""A real worker whose device falls sick and recovers when a file says so: `python -m tests.worker.sick_worker run …`.
+
+The fault is planted in the trial process, under the check: matrix products come out wrong, crash, or never come.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from worker import trial_process
+
+RECHECK_SECONDS = 0.3
+
+real_main = trial_process.main
+
+
+def planted_main(task_json, *pipes):
+    """The trial process, in place of the real one."""
+    import torch
+
+    fault = Path(os.environ["PLANTED_FAULT"]).read_text()
+    if fault == "wrong":
+        torch.matmul = lambda left, right: torch.zeros(left.shape[0], right.shape[1])
+    if fault == "crash":
+        torch.matmul = lambda left, right: os.abort()
+    if fault == "hang":
+        torch.matmul = lambda left, right: time.sleep(3600)
+    real_main(task_json, *pipes)
+
+
+if __name__ == "__main__":
+    from tests.worker import sick_worker  # so that the trial process finds it by this name
+    from worker import main
+    from worker.__main__ import cli
+
+    trial_process.main = sick_worker.planted_main
+    main.RECHECK_SECONDS = RECHECK_SECONDS
+    cli(sys.argv[1:])

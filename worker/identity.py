@@ -1,0 +1,41 @@
+"""What this worker measures with: blocks of another device, other versions or another request are not comparable."""
+
+import contextlib
+import hashlib
+import os
+import platform
+from importlib.metadata import distributions
+from pathlib import Path
+
+from app import __version__
+from app.contract.block import MeasuredWith
+from app.contract.request import BenchmarkRequest
+from app.contract.worker import WorkerDevice
+from worker import nvml
+
+#: New at every start of a kernel, and the same in all of its containers.
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def measured_with(device: WorkerDevice, request: BenchmarkRequest) -> MeasuredWith:
+    """Reads the versions of all packages, which takes a moment; touches no GPU and needs no torch."""
+    return MeasuredWith(
+        device=nvml.uuid_of(device.name) or f"{_running_kernel()} {device.name}",
+        driver=nvml.driver_version(),
+        cores=len(os.sched_getaffinity(0)),
+        python=platform.python_version(),
+        os=platform.platform(),
+        halftime=__version__,
+        packages_sha256=_sha256("\n".join(sorted(f"{one.name} {one.version}" for one in distributions()))),
+        request_sha256=_sha256(request.model_dump_json()),
+    )
+
+
+def _running_kernel() -> str:
+    with contextlib.suppress(OSError):
+        return BOOT_ID.read_text().strip()
+    return platform.node()
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
