@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 from app.cli.running import free_port
 from tests.browser.visitor import Visitor
@@ -20,6 +20,9 @@ NO_CHROMIUM = "NO BROWSER TESTS: there is no Chromium here; `make browser` as ro
 
 #: Nothing of the browser's own business: updates, accounts, crash reports.
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+# Time decides nothing here: a machine may have much else to do.
+expect.set_options(timeout=60_000)
 
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
