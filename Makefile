@@ -6,7 +6,7 @@ TORCH_INDEX_URL ?=
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test check bench gpu up
+.PHONY: help setup demo test browser check bench gpu up
 
 help:  ## lists the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
@@ -23,8 +23,15 @@ demo: setup  ## benchmarks a small transformer over HTTP and prints the report
 	@$(BIN)/halftime run examples/transformer.json --output demo-report.json --output demo-report.md; \
 	status=$$?; case $$status in 0|1|3) echo "Wrote demo-report.json and demo-report.md.";; *) exit $$status;; esac
 
-test: setup  ## runs all tests
+test: setup browser  ## runs all tests
 	$(BIN)/pytest
+
+browser:  ## installs Chromium for the browser tests, where it is missing and apt-get may
+	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			chromium fonts-dejavu-core >/dev/null || echo "Chromium could not be installed: no browser tests."; \
+	else echo "There is no Chromium: no browser tests."; fi
 
 check: setup  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ HalftimeError
     └── StorageFull           its disk is full; with Retry-After
 """
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -256,10 +257,7 @@ async def _on_halftime_error(request: Request, error: Exception) -> JSONResponse
 
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = [
-        FieldError(loc=_pointer(fault["loc"], error.body), msg=_clean(_message(fault)), type=fault["type"])
-        for fault in error.errors()
-    ]
+    errors = field_errors(error.errors(), error.body)
     if any(fault.type == "json_invalid" for fault in errors):
         return problem_response(request, BadRequest("The body is not valid JSON."))
     if any(fault.loc == "" for fault in errors) and "json" not in request.headers.get("Content-Type", ""):
@@ -268,6 +266,14 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
         )
     where = ", ".join(sorted({field.loc or "the body" for field in errors})[:5])
     return problem_response(request, Invalid(f"Not valid at {where}. `errors` says what is wrong with each.", errors))
+
+
+def field_errors(faults: Sequence[Any], body: object) -> list[FieldError]:
+    """The faults that pydantic found in a body, each with its place in what the client wrote."""
+    return [
+        FieldError(loc=_pointer(fault["loc"], body), msg=_clean(_message(fault)), type=fault["type"])
+        for fault in faults
+    ]
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:

@@ -64,7 +64,7 @@ def migrated_template(postgres):
 
 
 @contextlib.contextmanager
-def _new_database(postgres, template):
+def new_database(postgres, template):
     name = f"halftime_{os.getpid()}_{next(_numbers)}"
     with _administration(postgres) as connection:
         # Twice as fast as by the log, for so small a database; PostgreSQL 14 knows no other way.
@@ -78,14 +78,14 @@ def _new_database(postgres, template):
 @pytest.fixture
 def empty_database_url(postgres):
     """A database without any table."""
-    with _new_database(postgres, "template1") as url:
+    with new_database(postgres, "template1") as url:
         yield url
 
 
 @pytest.fixture
 def database_url(postgres, migrated_template):
     """A migrated database for one test."""
-    with _new_database(postgres, migrated_template) as url:
+    with new_database(postgres, migrated_template) as url:
         yield url
 
 

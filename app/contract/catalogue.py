@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from app.contract.strict import Output
 
 
@@ -42,3 +44,11 @@ class Health(Output):
     """An answer to a probe."""
 
     status: str
+
+
+def least_example(kind: str, spec: type[BaseModel]) -> dict[str, Any]:
+    """The spec's own example, or the least that can be said: where a field has no default, its example."""
+    own: list[dict[str, Any]] = spec.model_json_schema().get("examples", [])
+    required = {name: field.examples for name, field in spec.model_fields.items() if field.is_required()}
+    least = {name: examples[0] for name, examples in required.items() if examples}
+    return own[0] if own else {"kind": kind} | least

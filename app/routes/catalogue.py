@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel
 
 from app import errors
-from app.contract.catalogue import Catalogue, Kind, ModelKind
+from app.contract.catalogue import Catalogue, Kind, ModelKind, least_example
 from app.contract.data import DATA_KINDS
 from app.contract.models import MODEL_KINDS
 from app.routes.callers import require
@@ -44,7 +44,7 @@ def _catalogue() -> bytes:
         models=[_model_kind(kind) for kind in MODEL_KINDS],
         data=[
             Kind.model_validate(
-                _about(kind, config) | {"example": EXAMPLE | {"config": {"data": _example(kind, config)}}}
+                _about(kind, config) | {"example": EXAMPLE | {"config": {"data": least_example(kind, config)}}}
             )
             for kind, config in DATA_KINDS.items()
         ],
@@ -55,7 +55,7 @@ def _catalogue() -> bytes:
 def _model_kind(kind: str) -> ModelKind:
     """With the cost of the example: a kind may have no defaults to count."""
     spec = MODEL_KINDS[kind]
-    example = _example(kind, spec)
+    example = least_example(kind, spec)
     model = spec.model_validate(example)
     cost = {
         "parameter_count": model.parameter_count(),
@@ -72,11 +72,3 @@ def _about(kind: str, spec: type[BaseModel]) -> dict[str, Any]:
         "json_schema": schema,
         "defaults": {name: field["default"] for name, field in schema["properties"].items() if "default" in field},
     }
-
-
-def _example(kind: str, spec: type[BaseModel]) -> dict[str, Any]:
-    """The spec's own, or the least that can be said: where a field has no default, its example."""
-    own: list[dict[str, Any]] = spec.model_json_schema().get("examples", [])
-    required = {name: field.examples for name, field in spec.model_fields.items() if field.is_required()}
-    least = {name: examples[0] for name, examples in required.items() if examples}
-    return own[0] if own else {"kind": kind} | least

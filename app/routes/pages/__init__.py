@@ -2,10 +2,11 @@
 
 from fastapi import APIRouter
 
-from app.routes.pages import benchmark, comparing, fleet, listing, login, sweep
+from app.routes.pages import benchmark, comparing, creating, fleet, listing, login, sweep
 
 routers: tuple[APIRouter, ...] = (
     listing.router,
+    creating.router,
     benchmark.router,
     comparing.router,
     fleet.router,

@@ -1,0 +1,93 @@
+"""`/ui/new`: a benchmark to be made, as a form beside its JSON."""
+
+import json
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import ValidationError
+
+from app import errors
+from app.contract.request import BenchmarkRequest, stored_request
+from app.routes.absence import absence
+from app.routes.admission import AdmissionDep
+from app.routes.benchmarks import check_allowed
+from app.routes.callers import Caller, Submitter
+from app.routes.dependencies import DatabaseDep, SessionDep, SettingsDep
+from app.routes.origin import SameOrigin
+from app.routes.pages.answer import page
+from app.store import benchmarks
+from app.store.database import Database
+from app.web.examples import EXAMPLES, FIRST
+from app.web.form import lean, request_form
+from app.web.formats import of_json
+
+router = APIRouter(prefix="/ui/new", include_in_schema=False)
+
+From = Annotated[UUID | None, Query(alias="from", description="a benchmark to change and run again")]
+
+
+@router.get("")
+async def show_form(
+    request: Request, caller: Submitter, database: DatabaseDep, source: From = None, example: str | None = None
+) -> Response:
+    """Shows the form: with the request of another benchmark, with an example, or with the least there is."""
+    if source is not None:
+        return _form(request, caller, await _request_of(source, database), source=source)
+    if example is not None and example not in EXAMPLES:
+        raise errors.NotFound("There is no such example. `New` has all of them.")
+    return _form(request, caller, of_json(EXAMPLES[example][1] if example else FIRST))
+
+
+@router.post("", dependencies=[SameOrigin])
+async def submit(
+    request: Request, caller: Submitter, session: SessionDep, settings: SettingsDep, admission: AdmissionDep
+) -> Response:
+    """Makes the benchmark and shows it; or the form again, with what was written and what is wrong with it."""
+    form = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
+    written = form.get("request", "")
+    try:
+        asked = _read(written)
+        check_allowed(asked, settings)
+        async with session.begin():
+            row = await benchmarks.submit(session, asked, api_key_id=await admission.admit(1))
+    except errors.HalftimeError as error:
+        return _form(request, caller, written, error)
+    return RedirectResponse(f"/ui/benchmarks/{row.id}", 303)
+
+
+async def _request_of(source: UUID, database: Database) -> str:
+    """Without its defaults: what a person would have written. Raises NotFound, Purged."""
+    async with database.reading() as session:
+        row = await benchmarks.get(session, source)
+        if row is None:
+            raise await absence(session, source)
+    return of_json(lean(stored_request(row.request)))
+
+
+def _form(
+    request: Request,
+    caller: Caller,
+    written: str,
+    problem: errors.HalftimeError | None = None,
+    source: UUID | None = None,
+) -> Response:
+    shown: dict[str, Any] = {"form": request_form(), "examples": EXAMPLES, "written": written, "source": source}
+    answer = page(request, "new/page.html", caller, problem.status if problem else 200, problem=problem, **shown)
+    answer.headers.update(problem.headers if problem else {})
+    return answer
+
+
+def _read(written: str) -> BenchmarkRequest:
+    """Raises BadRequest for what is no JSON, Invalid for what is no request."""
+    try:
+        body = json.loads(written)
+    except (ValueError, RecursionError) as error:
+        raise errors.BadRequest(f"This is not JSON: {error}.") from error
+    try:
+        return BenchmarkRequest.model_validate(body)
+    except ValidationError as error:
+        faults = errors.field_errors(error.errors(), body)
+        raise errors.Invalid("The request is not valid yet.", faults) from error
