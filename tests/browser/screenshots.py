@@ -27,7 +27,7 @@ TRANSFORMER = {"kind": "transformer", "vocab_size": 64, "hidden_size": 64, "num_
 CONFIG = {
     "device": "cpu",
     "training": {"batch_size": 16, "steps": 40, "learning_rate": 0.002},
-    "measurement": {"min_blocks": 2, "max_blocks": 2},
+    "measurement": {"min_blocks": 4, "max_blocks": 4},
 }
 
 
