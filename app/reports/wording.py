@@ -45,7 +45,7 @@ def _answer(report: Report, first: Comparison, verdict: Verdict) -> str:
     if first.speedup is None or first.memory_reduction_percent is None or first.accuracy_difference is None:
         return f"{candidate} could not be compared with {baseline} on {device}: {verdict}."
     if first.indistinguishable_from_noise:
-        speed = f"indistinguishable in speed from {baseline} ({interval(first.speedup, 2)} ×)"
+        speed = f"indistinguishable in speed from {baseline} ({_times(first.speedup)})"
     else:
         speed = f"{_speed(first.speedup)} {baseline}"
     return (
@@ -216,6 +216,10 @@ def _speed(speedup: Estimate) -> str:
     )  # fmt: skip
     word = "faster than" if faster else "slower than"
     return f"{shown.value:.2f}× {word[:6]} ({shown.ci_low:.2f}–{shown.ci_high:.2f}) {word[7:]}"
+
+
+def _times(speedup: Estimate) -> str:
+    return f"{speedup.value:.2f}×, {speedup.ci_low:.2f}–{speedup.ci_high:.2f}"
 
 
 def _memory(reduction: Estimate) -> str:
