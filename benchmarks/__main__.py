@@ -24,6 +24,10 @@ from benchmarks import (
     throughput,
     upgrade,
 )
+from benchmarks.fleet import history as fleet_history
+from benchmarks.fleet import soak as fleet_soak
+from benchmarks.fleet import submit_to_start as fleet_submit_to_start
+from benchmarks.fleet import throughput as fleet_throughput
 from worker.device import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -41,6 +45,10 @@ BENCHMARKS = {
     "upgrade": upgrade.measure,
     "recovery": recovery.measure,
     "fault_injection": fault_injection.measure,
+    "fleet_throughput": fleet_throughput.measure,
+    "submit_to_start": fleet_submit_to_start.measure,
+    "history_cost": fleet_history.measure,
+    "soak": fleet_soak.measure,
 }
 
 
