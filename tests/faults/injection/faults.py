@@ -12,8 +12,8 @@ import psutil
 from app.store.workers import LEASE
 from tests.faults.injection.sites import Site
 
-#: So much longer than the lease do the long ones last.
-BEYOND_SECONDS = 3.0
+#: So much longer than the lease do the long ones last: by then the benchmark has been run elsewhere.
+BEYOND_SECONDS = 10.0
 
 Fault = Callable[[Site, random.Random], bool]
 
