@@ -56,11 +56,9 @@ def postgres():
 @pytest.fixture(scope="session")
 def migrated_template(postgres):
     """A database with all migrations, to be copied."""
-    with _administration(postgres) as connection:
-        connection.execute(text("DROP DATABASE IF EXISTS halftime_template WITH (FORCE)"))
-        connection.execute(text("CREATE DATABASE halftime_template"))
-    migrate(postgres.set(database="halftime_template"))
-    return "halftime_template"
+    with new_database(postgres, "template1") as url:
+        migrate(url)
+        yield url.database
 
 
 @contextlib.contextmanager

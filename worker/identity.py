@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import platform
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -18,7 +19,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def measured_with(device: WorkerDevice, request: BenchmarkRequest) -> MeasuredWith:
-    """Reads the versions of all packages, which takes a moment; touches no GPU and needs no torch."""
+    """Reads the versions of all packages once, which takes a moment; touches no GPU and needs no torch."""
     return MeasuredWith(
         device=nvml.uuid_of(device.name) or f"{_running_kernel()} {device.name}",
         driver=nvml.driver_version(),
@@ -26,7 +27,7 @@ def measured_with(device: WorkerDevice, request: BenchmarkRequest) -> MeasuredWi
         python=platform.python_version(),
         os=platform.platform(),
         halftime=__version__,
-        packages_sha256=_sha256("\n".join(sorted(f"{one.name} {one.version}" for one in distributions()))),
+        packages_sha256=_packages_sha256(),
         request_sha256=_sha256(request.model_dump_json()),
     )
 
@@ -35,6 +36,12 @@ def _running_kernel() -> str:
     with contextlib.suppress(OSError):
         return BOOT_ID.read_text().strip()
     return platform.node()
+
+
+@cache
+def _packages_sha256() -> str:
+    """Of a process that runs: what is installed meanwhile, it has not loaded."""
+    return _sha256("\n".join(sorted(f"{one.name} {one.version}" for one in distributions())))
 
 
 def _sha256(text: str) -> str:

@@ -192,5 +192,6 @@ def test_another_start_of_the_host_is_told_apart(monkeypatch, tmp_path):
 
 def test_a_package_of_another_version_is_told_apart(monkeypatch):
     before = measured_with(CPU, request())
+    monkeypatch.setattr(identity, "_packages_sha256", identity._packages_sha256.__wrapped__)
     monkeypatch.setattr(identity, "distributions", lambda: [])
     assert measured_with(CPU, request()).packages_sha256 != before.packages_sha256
