@@ -12,7 +12,7 @@ from app.settings import Settings
 from app.store import benchmarks, reaper, retention, snapshot, workers
 from app.store.benchmarks import Filters
 from app.store.database import open_database
-from tests.conftest import _new_database
+from tests.conftest import new_database
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,7 @@ FROM benchmarks b, (SELECT now() - make_interval(mins => n) AS at FROM generate_
 @pytest.fixture(scope="module")
 async def history(postgres, migrated_template):
     """The name of a database with a history and one queued benchmark, to be copied."""
-    with _new_database(postgres, migrated_template) as url:
+    with new_database(postgres, migrated_template) as url:
         address = url.set(drivername="postgresql").render_as_string(hide_password=False)
         async with open_database(Settings(database_url=address), pool_size=1) as database:
             async with database.sessions.begin() as session:
@@ -51,7 +51,7 @@ async def history(postgres, migrated_template):
 @pytest.fixture
 async def aged(postgres, history):
     """A database with a history, and a worker."""
-    with _new_database(postgres, history) as url:
+    with new_database(postgres, history) as url:
         address = url.set(drivername="postgresql").render_as_string(hide_password=False)
         async with open_database(Settings(database_url=address), pool_size=1) as database:
             async with database.sessions.begin() as session:

@@ -21,9 +21,9 @@ PATIENCE_SECONDS = 60
 @pytest.fixture(scope="module")
 def worked_off(postgres, migrated_template):
     """A connection to the database after most jobs waited for the fleet, and the rest came while it worked."""
-    from tests.conftest import _new_database
+    from tests.conftest import new_database
 
-    with _new_database(postgres, migrated_template) as url:
+    with new_database(postgres, migrated_template) as url:
         engine = create_engine(url)
         with engine.begin() as connection:
             install(connection)

@@ -7,7 +7,7 @@ import pytest
 
 from app.settings import Settings
 from app.store import workers
-from tests.conftest import _new_database
+from tests.conftest import new_database
 from tests.worker.test_worker import LONG, SHORT, worker_on
 
 pytestmark = pytest.mark.anyio
@@ -56,7 +56,7 @@ async def patient(postgres, migrated_template, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sick")
     planted = folder / "planted"
     planted.write_text("wrong")
-    with _new_database(postgres, migrated_template) as url:
+    with new_database(postgres, migrated_template) as url:
         address = url.set(drivername="postgresql").render_as_string(hide_password=False)
         environment = {"HALFTIME_DATABASE_URL": address, "PLANTED_FAULT": str(planted)}
         worker = worker_on(Settings(database_url=address), folder, "tests.worker.sick_worker", seen, **environment)

@@ -18,7 +18,7 @@ from app.contract.request import BenchmarkRequest
 from app.settings import Settings
 from app.store import benchmarks, workers
 from app.store.database import open_database
-from tests.conftest import _new_database
+from tests.conftest import new_database
 
 pytestmark = pytest.mark.anyio
 
@@ -128,7 +128,7 @@ async def worker_on(settings, folder, program="worker", ready=Running.listening,
 
 @pytest.fixture(scope="module")
 async def shared(postgres, migrated_template, tmp_path_factory):
-    with _new_database(postgres, migrated_template) as url:
+    with new_database(postgres, migrated_template) as url:
         address = url.set(drivername="postgresql").render_as_string(hide_password=False)
         folder = tmp_path_factory.mktemp("worker")
         async with worker_on(Settings(database_url=address), folder, HALFTIME_DATABASE_URL=address) as running:
