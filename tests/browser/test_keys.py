@@ -16,7 +16,8 @@ async def log_in(page, headers):
 
 
 async def test_a_shared_link_leads_through_the_login_to_what_was_shared(live, visit):
-    benchmark = await post(live)
+    _, submitter = await make_key(live.app, "submit")
+    benchmark = await post(live, **submitter)
     _, headers = await make_key(live.app, "read")
     page = await visit(f"{live.base_url}{page_of(benchmark)}")
     await log_in(page, {"Authorization": "Bearer ht_wrong"})
