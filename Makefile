@@ -24,7 +24,7 @@ demo: setup  ## benchmarks a small transformer over HTTP and prints the report
 	status=$$?; case $$status in 0|1|3) echo "Wrote demo-report.json and demo-report.md.";; *) exit $$status;; esac
 
 test: setup browser  ## runs all tests
-	$(BIN)/pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal  # torch's threads would wait for each other
 
 browser:  ## installs Chromium for the browser tests, where it is missing and apt-get may
 	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then :; \
