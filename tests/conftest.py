@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.store.database import open_database
 from app.store.embedded import embedded_server
 from app.store.migrate import migrate
+from tests.service import running_service
 
 _numbers = itertools.count()
 
@@ -124,6 +125,23 @@ async def live(settings):
         yield http
     server.should_exit = True
     await serving
+
+
+@pytest.fixture
+def service(database_url, tmp_path):
+    """`halftime up` with a CPU worker, for a test that does to it what others would feel."""
+    with running_service(database_url, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shared_service(postgres, migrated_template, tmp_path_factory):
+    """`halftime up` with a CPU worker, for all that only need one."""
+    with (
+        new_database(postgres, migrated_template) as url,
+        running_service(url, tmp_path_factory.mktemp("service")) as running,
+    ):
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ import anyio
 from playwright.async_api import async_playwright
 
 from app.store.embedded import embedded_server
-from tests.browser.conftest import CHROMIUM, DESKTOP, NO_CHROMIUM, PHONE, QUIET, running_service
+from tests.browser.conftest import CHROMIUM, DESKTOP, NO_CHROMIUM, PHONE, QUIET
+from tests.service import running_service
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 

@@ -30,18 +30,18 @@ def trials(service):
     return [trial for server in servers for trial in server.children()]
 
 
-def test_from_a_post_to_a_validated_report(service):
-    benchmark_id = service.post(job(device="auto", candidates=["bf16", "fp16"]))
-    done = service.until_status(benchmark_id, "succeeded", "failed")
+def test_from_a_post_to_a_validated_report(shared_service):
+    benchmark_id = shared_service.post(job(device="auto", candidates=["bf16", "fp16"]))
+    done = shared_service.until_status(benchmark_id, "succeeded", "failed")
     assert done["status"] == "succeeded", done["failure"]
     assert done["progress"]["fraction"] == 1
     assert done["attempt"] == 1
     assert done["worker"]["id"].endswith(":cpu")
     assert any("ran on the CPU" in warning for warning in done["warnings"])
 
-    response = service.http.get(f"/benchmarks/{benchmark_id}/report")
+    response = shared_service.http.get(f"/benchmarks/{benchmark_id}/report")
     raw = response.json()
-    document = service.http.get("/openapi.json").json()
+    document = shared_service.http.get("/openapi.json").json()
     schema = {"$ref": "#/components/schemas/Report", "components": document["components"]}
     jsonschema.validate(raw, schema)
     report = Report.model_validate(raw)
@@ -52,35 +52,35 @@ def test_from_a_post_to_a_validated_report(service):
     assert len(report.baseline.trials) == report.blocks == 2
 
     tag = response.headers["ETag"]
-    again = service.http.get(f"/benchmarks/{benchmark_id}/report", headers={"If-None-Match": tag})
+    again = shared_service.http.get(f"/benchmarks/{benchmark_id}/report", headers={"If-None-Match": tag})
     assert again.status_code == 304
-    markdown = service.http.get(f"/benchmarks/{benchmark_id}/report", headers={"Accept": "text/markdown"})
+    markdown = shared_service.http.get(f"/benchmarks/{benchmark_id}/report", headers={"Accept": "text/markdown"})
     assert markdown.text.startswith("# BF16 is ")
     assert re.search(r"\| Speedup \| [\d.]+ \([\d.]+ to [\d.]+\) × \| ≥ 1.5 \|", markdown.text)
 
-    kinds = [event["kind"] for event in service.http.get(f"/benchmarks/{benchmark_id}/events").json()["items"]]
+    kinds = [event["kind"] for event in shared_service.http.get(f"/benchmarks/{benchmark_id}/events").json()["items"]]
     assert kinds.count("trial_finished") >= 6  # more on a machine that disturbs them
     told = [kind for kind, _ in groupby(kinds)]
     assert told == ["queued", "started", *["trial_finished", "block_finished"] * 2, "succeeded"]
 
 
-def test_two_jobs_on_one_worker_run_one_after_the_other(service):
-    first, second = service.post(job()), service.post(job())
-    ended = service.until_status(second, "succeeded")
-    earlier = service.get(first)
+def test_two_jobs_on_one_worker_run_one_after_the_other(shared_service):
+    first, second = shared_service.post(job()), shared_service.post(job())
+    ended = shared_service.until_status(second, "succeeded")
+    earlier = shared_service.get(first)
     assert earlier["status"] == "succeeded"
     assert earlier["finished_at"] <= ended["started_at"]
 
 
-def test_a_running_job_is_cancelled_and_no_trial_is_left(service):
-    running, queued = service.post(LONG), service.post(job())
-    service.until_status(running, "running")
-    service.until(trials, service)
-    cancelled = service.http.post(f"/benchmarks/{queued}/cancel")
+def test_a_running_job_is_cancelled_and_no_trial_is_left(shared_service):
+    running, queued = shared_service.post(LONG), shared_service.post(job())
+    shared_service.until_status(running, "running")
+    shared_service.until(trials, shared_service)
+    cancelled = shared_service.http.post(f"/benchmarks/{queued}/cancel")
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
-    assert service.http.post(f"/benchmarks/{running}/cancel").status_code == 202
-    assert service.until_status(running, "cancelled", "failed", "succeeded")["status"] == "cancelled"
-    assert trials(service) == []
+    assert shared_service.http.post(f"/benchmarks/{running}/cancel").status_code == 202
+    assert shared_service.until_status(running, "cancelled", "failed", "succeeded")["status"] == "cancelled"
+    assert trials(shared_service) == []
 
 
 def test_a_worker_killed_in_mid_trial_is_restarted_and_the_job_runs_again(service):
@@ -112,18 +112,20 @@ def test_a_worker_that_is_stopped_hands_its_job_back(service):
     service.until_status(benchmark_id, "cancelled")
 
 
-def test_a_cuda_job_on_a_machine_without_cuda_fails_with_the_remedy(service):
-    if any(worker["device"]["kind"] == "cuda" for worker in service.online_workers()):
+def test_a_cuda_job_on_a_machine_without_cuda_fails_with_the_remedy(shared_service):
+    if any(worker["device"]["kind"] == "cuda" for worker in shared_service.online_workers()):
         pytest.skip("this machine has CUDA")
-    failed = service.get(service.post({"model": SMALL_MODEL}))
+    failed = shared_service.get(shared_service.post({"model": SMALL_MODEL}))
     assert failed["failure"]["code"] == "cuda_unavailable"
     assert "halftime worker" in failed["failure"]["detail"]
 
 
-def test_a_job_past_its_timeout_fails_and_leaves_no_trial(service):
-    failed = service.until_status(service.post(job(**LONG["config"] | {"timeout_seconds": 2})), "failed", "succeeded")
+def test_a_job_past_its_timeout_fails_and_leaves_no_trial(shared_service):
+    failed = shared_service.until_status(
+        shared_service.post(job(**LONG["config"] | {"timeout_seconds": 2})), "failed", "succeeded"
+    )
     assert failed["failure"]["code"] == "timeout"
-    assert trials(service) == []
+    assert trials(shared_service) == []
 
 
 def test_stopping_the_service_leaves_no_process(service):

@@ -23,9 +23,9 @@ def test_the_example_runs_end_to_end(example, tmp_path):
     assert report["attestation"]["ok"]
 
 
-def test_a_plugin_that_is_not_installed_fails_with_what_is(service):
-    failed = service.until_status(
-        service.post({"model": {"kind": "plugin", "name": "nobody"}, "config": {"device": "cpu"}}),
+def test_a_plugin_that_is_not_installed_fails_with_what_is(shared_service):
+    failed = shared_service.until_status(
+        shared_service.post({"model": {"kind": "plugin", "name": "nobody"}, "config": {"device": "cpu"}}),
         "failed",
         "succeeded",
     )

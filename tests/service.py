@@ -1,5 +1,6 @@
-"""Real processes: `halftime up` on a database of its own."""
+"""Real processes: `halftime up` on a database, and a client for it."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,19 +58,20 @@ def ready(service):
         return False
 
 
-@pytest.fixture
-def service(database_url, tmp_path):
-    """`halftime up` with a CPU worker."""
+@contextlib.contextmanager
+def running_service(database_url, folder, device="cpu"):
+    """`halftime up` with one worker."""
     port = free_port()
     environment = os.environ | {
         "HALFTIME_DATABASE_URL": database_url.set(drivername="postgresql").render_as_string(hide_password=False),
         "HALFTIME_PORT": str(port),
         "HALFTIME_HOST": "127.0.0.1",
     }
-    log = tmp_path / "service.log"
-    command = [sys.executable, "-m", "app.cli", "up", "--device", "cpu"]
+    log = folder / "service.log"
     with log.open("w") as stderr:
-        process = subprocess.Popen(command, env=environment, stderr=stderr)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "up", "--device", device], env=environment, stderr=stderr
+        )
     running = Service(process, f"http://127.0.0.1:{port}", log)
     try:
         running.until(ready, running)
