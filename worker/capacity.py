@@ -142,6 +142,7 @@ class _Search:
         spec = TrialSpec(
             device=self._device.name,
             precision=self.leg.precision,
+            leg_name=self.leg.name,
             block=0,
             position=0,
             model=self._request.model,
@@ -168,7 +169,7 @@ def _progress(comparison: Comparison, search: _Search, share: float) -> Progress
         phase="capacity",
         block=comparison.blocks,
         max_blocks=comparison.blocks,
-        leg=search.leg.precision,
+        leg=search.leg.name,
         step=0,
         total_steps=FIT_STEPS,
         fraction=round(comparison.share_of_blocks + (1 - comparison.share_of_blocks) * share, 4),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from app.contract.benchmark import Progress
 from app.contract.block import Block, KeptBlock, LegOutcome
 from app.contract.failure import Failure, FailureCode
-from app.contract.precisions import PrecisionName
+from app.contract.precisions import PrecisionName, leg_names
 from app.contract.report import Capacity, StoppedBy
 from app.contract.request import BenchmarkRequest, MeasurementConfig
 from app.contract.trial import TrialResult
@@ -55,6 +55,7 @@ BlockKeeper = Callable[[Block], Awaitable[None]]
 class LegRun:
     """One leg and its trials so far, in the order of blocks."""
 
+    name: str
     precision: PrecisionName
     trials: list[TrialResult] = field(default_factory=list)
     failure: Failure | None = None
@@ -93,13 +94,14 @@ class Comparison:
     @classmethod
     def of(cls, request: BenchmarkRequest, device: WorkerDevice, parameter_count: int | None = None) -> "Comparison":
         """The legs of a request on a device."""
-        candidates = request.config.resolved_candidates(device.kind)
+        precision, candidates = request.config.baseline, request.config.resolved_candidates(device.kind)
+        names = iter(leg_names(precision, candidates, request.config.measurement.control))
         return cls(
             request=request,
             device=device,
-            baseline=LegRun(request.config.baseline),
-            candidates=[LegRun(precision) for precision in candidates],
-            control=LegRun(request.config.baseline) if request.config.measurement.control else None,
+            baseline=LegRun(next(names), precision),
+            candidates=[LegRun(next(names), candidate) for candidate in candidates],
+            control=LegRun(next(names), precision) if request.config.measurement.control else None,
             planned_blocks=request.config.measurement.min_blocks,
             parameter_count=parameter_count,
         )
@@ -204,6 +206,7 @@ async def _run_leg(
     spec = TrialSpec(
         device=comparison.device.name,
         precision=leg.precision,
+        leg_name=leg.name,
         block=comparison.blocks,
         position=position,
         model=comparison.request.model,
@@ -339,7 +342,7 @@ def _progress(comparison: Comparison, spec: TrialSpec, step: int, elapsed_second
         phase="measure",
         block=comparison.blocks + 1,
         max_blocks=comparison.planned_blocks,
-        leg=spec.precision,
+        leg=spec.leg,
         step=step,
         total_steps=spec.training.steps,
         fraction=round(fraction * comparison.share_of_blocks, 4),

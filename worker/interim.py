@@ -27,7 +27,7 @@ def after_trial(trial: TrialResult) -> Json:
 
 def after_block(comparison: Comparison) -> Json:
     """The speedups so far with their intervals; null before there are two blocks, and for a leg that failed."""
-    speedups = {leg.precision: _speedup(comparison, leg) for leg in comparison.candidates}
+    speedups = {leg.name: _speedup(comparison, leg) for leg in comparison.candidates}
     return {
         "block": comparison.blocks - 1,
         "planned_blocks": comparison.planned_blocks,

@@ -136,8 +136,8 @@ class Job:
             spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
         ) -> TrialResult | Failure:
             with (
-                structlog.contextvars.bound_contextvars(leg=spec.precision, block=spec.block),
-                tracing.trial_span(spec.precision, spec.block),
+                structlog.contextvars.bound_contextvars(leg=spec.leg, block=spec.block),
+                tracing.trial_span(spec.leg, spec.block),
             ):
                 outcome, logs = await self._launcher.run(spec, deadline_seconds, after_step)
                 await self._record_trial(claim, spec, outcome, logs)
@@ -229,7 +229,7 @@ class Job:
             )
 
     async def _record_trial(self, claim: Claim, spec: TrialSpec, outcome: TrialResult | Failure, logs: str) -> None:
-        data: dict[str, object] = {"leg": spec.precision, "block": spec.block, "phase": spec.phase}
+        data: dict[str, object] = {"leg": spec.leg, "block": spec.block, "phase": spec.phase}
         if spec.phase == "capacity":
             data |= {"batch_size": spec.training.batch_size}
         if isinstance(outcome, TrialResult):

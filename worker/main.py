@@ -202,8 +202,7 @@ class _Worker:
 
     async def _reap(self) -> None:
         try:
-            async with self._database.sessions.begin() as session:
-                await reaper.sweep(session, self._settings.max_attempts)
+            await reaper.take_turn(self._database.sessions, self._settings.max_attempts)
         except Exception:
             await self._database.recover()
             raise

@@ -41,6 +41,8 @@ class TrialSpec(BaseModel):
     kind: Literal["trial"] = "trial"
     device: str
     precision: PrecisionName
+    #: Where the leg is not called after its precision.
+    leg_name: str | None = None
     block: int
     position: int
     model: ModelSpec
@@ -63,9 +65,14 @@ class TrialSpec(BaseModel):
         return self.training.seed + self.block
 
     @property
+    def leg(self) -> str:
+        """The leg's name."""
+        return self.leg_name or self.precision
+
+    @property
     def name(self) -> str:
         """For people."""
-        return f"trial of {self.precision} in block {self.block}"
+        return f"trial of {self.leg} in block {self.block}"
 
 
 class DeviceCheck(BaseModel):

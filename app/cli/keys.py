@@ -7,13 +7,13 @@ from uuid import UUID
 
 import typer
 from pydantic import ValidationError
-from rich.markup import escape
 from rich.table import Column, Table
 
 from app.cli.database import NoDatabase, in_database
 from app.cli.serving import settings_or_exit
 from app.cli.shared import JsonOption, cli, err, fail, out, print_json
 from app.contract.key import ApiKey, ApiKeyPage, CreatedKey, NewKey
+from app.reports.plain import given
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def list_keys(as_json: JsonOption = False) -> None:
     for item in page.items:
         quota = "" if item.submits_per_hour is None else str(item.submits_per_hour)
         times = [_minute(item.created_at), _minute(item.last_used_at), _minute(item.revoked_at)]
-        table.add_row(item.id, escape(item.name), ", ".join(item.scopes), quota, *times)
+        table.add_row(item.id, given(item.name), ", ".join(item.scopes), quota, *times)
     out.print(table)
 
 
@@ -91,7 +91,7 @@ def revoke(key: Annotated[UUID, typer.Argument(help="the key's id")], as_json: J
     if as_json:
         print_json(ApiKey.model_validate(_facts(row)))
     else:
-        out.print(f"Revoked {row.id} ({row.name}).", markup=False)
+        out.print(given(f"Revoked {row.id} ({row.name})."))
 
 
 async def _revoke(session: "AsyncSession", key_id: UUID, settings: Settings) -> "tuple[ApiKeyRow | None, str | None]":

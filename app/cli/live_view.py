@@ -149,8 +149,7 @@ def _axis(scale: Scale, cells: int) -> Text:
 
 def _speedups(standing: Standing) -> dict[str, Estimate | float | None]:
     baseline = standing.benchmark.request.config.baseline
-    candidates = [leg for leg in standing.legs() if leg != baseline] or [*standing.told.speedups]
-    return {leg: standing.told.speedup(baseline, leg) for leg in candidates}
+    return {leg: standing.told.speedup(baseline, leg) for leg in standing.candidates()}
 
 
 def _in_words(measured: Estimate | float) -> str:

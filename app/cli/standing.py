@@ -10,6 +10,7 @@ from datetime import datetime
 from pydantic import BaseModel, ValidationError
 
 from app.contract.benchmark import TERMINAL, Benchmark, Event, Progress, Status
+from app.contract.precisions import leg_names
 from app.contract.report import Estimate
 
 #: What is said of an event that changes a benchmark's status, and the status then.
@@ -141,13 +142,19 @@ class Standing:
             self.told = self._retold()
 
     def legs(self) -> list[str]:
-        """The baseline, then every candidate that the request names or that was heard of."""
+        """The baseline, then every other leg that the request names or that was heard of."""
         config = self.benchmark.request.config
         candidates = config.candidates if config.device == "auto" else config.resolved_candidates(config.device)
+        named = leg_names(config.baseline, candidates or [], config.measurement.control)
+        heard = [*(leg for leg, _ in self.told.trials), *self.told.failures, *self.told.speedups]
         running = [self.progress.leg] if self.progress else []
-        heard = [leg for leg, _ in self.told.trials]
-        named = [config.baseline, *(candidates or []), *heard, *self.told.failures, *self.told.speedups]
-        return list(dict.fromkeys([*named, *running]))
+        return list(dict.fromkeys([*named, *heard, *running]))
+
+    def candidates(self) -> list[str]:
+        """Of the legs, those that are compared with the baseline to answer something; a control's speedup is noise."""
+        baseline = self.benchmark.request.config.baseline
+        _, *others = leg_names(baseline, [], control=True)
+        return [leg for leg in self.legs() if leg not in {baseline, *others}]
 
     def _nothing(self) -> Told:
         return Told(self.benchmark.status, _said(self.benchmark))

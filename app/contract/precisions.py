@@ -1,5 +1,6 @@
-"""The four precisions and the two devices a request can name."""
+"""The four precisions and the two devices a request can name, and what its legs are called."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 #: fp32: IEEE single precision, no TF32 anywhere. tf32: FP32 tensors, TF32 matmul, convolution and recurrent kernels.
@@ -17,3 +18,12 @@ UNSUPPORTED: dict[DeviceKind, frozenset[PrecisionName]] = {"cuda": frozenset(), 
 
 #: The candidate where a request names none. FP16 on a CPU works, many times slower than FP32.
 DEFAULT_CANDIDATE: dict[DeviceKind, PrecisionName] = {"cuda": "fp16", "cpu": "bf16"}
+
+
+def leg_names(baseline: PrecisionName, candidates: Sequence[PrecisionName], control: bool) -> list[str]:
+    """A name for every leg that no other has: the baseline's, every candidate's, and the control's where there is one.
+
+    A leg is called after its precision, unless the baseline is already.
+    """
+    compared = [f"{name} again" if name == baseline else name for name in candidates]
+    return [baseline, *compared, *([f"{baseline} control"] if control else [])]

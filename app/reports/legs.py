@@ -3,6 +3,7 @@
 import statistics
 from dataclasses import dataclass
 
+from app.contract.precisions import leg_names
 from app.contract.report import Leg, Report
 from app.contract.trial import TrialResult
 
@@ -17,12 +18,10 @@ class NamedLeg:
 
 def named_legs(report: Report) -> list[NamedLeg]:
     """The baseline, every candidate, and the control leg where there is one."""
-    baseline = report.baseline.precision
-    legs = [NamedLeg(baseline, report.baseline)]
-    for found in report.comparisons:
-        name = found.candidate.precision
-        legs.append(NamedLeg(f"{name} again" if name == baseline else name, found.candidate))
-    return [*legs, *([NamedLeg(f"{baseline} control", report.control)] if report.control else [])]
+    candidates = [found.candidate for found in report.comparisons]
+    names = leg_names(report.baseline.precision, [leg.precision for leg in candidates], report.control is not None)
+    legs = [report.baseline, *candidates, *([report.control] if report.control else [])]
+    return [NamedLeg(name, leg) for name, leg in zip(names, legs, strict=True)]
 
 
 def median_seconds(trial: TrialResult) -> float | None:

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Text, Uuid, cast, delete, exists, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import ColumnElement, Text, Uuid, cast, delete, exists, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app import queue
@@ -14,7 +14,7 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.request import stored_request
 from app.store import benchmarks, events, workers
 from app.store.database import driver_connection
-from app.store.tables import ENTRIES, ENTRY_EVENTS, QUEUE_WORKERS, QUEUED, BenchmarkRow
+from app.store.tables import ENTRIES, ENTRY_EVENTS, QUEUE_WORKERS, QUEUED, BenchmarkRow, ReaperTurnRow
 from app.store.workers import LEASE
 
 log = structlog.get_logger(__name__)
@@ -25,8 +25,26 @@ BATCH = 100
 #: The queue's own measure of a dead worker: three of its heartbeats.
 QUEUE_WORKER_SILENCE = timedelta(seconds=30)
 
-#: How often every process that may reap does so.
+#: How often every process that may reap asks whether it is time for a round, and how often it is.
 PERIOD_SECONDS = 3.0
+
+
+async def take_turn(sessions: async_sessionmaker[AsyncSession], max_attempts: int) -> bool:
+    """Runs a round if none has begun for a period; whether it did.
+
+    A round looks through all that waits, so the database has the work of one for the whole fleet. The turn is taken
+    in a statement that commits by itself: who freezes or dies in a round holds nobody up after it.
+    """
+    now = func.clock_timestamp()
+    due = ReaperTurnRow.began_at.not_between(now - timedelta(seconds=PERIOD_SECONDS), now)
+    async with sessions() as session:
+        await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        taken = await session.scalar(update(ReaperTurnRow).where(due).values(began_at=now).returning(ReaperTurnRow.id))
+    if taken is None:
+        return False
+    async with sessions.begin() as session:
+        await sweep(session, max_attempts)
+    return True
 
 
 async def sweep(session: AsyncSession, max_attempts: int) -> None:

@@ -255,6 +255,15 @@ class PurgedRow(Base):
     purged_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class ReaperTurnRow(Base):
+    """When the last round of the reaper began, in whichever process: one row."""
+
+    __tablename__ = "reaper_turns"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    began_at: Mapped[datetime]
+
+
 class TotalRow(Base):
     """What `GET /metrics` counts: one row for each name and its labels' values."""
 

@@ -13,6 +13,9 @@ LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 40
 #: Of a range mark in a table.
 MARK_WIDTH = 120
 
+#: How many times a range mark's line goes beyond the smallest and the largest figure.
+MARK_ROOM = 1.5
+
 Scale = Callable[[float], float]
 
 
@@ -61,22 +64,19 @@ def line(points: Iterable[tuple[float, float | None]], axes: Frame) -> str:
 
 
 def range_marks(estimates: Sequence[Estimate | None]) -> list[RangeMark | None]:
-    """Marks on one logarithmic line for all, so that a column of them can be compared by eye."""
-    known = [found for found in estimates if found is not None]
-    low = min([0.8, *(_positive(found.ci_low, found.value) for found in known)])
-    high = max([1.25, *(found.ci_high for found in known)])
-    at = _scale((math.log(low), math.log(high)), (4, MARK_WIDTH - 4))
+    """Marks on one logarithmic line for all, so that a column of them can be compared by eye.
+
+    The line is as long as the figures need. An interval of few blocks, which may reach from nothing to anything, runs
+    off its ends instead of making all others points.
+    """
+    figures = [1.0, *(found.value for found in estimates if found is not None)]
+    at = _scale((math.log(min(figures) / MARK_ROOM), math.log(max(figures) * MARK_ROOM)), (0, MARK_WIDTH))
     return [_mark(found, at) if found else None for found in estimates]
 
 
 def _mark(found: Estimate, at: Scale) -> RangeMark:
-    low = _positive(found.ci_low, found.value)
-    return RangeMark(*(round(at(math.log(place)), 1) for place in (found.value, low, found.ci_high, 1.0)))
-
-
-def _positive(low: float, value: float) -> float:
-    """An interval of few blocks may reach down to nothing, where a logarithm has no place."""
-    return max(low, value / 100)
+    places = (max(place, 1e-9) for place in (found.value, found.ci_low, found.ci_high, 1.0))
+    return RangeMark(*(round(min(max(at(math.log(place)), 0), MARK_WIDTH), 1) for place in places))
 
 
 def _scale(domain: tuple[float, float], pixels: tuple[float, float]) -> Scale:

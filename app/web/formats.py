@@ -2,8 +2,11 @@
 
 import json
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any
+
+from markupsafe import Markup, escape
 
 from app.contract.benchmark import Event
 from app.reports.wording import interval
@@ -27,6 +30,8 @@ EVENTS = {
     "failed": "Failed",
     "cancelled": "Cancelled",
 }
+
+_CODE = re.compile(r"`([^`\n]+)`")
 
 #: What is told of an event, as far as its data has it.
 TOLD = ("leg", "worker", "tracker", "code", "detail", "reason")
@@ -78,6 +83,11 @@ def of_event(event: Event) -> str:
     return f"{said}: {', '.join(told)}" if told else said
 
 
+def of_prose(text: str) -> Markup:
+    """Text with what stands between backticks as code; all of it is escaped."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 # escaped a moment ago
+
+
 def of_json(value: dict[str, Any]) -> str:
     """JSON to be read."""
     return json.dumps(value, indent=2, ensure_ascii=False)
@@ -93,4 +103,5 @@ FILTERS = {
     "machine_moment": of_machine_moment,
     "event": of_event,
     "pretty": of_json,
+    "prose": of_prose,
 }

@@ -172,3 +172,13 @@ def test_the_mark_has_interval_value_and_threshold_at_their_places():
 def test_the_scale_stays_while_the_values_are_within():
     assert Scale.over([1.1]) == Scale.over([1.9, 0.6]) == Scale(0.5, 2)
     assert Scale.over([2.5, 0.3]) == Scale(0.25, 4)
+
+
+def test_legs_of_one_precision_stand_apart_and_a_control_is_no_candidate():
+    asked = request(candidates=["fp32"], measurement={"min_blocks": 4, "max_blocks": 4, "control": True})
+    standing = Standing(benchmark(request=asked))
+    for event in events(STARTED, trial("fp32", 0), trial("fp32 again", 0, 0.03), trial("fp32 control", 0, 0.04)):
+        standing.hear(event)
+    assert standing.legs() == ["fp32", "fp32 again", "fp32 control"]
+    assert [standing.told.of_leg(leg)[0].median_step_seconds for leg in standing.legs()] == [0.02, 0.03, 0.04]
+    assert standing.candidates() == ["fp32 again"]

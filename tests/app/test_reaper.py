@@ -1,5 +1,6 @@
 """What nobody looks after is moved on: bounded re-runs, typed failures, never a job that runs forever."""
 
+import asyncio
 import uuid
 
 import pytest
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.anyio
 
 CPU = BenchmarkRequest.model_validate({"model": {"kind": "mlp"}, "config": {"device": "cpu"}})
 CUDA = BenchmarkRequest.model_validate({"model": {"kind": "mlp"}})
+A_PERIOD_AGO = "UPDATE reaper_turns SET began_at = now() - interval '3 seconds'"
 AUTO = BenchmarkRequest.model_validate({"model": {"kind": "mlp"}, "config": {"device": "auto"}})
 
 
@@ -265,3 +267,31 @@ async def test_a_restarted_worker_frees_what_its_predecessor_held(database):
     await heartbeat(database, "cpu")
     await sweep(database)
     assert (await read(database, row)).status == "queued"
+
+
+async def test_of_many_processes_one_runs_a_round_in_each_period(database):
+    taken = await asyncio.gather(*(reaper.take_turn(database.sessions, 2) for _ in range(5)))
+    assert sorted(taken) == [False, False, False, False, True]
+    await execute(database, A_PERIOD_AGO)
+    assert await reaper.take_turn(database.sessions, 2)
+
+
+async def test_a_clock_that_was_set_back_stops_no_round(database):
+    await execute(database, "UPDATE reaper_turns SET began_at = now() + interval '1 hour'")
+    assert await reaper.take_turn(database.sessions, 2)
+
+
+async def test_a_process_that_froze_in_its_round_holds_up_one_round(database, monkeypatch):
+    async def freeze(session, max_attempts):
+        await session.execute(text("SELECT 1"))
+        frozen.set()
+        await asyncio.Event().wait()
+
+    frozen = asyncio.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(reaper, "sweep", freeze)
+        stuck = asyncio.create_task(reaper.take_turn(database.sessions, 2))
+        await frozen.wait()
+    await execute(database, A_PERIOD_AGO)
+    assert await reaper.take_turn(database.sessions, 2)
+    stuck.cancel()

@@ -100,12 +100,28 @@ def test_candidates_stand_beside_each_other():
 
 
 def test_range_marks_share_one_line_on_which_1_is_marked():
-    estimates = [Estimate(value=2, ci_low=1.5, ci_high=2.5), None, Estimate(value=0.9, ci_low=-3, ci_high=40)]
+    estimates = [Estimate(value=2, ci_low=1.5, ci_high=2.5), None, Estimate(value=0.9, ci_low=0.8, ci_high=1.1)]
     faster, none, wide = range_marks(estimates)
     assert none is None
     assert faster.one == wide.one
     assert faster.one < faster.low < faster.value < faster.high
     assert 0 < wide.low < wide.value < wide.one < wide.high < drawing.MARK_WIDTH
+
+
+def test_an_interval_of_a_few_blocks_runs_off_the_line_and_leaves_the_others_their_length():
+    steady = Estimate(value=2, ci_low=1.5, ci_high=2.5)
+    alone, _ = range_marks([steady, Estimate(value=0.9, ci_low=0.8, ci_high=1.1)])
+    beside, wild = range_marks([steady, Estimate(value=0.9, ci_low=-3, ci_high=40)])
+    assert beside == alone
+    assert (wild.low, wild.high) == (0, drawing.MARK_WIDTH)
+
+
+def test_prose_shows_what_stands_between_backticks_as_code_and_escapes_all_of_it():
+    assert formats.of_prose("Raise `timeout_seconds`, or ask <b>.") == (
+        "Raise <code>timeout_seconds</code>, or ask &lt;b&gt;."
+    )
+    assert formats.of_prose("`<script>`") == "<code>&lt;script&gt;</code>"
+    assert formats.of_prose("one ` alone") == "one ` alone"
 
 
 @pytest.mark.parametrize(

@@ -48,3 +48,17 @@ async def test_a_leg_that_failed_has_no_speedup():
 @pytest.mark.parametrize(("count", "expected"), [(3, [0, 1, 2]), (5, [0, 1, 2, 3, 4]), (101, [0, 25, 50, 75, 100])])
 def test_a_curve_is_thinned_evenly_and_keeps_both_ends(count, expected):
     assert interim.evenly(range(count), 5) == expected
+
+
+async def test_legs_of_one_precision_are_told_apart():
+    asked = request(candidates=["fp32", "bf16"], measurement={"min_blocks": 2, "max_blocks": 2, "control": True})
+    under_way = comparison(asked)
+    heard = []
+
+    async def run_trial(spec, deadline_seconds, after_step):
+        heard.append(spec.leg)
+        return trial(spec)
+
+    (*_, last) = await told_by(under_way, run_trial)
+    assert heard[:4] == ["fp32", "fp32 again", "bf16", "fp32 control"]
+    assert set(last["speedups"]) == {"fp32 again", "bf16"}
