@@ -36,7 +36,7 @@ async def take_turn(sessions: async_sessionmaker[AsyncSession], max_attempts: in
     in a statement that commits by itself: who freezes or dies in a round holds nobody up after it.
     """
     now = func.clock_timestamp()
-    due = ReaperTurnRow.began_at.not_between(now - timedelta(seconds=PERIOD_SECONDS), now)
+    due = ~ReaperTurnRow.began_at.between(now - timedelta(seconds=PERIOD_SECONDS), now)
     async with sessions() as session:
         await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
         taken = await session.scalar(update(ReaperTurnRow).where(due).values(began_at=now).returning(ReaperTurnRow.id))

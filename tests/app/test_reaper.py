@@ -295,3 +295,4 @@ async def test_a_process_that_froze_in_its_round_holds_up_one_round(database, mo
     await execute(database, A_PERIOD_AGO)
     assert await reaper.take_turn(database.sessions, 2)
     stuck.cancel()
+    await asyncio.wait([stuck])
