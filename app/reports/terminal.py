@@ -1,7 +1,7 @@
 """Reports, comparisons and sweeps as a person reads them in a terminal."""
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from app.contract.report import Estimate, Report
@@ -54,7 +54,7 @@ def print_comparison(console: Console, found: ReportComparison) -> None:
     """Legs and speedups of both reports with their ratios, what differs between the environments, and warnings."""
     verdicts = f"{found.baseline_verdict} → {found.contender_verdict}"
     console.print(Text(f"Baseline {found.baseline_id}, contender {found.contender_id}: {verdicts}"))
-    legs = Table("Leg", "Step time, baseline / contender", "Peak memory, contender / baseline", "Validation loss")
+    legs = _table("Leg", "Step time, baseline / contender", "Peak memory, contender / baseline", "Validation loss")
     for leg in found.legs:
         memory, losses = (
             _number(leg.peak_memory_ratio, 3),
@@ -63,7 +63,7 @@ def print_comparison(console: Console, found: ReportComparison) -> None:
         loss = " → ".join(_number(one, 4) for one in losses)
         legs.add_row(leg.precision, _times(leg.step_time_ratio), memory, loss)
     console.print(legs)
-    speedups = Table("Speedup of", "Baseline", "Contender", "Contender / baseline")
+    speedups = _table("Speedup of", "Baseline", "Contender", "Contender / baseline")
     for change in found.speedups:
         speedups.add_row(change.candidate, _times(change.baseline), _times(change.contender), _times(change.ratio))
     console.print(speedups)
@@ -75,10 +75,15 @@ def print_comparison(console: Console, found: ReportComparison) -> None:
 
 def print_sweep(console: Console, sweep: Sweep) -> None:
     """The table of a sweep."""
-    table = Table(*HEADER, title=f"Sweep {sweep.id}")
+    table = _table(*HEADER, title=f"Sweep {sweep.id}")
     for row in sweep.rows:
         table.add_row(*(given(cell) for cell in cells(row)))
     console.print(table)
+
+
+def _table(*header: str, title: str | None = None) -> Table:
+    """A table that cuts no figure: where a terminal is narrow, a cell goes on in the next line."""
+    return Table(*(Column(name, overflow="fold") for name in header), title=title)
 
 
 def _times(estimate: Estimate | None) -> str:
@@ -90,17 +95,16 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _legs(report: Report) -> Table:
-    table = Table(title="Legs")
-    table.add_column("")
-    for name in leg_names(report):
-        table.add_column(name, justify="right")
+    table = _table("", *leg_names(report), title="Legs")
+    for column in table.columns[1:]:
+        column.justify = "right"
     for row in leg_rows(report):
         table.add_row(*row)
     return table
 
 
 def _requirements(title: str, rows: list[tuple[str, str, str, str]]) -> Table:
-    table = Table("Requirement", "Measured (95 % interval)", "Threshold", "Verdict", title=title)
+    table = _table("Requirement", "Measured (95 % interval)", "Threshold", "Verdict", title=title)
     for name, measured, threshold, status in rows:
         table.add_row(name, measured, threshold, Text(status, style=COLOURS[status]))
     return table
