@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Text, Uuid, cast, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Text, Uuid, cast, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -115,21 +115,31 @@ async def _without_cuda(session: AsyncSession) -> None:
 
 
 async def _dead_entries(session: AsyncSession) -> None:
-    """The worker ended what it ran, and died before it told the queue: nobody else would take the entry out of it."""
+    """The worker ended what it ran, and the queue never heard of it: nobody else would take the entry out of it.
+
+    The worker died, or lives and could not say so, because its connection broke at that moment.
+    """
     lives = exists().where(
         QUEUE_WORKERS.c.id == ENTRIES.c.worker_id,
         QUEUE_WORKERS.c.last_heartbeat > func.clock_timestamp() - QUEUE_WORKER_SILENCE,
     )
+    benchmark_id = cast(ENTRIES.c.args["benchmark_id"].astext, Uuid)
+    ended_long_ago = exists().where(
+        ENTRIES.c.task_name == queue.RUN_BENCHMARK,
+        BenchmarkRow.id == benchmark_id,
+        BenchmarkRow.finished_at < func.clock_timestamp() - QUEUE_WORKER_SILENCE,
+    )
     is_token = exists().where(
-        BenchmarkRow.id == cast(ENTRIES.c.args["benchmark_id"].astext, Uuid),
+        BenchmarkRow.id == benchmark_id,
         BenchmarkRow.queue_entry_id == ENTRIES.c.id,
         BenchmarkRow.finished_at.is_(None),
     )
-    dead = select(ENTRIES.c.id).where(cast(ENTRIES.c.status, Text) == "doing", ~lives, ~is_token)
+    is_dead = or_(~lives & ~is_token, ended_long_ago)
+    dead = select(ENTRIES.c.id).where(cast(ENTRIES.c.status, Text) == "doing", is_dead)
     locked = dead.limit(BATCH).with_for_update(skip_locked=True)
     removed = await session.execute(delete(ENTRIES).where(ENTRIES.c.id.in_(locked)).returning(ENTRIES.c.id))
     for (entry,) in removed:
-        log.warning("entry of a dead worker removed", entry=entry)
+        log.warning("entry that nobody looks after removed", entry=entry)
 
 
 async def _take(

@@ -26,7 +26,12 @@ Json = dict[str, Any]
 
 #: Procrastinate's, as far as they are read here.
 ENTRIES = table(
-    "procrastinate_jobs", column("id"), column("status"), column("args", JSONB), column("worker_id", BigInteger)
+    "procrastinate_jobs",
+    column("id"),
+    column("status"),
+    column("task_name"),
+    column("args", JSONB),
+    column("worker_id", BigInteger),
 )
 ENTRY_EVENTS = table("procrastinate_events", column("job_id"), column("type"), column("at"))
 QUEUE_WORKERS = table("procrastinate_workers", column("id"), column("last_heartbeat", DateTime(timezone=True)))

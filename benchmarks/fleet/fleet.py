@@ -34,12 +34,12 @@ class Fleet:
         started = self.workers[worker_id] = psutil.Process(int(self._nursery.stdout.readline()))
         return started
 
-    def until_idle(self, http: httpx.Client) -> None:
-        """Returns when every worker is registered and runs nothing."""
+    def until_online(self, http: httpx.Client) -> None:
+        """Returns when every worker is registered."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             items = http.get("/workers").raise_for_status().json()["items"]
-            if self.workers.keys() <= {worker["id"] for worker in items if worker["state"] == "idle"}:
+            if self.workers.keys() <= {worker["id"] for worker in items if worker["state"] != "offline"}:
                 return
             time.sleep(0.1)
         raise TimeoutError("the workers did not come online")

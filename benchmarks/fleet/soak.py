@@ -39,7 +39,7 @@ def measure(minutes: float | None = None) -> dict[str, object]:
     """First and last third of the samples, and the slope, of everything that must not grow."""
     minutes = float(os.environ.get("HALFTIME_SOAK_MINUTES", "30")) if minutes is None else minutes
     with service() as running, simulated_fleet(running.url, mixed_fleet(WORKERS), TIME_SCALE) as fleet:
-        fleet.until_idle(running.http)
+        fleet.until_online(running.http)
         stop = threading.Event()
         clients = [threading.Thread(target=act, args=(running, stop)) for act in (_post_for_good, _read_for_good)]
         for client in clients:

@@ -25,7 +25,7 @@ KINDS: dict[str, dict[str, Any]] = {"any_gpu": {"device": "cuda"}, "h200": {"gpu
 def measure(workers: int = WORKERS, jobs: int = JOBS) -> dict[str, object]:
     """Milliseconds from the transaction of a POST, and from the client's sending it, to the start of the benchmark."""
     with service() as running, simulated_fleet(running.url, mixed_fleet(workers)) as fleet:
-        fleet.until_idle(running.http)
+        fleet.until_online(running.http)
         with running.engine.connect() as connection:
             taken = list(_post_one_by_one(running.http, connection, WARM_UP_JOBS + jobs))[WARM_UP_JOBS:]
     by_kind = {kind: [moments for name, moments in taken if name == kind] for kind in KINDS}

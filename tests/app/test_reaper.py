@@ -212,6 +212,17 @@ async def test_the_entry_of_an_ended_benchmark_whose_worker_lives_is_left_to_it(
     await end_without_a_word_to_the_queue(database, await submit(database))
     await sweep(database)
     assert await entries(database) == 1
+    await execute(database, "UPDATE benchmarks SET finished_at = now() - interval '31 seconds'")
+    await execute(database, "UPDATE procrastinate_jobs SET task_name = 'another'")
+    await sweep(database)
+    assert await entries(database) == 1
+
+
+async def test_the_entry_of_a_benchmark_that_ended_long_ago_is_removed_though_its_worker_lives(database):
+    await end_without_a_word_to_the_queue(database, await submit(database))
+    await execute(database, "UPDATE benchmarks SET finished_at = now() - interval '31 seconds'")
+    await sweep(database)
+    assert await entries(database) == 0
 
 
 async def test_the_entry_of_a_benchmark_under_way_is_left_alone_though_the_queue_forgot_the_worker(database):

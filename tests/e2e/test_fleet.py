@@ -31,7 +31,10 @@ def worked_off(postgres, migrated_template):
         with served(HALFTIME_DATABASE_URL=libpq_url(url)) as (_, http):
             for body in requests[:BEFORE]:
                 http.post("/benchmarks", json=body).raise_for_status()
-            with simulated_fleet(url, mixed_fleet(4)):
+            *cuda, cpu = mixed_fleet(4)
+            with simulated_fleet(url, cuda) as fleet:
+                fleet.until_online(http)  # or a CPU would be all there is, and what needs CUDA would end at once
+                fleet.start(cpu, "sim-cpu")
                 for body in requests[BEFORE:]:
                     http.post("/benchmarks", json=body).raise_for_status()
                 until_all_ended(engine)

@@ -43,7 +43,7 @@ async def launcher():
 
 def trial_processes(pid=None):
     """Trials are the children of the forkserver, which is a child of the worker."""
-    servers = psutil.Process(pid).children()
+    servers = [child for child in psutil.Process(pid).children() if "forkserver" in " ".join(child.cmdline())]
     return [child for server in servers for child in server.children() if child.is_running()]
 
 
