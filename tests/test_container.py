@@ -178,7 +178,7 @@ def test_each_further_gpu_has_a_worker_and_a_profile_of_its_own():
         number = name.removeprefix("worker-")
         (reserved,) = service["deploy"]["resources"]["reservations"]["devices"]
         assert (service["profiles"], reserved["device_ids"]) == ([f"gpu-{number}"], [number])
-        unlike = {"profiles", "deploy"}
+        unlike = {"profiles", "deploy", "hostname"}
         assert {key: value for key, value in service.items() if key not in unlike} == {
             key: value for key, value in SERVICES["worker"].items() if key not in unlike
         }

@@ -143,6 +143,15 @@ def test_whoever_may_not_write_to_the_image_has_a_folder_for_temporary_files(pod
     assert set(mounts.values()) == {volume["name"] for volume in pod["spec"]["volumes"]}
 
 
+def test_a_worker_can_lock_its_gpu_and_keeps_its_name_when_its_pod_is_replaced():
+    worker = _container(PODS["halftime-worker"])
+    environment = {variable["name"]: variable for variable in worker["env"]}
+    lock_dir = Path(environment["HALFTIME_LOCK_DIR"]["value"])
+    assert lock_dir.parent in {Path(mount["mountPath"]) for mount in worker["volumeMounts"]}
+    assert environment["NODE_NAME"]["valueFrom"] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
+    assert worker["args"][-4:] == ["--device", "cuda:0", "--id", "$(NODE_NAME):cuda:0"]
+
+
 @each_pod
 def test_every_container_says_what_it_needs_and_is_bounded_in_memory(pod):
     resources = _container(pod)["resources"]

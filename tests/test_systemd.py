@@ -75,6 +75,13 @@ def test_units_run_as_a_user_without_rights(unit):
     assert service["ProtectSystem"] == "strict"
 
 
+def test_workers_lock_their_gpus_where_they_all_may_write():
+    service = _service(WORKER)
+    name, _, folder = service["Environment"].partition("=")
+    assert name == "HALFTIME_LOCK_DIR"
+    assert Path(folder).parent == Path("/var/lib") / service["StateDirectory"]
+
+
 def test_nothing_hides_the_gpu_from_a_worker():
     hiding = {"PrivateDevices", "ProtectClock", "DeviceAllow", "DevicePolicy", "MemoryDenyWriteExecute", "ProtectProc"}
     assert hiding.isdisjoint(_service(WORKER))

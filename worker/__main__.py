@@ -51,9 +51,7 @@ def run(
     except* device_lock.DeviceTaken as group:
         print(group.exceptions[0], file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)
-    except* Superseded as group:
-        sys.exit(str(group.exceptions[0]))
-    except* ValueError as group:
+    except* (Superseded, ValueError) as group:
         sys.exit(str(group.exceptions[0]))
     except* OperationalError as group:
         sys.exit(f"The database does not answer. Check HALFTIME_DATABASE_URL. {group.exceptions[0]}")

@@ -47,21 +47,28 @@ def detect(choice: str) -> WorkerDevice:
     if choice == "cpu":
         return WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=_host_memory_bytes())
     with nvml.opened() as library:
-        handles = nvml.visible_gpus(library) if library else []
-        if choice == "auto" and not handles:
+        gpus = nvml.visible_gpus(library) if library else []
+        if choice == "auto" and not gpus:
             return detect("cpu")
         index = _gpu_index(choice)
-        if library is None or index >= len(handles):
+        if library is None or index >= len(gpus):
             raise ValueError(
-                f"There is no device {choice!r}: NVML sees {len(handles)} GPU(s). Check `nvidia-smi` and the driver, "
+                f"There is no device {choice!r}: NVML sees {len(gpus)} GPU(s). Check `nvidia-smi` and the driver, "
                 "pass the GPU through to the container (`--gpus all`), or use `--device cpu`."
             )
-        return WorkerDevice(
-            name=f"cuda:{index}",
-            kind="cuda",
-            gpu=str(library.nvmlDeviceGetName(handles[index])),
-            memory_bytes=int(library.nvmlDeviceGetMemoryInfo(handles[index]).total),
-        )
+        try:
+            handle = nvml.handle_by(library, gpus[index])
+            return WorkerDevice(
+                name=f"cuda:{index}",
+                kind="cuda",
+                gpu=str(library.nvmlDeviceGetName(handle)),
+                memory_bytes=int(library.nvmlDeviceGetMemoryInfo(handle).total),
+            )
+        except library.NVMLError as error:
+            raise ValueError(
+                f"The driver cannot reach cuda:{index}: {error}. Reset the GPU (`nvidia-smi --gpu-reset`) or reboot "
+                "the node."
+            ) from error
 
 
 def gpu_count() -> int:

@@ -10,12 +10,12 @@ import anyio
 import anyio.to_thread
 import stamina
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app import tracing
 from app.contract.benchmark import Progress
-from app.contract.block import Block
+from app.contract.block import Block, MeasuredWith
 from app.contract.failure import Failure, FailureCode
 from app.contract.report import Report
 from app.contract.trial import TrialResult
@@ -41,6 +41,9 @@ RENEWAL_SECONDS = 1.0
 
 #: What a stopping worker leaves the trackers of a report that is safe already.
 HAND_OVER_GRACE_SECONDS = 8.0
+
+#: What the driver has to say which GPU this is, and the node which versions it has.
+ANSWER_SECONDS = 30.0
 
 #: A look at a model takes seconds, or the model is beyond reason.
 INSPECTION_SECONDS = 60.0
@@ -119,7 +122,7 @@ class Job:
         except DeviceSick as error:
             await self._write(claims.pass_on, claim, error.fault, self._settings.max_attempts)
             log.warning("benchmark passed on", fault=error.fault)
-        except (ClaimLost, SQLAlchemyError):
+        except ClaimLost:
             raise
         except Exception as error:  # a fault of ours must end the benchmark, not hang it
             log.exception("benchmark failed")
@@ -167,7 +170,7 @@ class Job:
         self, claim: Claim, comparison: Comparison, run_trial: TrialRunner, patience: anyio.CancelScope
     ) -> None:
         """Goes on after the blocks of an earlier attempt; what they took counts towards the timeout as well."""
-        ours = await anyio.to_thread.run_sync(measured_with, self._device, claim.request)
+        ours = await self._measured_with(claim)
         earlier = await self._write(blocks.take_over, claim, ours)
         patience.deadline -= sum(kept.block.seconds for kept in earlier)
 
@@ -176,6 +179,18 @@ class Job:
 
         await compare(comparison, run_trial, self._show, keep_block, earlier)
 
+    async def _measured_with(self, claim: Claim) -> MeasuredWith:
+        """Raises DeviceSick: the driver of a sick GPU may refuse, or not answer at all."""
+        try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                return await anyio.to_thread.run_sync(
+                    measured_with, self._device, claim.request, abandon_on_cancel=True
+                )
+        except Exception as error:
+            await self._require_health()
+            reason = str(error) or f"no answer within {ANSWER_SECONDS:.0f} s"
+            raise RuntimeError(f"The driver does not tell which GPU this is: {reason}") from error
+
     async def _require_health(self) -> None:
         """Raises DeviceSick."""
         fault = await self._examine()
@@ -183,10 +198,13 @@ class Job:
             raise DeviceSick(fault)
 
     async def _measure_capacity(self, comparison: Comparison, run_trial: TrialRunner) -> None:
-        """Beside the comparison: whatever goes wrong here, that one is done and gets its report."""
+        """Beside the comparison: what goes wrong here leaves that one its report.
+
+        Raises DeviceSick: nobody knows since when the device was.
+        """
         try:
             await measure_capacity(comparison, run_trial, self._show)
-        except (ClaimLost, SQLAlchemyError):
+        except (ClaimLost, DeviceSick):
             raise
         except Exception:
             log.exception("capacity not measured")
@@ -265,12 +283,20 @@ class Job:
         *arguments: Arguments.args,
         **named: Arguments.kwargs,
     ) -> Result:
-        """One write under the claim, tried again while the database is away, as long as the lease lasts."""
-        patience = stamina.retry_context(on=SQLAlchemyError, attempts=None, timeout=LEASE, wait_max=1.0)
-        async for attempt in patience:
-            with attempt:
-                async with self._sessions.begin() as session:
-                    return await operation(session, claim, *arguments, **named)
+        """One write under the claim, tried again while the database is away, as long as the lease lasts.
+
+        Raises ClaimLost then, and DataError at once for what the database will never take.
+        """
+        patience = stamina.retry_context(on=_may_pass, attempts=None, timeout=LEASE, wait_max=1.0)
+        try:
+            async for attempt in patience:
+                with attempt:
+                    async with self._sessions.begin() as session:
+                        return await operation(session, claim, *arguments, **named)
+        except SQLAlchemyError as error:
+            if _may_pass(error):
+                raise ClaimLost from error
+            raise
         raise AssertionError("stamina returns or raises")
 
     async def _fail(self, claim: Claim, failure: Failure) -> None:
@@ -279,6 +305,10 @@ class Job:
 
     def _show(self, progress: Progress) -> None:
         self._progress = progress
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, SQLAlchemyError) and not isinstance(error, DataError)
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -42,7 +42,7 @@ async def run_worker(
 ) -> None:
     """Works until SIGTERM or SIGINT, with trials that the launcher starts.
 
-    Raises Superseded, in a group, where another worker takes its id.
+    Raises Superseded where another worker takes its id.
     """
     async with (
         tracing.exported_spans("halftime-worker"),
@@ -63,7 +63,7 @@ class _Worker:
         self._current: UUID | None = None
         self._job: Job | None = None
         self._launcher, self._watch = launcher, DeviceWatch(launcher, device.name)
-        self._stopping = self._draining = False
+        self._stopping = self._draining = self._superseded = False
         #: Something of the two has changed, or whether the device is quarantined.
         self._turn = asyncio.Event()
 
@@ -88,6 +88,8 @@ class _Worker:
             await self._launcher.close()
             async with sessions.begin() as session:
                 await workers.retire(session, self._id, self._session_id)
+        if self._superseded:
+            raise Superseded(f"Another process works as {self._id!r}. Give each worker its own --id.")
         log.info("worker stopped", worker=self._id)
 
     def _mind_signals(self) -> None:
@@ -176,9 +178,9 @@ class _Worker:
         async with self._database.sessions.begin() as session:
             draining = await workers.heartbeat(session, self._id, self._session_id, self._current, self._watch.fault)
         if draining is None:
+            self._superseded = True
             self._stop()
-            raise Superseded(f"Another process works as {self._id!r}. Give each worker its own --id.")
-        if draining != self._draining:
+        elif draining != self._draining:
             log.info("the worker takes no more" if draining else "the worker takes benchmarks again", worker=self._id)
             self._draining = draining
             self._turn.set()
@@ -213,8 +215,6 @@ async def _regularly(duty: Callable[[], Awaitable[None]], every_seconds: float) 
     while True:
         try:
             await duty()
-        except Superseded:
-            raise
         except Exception as error:
             log.warning("a duty failed; the next round is due", duty=duty.__name__, error=str(error))
         await asyncio.sleep(every_seconds)

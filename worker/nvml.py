@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import NewType
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 #: NVML's own name for a GPU: a pointer, good while the library is open.
 Handle = NewType("Handle", object)
 
@@ -29,30 +33,40 @@ def opened() -> Iterator[ModuleType | None]:
         pynvml.nvmlShutdown()
 
 
-def visible_gpus(library: ModuleType) -> list[Handle]:
-    """NVML's handles in the order CUDA numbers them: NVML itself knows nothing of CUDA_VISIBLE_DEVICES."""
+def visible_gpus(library: ModuleType) -> list[int | str]:
+    """NVML's numbers and UUIDs in the order CUDA numbers GPUs: NVML itself knows nothing of CUDA_VISIBLE_DEVICES.
+
+    None of those with a number is asked for: one that is lost answers nothing, and is no matter of the others.
+    """
     count = int(library.nvmlDeviceGetCount())
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
-    handles: list[Handle] = []
+    gpus: list[int | str] = []
     for name in (entry.strip() for entry in visible.split(",")):
         if name.isdecimal() and int(name) < count:
-            handles.append(library.nvmlDeviceGetHandleByIndex(int(name)))
+            gpus.append(int(name))
         elif name.startswith(UUIDS):
             try:
-                handles.append(library.nvmlDeviceGetHandleByUUID(name))
+                library.nvmlDeviceGetHandleByUUID(name)
             except library.NVMLError:
                 break
+            gpus.append(name)
         else:  # as CUDA does: nothing after the first that is none
             break
-    return handles
+    return gpus
+
+
+def handle_by(library: ModuleType, gpu: int | str) -> Handle:
+    """Of one of the visible GPUs. Raises NVMLError for one that is lost."""
+    by = library.nvmlDeviceGetHandleByIndex if isinstance(gpu, int) else library.nvmlDeviceGetHandleByUUID
+    return Handle(by(gpu))
 
 
 def handle_of(library: ModuleType, device: str) -> Handle | None:
-    """Of `cuda:N` as CUDA numbers it; None for what is no GPU here."""
+    """Of `cuda:N` as CUDA numbers it; None for what is no GPU here. Raises NVMLError for one that is lost."""
     kind, _, index = device.partition(":")
-    handles = visible_gpus(library) if kind == "cuda" else []
+    gpus = visible_gpus(library) if kind == "cuda" else []
     number = int(index or 0)
-    return handles[number] if number < len(handles) else None
+    return handle_by(library, gpus[number]) if number < len(gpus) else None
 
 
 def workable_devices() -> list[str]:
@@ -65,13 +79,17 @@ def workable_devices() -> list[str]:
         gpus = visible_gpus(library) if library else []
         if library is None or not gpus:
             return ["cpu"]
-        parts = [_mig_instances(library, gpu) for gpu in gpus]
-        if all(instances is None for instances in parts):
-            return [f"cuda:{index}" for index in range(len(gpus))]
-        handles = [
-            handle for gpu, found in zip(gpus, parts, strict=True) for handle in ([gpu] if found is None else found)
-        ]
-        return [_uuid(library, handle) for handle in handles]
+        named: list[str] = []
+        any_is_cut = False
+        for gpu in gpus:
+            try:
+                handle = handle_by(library, gpu)
+                instances = _mig_instances(library, handle)
+                any_is_cut |= instances is not None
+                named += [_uuid(library, one) for one in ([handle] if instances is None else instances)]
+            except library.NVMLError as error:
+                log.warning("the driver cannot reach a GPU", gpu=gpu, error=str(error))
+        return named if any_is_cut else [f"cuda:{index}" for index in range(len(gpus))]
 
 
 def driver_version() -> str | None:

@@ -68,5 +68,9 @@ class Failure(Output):
 
     @classmethod
     def of(cls, code: FailureCode, detail: str) -> "Failure":
-        """A failure with the title and the retry advice of its code."""
-        return cls(code=code, title=TITLES[code], detail=detail, retryable=code in RETRYABLE)
+        """A failure with the title and the retry advice of its code.
+
+        The detail may hold whatever a plugin said; NUL and lone surrogates, which no database takes, are left out.
+        """
+        storable = detail.replace("\0", "").encode(errors="ignore").decode()
+        return cls(code=code, title=TITLES[code], detail=storable, retryable=code in RETRYABLE)

@@ -89,12 +89,16 @@ async def submit(
 
 
 async def enqueue(session: AsyncSession, row: BenchmarkRow) -> None:
-    """Gives the row a new queue entry, whose id is the token of its next attempt."""
+    """Gives the row a new queue entry, whose id is the token of its next attempt.
+
+    How long it may wait counts from when it came into the queue: one that never left it goes on waiting.
+    """
     connection = await driver_connection(session)
     row.queue_entry_id = await queue.enqueue(connection, row.id, row.queue, row.priority)
+    if row.status != "queued" or row.queued_at is None:
+        row.queued_at = await now(session)
     row.status = "queued"
     row.worker_id = row.worker_gpu = row.lease_expires_at = row.progress = row.started_at = None
-    row.queued_at = await now(session)
 
 
 async def get(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | None:

@@ -14,7 +14,7 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.request import stored_request
 from app.store import benchmarks, events, workers
 from app.store.database import driver_connection
-from app.store.tables import ENTRIES, ENTRY_EVENTS, QUEUE_WORKERS, QUEUED, BenchmarkRow, ReaperTurnRow
+from app.store.tables import ENTRIES, ENTRY_EVENTS, QUEUE_WORKERS, QUEUED, BenchmarkRow, ReaperTurnRow, WorkerRow
 from app.store.workers import LEASE
 
 log = structlog.get_logger(__name__)
@@ -128,6 +128,7 @@ async def _dead_entries(session: AsyncSession) -> None:
         ENTRIES.c.task_name == queue.RUN_BENCHMARK,
         BenchmarkRow.id == benchmark_id,
         BenchmarkRow.finished_at < func.clock_timestamp() - QUEUE_WORKER_SILENCE,
+        ~exists().where(WorkerRow.current_benchmark == BenchmarkRow.id),  # which hands the report to trackers
     )
     is_token = exists().where(
         BenchmarkRow.id == benchmark_id,

@@ -225,6 +225,27 @@ async def test_the_entry_of_a_benchmark_that_ended_long_ago_is_removed_though_it
     assert await entries(database) == 0
 
 
+async def test_the_entry_of_an_ended_benchmark_is_left_to_a_worker_that_hands_its_report_to_trackers(database):
+    row = await submit(database)
+    await end_without_a_word_to_the_queue(database, row)
+    await execute(database, "UPDATE benchmarks SET finished_at = now() - interval '31 seconds'")
+    await heartbeat(database, "cpu")
+    await execute(database, "UPDATE workers SET current_benchmark = (SELECT id FROM benchmarks)")
+    await sweep(database)
+    assert await entries(database) == 1
+
+
+async def test_what_lost_its_entry_has_waited_since_it_was_queued(database):
+    row = await submit(database)
+    await execute(database, "DELETE FROM procrastinate_jobs")
+    await execute(database, "UPDATE benchmarks SET queued_at = now() - interval '1 hour'")
+    before = (await read(database, row)).queued_at
+    await sweep(database)
+    again = await read(database, row)
+    assert again.queue_entry_id not in {None, row.queue_entry_id}
+    assert again.queued_at == before
+
+
 async def test_the_entry_of_a_benchmark_under_way_is_left_alone_though_the_queue_forgot_the_worker(database):
     row = await submit(database)
     await take(database, row)

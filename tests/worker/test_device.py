@@ -104,6 +104,41 @@ def test_only_visible_gpus_are_devices(gpus, monkeypatch):
     assert nvml.workable_devices() == ["cuda:0"]
 
 
+@pytest.fixture
+def lost_gpu(gpus, monkeypatch):
+    """The second of three."""
+
+    def opened(index):
+        if index == 1:
+            raise NVMLError("GPU is lost")
+        return NAMES[index]
+
+    monkeypatch.setattr(NVML, "nvmlDeviceGetHandleByIndex", opened)
+
+
+def test_a_lost_gpu_is_no_matter_of_the_others(lost_gpu):
+    assert nvml.workable_devices() == ["cuda:0", "cuda:1", "cuda:2"]
+    assert device.detect("cuda:2").gpu == "NVIDIA H200"
+    assert nvml.uuid_of("cuda:0") == "GPU-0"
+    with pytest.raises(NVMLError, match="lost"):
+        nvml.uuid_of("cuda:1")
+
+
+def test_a_worker_of_a_lost_gpu_ends_with_the_remedy(lost_gpu):
+    with pytest.raises(ValueError, match=r"cannot reach cuda:1: GPU is lost. Reset"):
+        device.detect("cuda:1")
+
+
+def test_a_lost_gpu_has_no_name_beside_one_that_is_cut(cut_gpus, monkeypatch):
+    def opened(index):
+        if index == 0:
+            raise NVMLError("GPU is lost")
+        return NAMES[index]
+
+    monkeypatch.setattr(NVML, "nvmlDeviceGetHandleByIndex", opened)
+    assert nvml.workable_devices() == ["MIG-a", "MIG-b", "GPU-2"]
+
+
 def test_a_gpu_in_mig_mode_is_as_many_devices_as_it_is_cut_into(cut_gpus):
     assert nvml.workable_devices() == ["GPU-0", "MIG-a", "MIG-b", "GPU-2"]
 

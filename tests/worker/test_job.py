@@ -2,14 +2,20 @@
 
 import gzip
 import json
+import threading
+from datetime import timedelta
 
 import anyio
 import pytest
+from sqlalchemy.exc import DataError, OperationalError
 
+from app.contract.failure import Failure, FailureCode
 from app.settings import Settings
 from app.store import benchmarks, blocks, claims
+from app.store.claims import ClaimLost
 from tests.app.test_reaper import read, submit, take
 from tests.factories import CPU, comparison, request, trial, well
+from worker import job as worker_job
 from worker.comparison import compare
 from worker.identity import measured_with
 from worker.job import Job
@@ -39,8 +45,13 @@ class SimulatedTrials:
         return trial(spec), ""
 
 
-def job_of(database, row, trials):
-    return Job(database.sessions, trials, "node:cpu", CPU, row.queue_entry_id, Settings(), well)
+def job_of(database, row, trials, examine=well):
+    return Job(database.sessions, trials, "node:cpu", CPU, row.queue_entry_id, Settings(), examine)
+
+
+async def sick():
+    """What a check of a lost GPU finds."""
+    return "The driver cannot reach the GPU."
 
 
 async def test_a_benchmark_stopped_in_mid_run_goes_on_after_its_completed_blocks(database):
@@ -85,3 +96,79 @@ async def test_the_timeout_counts_what_reused_blocks_took(database):
     with anyio.fail_after(30):
         await job_of(database, await read(database, row), trials).run(row.id)
     assert (await read(database, row)).failure["code"] == "timeout"
+
+
+def refuses(*_):
+    raise OSError("GPU is lost")
+
+
+def never_answers(*_):
+    threading.Event().wait(2)
+
+
+@pytest.mark.parametrize("driver", [refuses, never_answers])
+async def test_a_driver_that_does_not_say_which_gpu_it_is_casts_doubt_on_it(database, monkeypatch, driver):
+    monkeypatch.setattr(worker_job, "measured_with", driver)
+    monkeypatch.setattr(worker_job, "ANSWER_SECONDS", 0.1)
+    row = await submit(database, FOUR_BLOCKS)
+    await job_of(database, row, SimulatedTrials(), sick).run(row.id)
+    passed_on = await read(database, row)
+    assert (passed_on.status, passed_on.attempt) == ("queued", 1)
+
+    await job_of(database, passed_on, SimulatedTrials(), well).run(row.id)
+    failure = (await read(database, row)).failure
+    assert failure["code"] == "internal"
+    assert "does not tell which GPU this is" in failure["detail"]
+
+
+async def test_a_device_found_sick_after_the_last_block_gets_no_report(database):
+    """In the search for the largest batch."""
+
+    class CapacityCrashes(SimulatedTrials):
+        async def run(self, spec, deadline_seconds, after_step):
+            if spec.phase == "capacity":
+                return Failure.of(FailureCode.INTERNAL, "An illegal memory access was encountered"), ""
+            return await super().run(spec, deadline_seconds, after_step)
+
+    asked = request(measurement={"min_blocks": 2, "max_blocks": 2, "capacity": True, "capacity_memory_mib": 512})
+    row = await submit(database, asked)
+    await job_of(database, row, CapacityCrashes(), sick).run(row.id)
+    passed_on = await read(database, row)
+    assert (passed_on.status, passed_on.attempt, passed_on.finished_at) == ("queued", 1, None)
+
+
+async def test_a_database_that_is_away_for_as_long_as_the_lease_takes_the_claim(database, monkeypatch):
+    monkeypatch.setattr(worker_job, "LEASE", timedelta(seconds=0.2))
+    row = await submit(database, FOUR_BLOCKS)
+    claim = await take(database, row)
+
+    async def away(session, claim):
+        raise OperationalError("SELECT", None, Exception("the server closed the connection"))
+
+    with pytest.raises(ClaimLost):
+        await job_of(database, row, SimulatedTrials())._write(away, claim)
+
+
+async def test_what_the_database_will_never_take_is_not_tried_again(database):
+    tried = []
+    row = await submit(database, FOUR_BLOCKS)
+    claim = await take(database, row)
+
+    async def impossible(session, claim):
+        tried.append(claim)
+        raise DataError("INSERT", None, Exception("unsupported Unicode escape sequence"))
+
+    with pytest.raises(DataError):
+        await job_of(database, row, SimulatedTrials())._write(impossible, claim)
+    assert len(tried) == 1
+
+
+async def test_a_failure_may_quote_what_no_database_takes(database):
+    class Garbled(SimulatedTrials):
+        async def run(self, spec, deadline_seconds, after_step):
+            return Failure.of(FailureCode.INVALID_MODEL, "bad magic \0\ud800!"), "\0"
+
+    row = await submit(database, FOUR_BLOCKS)
+    await job_of(database, row, Garbled()).run(row.id)
+    failure = (await read(database, row)).failure
+    assert (failure["code"], failure["detail"]) == ("invalid_model", "bad magic !")
