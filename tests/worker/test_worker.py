@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import psutil
 import pytest
 from sqlalchemy import create_engine, text
@@ -19,6 +21,7 @@ from app.settings import Settings
 from app.store import benchmarks, workers
 from app.store.database import open_database
 from tests.conftest import new_database
+from tests.factories import CPU
 
 pytestmark = pytest.mark.anyio
 
@@ -311,3 +314,18 @@ async def test_the_second_signal_ends_it_at_once_and_its_trial_too(shared):
     assert await anyio.to_thread.run_sync(shared.process.wait, PATIENCE_SECONDS) == -signal.SIGTERM
     _, alive = await anyio.to_thread.run_sync(psutil.wait_procs, trials, PATIENCE_SECONDS)
     assert alive == []
+
+
+async def test_a_worker_whose_id_another_takes_stops_and_says_why(postgres, migrated_template, tmp_path):
+    with new_database(postgres, migrated_template) as url:
+        address = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        async with worker_on(Settings(database_url=address), tmp_path, HALFTIME_DATABASE_URL=address) as running:
+            benchmark_id = await running.submit(LONG)
+            await running.until_in_a_trial()
+            async with running.database.sessions.begin() as session:
+                await workers.register(session, "tested", uuid.uuid4(), CPU)
+            status = await anyio.to_thread.run_sync(running.process.wait, PATIENCE_SECONDS)
+            assert status == 1
+            assert await running.says("Another process works as 'tested'. Give each worker its own --id.")
+            assert await running.ask("SELECT 1 FROM workers WHERE online"), "the other one's row is not this one's"
+            assert await running.status(benchmark_id) in {"running", "queued"}
