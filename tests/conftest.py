@@ -127,20 +127,26 @@ async def live(settings):
     await serving
 
 
-@pytest.fixture
-def service(database_url, tmp_path):
-    """`halftime up` with a CPU worker, for a test that does to it what others would feel."""
-    with running_service(database_url, tmp_path) as running:
+@contextlib.contextmanager
+def a_service(postgres, migrated_template, tmp_path_factory):
+    with (
+        new_database(postgres, migrated_template) as url,
+        running_service(url, tmp_path_factory.mktemp("service")) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(postgres, migrated_template, tmp_path_factory):
+    """`halftime up` with a CPU worker, for the tests of a module that do to it what others would feel."""
+    with a_service(postgres, migrated_template, tmp_path_factory) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def shared_service(postgres, migrated_template, tmp_path_factory):
     """`halftime up` with a CPU worker, for all that only need one."""
-    with (
-        new_database(postgres, migrated_template) as url,
-        running_service(url, tmp_path_factory.mktemp("service")) as running,
-    ):
+    with a_service(postgres, migrated_template, tmp_path_factory) as running:
         yield running
 
 

@@ -128,6 +128,7 @@ def test_a_job_past_its_timeout_fails_and_leaves_no_trial(shared_service):
     assert trials(shared_service) == []
 
 
+# The last test here: it ends the service that they share.
 def test_stopping_the_service_leaves_no_process(service):
     service.post(LONG)
     service.until(trials, service)

@@ -12,14 +12,17 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def worker_environment(tmp_path, monkeypatch):
-    """Of the service, which starts after this: a place for W&B's files, and no address for MLflow."""
-    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+@pytest.fixture(scope="module", autouse=True)
+def wandb_files(tmp_path_factory):
+    """Where W&B puts them, in the environment of the service, which starts after this; MLflow has no address there."""
+    folder = tmp_path_factory.mktemp("wandb")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("WANDB_DIR", str(folder))
+        environment.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield folder
 
 
-def test_the_report_is_handed_over_once_the_benchmark_has_succeeded(service, tmp_path):
+def test_the_report_is_handed_over_once_the_benchmark_has_succeeded(service, wandb_files):
     trackers = {"wandb": {"project": "ours", "mode": "offline"}, "mlflow": {"experiment": "ours"}}
     benchmark_id = service.post(SMALL | {"tracking": trackers})
 
@@ -31,6 +34,6 @@ def test_the_report_is_handed_over_once_the_benchmark_has_succeeded(service, tmp
     kinds = [event["kind"] for event in events]
     assert sorted(kinds[kinds.index("succeeded") + 1 :]) == ["tracking_failed", "tracking_logged"]
     logged = events[kinds.index("tracking_logged")]["data"]
-    [run] = (tmp_path / "wandb").glob(f"offline-run-*-{logged['run_id']}/*.wandb")
+    [run] = (wandb_files / "wandb").glob(f"offline-run-*-{logged['run_id']}/*.wandb")
     assert b"bf16/speedup_ci_low" in run.read_bytes()
     assert "MLFLOW_TRACKING_URI" in events[kinds.index("tracking_failed")]["data"]["reason"]
