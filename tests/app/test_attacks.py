@@ -37,5 +37,6 @@ async def test_the_list_stores_and_allocates_nothing(client):
     tracemalloc.stop()
     assert peak_bytes < MOST_BYTES
     async with client.app.state.database.sessions() as session:
-        stored = "SELECT (SELECT count(*) FROM benchmarks) + (SELECT count(*) FROM procrastinate_jobs)"
-        assert await session.scalar(text(stored)) == 0
+        assert await session.scalar(text("SELECT count(*) FROM benchmarks")) == 0
+        entries = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'run_benchmark'"  # upkeep has its own
+        assert await session.scalar(text(entries)) == 0
