@@ -5,7 +5,7 @@ import contextlib
 import platform
 import signal
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from uuid import UUID
 
 import structlog
@@ -81,9 +81,10 @@ class _Worker:
             # asyncio's own group: what it cancels may end in good order.
             async with asyncio.TaskGroup() as tasks:
                 beside = [tasks.create_task(_regularly(what, every)) for what, every in self._duties()]
-                await self._work()
-                for task in beside:
-                    task.cancel()
+                try:
+                    await self._work()
+                finally:
+                    await end(beside)
         finally:
             await self._launcher.close()
             async with sessions.begin() as session:
@@ -139,7 +140,7 @@ class _Worker:
         serving.cancel()
         while not serving.done():
             await asyncio.wait([serving], timeout=GRACE_SECONDS)
-            # Once is not enough: while it connects, asyncio.wait_for of Python 3.11 may swallow a cancellation.
+            # Once is not enough: see `end`.
             if self._job is None:
                 serving.cancel()
             elif self._stopping:
@@ -208,6 +209,18 @@ class _Worker:
         except Exception:
             await self._database.recover()
             raise
+
+
+async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancels tasks until all have ended.
+
+    Once is not enough: while a task awaits a connection, asyncio.wait_for of Python 3.11 may swallow a cancellation.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=GRACE_SECONDS)
 
 
 async def _regularly(duty: Callable[[], Awaitable[None]], every_seconds: float) -> None:
