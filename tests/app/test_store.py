@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -98,6 +99,25 @@ def test_the_embedded_server_is_shared_and_the_last_to_leave_stops_it(data_dir):
         assert server.is_running()
         second.communicate()
         assert not pid_file.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes users")
+def test_servers_that_start_at_once_on_a_fresh_machine_make_their_user_once(tmp_path):
+    name, calls, counted = f"halftime-{os.getpid()}", tmp_path / "calls", tmp_path / "useradd"
+    counted.write_text(f'#!/bin/sh\necho "$@" >>{calls}\nsleep 0.3\nexec {shutil.which("useradd")} "$@"\n')
+    counted.chmod(0o755)
+    code = f"""
+from concurrent.futures import ThreadPoolExecutor
+from app.store.embedded import make_user
+with ThreadPoolExecutor(4) as starters:
+    list(starters.map(make_user, [{name!r}] * 4))
+"""
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    try:
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        assert len(calls.read_text().splitlines()) == 1
+    finally:
+        subprocess.run(["userdel", name], check=True)
 
 
 def test_an_open_database_whose_embedded_server_is_killed_recovers_with_what_was_committed(data_dir):
