@@ -17,4 +17,4 @@ def benchmark_ids(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
             found = client.list(limit=NEWEST).items
     except (ClientError, ValueError):
         return []
-    return [(item.id, f"{item.status} {item.model_kind}") for item in found if item.id.startswith(incomplete)]
+    return [(item.id, f"{item.status} {item.model_name}") for item in found if item.id.startswith(incomplete)]

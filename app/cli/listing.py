@@ -31,7 +31,7 @@ def benchmarks_list(items: Sequence[BenchmarkItem], now: datetime, width: int) -
         Column("Created", no_wrap=True), box=None, header_style="dim", padding=(0, 2, 0, 0),
     )  # fmt: skip
     for item in items:
-        kind, device = given(item.model_kind), given(item.device)
+        kind, device = given(item.model_name), given(item.device)
         age = Text(ago(item.created_at, now), "dim")
         table.add_row(item.id, state(item.status), kind, device, speedup(item.summary), _outcome(item), age)
     return table
@@ -74,7 +74,7 @@ def _outcome(item: BenchmarkItem) -> Text:
 
 
 def _benchmark_in_two_lines(item: BenchmarkItem, now: datetime) -> RenderableType:
-    facts = [given(item.model_kind), given(item.device), speedup(item.summary), _outcome(item)]
+    facts = [given(item.model_name), given(item.device), speedup(item.summary), _outcome(item)]
     facts += [Text(ago(item.created_at, now), "dim")]
     told = Text.assemble((" · ", "dim")).join(fact for fact in facts if fact.plain)
     return Group(Text.assemble(item.id, "  ", state(item.status)), Padding(told, (0, 0, 0, 2)))

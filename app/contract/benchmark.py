@@ -92,6 +92,8 @@ class BenchmarkItem(Output):
     id: str
     status: Status
     model_kind: str
+    #: The preset, architecture or plugin, where the model has one; else its kind.
+    model_name: str
     device: str
     labels: dict[str, str]
     priority: int

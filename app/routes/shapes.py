@@ -25,7 +25,13 @@ from app.store.tables import SweepRow as SweepTable
 
 def to_item(row: BenchmarkRow) -> BenchmarkItem:
     """A benchmark as a list shows it."""
-    return BenchmarkItem.model_validate(_shared(row) | {"model_kind": row.model_kind, "device": row.device})
+    model = {"model_kind": row.model_kind, "model_name": model_name(row)}
+    return BenchmarkItem.model_validate(_shared(row) | model | {"device": row.device})
+
+
+def model_name(row: BenchmarkRow) -> str:
+    """What people know its model by."""
+    return row.model_name or row.model_kind
 
 
 def to_benchmark(row: BenchmarkRow, place: QueuePlace) -> Benchmark:
@@ -57,7 +63,7 @@ def to_sweep(sweep: SweepTable, rows: Sequence[BenchmarkRow]) -> Sweep:
 
 def _sweep_rows(row: BenchmarkRow) -> list[SweepRow]:
     # As it was stored: to validate a hundred long requests would take seconds.
-    model, config = row.request["model"], row.request["config"]
+    config = row.request["config"]
     legs = Summary.model_validate(row.summary).legs if row.summary else []
     baseline = legs[0] if legs else None
     candidates: list[LegSummary | None] = [*legs[1:]] or [None]
@@ -65,7 +71,7 @@ def _sweep_rows(row: BenchmarkRow) -> list[SweepRow]:
         SweepRow(
             benchmark_id=str(row.id),
             status=row.status,
-            model=model.get("preset") or model["kind"],
+            model=model_name(row),
             parameter_count=row.parameter_count,
             batch_size=config["training"]["batch_size"],
             baseline=config["baseline"],

@@ -15,6 +15,7 @@ from sqlalchemy.orm import aliased, defer
 from app import queue, tracing
 from app.contract.benchmark import TERMINAL, QueuePlace, Status
 from app.contract.failure import Failure, FailureCode
+from app.contract.models.naming import name_of
 from app.contract.request import BenchmarkRequest
 from app.store import events, totals, webhooks, workers
 from app.store.database import driver_connection
@@ -67,6 +68,7 @@ async def submit(
         api_key_id=api_key_id,
         labels=request.labels,
         model_kind=request.model.kind,
+        model_name=name_of(request.model),
         device=request.config.device,
         priority=request.priority,
         queue=queue.queue_of(request.config, cuda_seen=fleet.cuda_seen),

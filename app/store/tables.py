@@ -71,6 +71,8 @@ class BenchmarkRow(Base):
     api_key_id: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
     labels: Mapped[dict[str, str]]
     model_kind: Mapped[str]
+    #: What people know the model by; null for benchmarks older than this column.
+    model_name: Mapped[str | None]
     device: Mapped[str]
     priority: Mapped[int]
     queue: Mapped[str]

@@ -38,7 +38,7 @@ SHARED = {
 
 
 def item(**changes):
-    return BenchmarkItem(**SHARED | {"model_kind": "mlp", "device": "cpu"} | changes)
+    return BenchmarkItem(**SHARED | {"model_kind": "mlp", "model_name": "mlp", "device": "cpu"} | changes)
 
 
 def benchmark(**changes):

@@ -7,7 +7,8 @@ from fastapi.responses import RedirectResponse
 from markupsafe import Markup
 
 from app import __version__
-from app.contract.benchmark import Benchmark
+from app.contract.benchmark import TERMINAL, Benchmark
+from app.contract.models.naming import name_of
 from app.renderings import Renderings
 from app.routes.absence import absence
 from app.routes.admission import AdmissionDep
@@ -47,12 +48,13 @@ async def show_benchmark(
         happened = await events.after(session, benchmark_id, 0, ALL_EVENTS)
         stored = await benchmarks.report_gzip(session, benchmark_id) if benchmark.status == "succeeded" else None
     report_body = await _report_body(renderings, stored) if stored else None
-    seen = live.so_far(happened, benchmark.progress)
+    seen = live.so_far(happened, None if benchmark.status in TERMINAL else benchmark.progress)
     return page(
         request,
         "benchmark/live.html" if fragment else "benchmark/page.html",
         caller,
         benchmark=benchmark,
+        model_name=name_of(benchmark.request.model),
         report_body=report_body,
         live=seen,
         **_pictures(benchmark, seen),

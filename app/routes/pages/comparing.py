@@ -13,7 +13,7 @@ from app.routes.callers import Caller, Reader
 from app.routes.compare import Side, load_side, reasons_against
 from app.routes.dependencies import DatabaseDep
 from app.routes.pages.answer import page
-from app.routes.shapes import to_item
+from app.routes.shapes import model_name, to_item
 from app.store import benchmarks
 from app.store.benchmarks import Filters
 from app.store.database import Database
@@ -66,7 +66,7 @@ async def _choice(
 async def _names(session: AsyncSession, wanted: list[UUID]) -> list[str]:
     """What model each is of."""
     rows = [await benchmarks.get(session, benchmark_id) for benchmark_id in wanted]
-    return [row.model_kind if row else "" for row in rows]
+    return [model_name(row) if row else "" for row in rows]
 
 
 def _beside(loaded: list[Side]) -> list[comparison.Side]:
