@@ -20,8 +20,11 @@ EVENTS = {
     "trial_finished": "Trial finished",
     "trial_failed": "Trial failed",
     "block_finished": "Block finished",
+    "blocks_reused": "Kept of the attempt before",
+    "blocks_discarded": "Discarded of the attempt before",
     "cancelling": "Told to stop",
     "handed_back": "Back in the queue: its worker was stopped",
+    "device_sick": "The device of its worker is sick",
     "worker_lost": "Back in the queue: its worker was lost",
     "fault": "Something went wrong in Halftime",
     "tracking_logged": "Logged to a tracker",
@@ -34,7 +37,14 @@ EVENTS = {
 _CODE = re.compile(r"`([^`\n]+)`")
 
 #: What is told of an event, as far as its data has it.
-TOLD = ("leg", "worker", "tracker", "code", "detail", "reason")
+TOLD = ("leg", "worker", "tracker", "code", "detail", "reason", "fault")
+
+#: What is counted in it.
+COUNTED = {
+    "blocks": "blocks",
+    "unpaired": "without the other of their pair",
+    "measured_otherwise": "measured otherwise",
+}
 
 
 def of_bytes(count: int) -> str:
@@ -42,6 +52,7 @@ def of_bytes(count: int) -> str:
     if count < 1024:
         return f"{count} B"
     power = min(int(math.log2(count)) // 10, 4)
+    power += power < 4 and count >= 1000 * 1024**power
     return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
 
 
@@ -79,6 +90,7 @@ def of_event(event: Event) -> str:
     said = EVENTS.get(event.kind, event.kind.replace("_", " ").capitalize())
     told = [f"block {event.data['block'] + 1}"] if isinstance(event.data.get("block"), int) else []
     told += [f"attempt {event.data['attempt']}"] if "attempt" in event.data else []
+    told += [f"{event.data[name]} {words}" for name, words in COUNTED.items() if event.data.get(name)]
     told += [str(event.data[name]) for name in TOLD if event.data.get(name) is not None]
     return f"{said}: {', '.join(told)}" if told else said
 
@@ -86,6 +98,11 @@ def of_event(event: Event) -> str:
 def of_prose(text: str) -> Markup:
     """Text with what stands between backticks as code; all of it is escaped."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 # escaped a moment ago
+
+
+def of_sentence(text: str) -> str:
+    """A sentence to be set large: no line of it begins with a unit."""
+    return text.replace(" %", "\u00a0%")
 
 
 def of_json(value: dict[str, Any]) -> str:
@@ -104,4 +121,5 @@ FILTERS = {
     "event": of_event,
     "pretty": of_json,
     "prose": of_prose,
+    "sentence": of_sentence,
 }

@@ -84,7 +84,7 @@ def so_far(events: Iterable[Event], progress: Progress | None) -> Live:
     live = earlier = Live()
     for event in events:
         if event.kind == "started":
-            live, earlier = Live(), live
+            live, earlier = Live(), live if live.trials else earlier
         elif event.kind == "blocks_reused":
             live = _taken_over(earlier, event.data["blocks"])
         elif event.data.get("phase") == "measure":

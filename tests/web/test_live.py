@@ -41,6 +41,12 @@ def test_blocks_that_an_attempt_took_over_stay():
     assert sorted(live.speedups) == [0, 1]
 
 
+def test_blocks_that_an_attempt_without_a_trial_did_not_take_over_are_there_for_the_next():
+    lost = [("worker_lost", {}), ("started", {})]
+    live = so_far(happened(trial("fp32", 0), trial("fp32", 1), *lost, *lost, ("blocks_reused", {"blocks": 2})), None)
+    assert live.blocks == [0, 1]
+
+
 def test_the_trial_under_way_is_shown_as_running_unless_it_was_before():
     progress = Progress(
         phase="measure", block=1, max_blocks=2, leg="bf16", step=1, total_steps=2, fraction=0.1, eta_seconds=None
@@ -133,8 +139,21 @@ def test_ticks_are_round_numbers(y_range, labels):
 
 
 def test_amounts_are_worded_with_their_units():
-    assert [formats.of_bytes(count) for count in (0, 1023, 2**20, 3 * 2**31)] == ["0 B", "1023 B", "1 MiB", "6 GiB"]
+    assert [formats.of_bytes(count) for count in (0, 1023, 1010 * 2**20, 3 * 2**31)] == [
+        "0 B",
+        "1023 B",
+        "0.986 GiB",
+        "6 GiB",
+    ]
     assert [formats.of_seconds(count) for count in (0.4, 74, 3700, 90_000)] == [
         *("0 s", "1 min 14 s", "1 h 1 min", "1 d 1 h"),
     ]
     assert [formats.of_step_seconds(seconds) for seconds in (1e-4, 0.0123, 2)] == ["0.100 ms", "12.3 ms", "2,000 ms"]
+
+
+def test_what_is_kept_of_an_attempt_is_told_with_its_counts():
+    data = {"blocks_reused": {"blocks": 4}, "blocks_discarded": {"unpaired": 1, "measured_otherwise": 0}}
+    assert [formats.of_event(event) for event in happened(*data.items())] == [
+        "Kept of the attempt before: 4 blocks",
+        "Discarded of the attempt before: 1 without the other of their pair",
+    ]

@@ -5,6 +5,15 @@ const root = document.querySelector("[data-fragment]");
 /** Least time between two readings, in milliseconds. */
 const PACE = 1000;
 
+/** Time between two readings of what waits, in milliseconds. */
+const WAITING_PACE = 5000;
+
+/** Events after which a benchmark's page shows something else. */
+const KINDS = [
+  "progress", "queued", "started", "cancelling", "trial_finished", "trial_failed", "block_finished",
+  "blocks_reused", "blocks_discarded", "worker_lost", "handed_back", "device_sick",
+];
+
 /** Puts what is new in place. Focus, choices, open details and the place on the page stay. */
 function swap(html) {
   const fresh = new DOMParser().parseFromString(html, "text/html");
@@ -15,8 +24,10 @@ function swap(html) {
     for (const id of chosen) part.querySelector(`#${CSS.escape(id)}`)?.setAttribute("checked", "");
     if (shown.innerHTML === part.innerHTML || shown.dataset.seen === part.innerHTML) continue;
     shown.dataset.seen = part.innerHTML;
+    const places = [...shown.querySelectorAll(".scrolls[id]")].map((wide) => [wide.id, wide.scrollLeft]);
     const focused = shown.contains(document.activeElement) ? document.activeElement.id : "";
     shown.replaceChildren(...part.childNodes);
+    for (const [id, left] of places) document.getElementById(id)?.scrollTo({ left });
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   }
 }
@@ -28,16 +39,22 @@ async function read() {
   return answer.ok || answer.status >= 500;
 }
 
-/** Calls `read` soon, once for many calls, and no more often than the pace allows. */
+/** Calls `read` soon, once for many calls, no more often than the pace allows, and again for a call meanwhile. */
 function paced() {
-  let due = null;
+  let wanted = false;
+  let busy = false;
   let last = 0;
-  return () => {
-    due ??= setTimeout(async () => {
+  return async () => {
+    wanted = true;
+    if (busy) return;
+    busy = true;
+    while (wanted) {
+      await new Promise((go) => setTimeout(go, Math.max(0, last + PACE - Date.now())));
+      wanted = false;
       last = Date.now();
       await read().catch(() => {});
-      due = null;
-    }, Math.max(0, last + PACE - Date.now()));
+    }
+    busy = false;
   };
 }
 
@@ -51,14 +68,21 @@ function follow() {
     if (document.hidden) return;
     update();
     source = new EventSource(root.dataset.events);
-    for (const kind of ["progress", "queued", "started", "cancelling", "trial_finished", "block_finished"]) {
-      source.addEventListener(kind, update);
-    }
+    for (const kind of KINDS) source.addEventListener(kind, update);
+    // A browser goes on by itself after a broken connection, but not after an answer that is no stream.
+    source.addEventListener("error", async () => {
+      if (source?.readyState !== EventSource.CLOSED) return;
+      if (await read().catch(() => true)) setTimeout(listen, WAITING_PACE);
+    });
     source.addEventListener("done", () => {
       source.close();
       location.reload();
     });
   };
+  // What others do moves its place in the queue, and is no event of this one.
+  setInterval(() => {
+    if (!document.hidden && document.querySelector("#waiting")) update();
+  }, WAITING_PACE);
   document.addEventListener("visibilitychange", listen);
   listen();
 }
