@@ -26,6 +26,8 @@ def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
     comparisons = [compare_legs(measured, leg, make_leg(leg, config), floor) for leg in measured.candidates]
     attestation = attest(measured)
     verdict, reasons = judge(comparisons, baseline, [check for check in attestation.checks if not check.ok])
+    if verdict == "invalid":  # no candidate of it passes
+        comparisons = [found.model_copy(update={"verdict": verdict}) for found in comparisons]
     trials = [trial for leg in measured.legs for trial in leg.trials]
     measured_seconds = sum(trial.measured_wall_seconds for trial in trials)
     return Report(

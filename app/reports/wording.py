@@ -143,7 +143,8 @@ def context_lines(report: Report) -> list[str]:
             lines.append(f"The control leg's speedup: {interval(report.noise_floor.control_ratio, 3)} ×.")
     if report.data and report.data.best_possible_loss is not None:
         best, accuracy = report.data.best_possible_loss, report.data.best_possible_accuracy
-        lines.append(f"Best possible on this data: loss {best:.4f} nats, accuracy {accuracy:.4f}.")
+        known = f", accuracy {accuracy:.4f}" if accuracy is not None else ""
+        lines.append(f"Best possible on this data: loss {best:.4f} nats{known}.")
     checks = report.attestation.checks
     passed = sum(check.ok for check in checks)
     lines.append(f"Attestation: {passed} of {len(checks)} checks passed.")

@@ -57,6 +57,11 @@ async def test_a_kind_brings_its_fields_and_keeps_what_was_written(form):
     assert (await request_of(form))["model"] == {"kind": "transformer", "vocab_size": 512}
 
 
+async def test_a_field_of_the_default_data_names_its_kind(form):
+    await form.locator('[data-of="/config/data"]:not([hidden])').get_by_label("Loader").fill('{"workers": 2}')
+    assert (await request_of(form))["config"]["data"] == {"kind": "synthetic", "loader": {"workers": 2}}
+
+
 async def test_json_that_cannot_be_read_yet_is_left_alone(form):
     text = form.get_by_label("Request (JSON)")
     await text.fill('{"model": ')

@@ -74,6 +74,17 @@ def test_the_answer_its_verdict_and_its_uncertainty_come_before_everything_else(
     assert ("Do not use these figures" in first) == (verdict == "invalid")
 
 
+def test_data_whose_best_accuracy_nobody_knows_tells_its_best_loss_alone(report):
+    data = report.data.model_copy(update={"best_possible_loss": 1.5, "best_possible_accuracy": None})
+    text = Page(to_html(report.model_copy(update={"data": data}))).text
+    assert "Best possible on this data: loss 1.5000 nats." in text
+
+
+def test_no_candidate_of_an_invalid_report_passes():
+    found = anyio.run(partial(reported, mislabelled))
+    assert [found.verdict, *(one.verdict for one in found.comparisons)] == ["invalid"] * 3
+
+
 def test_a_report_is_in_the_order_in_which_it_is_read(page):
     headings = ["Pictures", "Figures", "Proof", "What it stands on", "Warnings", "Raw samples"]
     places = [page.text.index(f" {heading} ") for heading in headings]

@@ -55,9 +55,22 @@ function fromJson() {
 
 function fromField(field) {
   if (field.dataset.kinds) changeKind(field);
-  else request = put(request, field.dataset.pointer, read(field));
+  else {
+    const value = read(field);
+    if (value !== undefined) nameKind(field);
+    request = put(request, field.dataset.pointer, value);
+  }
   text.value = JSON.stringify(request, null, 2);
   later();
+}
+
+/** What has kinds has to say which, as soon as it says anything. */
+function nameKind(field) {
+  const pointer = field.closest("[data-of]")?.dataset.of;
+  if (!pointer || at(request, pointer)?.kind) return;
+  const choice = fields.querySelector(`[data-kinds="${CSS.escape(pointer)}"]`);
+  const start = JSON.parse(choice.selectedOptions[0].dataset.start);
+  request = put(request, pointer, { ...start, ...at(request, pointer) });
 }
 
 /** Each kind keeps what was written for it. */
