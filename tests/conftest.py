@@ -143,6 +143,13 @@ def service(postgres, migrated_template, tmp_path_factory):
         yield running
 
 
+@pytest.fixture
+def own_service(postgres, migrated_template, tmp_path_factory):
+    """`halftime up` with a CPU worker, for one test that ends it."""
+    with a_service(postgres, migrated_template, tmp_path_factory) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def shared_service(postgres, migrated_template, tmp_path_factory):
     """`halftime up` with a CPU worker, for all that only need one."""

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from app.contract.request import BenchmarkConfig, BenchmarkRequest
 from app.contract.worker import WorkerDevice
 from app.queue import GIB, queue_of, queues_of
-from app.store import benchmarks, workers
+from app.store import benchmarks, claims, workers
 from worker.queue import SharedConnector
 
 pytestmark = pytest.mark.anyio
@@ -157,6 +157,17 @@ async def test_positions_count_across_the_queues_of_one_worker_and_agree_with_it
     assert len({row.queue for row in rows}) == 2
     shown = dict(zip(await positions(database, rows), (row.id for row in rows), strict=True))
     assert [shown[place] for place in range(1, 13)] == [await fetch(H200) for _ in rows]
+
+
+async def test_what_comes_back_goes_before_those_of_its_priority_that_have_not_run(database, fetch):
+    await register(database, CPU)
+    first, second, urgent = [await submit(database, priority, device="cpu") for priority in (0, 0, 1)]
+    assert await positions(database, [urgent, first, second]) == [1, 2, 3]
+    async with database.sessions.begin() as session:
+        claim = await claims.take(session, second.id, second.queue_entry_id, "w0", None)
+        await claims.hand_back(session, claim)
+    assert await positions(database, [urgent, second, first]) == [1, 2, 3]
+    assert [await fetch(CPU) for _ in range(3)] == [urgent.id, second.id, first.id]
 
 
 async def test_a_position_is_that_with_the_workers_who_have_the_fewest_before_it(database):

@@ -128,12 +128,11 @@ def test_a_job_past_its_timeout_fails_and_leaves_no_trial(shared_service):
     assert trials(shared_service) == []
 
 
-# The last test here: it ends the service that they share.
-def test_stopping_the_service_leaves_no_process(service):
-    service.post(LONG)
-    service.until(trials, service)
-    family = psutil.Process(service.process.pid).children(recursive=True)
-    service.process.send_signal(signal.SIGTERM)
-    assert service.process.wait(60) == 0
+def test_stopping_the_service_leaves_no_process(own_service):
+    own_service.post(LONG)
+    own_service.until(trials, own_service)
+    family = psutil.Process(own_service.process.pid).children(recursive=True)
+    own_service.process.send_signal(signal.SIGTERM)
+    assert own_service.process.wait(60) == 0
     _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []

@@ -129,13 +129,25 @@ async def worker_on(settings, folder, program="worker", ready=Running.listening,
         process.wait(PATIENCE_SECONDS)
 
 
-@pytest.fixture(scope="module")
-async def shared(postgres, migrated_template, tmp_path_factory):
+@contextlib.asynccontextmanager
+async def a_worker(postgres, migrated_template, folder):
     with new_database(postgres, migrated_template) as url:
         address = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        folder = tmp_path_factory.mktemp("worker")
         async with worker_on(Settings(database_url=address), folder, HALFTIME_DATABASE_URL=address) as running:
             yield running
+
+
+@pytest.fixture(scope="module")
+async def shared(postgres, migrated_template, tmp_path_factory):
+    async with a_worker(postgres, migrated_template, tmp_path_factory.mktemp("worker")) as running:
+        yield running
+
+
+@pytest.fixture
+async def own(postgres, migrated_template, tmp_path):
+    """A worker for one test that ends it."""
+    async with a_worker(postgres, migrated_template, tmp_path) as running:
+        yield running
 
 
 async def test_it_holds_two_connections_at_most(shared):
@@ -302,30 +314,26 @@ async def test_a_benchmark_outlives_a_full_disk_of_the_database(shared):
     assert await shared.ask("SELECT attempt FROM benchmarks WHERE id = :id", id=benchmark_id) == [(1,)]
 
 
-# The last test here: it ends the worker that they share.
-async def test_the_second_signal_ends_it_at_once_and_its_trial_too(shared):
-    await shared.submit(LONG)
-    await shared.until_in_a_trial()
-    trials = shared.trials()
-    shared.process.send_signal(signal.SIGTERM)
+async def test_the_second_signal_ends_it_at_once_and_its_trial_too(own):
+    await own.submit(LONG)
+    await own.until_in_a_trial()
+    trials = own.trials()
+    own.process.send_signal(signal.SIGTERM)
 
-    await shared.until(shared.says, "stops after")
-    shared.process.send_signal(signal.SIGTERM)
-    assert await anyio.to_thread.run_sync(shared.process.wait, PATIENCE_SECONDS) == -signal.SIGTERM
+    await own.until(own.says, "stops after")
+    own.process.send_signal(signal.SIGTERM)
+    assert await anyio.to_thread.run_sync(own.process.wait, PATIENCE_SECONDS) == -signal.SIGTERM
     _, alive = await anyio.to_thread.run_sync(psutil.wait_procs, trials, PATIENCE_SECONDS)
     assert alive == []
 
 
-async def test_a_worker_whose_id_another_takes_stops_and_says_why(postgres, migrated_template, tmp_path):
-    with new_database(postgres, migrated_template) as url:
-        address = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        async with worker_on(Settings(database_url=address), tmp_path, HALFTIME_DATABASE_URL=address) as running:
-            benchmark_id = await running.submit(LONG)
-            await running.until_in_a_trial()
-            async with running.database.sessions.begin() as session:
-                await workers.register(session, "tested", uuid.uuid4(), CPU)
-            status = await anyio.to_thread.run_sync(running.process.wait, PATIENCE_SECONDS)
-            assert status == 1
-            assert await running.says("Another process works as 'tested'. Give each worker its own --id.")
-            assert await running.ask("SELECT 1 FROM workers WHERE online"), "the other one's row is not this one's"
-            assert await running.status(benchmark_id) in {"running", "queued"}
+async def test_a_worker_whose_id_another_takes_stops_and_says_why(own):
+    benchmark_id = await own.submit(LONG)
+    await own.until_in_a_trial()
+    async with own.database.sessions.begin() as session:
+        await workers.register(session, "tested", uuid.uuid4(), CPU)
+    status = await anyio.to_thread.run_sync(own.process.wait, PATIENCE_SECONDS)
+    assert status == 1
+    assert await own.says("Another process works as 'tested'. Give each worker its own --id.")
+    assert await own.ask("SELECT 1 FROM workers WHERE online"), "the other one's row is not this one's"
+    assert await own.status(benchmark_id) in {"running", "queued"}
