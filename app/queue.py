@@ -56,9 +56,15 @@ def _cuda_queue(word: str | None, memory_gib: int | None) -> str:
     return "-".join(["cuda", *([word] if word else []), *([f"{memory_gib}gib"] if memory_gib else [])])
 
 
-async def enqueue(connection: AsyncConnection, benchmark_id: UUID, queue: str, priority: int) -> int:
-    """Adds a queue entry in the caller's transaction and returns its id: both commit, or neither."""
-    deferrer = queue_app.configure_task(RUN_BENCHMARK, queue=queue, priority=priority, connection=connection)
+async def enqueue(
+    connection: AsyncConnection, benchmark_id: UUID, queue: str, priority: int, *, came_back: bool
+) -> int:
+    """Adds a queue entry in the caller's transaction and returns its id: both commit, or neither.
+
+    One that came back goes before all others of its priority: it has waited already.
+    """
+    rank = 2 * priority + came_back
+    deferrer = queue_app.configure_task(RUN_BENCHMARK, queue=queue, priority=rank, connection=connection)
     return await deferrer.defer_async(benchmark_id=str(benchmark_id))
 
 

@@ -8,7 +8,7 @@ from typing import cast
 from uuid import UUID
 
 import uuid_utils.compat
-from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, Tuple, bindparam, case, delete, func, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased, defer
 
@@ -72,6 +72,7 @@ async def submit(
         device=request.config.device,
         priority=request.priority,
         queue=queue.queue_of(request.config, cuda_seen=fleet.cuda_seen),
+        came_back=False,
         attempt=0,
         warnings=[],
         last_event=0,
@@ -84,19 +85,25 @@ async def submit(
     if request.config.device == "cuda" and fleet.lacks_cuda:
         await end_failed(session, row, Failure.of(FailureCode.CUDA_UNAVAILABLE, NO_CUDA))
     else:
-        await enqueue(session, row)
+        await _enqueue(session, row)
     await session.flush()
     await session.refresh(row)
     return row
 
 
-async def enqueue(session: AsyncSession, row: BenchmarkRow) -> None:
-    """Gives the row a new queue entry, whose id is the token of its next attempt.
+async def requeue(session: AsyncSession, row: BenchmarkRow) -> None:
+    """Gives a row that was in the queue before a new entry, which goes before the other entries of its priority.
 
     How long it may wait counts from when it came into the queue: one that never left it goes on waiting.
     """
+    row.came_back = True
+    await _enqueue(session, row)
+
+
+async def _enqueue(session: AsyncSession, row: BenchmarkRow) -> None:
+    """Gives the row a queue entry, whose id is the token of its next attempt."""
     connection = await driver_connection(session)
-    row.queue_entry_id = await queue.enqueue(connection, row.id, row.queue, row.priority)
+    row.queue_entry_id = await queue.enqueue(connection, row.id, row.queue, row.priority, came_back=row.came_back)
     if row.status != "queued" or row.queued_at is None:
         row.queued_at = await now(session)
     row.status = "queued"
@@ -222,10 +229,7 @@ async def _locked(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | N
 def _position() -> ColumnElement[int]:
     """Queued benchmarks that go first with the workers it need wait for least, itself included; 0 if not queued."""
     other = aliased(BenchmarkRow)
-    sooner = or_(
-        other.priority > BenchmarkRow.priority,
-        (other.priority == BenchmarkRow.priority) & (other.queue_entry_id <= BenchmarkRow.queue_entry_id),
-    )
+    sooner = _turn(other) <= _turn(BenchmarkRow)
     ahead = select(func.count().label("places")).where(other.status == QUEUED, sooner)
     takers = workers.queue_lists(BenchmarkRow.queue)
     taken = select(func.unnest(takers.c.queues)).correlate(takers)
@@ -233,6 +237,11 @@ def _position() -> ColumnElement[int]:
     least = select(func.min(of_takers.c.places)).select_from(takers.join(of_takers, true())).scalar_subquery()
     untaken = ahead.where(other.queue == BenchmarkRow.queue).scalar_subquery()
     return case((BenchmarkRow.status == "queued", func.coalesce(least, untaken)), else_=0)
+
+
+def _turn(of: type[BenchmarkRow]) -> Tuple:
+    """What the queue goes by: the smallest is next."""
+    return tuple_(-of.priority, ~of.came_back, of.queue_entry_id)
 
 
 def _unserved(row: BenchmarkRow, quarantined: int) -> str:

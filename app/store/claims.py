@@ -55,7 +55,7 @@ async def take(
     if row is None:
         return None
     if await workers.takes_none(session, worker_id):
-        await benchmarks.enqueue(session, row)
+        await benchmarks.requeue(session, row)
         return None
     row.status = "running"
     row.attempt += 1
@@ -144,7 +144,7 @@ async def hand_back(session: AsyncSession, claim: Claim) -> None:
         return
     row.attempt -= 1
     events.append(session, row, "handed_back", {"worker": row.worker_id})
-    await benchmarks.enqueue(session, row)
+    await benchmarks.requeue(session, row)
 
 
 async def pass_on(session: AsyncSession, claim: Claim, fault: str, max_attempts: int) -> None:
@@ -160,7 +160,7 @@ async def pass_on(session: AsyncSession, claim: Claim, fault: str, max_attempts:
     events.append(session, row, "device_sick", {"worker": row.worker_id, "attempt": row.attempt, "fault": fault})
     await session.execute(delete(CompletedBlockRow).where(CompletedBlockRow.benchmark_id == row.id))
     if row.attempt < max_attempts:
-        await benchmarks.enqueue(session, row)
+        await benchmarks.requeue(session, row)
         return
     detail = f"In attempt {row.attempt} of {max_attempts} the device of worker {row.worker_id} was found sick. {fault}"
     await benchmarks.end_failed(session, row, Failure.of(FailureCode.DEVICE_SICK, detail))

@@ -71,7 +71,7 @@ async def _expired_leases(session: AsyncSession, max_attempts: int) -> None:
             detail = f"Worker {row.worker_id} vanished in attempt {row.attempt} of {max_attempts}; see its own log."
             await benchmarks.end_failed(session, row, Failure.of(FailureCode.WORKER_LOST, detail))
         else:
-            await benchmarks.enqueue(session, row)
+            await benchmarks.requeue(session, row)
 
 
 async def _lost_entries(session: AsyncSession) -> None:
@@ -86,7 +86,7 @@ async def _lost_entries(session: AsyncSession) -> None:
     for row in await _take(session, BenchmarkRow.status == QUEUED, settled, ~waits, ~fetched_lately):
         log.warning("queue entry lost", benchmark=str(row.id), entry=row.queue_entry_id)
         await _discard_entry(session, row)
-        await benchmarks.enqueue(session, row)
+        await benchmarks.requeue(session, row)
 
 
 async def _expired_waits(session: AsyncSession) -> None:
@@ -108,7 +108,7 @@ async def _without_cuda(session: AsyncSession) -> None:
         if row.device == "auto":
             config = stored_request(row.request).config
             row.queue = queue.queue_of(config, cuda_seen=False)
-            await benchmarks.enqueue(session, row)
+            await benchmarks.requeue(session, row)
         else:
             failure = Failure.of(FailureCode.CUDA_UNAVAILABLE, benchmarks.NO_CUDA)
             await benchmarks.end_failed(session, row, failure)
