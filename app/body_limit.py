@@ -3,7 +3,8 @@
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import BodyTooLarge, problem_response
+from app.errors import BodyTooLarge
+from app.problems import problem_response
 
 
 class BodyLimit:

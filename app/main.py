@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from app import __version__, tracing, upkeep
 from app.body_limit import BodyLimit
 from app.changes import changes_of
-from app.errors import install_error_handlers
 from app.metrics import Metrics
 from app.middleware import install_middleware
 from app.openapi.document import extend_document
+from app.problems import install_error_handlers
 from app.renderings import Renderings
 from app.routes import (
     benchmarks,

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from app.cli.shared import fail
+from app.contract.faults import field_errors
 from app.contract.request import BenchmarkRequest
+from app.contract.sweep import SweepRequest
 
 
 class _Loader(yaml.SafeLoader):
@@ -44,6 +47,16 @@ def read_request(path: Path, overrides: list[str], labels: dict[str, str] | None
         _section(request, "labels", "--label").update(labels)
     _check(path, body)
     return body
+
+
+def check_request(path: Path, body: dict[str, Any]) -> None:
+    """Ends the command for a request, or a sweep's, that no server of this release would take."""
+    contract = SweepRequest if is_sweep(body) else BenchmarkRequest
+    try:
+        contract.model_validate_json(json.dumps(body))
+    except ValidationError as error:
+        faults = [f"  {fault.loc or '/'}: {fault.msg}" for fault in field_errors(error.errors(), body)]
+        fail("\n".join([f"{path} is not a valid request:", *faults]), 2)
 
 
 def is_sweep(body: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from app.cli.conclusion import EXIT_CODES, Wanted, conclude
 from app.cli.cost import cost_line
 from app.cli.options import REPORT_FORMATS, SWEEP_FORMATS, formats_of, labels_of
 from app.cli.progress import follow, follow_sweep
-from app.cli.requests import is_sweep, read_request
+from app.cli.requests import check_request, is_sweep, read_request
 from app.cli.shared import JsonOption, cli, connected, err, fail, note, out, print_json
 from app.cli.supervisor import die_with_parent
 from app.client import Client
@@ -66,6 +66,8 @@ def run(
     if not wait and output:
         fail("--output needs --wait: there is no report yet.", 2)
     body = read_request(request, override or [], labels_of(label))
+    if server is None:  # another may be of a later release
+        check_request(request, body)
     wanted = Wanted(wait, formats_of(output, SWEEP_FORMATS if is_sweep(body) else REPORT_FORMATS), as_json)
     with contextlib.ExitStack() as stack:
         address = server or stack.enter_context(own_service())

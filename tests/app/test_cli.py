@@ -124,12 +124,12 @@ def test_run_that_is_killed_takes_its_service_along(tmp_path):
     assert alive == []
 
 
-def test_an_invalid_request_names_the_place_of_the_fault(tmp_path):
+def test_an_invalid_request_names_the_place_of_the_fault_before_a_service_is_started(tmp_path):
     request = tmp_path / "job.json"
     request.write_text(json.dumps({"model": MLP, "config": QUICK}))
     result = halftime("run", request, "--set", "training.steps=0")
     assert result.returncode == 2
-    assert "/config/training/steps" in result.stderr
+    assert result.stderr.startswith(f"{request} is not a valid request:\n  /config/training/steps: ")
 
 
 def test_a_server_that_is_not_there_is_said_in_a_line_with_the_remedy():

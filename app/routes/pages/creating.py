@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from app import errors
+from app.contract.faults import field_errors
 from app.contract.request import BenchmarkRequest, stored_request
 from app.routes.absence import absence
 from app.routes.admission import AdmissionDep
@@ -89,5 +90,5 @@ def _read(written: str) -> BenchmarkRequest:
     try:
         return BenchmarkRequest.model_validate(body)
     except ValidationError as error:
-        faults = errors.field_errors(error.errors(), body)
+        faults = field_errors(error.errors(), body)
         raise errors.Invalid("The request is not valid yet.", faults) from error
