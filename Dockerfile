@@ -44,7 +44,8 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --create-home halftime \
-    && install --directory --owner halftime --group halftime --mode 700 /var/lib/halftime
+    && install --directory --owner halftime --group halftime --mode 700 /var/lib/halftime \
+    && install --directory --owner halftime --group halftime /run/lock/halftime
 # Loopback inside a container reaches nobody: what is published decides who gets in. An image cannot know that, so the
 # API wants a key, or HALFTIME_ALLOW_ANONYMOUS=true from whoever publishes its port on loopback only.
 ENV PATH=/opt/halftime/bin:$PATH \

@@ -149,7 +149,9 @@ def test_a_worker_can_lock_its_gpu_and_keeps_its_name_when_its_pod_is_replaced()
     lock_dir = Path(environment["HALFTIME_LOCK_DIR"]["value"])
     assert lock_dir.parent in {Path(mount["mountPath"]) for mount in worker["volumeMounts"]}
     assert environment["NODE_NAME"]["valueFrom"] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
-    assert worker["args"][-4:] == ["--device", "cuda:0", "--id", "$(NODE_NAME):cuda:0"]
+    assert environment["SLOT"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.labels['slot']"}}
+    assert PODS["halftime-worker"]["metadata"]["labels"]["slot"] == "gpu-0"
+    assert worker["args"][-4:] == ["--device", "cuda:0", "--id", "$(NODE_NAME):$(SLOT)"]
 
 
 @each_pod

@@ -42,7 +42,8 @@ class TrialFailed(Exception):
 def detect(choice: str) -> WorkerDevice:
     """The device of a worker: `cpu`, `cuda:0`, or `auto` for the first GPU and else the CPU.
 
-    Asks NVML, so that the worker itself holds no CUDA context. Raises ValueError with the remedy.
+    Asks NVML, so that the worker itself holds no CUDA context. Raises ValueError with the remedy, also for a GPU in MIG
+    mode: CUDA would take one of its instances, and NVML tell of the whole.
     """
     if choice == "cpu":
         return WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=_host_memory_bytes())
@@ -57,7 +58,7 @@ def detect(choice: str) -> WorkerDevice:
                 "pass the GPU through to the container (`--gpus all`), or use `--device cpu`."
             )
         try:
-            handle = nvml.handle_by(library, gpus[index])
+            handle = nvml.whole(library, nvml.handle_by(library, gpus[index]))
             return WorkerDevice(
                 name=f"cuda:{index}",
                 kind="cuda",

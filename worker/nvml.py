@@ -58,7 +58,9 @@ def visible_gpus(library: ModuleType) -> list[int | str]:
 def handle_by(library: ModuleType, gpu: int | str) -> Handle:
     """Of one of the visible GPUs. Raises NVMLError for one that is lost."""
     by = library.nvmlDeviceGetHandleByIndex if isinstance(gpu, int) else library.nvmlDeviceGetHandleByUUID
-    return Handle(by(gpu))
+    handle = Handle(by(gpu))
+    instances = _mig_instances(library, handle) or []
+    return instances[0] if len(instances) == 1 else handle
 
 
 def handle_of(library: ModuleType, device: str) -> Handle | None:
@@ -90,6 +92,18 @@ def workable_devices() -> list[str]:
             except library.NVMLError as error:
                 log.warning("the driver cannot reach a GPU", gpu=gpu, error=str(error))
         return named if any_is_cut else [f"cuda:{index}" for index in range(len(gpus))]
+
+
+def whole(library: ModuleType, gpu: Handle) -> Handle:
+    """The GPU, or the instance, itself. Raises ValueError for one that is cut into others."""
+    instances = _mig_instances(library, gpu)
+    if instances is None or library.nvmlDeviceIsMigDeviceHandle(gpu):
+        return gpu
+    named = ", ".join(_uuid(library, one) for one in instances) or "none is made yet"
+    raise ValueError(
+        f"{_uuid(library, gpu)} is in MIG mode: name an instance in CUDA_VISIBLE_DEVICES ({named}), or run "
+        "`halftime worker` without --device for a worker on each."
+    )
 
 
 def driver_version() -> str | None:

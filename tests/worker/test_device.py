@@ -143,6 +143,18 @@ def test_a_gpu_in_mig_mode_is_as_many_devices_as_it_is_cut_into(cut_gpus):
     assert nvml.workable_devices() == ["GPU-0", "MIG-a", "MIG-b", "GPU-2"]
 
 
+def test_a_gpu_that_is_cut_into_several_is_no_device(cut_gpus):
+    with pytest.raises(ValueError, match=r"GPU-1 is in MIG mode: name an instance .*\(MIG-a, MIG-b\)"):
+        device.detect("cuda:1")
+    assert device.detect("cuda:2").gpu == "NVIDIA H200"
+
+
+def test_the_only_instance_that_is_to_be_seen_is_the_device(cut_gpus, monkeypatch):
+    monkeypatch.delitem(CUT, 3)
+    assert device.detect("cuda:1").gpu == "a"
+    assert nvml.uuid_of("cuda:1") == "MIG-a"
+
+
 @pytest.mark.parametrize("library", [None, SimpleNamespace(nvmlDeviceGetCount=lambda: 0)])
 def test_a_machine_without_a_gpu_is_one_device(monkeypatch, library):
     monkeypatch.setattr(nvml, "opened", lambda: contextlib.nullcontext(library))

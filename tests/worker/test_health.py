@@ -61,6 +61,8 @@ def driver(monkeypatch):
             NVML_VOLATILE_ECC=0,
             NVML_FI_DEV_GET_GPU_RECOVERY_ACTION=230,
             nvmlDeviceGetCount=lambda: 1,
+            nvmlDeviceIsMigDeviceHandle=lambda gpu: False,
+            nvmlDeviceGetMigMode=lambda gpu: (0, 0),
             nvmlDeviceGetHandleByIndex=lambda index: "gpu",
         )
         vars(library).update(answers)

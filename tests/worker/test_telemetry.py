@@ -55,6 +55,8 @@ def fake_nvml(processes=(), limits=0, unsupported=(), energies=None):
 
     told = {
         "nvmlDeviceGetCount": 1,
+        "nvmlDeviceIsMigDeviceHandle": False,
+        "nvmlDeviceGetMigMode": (0, 0),
         "nvmlDeviceGetHandleByIndex": "gpu",
         "nvmlDeviceGetClockInfo": 1980,
         "nvmlDeviceGetTemperature": 61,
