@@ -61,7 +61,7 @@ async def enqueue(
 ) -> int:
     """Adds a queue entry in the caller's transaction and returns its id: both commit, or neither.
 
-    One that came back goes before all others of its priority: it has waited already.
+    One that came back goes before those of its priority that did not: it has had its turn.
     """
     rank = 2 * priority + came_back
     deferrer = queue_app.configure_task(RUN_BENCHMARK, queue=queue, priority=rank, connection=connection)

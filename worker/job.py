@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -105,15 +105,18 @@ class Job:
                 log.warning("claim lost; what the trials measured is discarded")
 
     async def _take(self, benchmark_id: UUID) -> Claim | None:
-        async with self._sessions.begin() as session:
-            return await claims.take(session, benchmark_id, self._entry_id, self._worker_id, self._device.gpu)
+        """Tried again while the database is away: the next try knows of a claim whose answer was lost."""
+        async for attempt in _patience():
+            with attempt:
+                async with self._sessions.begin() as session:
+                    return await claims.take(session, benchmark_id, self._entry_id, self._worker_id, self._device.gpu)
+        raise AssertionError("stamina returns or raises")
 
     async def _measure(self, claim: Claim) -> Report | None:
         """The report, once it is stored."""
         timeout = claim.request.config.timeout_seconds
         try:
-            comparison = await self._compare_while_leased(claim)
-            report = await anyio.to_thread.run_sync(make_report, str(claim.benchmark_id), comparison)
+            report, packed = await self._report_while_leased(claim)
         except TimeoutError:
             detail = f"The benchmark took longer than its timeout_seconds of {timeout:g}. Ask for less, or raise it."
             await self._fail(claim, Failure.of(FailureCode.TIMEOUT, detail))
@@ -129,12 +132,14 @@ class Job:
             await self._write(claims.record, claim, "fault", {}, traceback.format_exc())
             await self._fail(claim, Failure.of(FailureCode.INTERNAL, f"{type(error).__name__}: {error}"[:1000]))
         else:
-            stored = await self._write(claims.succeed, claim, report)
+            stored = await self._write(claims.succeed, claim, report, packed)
             log.info("benchmark succeeded", verdict=report.verdict, blocks=report.blocks)
             return report if stored else None
         return None
 
-    async def _compare_while_leased(self, claim: Claim) -> Comparison:
+    async def _report_while_leased(self, claim: Claim) -> tuple[Report, bytes]:
+        """The report, and as it is stored."""
+
         async def run_trial(
             spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
         ) -> TrialResult | Failure:
@@ -161,10 +166,11 @@ class Job:
                     raise
                 if claim.request.config.measurement.capacity:
                     await self._measure_capacity(comparison, run_trial)
+                made = await anyio.to_thread.run_sync(_packed_report, str(claim.benchmark_id), comparison)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise _only(group) from group
-        return comparison
+        return made
 
     async def _compare(
         self, claim: Claim, comparison: Comparison, run_trial: TrialRunner, patience: anyio.CancelScope
@@ -287,9 +293,8 @@ class Job:
 
         Raises ClaimLost then, and DataError at once for what the database will never take.
         """
-        patience = stamina.retry_context(on=_may_pass, attempts=None, timeout=LEASE, wait_max=1.0)
         try:
-            async for attempt in patience:
+            async for attempt in _patience():
                 with attempt:
                     async with self._sessions.begin() as session:
                         return await operation(session, claim, *arguments, **named)
@@ -305,6 +310,16 @@ class Job:
 
     def _show(self, progress: Progress) -> None:
         self._progress = progress
+
+
+def _packed_report(benchmark_id: str, comparison: Comparison) -> tuple[Report, bytes]:
+    report = make_report(benchmark_id, comparison)
+    return report, claims.pack(report)
+
+
+def _patience() -> AsyncIterator[stamina.Attempt]:
+    """Tries of what needs the database, for as long as a lease lasts."""
+    return aiter(stamina.retry_context(on=_may_pass, attempts=None, timeout=LEASE, wait_max=1.0))
 
 
 def _may_pass(error: Exception) -> bool:

@@ -25,9 +25,6 @@ RETRY_SECONDS = 1.0
 #: Between a queue worker that failed and the next: doubled until one lives as long as the longest pause.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
 
-#: So that a listener whose other end is gone without a word hears of that within seconds.
-KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
-
 RunBenchmark = Callable[[JobContext, str], Awaitable[None]]
 
 
@@ -36,7 +33,7 @@ class SharedConnector(PsycopgConnector):
 
     def __init__(self, database: Database) -> None:
         # The pool stays empty: from it the listener knows where to connect.
-        super().__init__(conninfo=libpq_url(database.url), kwargs=KEEPALIVES, min_size=0, max_size=1)
+        super().__init__(conninfo=libpq_url(database.url), min_size=0, max_size=1)
         self._database = database
 
     async def execute_query_async(self, query: LiteralString, **arguments: object) -> None:

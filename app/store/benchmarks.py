@@ -85,29 +85,29 @@ async def submit(
     if request.config.device == "cuda" and fleet.lacks_cuda:
         await end_failed(session, row, Failure.of(FailureCode.CUDA_UNAVAILABLE, NO_CUDA))
     else:
-        await _enqueue(session, row)
+        await enqueue(session, row)
     await session.flush()
     await session.refresh(row)
     return row
 
 
-async def requeue(session: AsyncSession, row: BenchmarkRow) -> None:
-    """Gives a row that was in the queue before a new entry, which goes before the other entries of its priority.
+async def enqueue(session: AsyncSession, row: BenchmarkRow) -> None:
+    """Gives the row a queue entry, whose id is the token of its next attempt.
 
     How long it may wait counts from when it came into the queue: one that never left it goes on waiting.
     """
-    row.came_back = True
-    await _enqueue(session, row)
-
-
-async def _enqueue(session: AsyncSession, row: BenchmarkRow) -> None:
-    """Gives the row a queue entry, whose id is the token of its next attempt."""
     connection = await driver_connection(session)
     row.queue_entry_id = await queue.enqueue(connection, row.id, row.queue, row.priority, came_back=row.came_back)
     if row.status != "queued" or row.queued_at is None:
         row.queued_at = await now(session)
     row.status = "queued"
     row.worker_id = row.worker_gpu = row.lease_expires_at = row.progress = row.started_at = None
+
+
+async def requeue(session: AsyncSession, row: BenchmarkRow) -> None:
+    """The same for one that a worker had taken: it goes before those of its priority that none has."""
+    row.came_back = True
+    await enqueue(session, row)
 
 
 async def get(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | None:

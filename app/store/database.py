@@ -17,14 +17,19 @@ from app.store.migrate import migrate
 
 log = structlog.get_logger(__name__)
 
-#: Times come back in UTC, whatever the server's own zone. A process that is frozen or cut off inside a transaction
-#: holds its locks no longer than this.
-CONNECTION = {
-    "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=30s",
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
+#: So that a connection whose other end is gone without a word ends within seconds. Keepalives are for one that rests;
+#: what was sent and is never acknowledged holds for a quarter of an hour unless `tcp_user_timeout` (ms) says otherwise.
+LIVENESS = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
 }
+
+#: Times come back in UTC, whatever the server's own zone. A process that is frozen or cut off inside a transaction
+#: holds its locks no longer than this: for less than a lease, or others would lose theirs.
+CONNECTION = {"options": "-c timezone=UTC -c idle_in_transaction_session_timeout=10s"}
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ async def open_database(settings: Settings, *, pool_size: int) -> AsyncIterator[
 def located(settings: Settings) -> Iterator[URL]:
     """The URL of the database; holds the embedded server, where no URL is set, for the length of the block.
 
+    What the URL does not say of how long a silent server is waited for is added.
     Raises ValueError for a URL that names no PostgreSQL, and where the embedded server does not start.
     """
     if settings.database_url is None:
@@ -84,7 +90,7 @@ def located(settings: Settings) -> Iterator[URL]:
     url = make_url(settings.database_url)
     if url.get_backend_name() not in {"postgresql", "postgres"}:
         raise ValueError("HALFTIME_DATABASE_URL must begin with postgresql://")
-    yield url.set(drivername="postgresql+psycopg")
+    yield url.set(drivername="postgresql+psycopg", query=LIVENESS | url.query)
 
 
 def libpq_url(url: URL) -> str:

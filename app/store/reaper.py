@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -42,21 +43,22 @@ async def take_turn(sessions: async_sessionmaker[AsyncSession], max_attempts: in
         taken = await session.scalar(update(ReaperTurnRow).where(due).values(began_at=now).returning(ReaperTurnRow.id))
     if taken is None:
         return False
-    async with sessions.begin() as session:
-        await sweep(session, max_attempts)
+    await sweep(sessions, max_attempts)
     return True
 
 
-async def sweep(session: AsyncSession, max_attempts: int) -> None:
-    """One round: expired leases, lost queue entries, waits too long, jobs that need a CUDA nobody has, dead entries."""
-    await _expired_leases(session, max_attempts)
-    await _lost_entries(session)
-    await _expired_waits(session)
-    await _without_cuda(session)
-    await _dead_entries(session)
+async def sweep(sessions: async_sessionmaker[AsyncSession], max_attempts: int) -> None:
+    """One round: expired leases, lost queue entries, waits too long, jobs that need a CUDA nobody has, dead entries.
+
+    Each in a transaction of its own: what ends in it is counted under a lock that others wait for.
+    """
+    steps = (partial(_expired_leases, max_attempts), _lost_entries, _expired_waits, _without_cuda, _dead_entries)
+    for step in steps:
+        async with sessions.begin() as session:
+            await step(session)
 
 
-async def _expired_leases(session: AsyncSession, max_attempts: int) -> None:
+async def _expired_leases(max_attempts: int, session: AsyncSession) -> None:
     """The worker died or froze: run the benchmark again, or end it when it has had its attempts."""
     expired = BenchmarkRow.lease_expires_at < func.clock_timestamp()
     # In the order of the index of leases: it has the running ones alone, and in any other all rows would be looked at.
@@ -108,7 +110,7 @@ async def _without_cuda(session: AsyncSession) -> None:
         if row.device == "auto":
             config = stored_request(row.request).config
             row.queue = queue.queue_of(config, cuda_seen=False)
-            await benchmarks.requeue(session, row)
+            await benchmarks.enqueue(session, row)
         else:
             failure = Failure.of(FailureCode.CUDA_UNAVAILABLE, benchmarks.NO_CUDA)
             await benchmarks.end_failed(session, row, failure)

@@ -24,8 +24,8 @@ log = structlog.get_logger(__name__)
 #: Rows purged in one transaction.
 BATCH = 100
 
-#: Rows whose report is rewritten in one transaction: a report may have megabytes.
-SAMPLES_BATCH = 10
+#: Rows whose report is rewritten in one transaction, which rests meanwhile: a report may have megabytes.
+SAMPLES_BATCH = 1
 
 #: Stands where logs were.
 LOGS_DROPPED = "Dropped by retention (HALFTIME_RETENTION_DAYS).\n"

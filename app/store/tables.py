@@ -78,7 +78,7 @@ class BenchmarkRow(Base):
     queue: Mapped[str]
     #: The queue entry of the present attempt: the token that every write of a worker is checked against.
     queue_entry_id: Mapped[int | None] = mapped_column(BigInteger)
-    #: It was in the queue before, and goes before those of its priority that were not.
+    #: A worker had taken it before: it goes before those of its priority that none has.
     came_back: Mapped[bool] = mapped_column(default=False, server_default=false())
     attempt: Mapped[int] = mapped_column(default=0)
     worker_id: Mapped[str | None]

@@ -100,7 +100,7 @@ class Subject:
         """Ends what was claimed, with a report; the row goes, so that the size stays."""
         claim = self._claims.pop()
         async with self.database.sessions.begin() as session:
-            await claims.succeed(session, claim, self.report)
+            await claims.succeed(session, claim, self.report, claims.pack(self.report))
 
     async def remove(self) -> None:
         """What was made for the measurement."""
@@ -144,8 +144,7 @@ def _listed(**narrowed: Any) -> Operation:  # noqa: ANN401 # fields of Filters
 
 
 async def _sweep(subject: Subject) -> None:
-    async with subject.database.sessions.begin() as session:
-        await reaper.sweep(session, 2)
+    await reaper.sweep(subject.database.sessions, 2)
 
 
 async def _metrics(subject: Subject) -> None:

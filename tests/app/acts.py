@@ -38,7 +38,7 @@ async def finish(client, benchmark, asked=None, **changes):
     held = await claim(client, benchmark)
     report = await made_report(benchmark["id"], asked, **changes)
     async with client.app.state.database.sessions.begin() as session:
-        await claims.succeed(session, held, report)
+        await claims.succeed(session, held, report, claims.pack(report))
     return report
 
 

@@ -71,7 +71,8 @@ async def _ends(client, benchmark, asked=None):
     async with client.app.state.database.sessions.begin() as session:
         told = {"leg": "fp32", "block": 0, "phase": "measure", "median_step_seconds": 0.02, "validation_loss": 1.0}
         await claims.record(session, held, "trial_finished", told, "[block 0, fp32] UserWarning: an example\n")
-        await claims.succeed(session, held, report.model_copy(update=took))
+        timed = report.model_copy(update=took)
+        await claims.succeed(session, held, timed, claims.pack(timed))
 
 
 async def _reads(ask, first, second):

@@ -81,8 +81,7 @@ def listed(**narrowed):
 
 
 async def sweep(database):
-    async with database.sessions.begin() as session:
-        await reaper.sweep(session, 2)
+    await reaper.sweep(database.sessions, 2)
 
 
 async def find(database):

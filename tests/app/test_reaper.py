@@ -32,8 +32,7 @@ async def take(database, row):
 
 
 async def sweep(database, max_attempts=2):
-    async with database.sessions.begin() as session:
-        await reaper.sweep(session, max_attempts)
+    await reaper.sweep(database.sessions, max_attempts)
 
 
 async def read(database, row):
@@ -290,6 +289,7 @@ async def test_an_auto_job_moves_to_the_cpu_when_cuda_goes_away(database):
     await sweep(database)
     moved = await read(database, row)
     assert (row.queue, moved.queue, moved.status) == ("cuda", "auto", "queued")
+    assert not moved.came_back, "others have waited there for longer"
 
 
 async def test_a_restarted_worker_frees_what_its_predecessor_held(database):
@@ -314,10 +314,11 @@ async def test_a_clock_that_was_set_back_stops_no_round(database):
 
 
 async def test_a_process_that_froze_in_its_round_holds_up_one_round(database, monkeypatch):
-    async def freeze(session, max_attempts):
-        await session.execute(text("SELECT 1"))
-        frozen.set()
-        await asyncio.Event().wait()
+    async def freeze(sessions, max_attempts):
+        async with sessions.begin() as session:
+            await session.execute(text("SELECT 1"))
+            frozen.set()
+            await asyncio.Event().wait()
 
     frozen = asyncio.Event()
     with monkeypatch.context() as patch:

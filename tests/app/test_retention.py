@@ -37,7 +37,7 @@ async def succeeded(database, days_ago, **more):
     report = make_report(str(row.id), await compare(comparison(), run_trial, lambda progress: None))
     async with database.sessions.begin() as session:
         await claims.record(session, held, "trial_finished", {}, "a warning\n")
-        await claims.succeed(session, held, report)
+        await claims.succeed(session, held, report, claims.pack(report))
     await age(database, row.id, days_ago)
     return row.id
 

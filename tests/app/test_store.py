@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, make_url, text
 
 from app.settings import Settings
-from app.store.database import located
+from app.store.database import LIVENESS, driver_connection, libpq_url, located
 from app.store.migrate import migrate
 from app.store.tables import Base
 
@@ -54,7 +54,22 @@ def test_the_migrations_make_the_tables_that_the_code_describes(database_url):
 
 def test_any_postgresql_url_is_spoken_to_with_psycopg():
     with located(Settings(database_url="postgresql://user:secret@host:5433/name")) as url:
-        assert url.render_as_string(hide_password=False) == "postgresql+psycopg://user:secret@host:5433/name"
+        assert url.set(query={}).render_as_string(hide_password=False) == (
+            "postgresql+psycopg://user:secret@host:5433/name"
+        )
+
+
+def test_a_server_that_is_gone_without_a_word_is_waited_for_as_long_as_the_url_says_and_else_for_seconds():
+    with located(Settings(database_url="postgresql://host/name?connect_timeout=60&sslmode=require")) as url:
+        assert url.query == LIVENESS | {"connect_timeout": "60", "sslmode": "require"}
+        assert "tcp_user_timeout=10000" in libpq_url(url)
+
+
+@pytest.mark.anyio
+async def test_a_connection_has_these_limits(database):
+    async with database.sessions() as session:
+        connection = await driver_connection(session)
+        assert connection.info.get_parameters().items() >= LIVENESS.items()
 
 
 def test_a_url_of_another_database_is_refused():

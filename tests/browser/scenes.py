@@ -24,7 +24,8 @@ async def reported_on(client, simulate=simulated, **requirements):
     held = await claim(client, benchmark)
     report = await reported_for(BenchmarkRequest.model_validate(benchmark["request"]), simulate)
     async with client.app.state.database.sessions.begin() as session:
-        await claims.succeed(session, held, report.model_copy(update={"benchmark_id": benchmark["id"]}))
+        named = report.model_copy(update={"benchmark_id": benchmark["id"]})
+        await claims.succeed(session, held, named, claims.pack(named))
     return benchmark
 
 

@@ -172,3 +172,29 @@ async def test_a_failure_may_quote_what_no_database_takes(database):
     await job_of(database, row, Garbled()).run(row.id)
     failure = (await read(database, row)).failure
     assert (failure["code"], failure["detail"]) == ("invalid_model", "bad magic !")
+
+
+async def test_a_claim_whose_answer_was_lost_is_known_to_the_next_try(database, monkeypatch):
+    row = await submit(database, FOUR_BLOCKS)
+    committed = claims.take
+    answers = []
+
+    async def lost_once(session, *arguments):
+        claim = await committed(session, *arguments)
+        if not answers:
+            await session.commit()
+            answers.append(claim)
+            raise OperationalError("COMMIT", {}, ConnectionError("no answer"))
+        return claim
+
+    monkeypatch.setattr(claims, "take", lost_once)
+    await job_of(database, row, SimulatedTrials()).run(row.id)
+    ended = await read(database, row)
+    assert (ended.status, ended.attempt) == ("succeeded", 1)
+
+
+async def test_an_entry_that_another_worker_claimed_is_nobody_elses(database):
+    row = await submit(database, FOUR_BLOCKS)
+    assert await take(database, row)
+    async with database.sessions.begin() as session:
+        assert await claims.take(session, row.id, row.queue_entry_id, "other:cpu", None) is None

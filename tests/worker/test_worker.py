@@ -25,7 +25,7 @@ from tests.factories import CPU
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 SMALL = {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1}
 SHORT = {
     "model": SMALL,
