@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from app.contract.precisions import leg_names
 from app.contract.report import (
     AttestationCheck,
     Comparison,
@@ -10,11 +11,20 @@ from app.contract.report import (
     Estimate,
     Leg,
     Requirement,
+    RequirementName,
     RequirementStatus,
     Verdict,
 )
 from app.contract.request import Requirements
 from worker.statistics import judge_at_least, judge_within
+
+#: What each requirement asks for.
+REQUIRED: dict[RequirementName, str] = {
+    "min_speedup": "a speedup of at least {:g}",
+    "min_memory_reduction_percent": "a memory reduction of at least {:g} %",
+    "max_accuracy_difference": "an accuracy difference below {:g}",
+    "max_loss_difference": "a loss difference below {:g}",
+}
 
 Measured = TypeVar("Measured", Estimate, Difference)
 
@@ -31,14 +41,16 @@ def judge(
     if baseline.failure is not None:
         return "invalid", [f"The baseline {baseline.precision} could not be measured: {baseline.failure.detail}"]
     reasons = []
-    for comparison in comparisons:
-        name = comparison.candidate.precision
-        if comparison.candidate.failure is not None:
-            reasons.append(f"{name}: {comparison.candidate.failure.title}. {comparison.candidate.failure.detail}")
+    names = leg_names(baseline.precision, [comparison.candidate.precision for comparison in comparisons], control=False)
+    for name, comparison in zip(names[1:], comparisons, strict=True):
+        failure = comparison.candidate.failure
+        if failure is not None:  # then nothing that was required could be measured
+            reasons.append(f"{name}: {failure.title}. {failure.detail}")
+            continue
         reasons += [
-            f"{name}: {requirement.name} {requirement.threshold:g} is {_in_words(requirement.status)}"
+            f"{name}: {REQUIRED[requirement.name].format(requirement.threshold)} is required, {_in_words(requirement)}"
             for requirement in comparison.requirements
-            if requirement.status in {"fail", "inconclusive"} and requirement.threshold is not None
+            if requirement.status in {"fail", "inconclusive"}
         ]
     return worst([comparison.verdict for comparison in comparisons]), reasons
 
@@ -66,8 +78,10 @@ def worst(statuses: Sequence[RequirementStatus | Verdict]) -> Verdict:
     return "inconclusive" if "inconclusive" in statuses else "pass"
 
 
-def _in_words(status: RequirementStatus) -> str:
-    return "not met" if status == "fail" else "undecided: the interval holds the threshold, or there is none"
+def _in_words(requirement: Requirement) -> str:
+    if requirement.status == "fail":
+        return "and not met"
+    return "and not measured" if requirement.measured is None else "and undecided: the interval holds it"
 
 
 def _requirement(

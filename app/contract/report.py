@@ -17,6 +17,9 @@ SCHEMA_VERSION = 1
 #: pass: the whole interval meets the threshold. fail: none of it does. inconclusive: it straddles the threshold.
 #: off: the request set the threshold to null.
 RequirementStatus = Literal["pass", "fail", "inconclusive", "off"]
+RequirementName = Literal[
+    "min_speedup", "min_memory_reduction_percent", "max_accuracy_difference", "max_loss_difference"
+]
 
 #: Of a comparison and of a report; invalid: the comparison itself cannot be trusted.
 Verdict = Literal["pass", "fail", "inconclusive", "invalid"]
@@ -49,7 +52,7 @@ class Difference(Output):
 class Requirement(Output):
     """One threshold, what was measured against it, and whether it is met."""
 
-    name: Literal["min_speedup", "min_memory_reduction_percent", "max_accuracy_difference", "max_loss_difference"]
+    name: RequirementName
     threshold: float | None
     measured: Estimate | Difference | None
     #: null where inconclusive or switched off

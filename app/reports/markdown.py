@@ -12,6 +12,7 @@ from app.reports.wording import (
     memory_rows,
     other_answers,
     requirement_rows,
+    titled_comparisons,
     trial_rows,
 )
 
@@ -26,8 +27,8 @@ def _lines(report: Report) -> Iterator[str]:
     for answer in other_answers(report):
         yield from [answer, ""]
     yield from _section("Why", report.reasons)
-    for comparison in report.comparisons:
-        yield from [f"## {comparison.candidate.precision} against {report.baseline.precision}", ""]
+    for title, comparison in titled_comparisons(report):
+        yield from [f"## {title}", ""]
         yield from _table(
             ["Requirement", "Measured (95 % interval)", "Threshold", "Verdict"], requirement_rows(comparison)
         )

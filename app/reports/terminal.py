@@ -9,7 +9,17 @@ from app.contract.report_comparison import ReportComparison
 from app.contract.sweep import Sweep
 from app.reports.plain import given
 from app.reports.sweep_table import HEADER, cells
-from app.reports.wording import NOTHING, context_lines, headline, interval, leg_names, leg_rows, requirement_rows
+from app.reports.wording import (
+    NOTHING,
+    context_lines,
+    headline,
+    interval,
+    leg_names,
+    leg_rows,
+    other_answers,
+    requirement_rows,
+    titled_comparisons,
+)
 
 #: Characters of a warning or a setting that a terminal is shown.
 LONGEST = 4000
@@ -35,18 +45,16 @@ STATES = {
 def print_report(console: Console, report: Report) -> None:
     """The legs side by side, the verdict per requirement, reasons and warnings, and the answer in one sentence."""
     console.print(_legs(report))
-    for comparison in report.comparisons:
-        console.print(
-            _requirements(
-                f"{comparison.candidate.precision} against {report.baseline.precision}", requirement_rows(comparison)
-            )
-        )
+    for title, comparison in titled_comparisons(report):
+        console.print(_requirements(title, requirement_rows(comparison)))
     for title, lines in (("Why", report.reasons), ("Warnings", report.warnings)):
         for line in lines:
             console.print(given(f"{title}: {line}", most=LONGEST))
     for line in context_lines(report):
         console.print(given(line, "dim", LONGEST))
     console.print()
+    for answer in other_answers(report):
+        console.print(given(answer, most=LONGEST))
     console.print(given(headline(report), f"bold {COLOURS[report.verdict]}", LONGEST))
 
 

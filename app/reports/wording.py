@@ -31,33 +31,54 @@ TITLES = {
 
 def headline(report: Report) -> str:
     """The answer in one sentence: the first candidate against the baseline."""
-    return _answer(report, report.comparisons[0], report.verdict)
+    return _answer(report, 0, report.verdict)
 
 
 def other_answers(report: Report) -> list[str]:
     """The same for every further candidate."""
-    return [_answer(report, comparison, comparison.verdict) for comparison in report.comparisons[1:]]
+    return [_answer(report, place, one.verdict) for place, one in enumerate(report.comparisons) if place]
 
 
-def _answer(report: Report, first: Comparison, verdict: Verdict) -> str:
-    baseline, candidate = report.baseline.precision.upper(), first.candidate.precision.upper()
+def _answer(report: Report, place: int, verdict: Verdict) -> str:
+    found, name = report.comparisons[place], leg_names(report)[place + 1]
+    baseline, precision = report.baseline.precision.upper(), found.candidate.precision
+    candidate = name.replace(precision, precision.upper())
     device = report.environment.device if report.environment else "this device"
-    if first.speedup is None or first.memory_reduction_percent is None or first.accuracy_difference is None:
-        return f"{candidate} could not be compared with {baseline} on {device}: {verdict}."
-    if first.indistinguishable_from_noise:
-        speed = f"indistinguishable in speed from {baseline} ({_times(first.speedup)})"
+    if found.speedup is None or found.memory_reduction_percent is None or found.accuracy_difference is None:
+        return f"{candidate} could not be compared with {baseline} on {device}{_failed(report, found)}: {verdict}."
+    if found.indistinguishable_from_noise:
+        speed = f"indistinguishable in speed from {baseline} ({_times(found.speedup)})"
     else:
-        speed = f"{_speed(first.speedup)} {baseline}"
+        speed = f"{_speed(found.speedup)} {baseline}"
     return (
-        f"{candidate} is {speed} on {device}, "
-        f"{_memory(first.memory_reduction_percent)}, and {_accuracy(first.accuracy_difference)}: {verdict}."
+        f"{'Not to be trusted: ' if verdict == 'invalid' else ''}{candidate} is {speed} on {device}, "
+        f"{_memory(found.memory_reduction_percent)}, and {_accuracy(found.accuracy_difference)}: {verdict}."
     )
 
 
+def _failed(report: Report, found: Comparison) -> str:
+    """Which of the two has no figures, and why."""
+    for leg in (report.baseline, found.candidate):
+        if leg.failure is not None:
+            return f" ({leg.precision.upper()}: {leg.failure.title[:1].lower()}{leg.failure.title[1:]})"
+    return ""
+
+
+def titled_comparisons(report: Report) -> list[tuple[str, Comparison]]:
+    """Every comparison under what it compares."""
+    baseline, *candidates = leg_names(report)
+    return [(f"{name} against {baseline}", one) for name, one in zip(candidates, report.comparisons, strict=True)]
+
+
 def requirement_rows(comparison: Comparison) -> list[tuple[str, str, str, str]]:
-    """Name, what was measured with its interval, the threshold, the verdict."""
+    """Name, what was measured with its interval, the threshold, the verdict: none of an invalid comparison passes."""
     return [
-        (TITLES[requirement.name], _measured(requirement), _threshold(requirement), requirement.status)
+        (
+            TITLES[requirement.name],
+            _measured(requirement),
+            _threshold(requirement),
+            "invalid" if comparison.verdict == "invalid" and requirement.status != "off" else requirement.status,
+        )
         for requirement in comparison.requirements
     ]
 
@@ -121,8 +142,8 @@ def legs_of(report: Report) -> list[Leg]:
 
 
 def leg_names(report: Report) -> list[str]:
-    """The baseline's, then every candidate's."""
-    return [leg.precision for leg in legs_of(report)]
+    """The baseline's, then every candidate's: each its own."""
+    return [leg.name for leg in named_legs(report)][: 1 + len(report.comparisons)]
 
 
 def interval(measured: Estimate, digits: int) -> str:
@@ -224,6 +245,8 @@ def _times(speedup: Estimate) -> str:
 
 
 def _memory(reduction: Estimate) -> str:
+    if round(reduction.value) == 0:
+        return "needs as much memory"
     return f"needs {abs(reduction.value):.0f} % {'less' if reduction.value >= 0 else 'more'} memory"
 
 

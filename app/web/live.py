@@ -11,6 +11,9 @@ from app.contract.report import Estimate
 from app.web import drawing
 from app.web.drawing import Frame
 
+#: Of the room of a block, for the marks of its candidates.
+SPREAD = 0.8
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -126,7 +129,7 @@ def interval_chart(live: Live, planned_blocks: int, required: float | None) -> I
     whiskers = [
         Whisker(
             leg,
-            axes.x(block + 1 + 0.16 * (candidates.index(leg) - (len(candidates) - 1) / 2)),
+            axes.x(block + 1 + SPREAD * ((candidates.index(leg) + 0.5) / len(candidates) - 0.5)),
             *(_inside(axes, end) for end in (speedup.value, speedup.ci_low, speedup.ci_high)),
         )
         for block, leg, speedup in found

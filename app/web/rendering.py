@@ -20,6 +20,7 @@ def environment() -> jinja2.Environment:
         "other_answers": wording.other_answers,
         "requirement_rows": wording.requirement_rows,
         "leg_names": wording.leg_names,
+        "titled_comparisons": wording.titled_comparisons,
         "leg_rows": wording.leg_rows,
         "memory_rows": wording.memory_rows,
         "trial_rows": wording.trial_rows,

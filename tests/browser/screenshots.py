@@ -24,7 +24,7 @@ LARGEST_BYTES = 150_000
 SIZES = {"desktop": DESKTOP, "phone": PHONE}
 MODES = ("light", "dark")
 
-TRANSFORMER = {"kind": "transformer", "vocab_size": 64, "hidden_size": 64, "num_layers": 2, "sequence_length": 32}
+TRANSFORMER = {"kind": "transformer", "vocab_size": 64, "hidden_size": 256, "num_layers": 2, "sequence_length": 64}
 CONFIG = {
     "device": "cpu",
     "training": {"batch_size": 16, "steps": 40, "learning_rate": 0.002},
@@ -43,8 +43,11 @@ def prepared(service):
         service.post(job({"kind": "mlp"}, {"team": "ads"})),
     ]
     failed = service.post({"model": {"kind": "convnet"}, "labels": {"team": "vision"}})
+    many = {"request": job({"kind": "mlp"}, {"team": "ads"}), "vary": {"batch_sizes": [8, 32]}}
+    sweep = service.http.post("/sweeps", json=many).raise_for_status().headers["Location"]
     for benchmark_id in made:
         service.until_status(benchmark_id, "succeeded")
+    service.until(lambda: service.http.get(sweep).json()["counts"].get("succeeded") == 2)
     running = service.post(job(TRANSFORMER, {"team": "ranking", "run": "second"}, measurement={"min_blocks": 16}))
     service.post(job({"kind": "mlp"}, {"team": "ads"}))
     service.until(lambda: ((service.get(running)["progress"] or {}).get("block") or 0) > 3)
@@ -53,6 +56,9 @@ def prepared(service):
         "list": "/",
         "new": "/ui/new?example=transformer",
         "report": f"/ui/benchmarks/{made[0]}",
+        "pictures": f"/ui/benchmarks/{made[0]}#pictures",
+        "sweep": f"/ui{sweep}",
+        "choice": "/ui/compare",
         "failed": f"/ui/benchmarks/{failed}",
         "compare": f"/ui/compare?ids={made[0]}&ids={made[1]}",
         "workers": "/ui/workers",

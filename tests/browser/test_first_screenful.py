@@ -9,7 +9,7 @@ from tests.web.browsing import page_of
 pytestmark = pytest.mark.anyio
 
 #: The least that says how sure the answer is.
-UNCERTAINTY = {"failed": ".notice"}
+UNCERTAINTY = {"failed": "main .notice"}
 
 
 async def lowest(page, place):

@@ -30,6 +30,16 @@ async def test_a_shared_link_leads_through_the_login_to_what_was_shared(live, vi
     await expect(page.get_by_label("API key")).to_be_visible()
 
 
+async def test_a_page_whose_key_is_gone_says_that_it_is_no_longer_live(live, visit):
+    _, headers = await make_key(live.app, "read")
+    page = await visit(f"{live.base_url}/")
+    await log_in(page, headers)
+    await expect(page.get_by_role("heading", name="Benchmarks", level=1)).to_be_visible()
+    await expect(page.locator("#stale")).to_be_hidden()
+    await page.context.clear_cookies()
+    await expect(page.locator("#stale")).to_be_visible(timeout=30_000)
+
+
 async def test_a_key_that_may_submit_makes_a_benchmark_in_the_form(live, visit):
     _, headers = await make_key(live.app, "submit")
     page = await visit(f"{live.base_url}/ui/new")

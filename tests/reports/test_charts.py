@@ -47,6 +47,32 @@ def test_a_mark_of_the_speedup_is_the_ratio_of_its_block(report):
     assert [row["ratio"] for row in rows if row.get("leg") == "bf16" and "block" in row] == pytest.approx(expected)
 
 
+def of_gpu_size(spec):
+    """Steps of a third of a second, tens of GiB."""
+    made = on_a_gpu(spec)
+    breakdown = made.memory.breakdown.model_copy(update={"activations": 40 * 1024 * MIB})
+    memory = made.memory.model_copy(update={"breakdown": breakdown, "peak_bytes": breakdown.total_bytes()})
+    return made.model_copy(update={"memory": memory, "step_seconds": [20 * one for one in made.step_seconds]})
+
+
+def test_no_axis_writes_a_number_with_an_exponent():
+    for name, chart in drawn(anyio.run(reported, of_gpu_size)).items():
+        labels = re.findall(r">([^<>]+)</text>", chart.svg or "")
+        assert not [label for label in labels if re.search(r"\de[+-]\d", label)], name
+
+
+def test_a_loss_scale_is_read_at_powers_of_two():
+    chart = CHARTS["loss_scale"].draw(anyio.run(partial(reported, candidates=["fp16"]))).to_dict()
+    assert chart["layer"][0]["encoding"]["y"]["axis"]["values"] == [512, 256]
+
+
+def test_a_precision_that_runs_twice_has_two_lines_of_the_loss():
+    lines = CHARTS["loss"].draw(anyio.run(partial(reported, candidates=["fp32"]))).to_dict()["layer"][0]["encoding"]
+    for channel in ("color", "strokeDash"):
+        first, again = lines[channel]["scale"]["range"]
+        assert first != again
+
+
 def test_the_band_of_the_speedup_is_its_interval_and_the_grey_one_the_noise_floor(report):
     limits = {(row["low"], row["ratio"], row["high"]) for row in data_of("speedup", report) if "low" in row}
     estimates = [report.noise_floor.ratio, *(found.speedup for found in report.comparisons)]

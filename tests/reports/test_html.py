@@ -80,9 +80,29 @@ def test_data_whose_best_accuracy_nobody_knows_tells_its_best_loss_alone(report)
     assert "Best possible on this data: loss 1.5000 nats." in text
 
 
-def test_no_candidate_of_an_invalid_report_passes():
+def test_nothing_of_an_invalid_report_passes():
     found = anyio.run(partial(reported, mislabelled))
     assert [found.verdict, *(one.verdict for one in found.comparisons)] == ["invalid"] * 3
+    assert headline(found).startswith("Not to be trusted: BF16 is ")
+    statuses = {status for one in found.comparisons for *_, status in requirement_rows(one)}
+    assert statuses == {"invalid", "off"}
+
+
+def test_a_candidate_that_failed_is_answered_with_the_cause_alone():
+    found = anyio.run(partial(reported, without_a_candidate))
+    assert headline(found) == "BF16 could not be compared with FP32 on a CPU (BF16: out of memory): fail."
+    assert found.reasons == [f"{name}: Out of memory. asked for 9 GiB, 1 GiB was free" for name in ("bf16", "fp16")]
+
+
+def test_what_is_not_met_is_said_in_words(report):
+    assert "bf16: a memory reduction of at least 40 % is required, and not met" in report.reasons
+
+
+def test_the_same_precision_twice_has_two_names():
+    text = Page(to_html(anyio.run(partial(reported, candidates=["fp32"])))).text
+    assert "FP32 again is indistinguishable in speed from FP32" in text
+    assert "needs as much memory" in text
+    assert "fp32 again against fp32" in text
 
 
 def test_a_report_is_in_the_order_in_which_it_is_read(page):

@@ -68,7 +68,7 @@ def _panel(title: str, found: list[dict[str, Any]], trials: int, is_last: bool) 
         "trial:Q", title="Trial, in order of time" if is_last else None, axis=axis,
         scale=alt.Scale(domain=[0.5, trials + 0.5], nice=False),
     )  # fmt: skip
-    vertical = axis_above(title, ticks=3, label_format=",~g") | {"scale": alt.Scale(zero=False)}
+    vertical = axis_above(title, ticks=3, label_format=",~r") | {"scale": alt.Scale(zero=False)}
     y, middle = alt.Y("smallest:Q", **vertical), alt.Y("median:Q", **vertical)
     names = list(dict.fromkeys(row["precision"] for row in found))
     colour = alt.Color("precision:N", scale=alt.Scale(domain=names, range=[LEGS[name] for name in names]))

@@ -16,16 +16,18 @@ INK, QUIET, LINE, GROUND, ACCENT = "#1b1f23", "#57606a", "#d5d9dd", "#ffffff", "
 LEGS = {"fp32": "#6b7178", "tf32": "#a8518a", "fp16": "#bf5300", "bf16": "#1577b8"}
 PARTS = {
     "parameters": "#173f67",
-    "gradients": "#4a90d0",
-    "optimizer": "#6b4fa0",
-    "buffers": "#7d8893",
-    "activations": "#c25606",
-    "temporary": "#d07f1a",
-    "other": "#77774e",
+    "gradients": "#4a90d6",
+    "optimizer": "#5f3a9c",
+    "buffers": "#8b929a",
+    "activations": "#9c3d00",
+    "temporary": "#c7820f",
+    "other": "#3f4a2c",
 }
 
 #: Beside the colours, for those who cannot tell them apart.
 DASHES = {"fp32": [1, 0], "tf32": [2, 2], "fp16": [8, 3], "bf16": [5, 2, 1, 2]}
+#: Of a precision that another leg has already.
+AGAIN = [1, 4]
 SHAPES = {"fp32": "circle", "tf32": "diamond", "fp16": "square", "bf16": "triangle-up"}
 
 #: The names that `halftime.css` gives the colours.
@@ -44,7 +46,7 @@ def rows(values: list[dict[str, Any]]) -> alt.InlineData:
     return alt.InlineData(values=values)
 
 
-def axis_above(title: str, ticks: int, label_format: str = "~g") -> dict[str, Any]:
+def axis_above(title: str, ticks: int, label_format: str = "~r") -> dict[str, Any]:
     """A vertical axis whose title lies flat above it, where it takes no width and needs no turned head."""
     flat: dict[str, Any] = {"titleAnchor": "start", "titleAngle": 0, "titleAlign": "left", "titleBaseline": "bottom"}
     # As wide in every panel, so that panels stand exactly above each other.

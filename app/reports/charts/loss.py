@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 
 from app.contract.report import Report
-from app.reports.charts.look import DASHES, LEGS, QUIET, Chart, axis_above, layered, rows, styled
+from app.reports.charts.look import AGAIN, DASHES, INK, LEGS, QUIET, Chart, axis_above, layered, rows, styled
 from app.reports.legs import NamedLeg, named_legs
 
 HEIGHT = 220
@@ -26,22 +26,27 @@ def loss(report: Report) -> Chart | None:
     curves = [row for leg in legs for row in _points(leg)]
     # What is equal beneath what is drawn later would vanish: the baseline is wider.
     names, looks = [leg.name for leg in legs], [leg.leg.precision for leg in legs]
+    colours = [LEGS[look] if name == look else INK for name, look in zip(names, looks, strict=True)]
+    dashes = [DASHES[look] if name == look else AGAIN for name, look in zip(names, looks, strict=True)]
     scale = alt.Scale(zero=False, domain=_domain(curves, best), nice=False)
     y = alt.Y("loss:Q", scale=scale, **axis_above("Training loss (nats)", ticks=5))
     colour = alt.Color(
         "leg:N",
-        scale=alt.Scale(domain=names, range=[LEGS[look] for look in looks]),
+        scale=alt.Scale(domain=names, range=colours),
         sort=names,
         legend=alt.Legend(offset=28, symbolSize=500),
     )
-    dash = alt.StrokeDash("leg:N", scale=alt.Scale(domain=names, range=[DASHES[look] for look in looks]), sort=names)
+    dash = alt.StrokeDash("leg:N", scale=alt.Scale(domain=names, range=dashes), sort=names)
     width = alt.condition(alt.datum.leg == names[0], alt.value(4), alt.value(2))
     lines = (
         alt.Chart(rows(curves))
         .mark_line(clip=True)
         .encode(
             x=alt.X(
-                "step:Q", title="Step", axis=alt.Axis(grid=False, tickCount=6, format="~s"), scale=alt.Scale(nice=False)
+                "step:Q",
+                title="Step",
+                axis=alt.Axis(grid=False, tickCount=6, tickMinStep=1, format="~s"),
+                scale=alt.Scale(nice=False),
             ),
             y=y,
             color=colour,

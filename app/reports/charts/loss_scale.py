@@ -1,5 +1,6 @@
 """What the gradient scaler did: the loss scale, and the steps it skipped."""
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ HEIGHT = 150
 CAPTION = "In the first block; a cross where gradients overflowed and the step was skipped."
 #: Changes of the scale that are drawn; a scale that changes in nearly every step is shown at some of them.
 CHANGES = 1000
+TICKS = 5
 
 
 def loss_scale(report: Report) -> Chart | None:
@@ -24,9 +26,11 @@ def loss_scale(report: Report) -> Chart | None:
     skips = [row for leg, _ in scaled for row in _skips(leg)]
     colour = leg_colour()
     scale = alt.Scale(type="log", base=2, nice=False)
-    axis = alt.Axis(grid=False, tickCount=6, format="~s")
+    axis = alt.Axis(grid=False, tickCount=6, tickMinStep=1, format="~s")
     x = alt.X("step:Q", title="Step", axis=axis, scale=alt.Scale(nice=False))
-    y = alt.Y("scale:Q", scale=scale, **axis_above("Loss scale", ticks=5, label_format=","))
+    vertical = axis_above("Loss scale", ticks=5, label_format=",")
+    vertical["axis"].values = _powers_of_two([row["scale"] for row in changes if row["scale"]])
+    y = alt.Y("scale:Q", scale=scale, **vertical)
     lines = (
         alt.Chart(rows(changes))
         .mark_line(interpolate="step-after", strokeWidth=2)
@@ -38,6 +42,12 @@ def loss_scale(report: Report) -> Chart | None:
         .encode(x=x, y=y, color=colour, tooltip=["leg:N", "step:Q"])
     )
     return styled(layered(HEIGHT, lines, marks), _words(scaled), CAPTION)
+
+
+def _powers_of_two(scales: list[float]) -> list[float]:
+    """From the smallest scale to the largest, and no more than there is room for: what a scale can be."""
+    first, last = math.floor(math.log2(min(scales))), math.ceil(math.log2(max(scales)))
+    return [2.0**power for power in range(last, first - 1, -max(1, -(-(last - first) // TICKS)))]
 
 
 def _is_held(scaler: GradScalerSummary) -> bool:

@@ -29,7 +29,7 @@ def memory(report: Report) -> Chart | None:
         alt.Chart(rows(parts))
         .mark_bar(size=26, stroke=GROUND, strokeWidth=1)
         .encode(
-            x=alt.X("from:Q", title=title, axis=alt.Axis(tickCount=5, format="~s" if unit == MIB else "~g")),
+            x=alt.X("from:Q", title=title, axis=alt.Axis(tickCount=5, format="~s" if unit == MIB else "~r")),
             x2="to:Q",
             y=y,
             color=colour,

@@ -42,7 +42,7 @@ def speedup_by_block(report: Report) -> Chart | None:
     edges = {"from": 0.5, "to": report.blocks + 0.5}
     draw = _Drawing(alt.Scale(domain=domain, nice=False, zero=False), report.blocks)
     layers = [
-        *([draw.band([edges | _limits(floor)], LINE, 0.6)] if floor else []),
+        *([draw.band([edges | _limits(floor)], LINE, 0.6), draw.edges([edges | _limits(floor)])] if floor else []),
         *(draw.band([edges | row], LEGS[row["precision"]], 0.18) for row in means),
         draw.rules([edges | row for row in lines]),
         draw.means([edges | row for row in means]),
@@ -111,6 +111,12 @@ class _Drawing:
         encoded: alt.Chart = drawn.encode(x=self._x("from"), x2="to:Q", y=self._y("low"), y2="high:Q")
         return encoded
 
+    def edges(self, limits: list[dict[str, Any]]) -> alt.Chart:
+        """Of a band that another may lie upon."""
+        drawn = alt.Chart(rows(limits)).mark_rect(fill=None, stroke=QUIET, strokeDash=[1, 3], clip=True)
+        encoded: alt.Chart = drawn.encode(x=self._x("from"), x2="to:Q", y=self._y("low"), y2="high:Q")
+        return encoded
+
     def rules(self, lines: list[dict[str, Any]]) -> alt.Chart:
         drawn = alt.Chart(rows(lines)).mark_rule(color=QUIET, strokeDash=[4, 3])
         encoded: alt.Chart = drawn.encode(x=self._x("from"), x2="to:Q", y=self._y("ratio"))
@@ -156,7 +162,8 @@ def _caption(report: Report) -> str:
     words = "A mark per block; the line is the mean, the band around it the 95 % interval."
     if report.noise_floor:
         floor = report.noise_floor.ratio
-        words += f" Grey: what identical work shows on this machine ({floor.ci_low:.3f}× to {floor.ci_high:.3f}×)."
+        limits = f"{floor.ci_low:.3f}× to {floor.ci_high:.3f}×"
+        words += f" Grey, with a dotted edge: what identical work shows on this machine ({limits})."
     if report.samples_dropped:
         words += " The single blocks are not held any more."
     return words

@@ -74,7 +74,7 @@ class _Axis:
         margin = 0.02 * (self.place(self.last) - self.place(self.first) or abs(self.place(self.last)))
         domain = [self.milliseconds(self.place(self.first) - margin), self.milliseconds(self.place(self.last) + margin)]
         scale = alt.Scale(type=kind, domain=domain, nice=False)
-        axis = alt.Axis(tickCount=5, format="~g", labelOverlap="greedy")
+        axis = alt.Axis(tickCount=5, format="~r", labelOverlap="greedy")
         return alt.X(f"{field}:Q", title="Time of a step (ms)", scale=scale, axis=axis)
 
 

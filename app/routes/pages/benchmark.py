@@ -55,6 +55,7 @@ async def show_benchmark(
         caller,
         benchmark=benchmark,
         model_name=name_of(benchmark.request.model),
+        sweep_id=found.row.sweep_id,
         report_body=report_body,
         live=seen,
         **_pictures(benchmark, seen),

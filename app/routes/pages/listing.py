@@ -88,6 +88,7 @@ async def show_benchmarks(request: Request, caller: Reader, database: DatabaseDe
         faults=faults,
         kinds=list(MODEL_KINDS),
         fragment_url="/?" + urlencode(written | {"fragment": "list"}, doseq=True),
+        newest_url="/?" + urlencode({name: value for name, value in written.items() if name != "cursor"}, doseq=True),
         older_url="/?" + urlencode(written | {"cursor": next_cursor}, doseq=True) if next_cursor else None,
     )
 

@@ -32,11 +32,13 @@ function swap(html) {
   }
 }
 
-/** Reads the part that changes; false where the server will not give it any more. */
+/** Reads the part that changes; false where the server will not give it any more, which the page then says. */
 async function read() {
   const answer = await fetch(root.dataset.fragment, { headers: { Accept: "text/html" }, redirect: "manual" });
   if (answer.ok) swap(await answer.text());
-  return answer.ok || answer.status >= 500;
+  const goesOn = answer.ok || answer.status >= 500;
+  document.getElementById("stale").hidden = goesOn;
+  return goesOn;
 }
 
 /** Calls `read` soon, once for many calls, no more often than the pace allows, and again for a call meanwhile. */
