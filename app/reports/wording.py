@@ -30,17 +30,24 @@ TITLES = {
 
 
 def headline(report: Report) -> str:
-    """The answer in one sentence: the first candidate against the baseline."""
-    return _answer(report, 0, report.verdict)
+    """The answer in one sentence: the first candidate against the baseline, and the report's verdict if it is another."""
+    answer, of_first = _answer(report, 0), _verdict(report, report.comparisons[0])
+    return answer if of_first == report.verdict else f"{answer} Of all candidates: {report.verdict}."
 
 
 def other_answers(report: Report) -> list[str]:
     """The same for every further candidate."""
-    return [_answer(report, place, one.verdict) for place, one in enumerate(report.comparisons) if place]
+    return [_answer(report, place) for place in range(1, len(report.comparisons))]
 
 
-def _answer(report: Report, place: int, verdict: Verdict) -> str:
+def _verdict(report: Report, comparison: Comparison) -> Verdict:
+    """Nothing of an invalid report is judged for itself."""
+    return "invalid" if report.verdict == "invalid" else comparison.verdict
+
+
+def _answer(report: Report, place: int) -> str:
     found, name = report.comparisons[place], leg_names(report)[place + 1]
+    verdict = _verdict(report, found)
     baseline, precision = report.baseline.precision.upper(), found.candidate.precision
     candidate = name.replace(precision, precision.upper())
     device = report.environment.device if report.environment else "this device"

@@ -12,12 +12,22 @@ import pytest
 
 from app.contract.failure import Failure, FailureCode
 from app.contract.report import Report
+from app.contract.request import Requirements
 from app.reports.formats import parse_report
 from app.reports.html import MOST_SAMPLES, to_html
-from app.reports.wording import headline, requirement_rows
+from app.reports.wording import headline, other_answers, requirement_rows
 from app.web.inlined import policy, stylesheet
 from app.web.rendering import environment
-from tests.reports.reported import mislabelled, on_a_gpu, reported, simulated, without_a_baseline, without_a_candidate
+from tests.factories import request
+from tests.reports.reported import (
+    mislabelled,
+    on_a_gpu,
+    reported,
+    reported_for,
+    simulated,
+    without_a_baseline,
+    without_a_candidate,
+)
 
 LAX = {"min_speedup": 1.1, "min_memory_reduction_percent": 1}
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>\u202etxt.exe'
@@ -92,6 +102,16 @@ def test_a_candidate_that_failed_is_answered_with_the_cause_alone():
     found = anyio.run(partial(reported, without_a_candidate))
     assert headline(found) == "BF16 could not be compared with FP32 on a CPU (BF16: out of memory): fail."
     assert found.reasons == [f"{name}: Out of memory. asked for 9 GiB, 1 GiB was free" for name in ("bf16", "fp16")]
+
+
+def test_each_candidate_is_answered_with_its_own_verdict_and_the_first_with_that_of_all():
+    lax = {"min_speedup": 1.1, "min_memory_reduction_percent": 1}
+    asked = request(candidates=["bf16", "fp32"]).model_copy(update={"requirements": Requirements(**lax)})
+    found = anyio.run(reported_for, asked)
+    assert [found.verdict, *(one.verdict for one in found.comparisons)] == ["fail", "pass", "fail"]
+    assert headline(found).endswith(": pass. Of all candidates: fail.")
+    (other,) = other_answers(found)
+    assert other.endswith(": fail.")
 
 
 def test_what_is_not_met_is_said_in_words(report):
