@@ -30,7 +30,7 @@ TITLES = {
 
 
 def headline(report: Report) -> str:
-    """The answer in one sentence: the first candidate against the baseline, and the report's verdict if it is another."""
+    """The answer in one sentence: the first candidate against the baseline, and the report's verdict if another."""
     answer, of_first = _answer(report, 0), _verdict(report, report.comparisons[0])
     return answer if of_first == report.verdict else f"{answer} Of all candidates: {report.verdict}."
 
