@@ -70,3 +70,12 @@ async def test_the_keyboard_skips_to_the_content_and_reaches_every_page(live, vi
         await expect(page.get_by_role("navigation").get_by_role("link", name=name)).to_be_focused()
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Workers")
+
+
+async def test_a_printed_list_has_its_benchmarks_and_nothing_to_press(live, visit):
+    await SCENES["pass"](live)
+    page = await visit(f"{live.base_url}/")
+    await page.emulate_media(media="print")
+    await expect(page.locator("table.benchmarks .what")).to_be_visible()
+    for pressed in ("#filters", "#compare", ".benchmarks .choose input"):
+        await expect(page.locator(pressed)).to_be_hidden()
