@@ -42,6 +42,13 @@ LONG = {
 }
 
 
+#: Not those of the next worker, on another database of the same server.
+ITS_CONNECTIONS = (
+    "SELECT pid, query FROM pg_stat_activity "
+    "WHERE application_name = 'worker under test' AND datname = current_database()"
+)
+
+
 class Running:
     """A worker process and the database it works on."""
 
@@ -76,7 +83,7 @@ class Running:
         return words in self.log.read_text()
 
     async def connections(self):
-        return await self.ask("SELECT pid FROM pg_stat_activity WHERE application_name = 'worker under test'")
+        return [(pid,) for pid, _ in await self.ask(ITS_CONNECTIONS)]
 
     async def status(self, benchmark_id):
         ((status,),) = await self.ask("SELECT status FROM benchmarks WHERE id = :id", id=benchmark_id)
@@ -96,9 +103,7 @@ class Running:
         await self.until(reached)
 
     async def listening(self):
-        return await self.ask(
-            "SELECT 1 FROM pg_stat_activity WHERE application_name = 'worker under test' AND query LIKE 'LISTEN%'"
-        )
+        return any(query.startswith("LISTEN") for _, query in await self.ask(ITS_CONNECTIONS))
 
     async def until_in_a_trial(self):
         async def there():
