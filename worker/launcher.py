@@ -24,10 +24,13 @@ from worker.messages import (
     DeviceCheck,
     DeviceChecked,
     DeviceHealth,
+    DeviceSupport,
     Inspected,
     Inspection,
     ModelFacts,
     StepDone,
+    SupportCheck,
+    SupportMeasured,
     Task,
     TrialGaveUp,
     TrialSpec,
@@ -49,7 +52,7 @@ TRIES = 2
 #: What a process is waited for after SIGKILL: one that hangs in the driver may not die.
 DYING_SECONDS = 10.0
 
-Outcome = TrialResult | ModelFacts | DeviceHealth | Failure
+Outcome = TrialResult | ModelFacts | DeviceHealth | DeviceSupport | Failure
 
 
 class TrialLauncher:
@@ -75,13 +78,19 @@ class TrialLauncher:
     async def inspect(self, inspection: Inspection, deadline_seconds: float) -> tuple[ModelFacts | Failure, str]:
         """What is known of a model, or why it cannot be trained, and what the process wrote to standard error."""
         outcome, logs = await self._run(inspection, deadline_seconds, lambda step: None)
-        assert not isinstance(outcome, TrialResult | DeviceHealth)
+        assert isinstance(outcome, ModelFacts | Failure)
         return outcome, logs
 
     async def check(self, check: DeviceCheck, deadline_seconds: float) -> DeviceHealth | Failure:
         """What is wrong with a device, or why the process that looked did not come to say."""
         outcome, _ = await self._run(check, deadline_seconds, lambda step: None)
-        assert not isinstance(outcome, TrialResult | ModelFacts)
+        assert isinstance(outcome, DeviceHealth | Failure)
+        return outcome
+
+    async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
+        """What a device can do in each precision, or why that is not known."""
+        outcome, _ = await self._run(SupportCheck(device=device), deadline_seconds, lambda step: None)
+        assert isinstance(outcome, DeviceSupport | Failure)
         return outcome
 
     async def run(
@@ -92,7 +101,7 @@ class TrialLauncher:
         Cancelling the call ends the trial's whole process group before it returns.
         """
         outcome, logs = await self._run(spec, deadline_seconds, after_step)
-        assert not isinstance(outcome, ModelFacts | DeviceHealth)
+        assert isinstance(outcome, TrialResult | Failure)
         return outcome, logs
 
     async def _run(self, task: Task, deadline_seconds: float, after_step: Callable[[int], None]) -> tuple[Outcome, str]:
@@ -100,8 +109,8 @@ class TrialLauncher:
         attempt = 0
         while True:
             attempt += 1
-            is_check = isinstance(task, DeviceCheck)  # which sees for itself who is there
-            before = None if is_check else await self._neighbours.wait_until_alone(task.device)
+            is_trial = isinstance(task, TrialSpec)
+            before = await self._neighbours.wait_until_alone(task.device) if is_trial else None
             process = _TrialProcess(self._context, task, after_step, self._lock)
             outcome = await process.run(deadline_seconds)
             logs += process.standard_error()
@@ -177,6 +186,8 @@ class _TrialProcess:
                     self._outcome = message.facts
                 elif isinstance(message, DeviceChecked):
                     self._outcome = message.health
+                elif isinstance(message, SupportMeasured):
+                    self._outcome = message.support
                 elif isinstance(message, TrialGaveUp):
                     self._outcome = message.failure
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from app.contract.failure import Failure
 from app.contract.trial import TrialResult
-from worker.messages import DeviceCheck, DeviceHealth, Inspection, ModelFacts, TrialSpec
+from worker.messages import DeviceCheck, DeviceHealth, DeviceSupport, Inspection, ModelFacts, TrialSpec
 
 
 class Launcher(Protocol):
@@ -22,6 +22,9 @@ class Launcher(Protocol):
 
     async def check(self, check: DeviceCheck, deadline_seconds: float) -> DeviceHealth | Failure:
         """What is wrong with a device, or why the process that looked did not come to say."""
+
+    async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
+        """What a device can do in each precision, or why that is not known."""
 
     async def run(
         self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]

@@ -12,6 +12,7 @@ import structlog
 from procrastinate import JobContext
 
 from app import tracing
+from app.contract.failure import Failure
 from app.contract.worker import WorkerDevice
 from app.queue import queues_of
 from app.settings import Settings
@@ -28,6 +29,9 @@ log = structlog.get_logger(__name__)
 POOL_SIZE = 1
 
 HEARTBEAT_SECONDS = 3.0
+
+#: A slow device takes seconds to say what it can do in each precision.
+SUPPORT_SECONDS = 60.0
 
 #: What a stopping worker waits for a benchmark that is about to end; then it hands it back.
 GRACE_SECONDS = 2.0
@@ -73,6 +77,7 @@ class _Worker:
         self._mind_signals()
         await self._launcher.warm_up()
         await self._watch.examine()
+        await self._measure_precisions()
         async with sessions.begin() as session:
             await workers.register(session, self._id, self._session_id, self._device)
         await self._heartbeat()  # it may have been drained before it was restarted
@@ -92,6 +97,16 @@ class _Worker:
         if self._superseded:
             raise Superseded(f"Another process works as {self._id!r}. Give each worker its own --id.")
         log.info("worker stopped", worker=self._id)
+
+    async def _measure_precisions(self) -> None:
+        """Learns what the device can do in each precision; a sick one is not asked."""
+        if self._watch.fault is not None:
+            return
+        found = await self._launcher.measure_support(self._device.name, SUPPORT_SECONDS)
+        if isinstance(found, Failure):
+            log.warning("what the device can do in each precision is not known", reason=found.detail)
+        else:
+            self._device = self._device.model_copy(update={"precisions": found.precisions})
 
     def _mind_signals(self) -> None:
         """The first signal stops the worker in good order; the next ends it at once, and its trial with it."""

@@ -10,6 +10,7 @@ from app.contract.models import ModelSpec
 from app.contract.precisions import PrecisionName
 from app.contract.training import TrainingConfig
 from app.contract.trial import TrialResult
+from app.contract.worker import PrecisionSupport
 
 
 class Inspection(BaseModel):
@@ -94,7 +95,25 @@ class DeviceHealth(BaseModel):
     faults: list[str]
 
 
-Task = Annotated[TrialSpec | Inspection | DeviceCheck, Field(discriminator="kind")]
+class SupportCheck(BaseModel):
+    """A measurement of what the device can do in each precision."""
+
+    kind: Literal["support_check"] = "support_check"
+    device: str
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return "measurement of the device's precisions"
+
+
+class DeviceSupport(BaseModel):
+    """What it finds: every precision once."""
+
+    precisions: list[PrecisionSupport]
+
+
+Task = Annotated[TrialSpec | Inspection | DeviceCheck | SupportCheck, Field(discriminator="kind")]
 TASK: TypeAdapter[Task] = TypeAdapter(Task)
 
 
@@ -126,6 +145,13 @@ class DeviceChecked(BaseModel):
     health: DeviceHealth
 
 
+class SupportMeasured(BaseModel):
+    """The last word of a measurement of the device's precisions."""
+
+    kind: Literal["support"] = "support"
+    support: DeviceSupport
+
+
 class TrialGaveUp(BaseModel):
     """The last word of one that could not go on."""
 
@@ -133,5 +159,7 @@ class TrialGaveUp(BaseModel):
     failure: Failure
 
 
-Message = Annotated[StepDone | TrialSucceeded | Inspected | DeviceChecked | TrialGaveUp, Field(discriminator="kind")]
+Message = Annotated[
+    StepDone | TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TrialGaveUp, Field(discriminator="kind")
+]
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)

@@ -21,12 +21,16 @@ from worker.messages import (
     TASK,
     DeviceCheck,
     DeviceChecked,
+    DeviceSupport,
     Inspected,
     Inspection,
     StepDone,
+    SupportCheck,
+    SupportMeasured,
     TrialGaveUp,
     TrialSucceeded,
 )
+from worker.proof.precision_support import measure_support
 from worker.trial import run_trial
 
 #: Seconds between two words about progress.
@@ -52,13 +56,15 @@ def main(task_json: str, results: Connection, standard_error: Connection, lock: 
             last_said = time.monotonic()
             results.send_bytes(StepDone(step=step).model_dump_json().encode())
 
-    last_word: TrialSucceeded | Inspected | DeviceChecked | TrialGaveUp
+    last_word: TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TrialGaveUp
     try:
         task = TASK.validate_json(task_json)
         if isinstance(task, Inspection):
             last_word = Inspected(facts=inspect_model(task))
         elif isinstance(task, DeviceCheck):
             last_word = DeviceChecked(health=check_device(task))
+        elif isinstance(task, SupportCheck):
+            last_word = SupportMeasured(support=DeviceSupport(precisions=measure_support(task.device)))
         else:
             last_word = TrialSucceeded(result=run_trial(task, after_step))
     except TrialFailed as error:

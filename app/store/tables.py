@@ -48,6 +48,7 @@ class Base(DeclarativeBase):
 
     type_annotation_map = {  # noqa: RUF012 # SQLAlchemy reads it as a class attribute
         Json: JSONB,
+        list[Json]: JSONB(none_as_null=True),
         dict[str, str]: JSONB,
         list[str]: ARRAY(Text),
         str: Text,
@@ -216,6 +217,8 @@ class WorkerRow(Base):
     device_kind: Mapped[str]
     gpu: Mapped[str | None]
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    #: What its device can do in each precision, as it measured when it started.
+    precisions: Mapped[list[Json] | None]
     queues: Mapped[list[str]]
     online: Mapped[bool]
     #: Told to take no more. Outlives the process: who drains a node may restart it.

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, any_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, and_, any_, case, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -58,6 +58,7 @@ async def register(session: AsyncSession, worker_id: str, session_id: UUID, devi
         "device_kind": device.kind,
         "gpu": device.gpu,
         "memory_bytes": device.memory_bytes,
+        "precisions": device.model_dump(mode="json")["precisions"],
         "queues": queues_of(device),
         "online": True,
         "current_benchmark": None,
@@ -121,6 +122,12 @@ def queue_lists(queue: ColumnElement[str] | InstrumentedAttribute[str]) -> Later
     return select(WorkerRow.queues).where(_takes(queue)).distinct().correlate_except(WorkerRow).lateral()
 
 
+async def serving_devices(session: AsyncSession, queue_name: str) -> list[WorkerDevice]:
+    """The devices of the live workers that take what a queue holds."""
+    rows = await session.scalars(select(WorkerRow).where(_takes(literal(queue_name))).order_by(WorkerRow.id))
+    return [_device(row) for row in rows]
+
+
 def _takes(queue: ColumnElement[str] | InstrumentedAttribute[str]) -> ColumnElement[bool]:
     return and_(is_live(), ~WorkerRow.draining, ~_is_quarantined(), any_(WorkerRow.queues) == queue)
 
@@ -174,12 +181,22 @@ def _quarantine(row: WorkerRow) -> Quarantine | None:
     return Quarantine(reason=row.quarantine_reason, since=row.quarantined_since)
 
 
+def _device(row: WorkerRow) -> WorkerDevice:
+    return WorkerDevice.model_validate(
+        {
+            "name": row.device_name,
+            "kind": row.device_kind,
+            "gpu": row.gpu,
+            "memory_bytes": row.memory_bytes,
+            "precisions": row.precisions,
+        }
+    )
+
+
 def _worker(row: WorkerRow, state: WorkerState) -> Worker:
     return Worker(
         id=row.id,
-        device=WorkerDevice.model_validate(
-            {"name": row.device_name, "kind": row.device_kind, "gpu": row.gpu, "memory_bytes": row.memory_bytes}
-        ),
+        device=_device(row),
         state=state,
         current_benchmark=str(row.current_benchmark) if row.current_benchmark and state != "offline" else None,
         started_at=row.started_at,

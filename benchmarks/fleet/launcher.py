@@ -11,7 +11,7 @@ from app.contract.trial import TrialResult
 from app.contract.worker import WorkerDevice
 from benchmarks.fleet.fates import Fate, fate_of
 from benchmarks.fleet.trials import simulated_result
-from worker.messages import DeviceCheck, DeviceHealth, Inspection, ModelFacts, TrialSpec
+from worker.messages import DeviceCheck, DeviceHealth, DeviceSupport, Inspection, ModelFacts, TrialSpec
 
 #: A simulated trial lasts this share of the true one's training.
 TIME_SCALE = 0.02
@@ -43,6 +43,10 @@ class SimulatedLauncher:
     async def check(self, check: DeviceCheck, deadline_seconds: float) -> DeviceHealth | Failure:
         """The simulated device is well: what fails there is the benchmark's own fault."""
         return DeviceHealth(faults=[])
+
+    async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
+        """As it says itself, which is nothing."""
+        return DeviceSupport(precisions=self.device.precisions or [])
 
     async def run(
         self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]

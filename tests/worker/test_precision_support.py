@@ -1,0 +1,104 @@
+"""What a device can do in each precision, as its worker measures it when it starts."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from app.contract.worker import WorkerDevice
+from worker.proof import precision_support
+from worker.proof.ceiling import measure_ceiling
+from worker.proof.precision_support import _Measured, measure_support
+from worker.proof.products import Product, ProductWatch, product_seconds, square_products
+
+CPU = torch.device("cpu")
+
+#: Makes any x86 CPU one that has no half-precision arithmetic.
+AVX2_ONLY = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+
+SAY = """
+from worker.proof.precision_support import measure_support
+print({one.precision: one.kernels for one in measure_support("cpu")})
+"""
+
+
+def support_of(name, monkeypatch, **kernel_rates):
+    """What is found where the kernels multiply at these rates."""
+    monkeypatch.setattr(
+        precision_support, "_measure", lambda precision, device: _Measured(1e9, kernel_rates.get(precision.name, 1e9))
+    )
+    device = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=None, precisions=measure_support("cpu"))
+    return device.support_of(name)
+
+
+def test_every_precision_of_a_cpu_is_measured_and_tf32_is_absent():
+    found = {one.precision: one for one in measure_support("cpu")}
+    assert set(found) == {"fp32", "tf32", "fp16", "bf16"}
+    assert found["fp32"].kernels == "native"
+    assert found["fp32"].flops_per_second > 0
+    assert (found["tf32"].kernels, found["tf32"].flops_per_second) == ("absent", None)
+    assert "A CPU has no tf32" in found["tf32"].remedy
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="no x86 CPU with AVX2")
+def test_a_cpu_without_half_precision_arithmetic_emulates_it():
+    asked = subprocess.run(
+        [sys.executable, "-c", SAY], env=os.environ | AVX2_ONLY, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert "'fp16': 'emulated', 'bf16': 'emulated'" in asked.stdout
+    assert "'fp32': 'native'" in asked.stdout
+
+
+def test_a_precision_at_less_than_half_the_rate_of_fp32_is_emulated(monkeypatch):
+    found = support_of("bf16", monkeypatch, bf16=0.4e9)
+    assert found.kernels == "emulated"
+    assert "Use fp32" in found.remedy
+
+
+def test_a_precision_nearly_as_fast_as_fp32_is_native(monkeypatch):
+    found = support_of("bf16", monkeypatch, bf16=0.6e9)
+    assert (found.kernels, found.remedy) == ("native", None)
+
+
+def test_a_precision_whose_kernels_are_missing_is_absent(monkeypatch):
+    def refuse(dtype, device):
+        if dtype is torch.bfloat16:
+            raise RuntimeError("\"addmm_impl_cpu_\" not implemented for 'BFloat16'")
+
+    monkeypatch.setattr(precision_support, "_multiply_once", refuse)
+    found = support_of("bf16", monkeypatch)
+    assert found.kernels == "absent"
+    assert "no bf16 kernels for cpu" in found.remedy
+
+
+def test_a_linear_layer_is_seen_to_multiply_in_the_three_layouts_of_the_ceiling():
+    layer = torch.nn.Linear(64, 64, bias=False)
+    inputs = torch.randn(64, 64, requires_grad=True)
+    with ProductWatch(torch.float32) as watch:
+        layer(inputs).square().sum().backward()
+    assert set(watch.seen) == set(square_products(64))
+
+
+def test_products_in_another_dtype_are_not_counted():
+    with ProductWatch(torch.bfloat16) as watch:
+        torch.randn(4, 4) @ torch.randn(4, 4)
+    assert not watch.seen
+
+
+def test_the_model_s_own_products_raise_the_ceiling(monkeypatch):
+    from worker.precision import PRECISIONS
+    from worker.proof import ceiling
+
+    fast = Product(16, 16, 16)
+    monkeypatch.setattr(
+        ceiling, "product_seconds", lambda one, dtype, device: one.flops / (9e12 if one == fast else 1e12)
+    )
+    assert measure_ceiling(PRECISIONS["fp32"], CPU) == pytest.approx(1e12)
+    assert measure_ceiling(PRECISIONS["fp32"], CPU, [fast]) == pytest.approx(9e12)
+
+
+def test_batched_and_transposed_products_can_be_timed():
+    for product in [Product(4, 8, 2, left_transposed=True, batch=3), Product(4, 8, 2, right_transposed=True)]:
+        assert product_seconds(product, torch.float32, CPU) > 0

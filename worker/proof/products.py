@@ -1,0 +1,116 @@
+"""Matrix products as training makes them: which ones a step makes, and how long each takes on its own.
+
+A linear layer multiplies three times: its input with the weight, its result's gradient with the weight, and that
+gradient with its input. The three differ in which operand lies transposed in memory, and a kernel may be twenty times
+faster in one layout than in another.
+"""
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+#: Repetitions of a product after its first execution; the fastest of all counts.
+REPEATS = 3
+
+#: A product is not repeated once it has taken this long in all.
+PATIENCE_SECONDS = 0.05
+
+#: The operators that multiply matrices, with the places of their two operands.
+OPERANDS = {"aten::mm": (0, 1), "aten::addmm": (1, 2), "aten::bmm": (0, 1), "aten::baddbmm": (1, 2)}
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product of two matrices, or of two batches of them, and which operand is transposed in memory."""
+
+    rows: int
+    inner: int
+    columns: int
+    left_transposed: bool = False
+    right_transposed: bool = False
+    batch: int = 1
+
+    @classmethod
+    def of(cls, left: Tensor, right: Tensor) -> Self:
+        """The product of two operands of two or three dimensions."""
+        rows, inner = left.shape[-2:]
+        batch = len(left) if left.dim() > 2 else 1
+        return cls(rows, inner, right.shape[-1], _is_transposed(left), _is_transposed(right), batch)
+
+    @property
+    def flops(self) -> int:
+        """A multiplication and an addition for every element of the sums."""
+        return 2 * self.batch * self.rows * self.inner * self.columns
+
+
+def square_products(size: int) -> list[Product]:
+    """The three layouts of a linear layer's forward and backward pass, as products of square matrices."""
+    layouts = [(False, True), (False, False), (True, False)]
+    return [Product(size, size, size, left, right) for left, right in layouts]
+
+
+def product_seconds(product: Product, dtype: torch.dtype, device: torch.device, repeats: int = REPEATS) -> float:
+    """Seconds of the fastest execution, the device idle at both ends. Raises torch's out-of-memory error."""
+    left = _operand(product.batch, product.rows, product.inner, product.left_transposed, dtype, device)
+    right = _operand(product.batch, product.inner, product.columns, product.right_transposed, dtype, device)
+    result = torch.empty(product.batch, product.rows, product.columns, dtype=dtype, device=device)
+    if product.batch == 1:
+        multiply = functools.partial(torch.mm, left[0], right[0], out=result[0])
+    else:
+        multiply = functools.partial(torch.bmm, left, right, out=result)
+    seconds = [_seconds(multiply, device)]  # the first one chooses and loads its kernel
+    while len(seconds) <= repeats and sum(seconds) < PATIENCE_SECONDS:
+        seconds.append(_seconds(multiply, device))
+    return min(seconds)
+
+
+class ProductWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
+    """Counts the matrix products in one dtype that are made while it is open."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._dtype = dtype
+        self.seen: Counter[Product] = Counter()
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
+    ) -> object:
+        """Notes a product, and goes on."""
+        if func._schema.name in OPERANDS:
+            left, right = (args[place] for place in OPERANDS[func._schema.name])
+            if isinstance(left, Tensor) and isinstance(right, Tensor) and left.dtype is self._dtype:
+                self.seen[Product.of(left, right)] += 1
+        return func(*args, **kwargs or {})
+
+
+def _is_transposed(matrix: Tensor) -> bool:
+    """Whether neighbours in a column, not in a row, are neighbours in memory."""
+    return matrix.stride(-2) == 1 and matrix.stride(-1) != 1
+
+
+def _operand(batch: int, rows: int, columns: int, transposed: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    shape = (batch, columns, rows) if transposed else (batch, rows, columns)
+    values = torch.randn(shape, device=device).to(dtype)
+    return values.transpose(-2, -1) if transposed else values
+
+
+def _seconds(multiply: Callable[[], object], device: torch.device) -> float:
+    """Of one execution, waiting for the device at both ends."""
+    _wait(device)
+    began = time.perf_counter()
+    multiply()
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
