@@ -111,7 +111,7 @@ class _Search:
             largest_batch_size=self._fits,
             smallest_too_large=self._too_large,
             limit_bytes=self._limit_bytes,
-            peak_memory_bytes=trial.memory.peak_bytes if trial else None,
+            peak_memory_bytes=trial.memory.peak_bytes if trial and trial.memory else None,
             samples_per_second=self._fits / median_step(trial) if trial and self._fits else None,
             tries=self._tries,
             stopped_by="failure" if self._failure else "found" if self._finished else "time_budget",
@@ -155,7 +155,11 @@ class _Search:
         )
         self._tries += 1
         outcome = await self._run_trial(spec, self._request.config.timeout_seconds, lambda step: None)
+        if isinstance(outcome, TrialResult) and outcome.memory is None:
+            self._failure = Failure.of(FailureCode.INTERNAL, f"Memory: {outcome.not_examined.get('memory')}.")
+            return None
         if isinstance(outcome, TrialResult):
+            assert outcome.memory is not None
             needed_bytes = max(outcome.memory.peak_bytes, outcome.memory.first_step_peak_bytes)
             within = self._limit_bytes is None or needed_bytes <= self._limit_bytes
             return outcome if within else None

@@ -18,12 +18,16 @@ from app.contract.report import Capacity, StoppedBy
 from app.contract.request import BenchmarkRequest, MeasurementConfig
 from app.contract.trial import TrialResult
 from app.contract.worker import WorkerDevice
-from worker.messages import TrialSpec
+from worker.messages import TimeLimit, TrialSpec
 from worker.statistics import blocks_needed, log_ratios
 from worker.telemetry.disturbance import disturbances
+from worker.time_budget import time_limit
 
 #: Failures that end one leg; every other one ends the benchmark.
-LEG_FAILURES = frozenset({FailureCode.OUT_OF_MEMORY, FailureCode.NONFINITE_LOSS})
+LEG_FAILURES = frozenset({FailureCode.OUT_OF_MEMORY, FailureCode.NONFINITE_LOSS, FailureCode.TIME_BUDGET})
+
+#: Of those, the ones with which the baseline ends the benchmark: what a candidate did means nothing then.
+BASELINE_FAILURES = frozenset({FailureCode.NONFINITE_LOSS, FailureCode.TIME_BUDGET})
 
 #: A trial may take this many times as long as the longest of its leg before it...
 DEADLINE_FACTOR = 10
@@ -51,7 +55,7 @@ TrialRunner = Callable[[TrialSpec, float, Callable[[int], None]], Awaitable[Tria
 BlockKeeper = Callable[[Block], Awaitable[None]]
 
 
-@dataclass
+@dataclass(eq=False)
 class LegRun:
     """One leg and its trials so far, in the order of blocks."""
 
@@ -80,11 +84,13 @@ class Comparison:
     planned_blocks: int
     #: Where the worker had to count.
     parameter_count: int | None
+    #: When the last block ended, on the monotonic clock, in seconds; before the first, when the attempt began.
+    last_block_ended: float
     blocks: int = 0
     #: The first ones, measured by an earlier attempt.
     reused: list[KeptBlock] = field(default_factory=list)
-    #: When the last block ended, on the monotonic clock, in seconds.
-    last_block_ended: float = 0.0
+    #: Steps of every further trial, once the time budget has ended one early: so that legs stay comparable.
+    most_steps: int | None = None
     #: Trials thrown away as disturbed.
     repeats: int = 0
     stopped_by: StoppedBy = "max_blocks"
@@ -92,8 +98,14 @@ class Comparison:
     total_seconds: float = 0.0
 
     @classmethod
-    def of(cls, request: BenchmarkRequest, device: WorkerDevice, parameter_count: int | None = None) -> "Comparison":
-        """The legs of a request on a device."""
+    def of(
+        cls,
+        request: BenchmarkRequest,
+        device: WorkerDevice,
+        parameter_count: int | None = None,
+        began: float | None = None,
+    ) -> "Comparison":
+        """The legs of a request on a device; `began` is when its time began, on the monotonic clock, if not now."""
         precision, candidates = request.config.baseline, request.config.resolved_candidates(device.kind)
         names = iter(leg_names(precision, candidates, request.config.measurement.control))
         return cls(
@@ -104,6 +116,7 @@ class Comparison:
             control=LegRun(next(names), precision) if request.config.measurement.control else None,
             planned_blocks=request.config.measurement.min_blocks,
             parameter_count=parameter_count,
+            last_block_ended=time.monotonic() if began is None else began,
         )
 
     @property
@@ -121,10 +134,10 @@ class Comparison:
         """What all blocks took, and the one under way so far; not what lies between two attempts."""
         return self.total_seconds + time.monotonic() - self.last_block_ended
 
-    def may_repeat(self) -> bool:
-        """Whether a disturbed trial may be run again."""
-        in_time = self.elapsed_seconds < self.request.config.measurement.time_budget_seconds
-        return in_time and self.repeats < MOST_REPEATS_OF_ALL
+    @property
+    def seconds_left(self) -> float:
+        """Of the time budget."""
+        return self.request.config.measurement.time_budget_seconds - self.elapsed_seconds
 
     def can_compare(self) -> bool:
         """Whether a comparison can still be had."""
@@ -144,14 +157,16 @@ async def compare(
 ) -> Comparison:
     """Runs blocks until it is enough, after those of an earlier attempt. Raises BenchmarkFailed: no report can be."""
     stopped_by = _take_over(comparison, earlier)
-    comparison.last_block_ended = time.monotonic()
     while stopped_by is None:
         block = await _run_block(comparison, run_trial, on_progress)
         if all(leg.failure is not None for leg in comparison.legs):
             assert comparison.baseline.failure is not None
             raise BenchmarkFailed(comparison.baseline.failure)
-        stopped_by = _count(comparison, block)
-        await keep_block(block)
+        if block is None:
+            stopped_by = "time_budget"
+        else:
+            stopped_by = _count(comparison, block)
+            await keep_block(block)
     comparison.stopped_by = stopped_by
     for leg in comparison.legs:
         flag_disturbed(leg)
@@ -165,6 +180,7 @@ def _take_over(comparison: Comparison, earlier: Sequence[KeptBlock]) -> StoppedB
         for leg, outcome in zip(comparison.legs, kept.block.outcomes, strict=True):
             if outcome.trial is not None:
                 leg.trials.append(outcome.trial)
+                _note_steps(comparison, outcome.trial)
             leg.failure = outcome.failure
         comparison.repeats += kept.block.repeats
         comparison.reused.append(kept)
@@ -172,12 +188,20 @@ def _take_over(comparison: Comparison, earlier: Sequence[KeptBlock]) -> StoppedB
     return stopped_by
 
 
-async def _run_block(comparison: Comparison, run_trial: TrialRunner, on_progress: Callable[[Progress], None]) -> Block:
+async def _run_block(
+    comparison: Comparison, run_trial: TrialRunner, on_progress: Callable[[Progress], None]
+) -> Block | None:
+    """None where the time budget ended within it; its trials so far are kept."""
     index, repeats = comparison.blocks, comparison.repeats
     for position, leg in enumerate(_order(comparison.legs, index)):
         if leg.failure is None:
             await _run_leg(comparison, leg, position, run_trial, on_progress)
+            if _lacks_trial(leg, index):  # the block will not be complete
+                break
     began, comparison.last_block_ended = comparison.last_block_ended, time.monotonic()
+    if any(_lacks_trial(leg, index) for leg in comparison.legs):
+        comparison.total_seconds += comparison.last_block_ended - began
+        return None
     return Block(
         index=index,
         outcomes=[
@@ -187,6 +211,11 @@ async def _run_block(comparison: Comparison, run_trial: TrialRunner, on_progress
         seconds=comparison.last_block_ended - began,
         repeats=comparison.repeats - repeats,
     )
+
+
+def _lacks_trial(leg: LegRun, block: int) -> bool:
+    """Whether a leg that has not failed has no trial in a block."""
+    return leg.failure is None and block not in leg.by_block()
 
 
 def _count(comparison: Comparison, block: Block) -> StoppedBy | None:
@@ -214,21 +243,29 @@ async def _run_leg(
         data=comparison.request.config.data,
         parameter_count=comparison.parameter_count,
         examined=not leg.trials,
+        most_steps=comparison.most_steps,
     )
+    steps_done = 0
 
     def after_step(step: int) -> None:
+        nonlocal steps_done
+        steps_done = step
         on_progress(_progress(comparison, spec, step, comparison.elapsed_seconds))
 
     after_step(0)
     outcome = await _run_undisturbed(comparison, leg, spec, run_trial, after_step)
-    after_step(spec.training.steps)
     if isinstance(outcome, TrialResult):
         leg.trials.append(outcome)
+        _note_steps(comparison, outcome)
     failure = nonfinite(outcome) if isinstance(outcome, TrialResult) else outcome
     if failure is None:
+        after_step(spec.training.steps)
         return
-    is_baseline = leg is comparison.baseline
-    if failure.code not in LEG_FAILURES or (is_baseline and failure.code is FailureCode.NONFINITE_LOSS):
+    if failure.code is FailureCode.TIME_BUDGET:
+        if leg.trials:  # what was measured before stands
+            return
+        failure = _out_of_time(comparison, leg, steps_done)
+    if failure.code not in LEG_FAILURES or (leg is comparison.baseline and failure.code in BASELINE_FAILURES):
         raise BenchmarkFailed(failure)
     leg.failure = failure
 
@@ -239,15 +276,65 @@ async def _run_undisturbed(
     """Runs a trial, and again while it is disturbed, as often as is allowed. The last one counts, not the best."""
     kept: TrialResult | None = None
     for repeats in range(MOST_REPEATS + 1):
-        outcome = await run_trial(spec, _deadline_seconds(comparison, leg), after_step)
+        limit = _time_limit(comparison, leg)
+        if limit.most_seconds <= 0:
+            return kept or Failure.of(FailureCode.TIME_BUDGET, "")
+        outcome = await run_trial(
+            spec.model_copy(update={"limit": limit}), _deadline_seconds(comparison, leg), after_step
+        )
         if isinstance(outcome, Failure):
             return kept or outcome  # a trial that was disturbed is better than none
         kept = outcome.model_copy(update={"repeats": repeats})
-        if not disturbances(kept, leg.trials) or not comparison.may_repeat():
+        if not disturbances(kept, leg.trials) or not _may_repeat(comparison, leg, kept):
             break
         comparison.repeats += repeats < MOST_REPEATS
     assert kept is not None
     return kept
+
+
+def _may_repeat(comparison: Comparison, leg: LegRun, trial: TrialResult) -> bool:
+    """Whether a disturbed trial may be run again: as often as is allowed, and if another of its length fits."""
+    fits = trial.trial_seconds <= _time_limit(comparison, leg).share_seconds
+    return fits and comparison.repeats < MOST_REPEATS_OF_ALL
+
+
+def _time_limit(comparison: Comparison, leg: LegRun) -> TimeLimit:
+    """What a trial of the leg may take of the time budget."""
+    alive = [one for one in _order(comparison.legs, comparison.blocks) if one.failure is None]
+    later = alive if comparison.blocks == 0 else []
+    return time_limit(
+        comparison.seconds_left,
+        [_expected_seconds(other) for other in alive[alive.index(leg) + 1 :]],
+        [_expected_seconds(other) for other in later],
+    )
+
+
+def _expected_seconds(leg: LegRun) -> float | None:
+    return leg.trials[-1].trial_seconds if leg.trials else None
+
+
+def _note_steps(comparison: Comparison, trial: TrialResult) -> None:
+    """Lets no later trial do more steps than one that the time budget ended early."""
+    if trial.ended_early:
+        comparison.most_steps = len(trial.loss_curve)
+
+
+def _out_of_time(comparison: Comparison, leg: LegRun, steps_done: int) -> Failure:
+    """Why a leg has no figure, and what would give it one."""
+    budget_seconds = comparison.request.config.measurement.time_budget_seconds
+    steps = comparison.request.config.training.steps
+    known = (
+        f"; a step of {comparison.baseline.name} takes {median_step(comparison.baseline.trials[0]):.3g} s"
+        if comparison.baseline.trials
+        else ""
+    )
+    support = comparison.device.support_of(leg.precision)
+    emulated = f" {support.remedy}" if support and support.kernels == "emulated" else ""
+    return Failure.of(
+        FailureCode.TIME_BUDGET,
+        f"{leg.name}: the time budget of {budget_seconds:g} s ended when {steps_done} of {steps} steps were done, "
+        f"too few for a figure{known}.{emulated} Raise measurement.time_budget_seconds, or shrink model or batch.",
+    )
 
 
 def flag_disturbed(leg: LegRun) -> None:
@@ -286,16 +373,16 @@ def _order(legs: list[LegRun], block: int) -> list[LegRun]:
 def _enough(comparison: Comparison, measurement: MeasurementConfig, block_seconds: float) -> StoppedBy | None:
     """Why no further block is needed; None if one is."""
     if not comparison.can_compare():
-        return "leg_failed"
+        out_of_time = any(leg.failure and leg.failure.code is FailureCode.TIME_BUDGET for leg in comparison.legs)
+        return "time_budget" if out_of_time else "leg_failed"
     if 2 <= comparison.blocks <= measurement.min_blocks:  # a forecast, and with the last block of the pilot the plan
         comparison.planned_blocks = _plan(comparison, measurement)
     if comparison.blocks >= comparison.planned_blocks:
         reached = comparison.blocks >= _needed(comparison, measurement)
         return "target_ci" if reached else "max_blocks"
-    budget_left = measurement.time_budget_seconds - comparison.total_seconds
-    if comparison.blocks >= 2 and block_seconds > budget_left:
-        return "time_budget"
-    return None
+    # The second block is begun in any case: its trials share what is left. A further one has to fit.
+    least_seconds = block_seconds if comparison.blocks >= 2 else 0
+    return "time_budget" if comparison.seconds_left <= least_seconds else None
 
 
 def _plan(comparison: Comparison, measurement: MeasurementConfig) -> int:
@@ -338,6 +425,7 @@ def _progress(comparison: Comparison, spec: TrialSpec, step: int, elapsed_second
     legs = len(comparison.legs)
     trials_done = comparison.blocks * legs + spec.position + step / spec.training.steps
     fraction = trials_done / (comparison.planned_blocks * legs)
+    eta_seconds = elapsed_seconds * (1 - fraction) / fraction if fraction else None
     return Progress(
         phase="measure",
         block=comparison.blocks + 1,
@@ -346,5 +434,5 @@ def _progress(comparison: Comparison, spec: TrialSpec, step: int, elapsed_second
         step=step,
         total_steps=spec.training.steps,
         fraction=round(fraction * comparison.share_of_blocks, 4),
-        eta_seconds=round(elapsed_seconds * (1 - fraction) / fraction, 1) if fraction else None,
+        eta_seconds=None if eta_seconds is None else round(max(0.0, min(eta_seconds, comparison.seconds_left)), 1),
     )

@@ -159,7 +159,8 @@ class Job:
                 tasks.start_soon(self._keep_lease, claim)
                 try:
                     with anyio.fail_after(timeout) as patience:
-                        comparison = Comparison.of(claim.request, self._device, await self._inspect(claim))
+                        began, parameter_count = time.monotonic(), await self._inspect(claim)
+                        comparison = Comparison.of(claim.request, self._device, parameter_count, began)
                         await self._compare(claim, comparison, run_trial, patience)
                 except TimeoutError:  # it may hang
                     await self._require_health()

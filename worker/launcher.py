@@ -1,9 +1,11 @@
 """Starts trial processes, listens to them, and ends them. The worker itself never touches the device."""
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -107,12 +109,17 @@ class TrialLauncher:
     async def _run(self, task: Task, deadline_seconds: float, after_step: Callable[[int], None]) -> tuple[Outcome, str]:
         logs = ""
         attempt = 0
+        limit = task.limit if isinstance(task, TrialSpec) else None
+        ends = time.monotonic() + (limit.most_seconds if limit else math.inf)
         while True:
             attempt += 1
             is_trial = isinstance(task, TrialSpec)
-            before = await self._neighbours.wait_until_alone(task.device) if is_trial else None
+            before = await self._neighbours.wait_until_alone(task.device, ends) if is_trial else None
+            left_seconds = ends - time.monotonic()
             process = _TrialProcess(self._context, task, after_step, self._lock)
-            outcome = await process.run(deadline_seconds)
+            outcome = await process.run(min(deadline_seconds, max(0.0, left_seconds)))
+            if isinstance(outcome, Failure) and outcome.code is FailureCode.TIMEOUT and left_seconds < deadline_seconds:
+                outcome = Failure.of(FailureCode.TIME_BUDGET, f"The time budget ended within the {task.name}.")
             logs += process.standard_error()
             if isinstance(outcome, TrialResult):
                 return await self._neighbours.note(task.device, outcome, before), logs

@@ -7,7 +7,8 @@ from typing import TypeVar
 from app.contract.report import GradScalerSummary, Leg
 from app.contract.request import BenchmarkConfig
 from app.contract.telemetry import GpuTelemetry
-from app.contract.trial import MemoryBreakdown, TrialResult
+from app.contract.trial import Memory, MemoryBreakdown, TrialResult
+from app.contract.worker import KernelSupport, WorkerDevice
 from worker.comparison import LegRun, median_step
 from worker.proof.attestation import achieved_flops_per_second
 from worker.statistics import geometric_mean
@@ -16,14 +17,19 @@ from worker.warnings import data_wait_share
 Figure = TypeVar("Figure", int, float)
 
 
-def make_leg(leg: LegRun, config: BenchmarkConfig) -> Leg:
+def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
     """The figures of one leg: medians and means over its trials; null where none succeeded."""
     trials, batch_size = leg.trials, config.training.batch_size
+    support = device.support_of(leg.precision)
+    kernels = support.kernels if support else None
     if not trials:
-        return _empty_leg(leg)
+        return _empty_leg(leg, kernels)
+    memories = [trial.memory for trial in trials if trial.memory is not None]
+    whole = longest(trials)
     medians = [median_step(trial) for trial in trials]
     step_seconds = statistics.median(medians)
     joules = _joules_per_step(trials)
+    achieved = [rate for rate in map(achieved_flops_per_second, trials) if rate is not None]
     return Leg(
         precision=leg.precision,
         median_step_seconds=step_seconds,
@@ -31,23 +37,25 @@ def make_leg(leg: LegRun, config: BenchmarkConfig) -> Leg:
         training_time_seconds=statistics.fmean(trial.training_time_seconds for trial in trials),
         samples_per_second=batch_size / step_seconds,
         data_wait_share=data_wait_share(trials),
-        peak_memory_bytes=round(statistics.median_low([trial.memory.peak_bytes for trial in trials])),
-        first_step_peak_bytes=round(statistics.median_low([trial.memory.first_step_peak_bytes for trial in trials])),
-        peak_reserved_bytes=max(trial.memory.peak_reserved_bytes or 0 for trial in trials) or None,
+        peak_memory_bytes=_low_median([memory.peak_bytes for memory in memories]),
+        first_step_peak_bytes=_low_median([memory.first_step_peak_bytes for memory in memories]),
+        peak_reserved_bytes=max((memory.peak_reserved_bytes or 0 for memory in memories), default=0) or None,
         peak_device_bytes=max(_gpu_figure(trials, lambda gpu: gpu.largest_used_bytes), default=None),
-        memory_source=trials[0].memory.source,
-        memory_breakdown=_median_breakdown(trials),
-        final_train_loss=_mean([trial.loss_curve[-1] for trial in trials]),
-        validation_loss=_mean([trial.validation_loss for trial in trials]),
-        validation_accuracy=_mean([trial.validation_accuracy for trial in trials]),
-        loss_curve=[_mean(losses) for losses in zip(*(trial.loss_curve for trial in trials), strict=True)],
+        memory_source=memories[0].source if memories else None,
+        memory_breakdown=_median_breakdown(memories),
+        final_train_loss=_mean([trial.loss_curve[-1] for trial in whole]),
+        validation_loss=_mean([trial.validation_loss for trial in whole]),
+        validation_accuracy=_mean([trial.validation_accuracy for trial in whole]),
+        loss_curve=[_mean(losses) for losses in zip(*(trial.loss_curve for trial in whole), strict=True)],
         grad_scaler=_scaler_summary(trials),
         numerics=trials[0].numerics,
         capacity=leg.capacity,
-        achieved_flops_per_second=statistics.median(map(achieved_flops_per_second, trials)),
+        achieved_flops_per_second=statistics.median(achieved) if achieved else None,
         ceiling_flops_per_second=max((trial.ceiling_flops_per_second or 0 for trial in trials), default=0) or None,
         joules_per_step=joules,
         joules_per_sample=None if joules is None else joules / batch_size,
+        kernels=kernels,
+        shortened_trials=sum(trial.ended_early for trial in trials),
         disturbed_trials=sum(bool(trial.disturbances) for trial in trials),
         repeated_trials=sum(trial.repeats for trial in trials),
         failure=leg.failure,
@@ -92,10 +100,20 @@ def _longest_run(steps: list[int]) -> int:
     return longest
 
 
-def _median_breakdown(trials: list[TrialResult]) -> MemoryBreakdown:
+def longest(trials: list[TrialResult]) -> list[TrialResult]:
+    """Those that trained for the most steps: losses of others are of another training."""
+    most = max(len(trial.loss_curve) for trial in trials)
+    return [trial for trial in trials if len(trial.loss_curve) == most]
+
+
+def _low_median(values: list[int]) -> int | None:
+    return statistics.median_low(values) if values else None
+
+
+def _median_breakdown(memories: list[Memory]) -> MemoryBreakdown | None:
     """Of the trial whose peak is the median: the parts add up to the peak that the leg states."""
-    ordered = sorted(trials, key=lambda trial: trial.memory.peak_bytes)
-    return ordered[(len(ordered) - 1) // 2].memory.breakdown
+    ordered = sorted(memories, key=lambda memory: memory.peak_bytes)
+    return ordered[(len(ordered) - 1) // 2].breakdown if ordered else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -104,8 +122,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(finite) if finite and len(finite) == len(values) else None
 
 
-def _empty_leg(leg: LegRun) -> Leg:
+def _empty_leg(leg: LegRun, kernels: KernelSupport | None) -> Leg:
     figures: dict[str, object] = dict.fromkeys(Leg.model_fields)
     figures |= {"precision": leg.precision, "capacity": leg.capacity, "failure": leg.failure}
+    figures |= {"kernels": kernels, "shortened_trials": 0}
     figures |= {"disturbed_trials": 0, "repeated_trials": 0, "loss_curve": [], "trials": []}
     return Leg.model_validate(figures)

@@ -54,7 +54,7 @@ class CudaPeaks:
             self.reserved_bytes = torch.cuda.max_memory_reserved(self._device)
 
 
-def memory_on_cuda(run: Run, batch: Batch, start_bytes: int | None, peaks: CudaPeaks, waiting_bytes: int) -> Memory:
+def memory_on_cuda(start_bytes: int | None, peaks: CudaPeaks, waiting_bytes: int) -> Memory:
     """The allocator's peaks, less `waiting_bytes` of data that stand by on the device and are not the step's."""
     peak_bytes = peaks.steady_bytes - waiting_bytes
     return Memory(
@@ -63,21 +63,19 @@ def memory_on_cuda(run: Run, batch: Batch, start_bytes: int | None, peaks: CudaP
         first_step_peak_bytes=peaks.first_step_bytes - waiting_bytes,
         peak_reserved_bytes=peaks.reserved_bytes,
         start_bytes=start_bytes,
-        breakdown=break_down(account_for_step(run, batch), peak_bytes),
+        breakdown=None,
     )
 
 
 def memory_on_cpu(run: Run, fresh: Run, batch: Batch) -> Memory:
     """Peaks of two further steps: one of `run`, and the first one of `fresh`, whose optimizer has no state yet."""
-    peak_bytes = cpu_step_peak(run, batch)
-    account = account_for_step(run, batch)
     return Memory(
         source="cpu_allocator",
-        peak_bytes=peak_bytes,
+        peak_bytes=cpu_step_peak(run, batch),
         first_step_peak_bytes=cpu_step_peak(fresh, batch),
         peak_reserved_bytes=None,
         start_bytes=None,
-        breakdown=break_down(account, peak_bytes),
+        breakdown=None,
     )
 
 

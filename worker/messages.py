@@ -36,6 +36,15 @@ class ModelFacts(BaseModel):
     least_memory_bytes: int
 
 
+class TimeLimit(BaseModel):
+    """What a trial may take, in seconds from its start."""
+
+    #: Its share of the time budget: training ends early, and examinations are left out, to keep within it.
+    share_seconds: float
+    #: It is ended then, with whatever it has.
+    most_seconds: float
+
+
 class TrialSpec(BaseModel):
     """One leg, once."""
 
@@ -57,6 +66,10 @@ class TrialSpec(BaseModel):
     phase: Literal["measure", "capacity"] = "measure"
     #: Of training data, before it repeats; null: as many as steps, within bounds.
     most_batches: int | None = None
+    #: Of the time budget; null: as long as it takes.
+    limit: TimeLimit | None = None
+    #: Training steps, where the budget left another trial no more; null: all that the request asks for.
+    most_steps: int | None = None
     #: Of the device's memory; on a CPU the worker judges by the peak.
     memory_limit_bytes: int | None = None
 

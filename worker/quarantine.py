@@ -23,7 +23,13 @@ PASSES_NEEDED = 2
 
 #: How a trial may end on a sick device; the other failures say themselves what they are.
 SUSPICIOUS = frozenset(
-    {FailureCode.TIMEOUT, FailureCode.INTERNAL, FailureCode.OUT_OF_MEMORY, FailureCode.CUDA_UNAVAILABLE}
+    {
+        FailureCode.TIMEOUT,
+        FailureCode.TIME_BUDGET,
+        FailureCode.INTERNAL,
+        FailureCode.OUT_OF_MEMORY,
+        FailureCode.CUDA_UNAVAILABLE,
+    }
 )
 
 

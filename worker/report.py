@@ -5,11 +5,12 @@ import statistics
 from collections.abc import Callable
 from typing import TypeVar
 
+from app.contract.failure import FailureCode
 from app.contract.report import Comparison, Estimate, Leg, NoiseFloor, Report, Requirement, Verdict
 from app.contract.trial import TrialResult
 from worker import comparison as running
 from worker.comparison import LegRun, median_step, paired
-from worker.leg_figures import make_leg
+from worker.leg_figures import longest, make_leg
 from worker.proof.attestation import attest
 from worker.statistics import difference_estimate, noise_floor, ratio_estimate, reduction_percent
 from worker.verdicts import judge, judge_requirements, worst
@@ -21,9 +22,12 @@ Figure = TypeVar("Figure", int, float)
 def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
     """The report of a comparison that has ended."""
     config = measured.request.config
-    baseline = make_leg(measured.baseline, config)
+    baseline = make_leg(measured.baseline, config, measured.device)
     floor = _noise_floor(measured)
-    comparisons = [compare_legs(measured, leg, make_leg(leg, config), floor) for leg in measured.candidates]
+    candidates = [make_leg(leg, config, measured.device) for leg in measured.candidates]
+    comparisons = [
+        compare_legs(measured, run, leg, floor) for run, leg in zip(measured.candidates, candidates, strict=True)
+    ]
     attestation = attest(measured)
     verdict, reasons = judge(comparisons, baseline, [check for check in attestation.checks if not check.ok])
     if verdict == "invalid":  # no candidate of it passes
@@ -38,7 +42,7 @@ def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
         training=measured.request.config.training.resolved(),
         baseline=baseline,
         comparisons=comparisons,
-        control=make_leg(measured.control, config) if measured.control else None,
+        control=make_leg(measured.control, config, measured.device) if measured.control else None,
         noise_floor=floor,
         data=trials[0].data,
         blocks=measured.blocks,
@@ -61,14 +65,19 @@ def compare_legs(measured: running.Comparison, run: LegRun, candidate: Leg, floo
     speedup = training_time = memory = accuracy = loss = None
     if len(pairs) >= 2:
         speedup = ratio_estimate(*_columns(pairs, median_step), pilot)
-        training_time = ratio_estimate(*_columns(pairs, lambda trial: trial.training_time_seconds), pilot)
-        memory = reduction_percent(*_columns(pairs, lambda trial: trial.memory.peak_bytes))
-        accuracy = difference_estimate(*_columns(pairs, lambda trial: trial.validation_accuracy), pilot)
-        loss = difference_estimate(*_columns(pairs, _validation_loss), pilot)
+    accounted = [(one, other) for one, other in pairs if one.memory and other.memory]
+    if len(accounted) >= 2:
+        memory = reduction_percent(*_columns(accounted, _peak_bytes))
+    alike = [(one, other) for one, other in pairs if len(one.loss_curve) == len(other.loss_curve)]
+    if len(alike) >= 2:  # trained for as many steps
+        training_time = ratio_estimate(*_columns(alike, lambda trial: trial.training_time_seconds), pilot)
+        accuracy = difference_estimate(*_columns(alike, lambda trial: trial.validation_accuracy), pilot)
+        loss = difference_estimate(*_columns(alike, _validation_loss), pilot)
     requirements = judge_requirements(measured.request.requirements, speedup, memory, accuracy, loss)
     return Comparison(
         candidate=candidate,
         speedup=speedup,
+        speedup_of_one_block=median_step(pairs[0][0]) / median_step(pairs[0][1]) if len(pairs) == 1 else None,
         indistinguishable_from_noise=_indistinguishable(speedup, floor),
         training_time_ratio=training_time,
         memory_reduction_percent=memory,
@@ -82,6 +91,8 @@ def compare_legs(measured: running.Comparison, run: LegRun, candidate: Leg, floo
 def _comparison_verdict(measured: running.Comparison, run: LegRun, requirements: list[Requirement]) -> Verdict:
     if measured.baseline.failure:
         return "invalid"
+    if run.failure and run.failure.code is FailureCode.TIME_BUDGET:
+        return "inconclusive"
     return "fail" if run.failure else worst([requirement.status for requirement in requirements])
 
 
@@ -89,6 +100,11 @@ def _columns(
     pairs: list[tuple[TrialResult, TrialResult]], figure: Callable[[TrialResult], Figure]
 ) -> tuple[list[Figure], list[Figure]]:
     return [figure(baseline) for baseline, _ in pairs], [figure(candidate) for _, candidate in pairs]
+
+
+def _peak_bytes(trial: TrialResult) -> int:
+    assert trial.memory is not None
+    return trial.memory.peak_bytes
 
 
 def _validation_loss(trial: TrialResult) -> float:
@@ -101,22 +117,29 @@ def _noise_floor(measured: running.Comparison) -> NoiseFloor | None:
     if len(trials) < 2:
         return None
     pairs = paired(measured.baseline, measured.control) if measured.control else []
+    whole = longest(trials)
     pilot = measured.request.config.measurement.min_blocks
     return NoiseFloor(
         ratio=noise_floor([median_step(trial) for trial in trials]),
         control_ratio=ratio_estimate(*_columns(pairs, median_step), pilot) if len(pairs) >= 2 else None,
         same_seed_loss_spread=_same_seed_spread(pairs, _validation_loss),
         same_seed_accuracy_spread=_same_seed_spread(pairs, lambda trial: trial.validation_accuracy),
-        loss_spread=statistics.stdev(_validation_loss(trial) for trial in trials),
-        accuracy_spread=statistics.stdev(trial.validation_accuracy for trial in trials),
+        loss_spread=_spread([_validation_loss(trial) for trial in whole]),
+        accuracy_spread=_spread([trial.validation_accuracy for trial in whole]),
     )
+
+
+def _spread(values: list[float]) -> float | None:
+    """Standard deviation; None of fewer than two values."""
+    return statistics.stdev(values) if len(values) >= 2 else None
 
 
 def _same_seed_spread(
     pairs: list[tuple[TrialResult, TrialResult]], metric: Callable[[TrialResult], float]
 ) -> float | None:
     """Standard deviation of one run: the difference of two varies twice as much."""
-    squares = [(metric(one) - metric(other)) ** 2 for one, other in pairs]
+    alike = [(one, other) for one, other in pairs if len(one.loss_curve) == len(other.loss_curve)]
+    squares = [(metric(one) - metric(other)) ** 2 for one, other in alike]
     return math.sqrt(statistics.fmean(squares) / 2) if squares else None
 
 

@@ -18,6 +18,7 @@ from worker.clock import StepClock
 from worker.data import Batch, Feed
 from worker.data.shapes import IGNORED
 from worker.optimizers import make_optimizer
+from worker.pace import Pace
 from worker.precision import Precision
 from worker.schedule import LearningRate
 
@@ -69,6 +70,10 @@ class Curves:
         """Room for every step, allocated before the first."""
         return cls(*(torch.full((steps,), math.nan, device=device) for _ in range(4)))
 
+    def first(self, steps: int) -> "Curves":
+        """The rows of the first steps: those that were done."""
+        return Curves(*(rows[:steps] for rows in (self.losses, self.gradient_norms, self.found_infs, self.scales)))
+
     def record(self, index: int, step: Step) -> None:
         """Notes a step."""
         self.losses[index].copy_(step.loss)
@@ -81,6 +86,8 @@ class Curves:
 class Timing:
     """Host times of a run, in seconds."""
 
+    #: That were done, warm-up included.
+    steps: int
     measured_wall_seconds: float
     #: Of the first measured step: the device is idle before it, so its queue is empty and holds nothing up.
     host_issue_seconds: float
@@ -122,28 +129,34 @@ def prepare(model: nn.Module, precision: Precision, settings: TrainingConfig, de
     )
 
 
-def train(run: Run, feed: Feed, clock: StepClock, curves: Curves, hooks: LoopHooks) -> Timing:
-    """Trains for `steps` batches; step durations after warm-up are in `clock` afterwards."""
-    warmup, steps = run.settings.warmup_steps, run.settings.steps
+def train(run: Run, feed: Feed, clock: StepClock, curves: Curves, hooks: LoopHooks, pace: Pace | None = None) -> Timing:
+    """Trains batch by batch as long as the pace says; step durations after warm-up are in `clock` afterwards."""
+    pace = pace or Pace(run.settings)
     clock.synchronise()
     began = time.perf_counter()
-    for index in range(steps):
-        if index == warmup:
+    pace.start()
+    first_measured: int | None = None
+    for index in range(pace.steps):
+        if first_measured is None and pace.is_warm():
             clock.synchronise()
             hooks.before_measured()
+            first_measured = index
             measured_from = time.perf_counter()
             clock.mark()
         curves.record(index, training_step(run, feed.next()))
-        if index >= warmup:
+        if first_measured is not None:
             clock.mark()
-        if index == warmup:
+        if index == first_measured:
             first_issued = time.perf_counter()
         if index == 0:
             hooks.after_first_step()
+        pace.count(index + 1)
         hooks.after_step(index + 1)
+        if first_measured is not None and pace.is_over():
+            break
     clock.synchronise()
     ended = time.perf_counter()
-    return Timing(ended - measured_from, first_issued - measured_from, ended - began)
+    return Timing(index + 1, ended - measured_from, first_issued - measured_from, ended - began)
 
 
 def training_step(run: Run, batch: Batch) -> Step:

@@ -24,6 +24,7 @@ from worker.determinism import deterministic, is_deterministic
 from worker.memory import CudaPeaks
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
+from worker.pace import Pace
 from worker.precision import PRECISIONS, Precision, environment_overrides, read_flags, set_flags
 from worker.proof.examination import Findings, State, Subject, examine
 from worker.telemetry.region import MeasuredRegion
@@ -79,16 +80,17 @@ def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult
 
 def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None]) -> TrialResult:
     began = time.perf_counter()
+    pace = Pace(spec.training, spec.limit, spec.most_steps, began)
     prepared = _prepare(spec, device)
-    trained = _train(spec, prepared, after_step)
-    run, curves, clock, feed = trained.run, trained.curves, trained.clock, trained.feed
+    trained = _train(spec, prepared, after_step, pace)
+    run, curves, feed, step_seconds = trained.run, trained.curves, trained.feed, trained.clock.step_seconds()
     applied_steps, final_learning_rate = int(run.learning_rate.applied_steps), float(run.learning_rate.value)
     validation_loss, validation_accuracy = _validate_in_fp32(prepared)
     skipped_steps = [index for index, found in enumerate(curves.found_infs.tolist()) if found]
-    found = _examine(spec, prepared, trained, skipped_steps)
+    found = _examine(spec, prepared, trained, skipped_steps, pace)
     seen_after = {
         "probes": found.probes,
-        "forward_dtypes": found.observed.forward_dtypes,
+        "forward_dtypes": found.observed.forward_dtypes if found.observed else {},
         "data_sha256": feed.sha256(prepared.attestation.data_sha256),
     }
     return TrialResult(
@@ -97,10 +99,10 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         precision=spec.precision,
         position=spec.position,
         training_started_at=trained.started_at,
-        step_seconds=clock.step_seconds(),
+        step_seconds=step_seconds,
         measured_wall_seconds=trained.timing.measured_wall_seconds,
         host_issue_seconds=trained.timing.host_issue_seconds,
-        data_wait_seconds=feed.waited_seconds(spec.training.warmup_steps),
+        data_wait_seconds=feed.waited_seconds(trained.timing.steps - len(step_seconds)),
         training_time_seconds=trained.timing.training_time_seconds,
         trial_seconds=time.perf_counter() - began,
         loss_curve=_finite(curves.losses),
@@ -110,7 +112,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         fused_optimizer=bool(run.optimizer.defaults.get("fused")),
         compilation=trained.compilation,
         deterministic=is_deterministic(),
-        grad_scaler=_scaler_trace(run, curves, trained.initial_scale, skipped_steps, found.first_overflow),
+        grad_scaler=_scaler_trace(trained, len(step_seconds), skipped_steps, found.first_overflow),
         validation_loss=validation_loss if math.isfinite(validation_loss) else None,
         validation_accuracy=validation_accuracy,
         memory=found.memory,
@@ -118,23 +120,25 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         data=prepared.data.facts,
         environment=devices.environment(device),
         parameter_count=sum(parameter.numel() for parameter in prepared.model.parameters()),
-        least_flops_per_step=found.observed.least_flops,
+        least_flops_per_step=found.observed.least_flops if found.observed else None,
         ceiling_flops_per_second=found.ceiling_flops_per_second,
-        synchronisations=found.observed.synchronisations,
+        synchronisations=found.observed.synchronisations if found.observed else [],
         numerics=found.numerics,
         telemetry=trained.telemetry,
         proof_seconds=found.seconds,
+        ended_early=trained.timing.steps < spec.training.steps,
+        not_examined=found.not_examined,
     )
 
 
-def _train(spec: TrialSpec, prepared: Prepared, after_step: Callable[[int], None]) -> Trained:
+def _train(spec: TrialSpec, prepared: Prepared, after_step: Callable[[int], None], pace: Pace) -> Trained:
     """Every step of the leg, warm-up included, with the clock and the telemetry around the measured ones."""
     device = prepared.device
     run = prepare(prepared.model, prepared.precision, spec.training, device)
     if spec.training.compile is not None:
         run = replace(run, forward=compiled(prepared.model, spec.training.compile))
     initial_scale = run.scaler.get_scale()
-    clock = make_clock(device, spec.training.steps - spec.training.warmup_steps + 1)
+    clock = make_clock(device, spec.training.steps + 1)
     curves = Curves.empty(spec.training.steps, device)
     started_at = datetime.now(UTC)
     peaks, compilations = CudaPeaks(device), CompileWatch()
@@ -150,14 +154,15 @@ def _train(spec: TrialSpec, prepared: Prepared, after_step: Callable[[int], None
             region.start()
 
         hooks = LoopHooks(after_first_step, before_measured, after_step)
-        timing = train(run, feed, clock, curves, hooks)
+        timing = train(run, feed, clock, curves, hooks, pace)
         telemetry = region.stop()
     peaks.after_training()
     compilation = compilations.result(spec.training.compile)
-    return Trained(run, feed, clock, curves, timing, telemetry, peaks, compilation, initial_scale, started_at)
+    done = curves.first(timing.steps)
+    return Trained(run, feed, clock, done, timing, telemetry, peaks, compilation, initial_scale, started_at)
 
 
-def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_steps: list[int]) -> Findings:
+def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_steps: list[int], pace: Pace) -> Findings:
     """What is proved after training: probes, the account of memory, numerics."""
     return examine(
         Subject(
@@ -172,6 +177,8 @@ def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_step
             initial_state=prepared.initial_state,
             skipped_steps=skipped_steps,
             ceiling_wanted=spec.phase == "measure",
+            pace=pace,
+            step_seconds=trained.timing.training_time_seconds / trained.timing.steps,
         )
     )
 
@@ -230,17 +237,18 @@ def hash_weights(model: nn.Module) -> str:
 
 
 def _scaler_trace(
-    run: Run, curves: Curves, initial_scale: float, skipped: list[int], first_overflow: list[str] | None
+    trained: Trained, measured_steps: int, skipped: list[int], first_overflow: list[str] | None
 ) -> GradScalerTrace | None:
-    if not run.scaler.is_enabled():
+    if not trained.run.scaler.is_enabled():
         return None
-    scales = _finite(curves.scales)
+    scales = _finite(trained.curves.scales)
+    warmup_steps = trained.timing.steps - measured_steps
     return GradScalerTrace(
-        initial_scale=initial_scale,
-        final_scale=float(curves.scales[-1]),
+        initial_scale=trained.initial_scale,
+        final_scale=float(trained.curves.scales[-1]),
         skipped_steps=skipped,
         scale_trace=scales,
-        unsettled_after_warmup=any(step >= run.settings.warmup_steps - 1 for step in skipped),
+        unsettled_after_warmup=any(step >= warmup_steps - 1 for step in skipped),
         first_overflow=first_overflow,
     )
 

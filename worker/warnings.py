@@ -26,6 +26,16 @@ TRANSFORMERS_WIDTHS = (
     "hidden_dim",
 )
 
+#: What a report lacks where an examination found nothing.
+EXAMINATIONS = {
+    "forward_dtypes": "no step was observed, so nothing proves in which dtype it multiplied",
+    "memory": "memory was not measured",
+    "memory_breakdown": "what the memory peak consists of is not known",
+    "numerics": "no step was compared with FP64",
+    "first_overflow": "where numbers first overflowed was not searched",
+    "ceiling": "the fastest matrix product was not measured",
+}
+
 #: Skipped steps after warm-up: one may be the scale feeling for its limit, as many as this are not.
 KEEPS_OVERFLOWING = 3
 
@@ -46,6 +56,8 @@ def warnings_of(measured: Comparison) -> list[str]:
     """Every warning that applies, in words."""
     return [
         *_about_the_device(measured),
+        *_about_emulation(measured),
+        *_about_the_time(measured),
         *_about_the_legs(measured),
         *_about_the_settings(measured),
         *(warning for leg in measured.legs if leg.trials for warning in _about_the_trials(leg, measured)),
@@ -62,6 +74,51 @@ def _about_the_device(measured: Comparison) -> Iterator[str]:
     odd = [name for name, size in _dimensions(measured.request.model) if size % TENSOR_CORE_MULTIPLE]
     if odd and measured.device.kind == "cuda":
         yield f"{', '.join(odd)} is no multiple of {TENSOR_CORE_MULTIPLE}: half precision may miss the tensor cores."
+
+
+def _about_emulation(measured: Comparison) -> Iterator[str]:
+    for precision in dict.fromkeys(leg.precision for leg in measured.legs):
+        support = measured.device.support_of(precision)
+        if support is not None and support.kernels == "emulated":
+            yield f"{precision} is emulated. {support.remedy}"
+
+
+def _about_the_time(measured: Comparison) -> Iterator[str]:
+    """What the time budget left out."""
+    steps = measured.request.config.training.steps
+    for leg in measured.legs:
+        shortened = [len(trial.loss_curve) for trial in leg.trials if trial.ended_early]
+        if shortened:
+            yield (
+                f"{leg.name}: {_range(shortened)} of {steps} steps were done in {len(shortened)} of {len(leg.trials)} "
+                "trials, for lack of time. Losses and accuracies are those after as many steps, and are compared only "
+                "where both legs did as many."
+            )
+    needed_seconds = _seconds_for_whole_trials(measured)
+    if any(trial.ended_early for leg in measured.legs for trial in leg.trials):
+        yield (
+            f"Whole trials in {measured.request.config.measurement.min_blocks} blocks need a time_budget_seconds of "
+            f"about {needed_seconds:.0f}."
+        )
+
+
+def _range(numbers: list[int]) -> str:
+    return str(numbers[0]) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
+
+
+def _seconds_for_whole_trials(measured: Comparison) -> float:
+    """What the least number of blocks would take with every step of every leg, and as much beside training as here."""
+    config = measured.request.config
+    trials = [
+        max(leg.trials, key=lambda trial: trial.trial_seconds - trial.training_time_seconds)
+        for leg in measured.legs
+        if leg.trials
+    ]
+    seconds = [
+        trial.trial_seconds - trial.training_time_seconds + config.training.steps * median_step(trial)
+        for trial in trials
+    ]
+    return config.measurement.min_blocks * sum(seconds)
 
 
 def _about_the_legs(measured: Comparison) -> Iterator[str]:
@@ -112,10 +169,9 @@ def _about_the_trials(leg: LegRun, measured: Comparison) -> Iterator[str]:
             f"first of them, {'; '.join(disturbed[0].disturbances)}. The figures are of a busy machine: run it again "
             "when it is quiet."
         )
+    yield from _about_what_is_missing(leg)
     numerics = leg.trials[0].numerics
-    if numerics is None:
-        yield f"{leg.precision}: no step was compared with FP64, for which there was not enough memory."
-    elif not _explained(numerics):
+    if numerics is not None and not _explained(numerics):
         layers = ", ".join(layer.name for layer in numerics.worst_layers)
         yield (
             f"{leg.precision}: the gradient of one step is {_percent(numerics.gradient_relative_rmse)} off that of "
@@ -131,6 +187,13 @@ def _about_the_trials(leg: LegRun, measured: Comparison) -> Iterator[str]:
         yield from _about_waiting(leg, measured.request.config.training)
         if any(trial.telemetry.gpu is None or trial.telemetry.gpu.foreign_processes is None for trial in leg.trials):
             yield f"{leg.precision}: NVML does not tell whether other processes used the GPU."
+
+
+def _about_what_is_missing(leg: LegRun) -> Iterator[str]:
+    """What was not examined in any trial of the leg that should have been, with the first trial's reason."""
+    for name, what in EXAMINATIONS.items():
+        if name in leg.trials[0].not_examined:
+            yield f"{leg.name}: {what}: {leg.trials[0].not_examined[name]}."
 
 
 def _who_asks(training: TrainingConfig) -> str:
@@ -190,7 +253,8 @@ def _about_the_blocks(measured: Comparison) -> Iterator[str]:
         yield f"{measured.blocks} blocks is an odd number: a drift of the machine does not cancel. Use an even one."
     least = measured.request.config.measurement.min_blocks
     if measured.stopped_by == "time_budget" and measured.blocks < least:
-        yield f"The time budget ended after {measured.blocks} of at least {least} blocks: the intervals are wide."
+        effect = "the intervals are wide" if measured.blocks >= 2 else "there is no interval"
+        yield f"The time budget ended after {measured.blocks} of at least {least} blocks: {effect}."
     facts = measured.legs[0].trials[0].data if measured.legs[0].trials else None
     steps = measured.request.config.training.steps
     if facts and facts.distinct_batches < steps:

@@ -22,6 +22,8 @@ class FailureCode(StrEnum):
     INVALID_DATA = "invalid_data"
     #: A trial or the whole run took longer than allowed.
     TIMEOUT = "timeout"
+    #: `time_budget_seconds` ended before a leg had a figure.
+    TIME_BUDGET = "time_budget"
     #: No worker took the job within `max_queue_seconds`.
     QUEUE_EXPIRED = "queue_expired"
     #: The worker vanished in every allowed attempt.
@@ -40,6 +42,7 @@ TITLES: dict[FailureCode, str] = {
     FailureCode.INVALID_MODEL: "The model cannot be trained",
     FailureCode.INVALID_DATA: "The data cannot be used",
     FailureCode.TIMEOUT: "Timed out",
+    FailureCode.TIME_BUDGET: "The time budget ended first",
     FailureCode.QUEUE_EXPIRED: "Waited too long in the queue",
     FailureCode.WORKER_LOST: "The worker was lost",
     FailureCode.DEVICE_SICK: "The device is sick",

@@ -11,6 +11,7 @@ from app.contract.precisions import PrecisionName
 from app.contract.strict import MaybeFloat, Output
 from app.contract.training import TrainingConfig
 from app.contract.trial import DataFacts, Environment, MemoryBreakdown, TrialResult
+from app.contract.worker import KernelSupport
 
 SCHEMA_VERSION = 1
 
@@ -133,6 +134,10 @@ class Leg(Output):
     #: Of the GPU, over the measured steps; null on a CPU, and where the region is too short to tell.
     joules_per_step: float | None
     joules_per_sample: float | None
+    #: What the device can do in the precision; null where its worker did not measure it.
+    kernels: KernelSupport | None = None
+    #: Trials whose training the time budget ended before all steps were done.
+    shortened_trials: int = 0
     #: Trials that count although they were disturbed to the last, and those thrown away for it.
     disturbed_trials: int
     repeated_trials: int
@@ -151,6 +156,8 @@ class Comparison(Output):
     candidate: Leg
     #: Ratio of median step times, baseline / candidate: the one `min_speedup` judges.
     speedup: Estimate | None
+    #: The same ratio where only one block has both legs: without an interval, nothing is judged by it. Else null.
+    speedup_of_one_block: float | None = None
     #: The speedup's interval overlaps the noise floor: identical work could look like this. null without either.
     indistinguishable_from_noise: bool | None
     #: Ratio of whole training times.

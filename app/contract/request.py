@@ -28,7 +28,10 @@ class MeasurementConfig(Input):
         default=0.02, ge=0.001, le=1, description="wished relative half-width of the speedup interval"
     )
     time_budget_seconds: float = Field(
-        default=600, gt=0, le=604_800, description="no new block after this; two run in any case"
+        default=600,
+        gt=0,
+        le=604_800,
+        description="no trial starts or goes on beyond this: what was measured until then is reported",
     )
     control: bool = Field(default=False, description="a second baseline leg in every block: identical work, paired")
     capacity: bool = Field(

@@ -46,7 +46,8 @@ class Memory(Output):
     peak_reserved_bytes: int | None
     #: Allocated on the device before the model was built: near zero in a fresh process.
     start_bytes: int | None
-    breakdown: MemoryBreakdown
+    #: null where the account failed or there was no time for it: see `not_examined` of the trial.
+    breakdown: MemoryBreakdown | None
 
 
 class GradScalerTrace(Output):
@@ -168,14 +169,16 @@ class TrialResult(Output):
     grad_scaler: GradScalerTrace | None
     validation_loss: MaybeFloat
     validation_accuracy: float
-    memory: Memory
+    #: null where the time did not suffice: see `not_examined`.
+    memory: Memory | None
     attestation: Attestation
     data: DataFacts
     environment: Environment
     parameter_count: int
     #: Of the matrix products and convolutions of one step; a convolution counts a quarter, as fast algorithms need no
-    #: more, and fused attention nothing, as a causal kernel skips what a counter would count.
-    least_flops_per_step: int
+    #: more, and fused attention nothing, as a causal kernel skips what a counter would count. null where no step could
+    #: be observed: see `not_examined`.
+    least_flops_per_step: int | None
     #: Best of large matrix products in this precision, measured after training; null where there was no room for one.
     ceiling_flops_per_second: float | None
     #: Operations of a step that make the host wait for the device.
@@ -185,6 +188,10 @@ class TrialResult(Output):
     telemetry: Telemetry
     #: Seconds spent after training on probes, the account of memory, and numerics.
     proof_seconds: float
+    #: Training ended before all steps of the request: the entries per step are those of the steps that were done.
+    ended_early: bool = False
+    #: What was not examined after training, each with the reason.
+    not_examined: dict[str, str] = Field(default={})
     #: Why the trial may be spoiled; empty for a quiet one.
     disturbances: list[str] = Field(default=[])
     #: Times the trial was run before and thrown away as disturbed.

@@ -153,7 +153,8 @@ def _leg(leg: NamedLeg) -> Iterator[Row]:
 def _trial(leg: str, trial: TrialResult) -> Iterator[Row]:
     named = {"section": "trial", "leg": leg, "block": trial.block + 1}
     yield {**named, "name": "median_step_seconds", "value": median_seconds(trial), "unit": "s"}
-    yield {**named, "name": "peak_memory_bytes", "value": trial.memory.peak_bytes, "unit": "B"}
+    if trial.memory:
+        yield {**named, "name": "peak_memory_bytes", "value": trial.memory.peak_bytes, "unit": "B"}
     yield {**named, "name": "validation_loss", "value": trial.validation_loss, "unit": "nats"}
     yield {**named, "name": "validation_accuracy", "value": trial.validation_accuracy}
     for disturbance in trial.disturbances:

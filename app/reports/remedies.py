@@ -10,6 +10,7 @@ REMEDIES: dict[FailureCode, str] = {
     FailureCode.INVALID_MODEL: "Change the model: what is wrong with it stands above.",
     FailureCode.INVALID_DATA: "Change `config.data`: what is wrong with it stands above.",
     FailureCode.TIMEOUT: "Raise `timeout_seconds`, or make the benchmark smaller.",
+    FailureCode.TIME_BUDGET: "Raise `measurement.time_budget_seconds`, or make the benchmark smaller.",
     FailureCode.QUEUE_EXPIRED: "See whether a worker is online, or raise `max_queue_seconds`, and run it again.",
     FailureCode.WORKER_LOST: "See the worker's log for why it vanished, and run it again.",
     FailureCode.DEVICE_SICK: "See `halftime workers` for what is wrong with the device, and run it again elsewhere.",

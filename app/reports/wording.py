@@ -51,16 +51,48 @@ def _answer(report: Report, place: int) -> str:
     baseline, precision = report.baseline.precision.upper(), found.candidate.precision
     candidate = name.replace(precision, precision.upper())
     device = report.environment.device if report.environment else "this device"
-    if found.speedup is None or found.memory_reduction_percent is None or found.accuracy_difference is None:
-        return f"{candidate} could not be compared with {baseline} on {device}{_failed(report, found)}: {verdict}."
-    if found.indistinguishable_from_noise:
-        speed = f"indistinguishable in speed from {baseline} ({_times(found.speedup)})"
+    emulated = f"{device} has no {precision.upper()} arithmetic and emulates it: " if _is_emulated(found) else ""
+    distrust = "Not to be trusted: " if verdict == "invalid" else ""
+    answer = f"{distrust}{emulated}{candidate} {_compared(report, found, baseline, device)}: {verdict}."
+    return f"{answer} {_advice(report, found)}".rstrip()
+
+
+def _is_emulated(found: Comparison) -> bool:
+    return found.candidate.kernels == "emulated"
+
+
+def _advice(report: Report, found: Comparison) -> str:
+    """What to do where the device emulates the candidate."""
+    if not _is_emulated(found):
+        return ""
+    exact = "fp32" if report.baseline.kernels == "emulated" else report.baseline.precision
+    return f"Train in {exact.upper()} here, or in {found.candidate.precision.upper()} on a device that multiplies it."
+
+
+def _compared(report: Report, found: Comparison, baseline: str, device: str) -> str:
+    """What the candidate is, needs and reaches beside the baseline, as far as it was measured."""
+    if found.speedup is not None:
+        known = [f"is {_speed_of(found, found.speedup, baseline)} on {device}"]
+    elif found.speedup_of_one_block is not None:
+        speed = f"{_plain_speed(found.speedup_of_one_block)} {baseline}"
+        known = [f"was {speed} on {device} in the only block there was time for"]
     else:
-        speed = f"{_speed(found.speedup)} {baseline}"
-    return (
-        f"{'Not to be trusted: ' if verdict == 'invalid' else ''}{candidate} is {speed} on {device}, "
-        f"{_memory(found.memory_reduction_percent)}, and {_accuracy(found.accuracy_difference)}: {verdict}."
-    )
+        return f"could not be compared with {baseline} on {device}{_failed(report, found)}"
+    known += [_memory(found.memory_reduction_percent)] if found.memory_reduction_percent else []
+    known += [_accuracy(found.accuracy_difference)] if found.accuracy_difference else []
+    listed = ", ".join(known[:-1])
+    return f"{listed}{',' if len(known) > 2 else ''} and {known[-1]}" if listed else known[0]
+
+
+def _speed_of(found: Comparison, speedup: Estimate, baseline: str) -> str:
+    if found.indistinguishable_from_noise:
+        return f"indistinguishable in speed from {baseline} ({_times(speedup)})"
+    return f"{_speed(speedup)} {baseline}"
+
+
+def _plain_speed(ratio: float) -> str:
+    """Without an interval."""
+    return f"{ratio:.2f}× faster than" if ratio >= 1 else f"{1 / ratio:.2f}× slower than"
 
 
 def _failed(report: Report, found: Comparison) -> str:
@@ -134,7 +166,7 @@ def trial_rows(report: Report) -> list[tuple[str, ...]]:
             str(trial.block + 1),
             name,
             _scaled(median_seconds(trial), 1000, 3),
-            _scaled(trial.memory.peak_bytes, 1 / MIB, 1),
+            _scaled(trial.memory.peak_bytes if trial.memory else None, 1 / MIB, 1),
             _scaled(trial.validation_loss, 1, 4),
             _scaled(trial.validation_accuracy, 1, 4),
             "; ".join(trial.disturbances) or NOTHING,

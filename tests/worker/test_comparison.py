@@ -90,11 +90,6 @@ async def test_the_pilot_s_noise_decides_the_number_of_blocks(noise, expected_bl
     assert (report.blocks, report.stopped_by) == (expected_blocks, stopped_by)
 
 
-async def test_the_time_budget_ends_it_with_no_fewer_than_two_blocks():
-    report, _, _ = await run(blocks(6, 16, time_budget_seconds=1e-9), trial)
-    assert (report.blocks, report.stopped_by) == (2, "time_budget")
-
-
 async def test_progress_rises_to_one():
     _, _, progress = await run(blocks(2), trial)
     fractions = [seen.fraction for seen in progress]

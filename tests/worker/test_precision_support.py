@@ -76,15 +76,19 @@ def test_a_precision_whose_kernels_are_missing_is_absent(monkeypatch):
 def test_a_linear_layer_is_seen_to_multiply_in_the_three_layouts_of_the_ceiling():
     layer = torch.nn.Linear(64, 64, bias=False)
     inputs = torch.randn(64, 64, requires_grad=True)
-    with ProductWatch(torch.float32) as watch:
+    with ProductWatch() as watch:
         layer(inputs).square().sum().backward()
-    assert set(watch.seen) == set(square_products(64))
+    assert set(watch.by_dtype()[torch.float32]) == set(square_products(64))
 
 
-def test_products_in_another_dtype_are_not_counted():
-    with ProductWatch(torch.bfloat16) as watch:
+def test_products_are_told_apart_by_dtype_and_the_largest_come_first():
+    with ProductWatch() as watch:
         torch.randn(4, 4) @ torch.randn(4, 4)
-    assert not watch.seen
+        torch.randn(8, 4) @ torch.randn(4, 8)
+        torch.randn(4, 4).bfloat16() @ torch.randn(4, 4).bfloat16()
+    seen = watch.by_dtype()
+    assert [product.rows for product in seen[torch.float32]] == [8, 4]
+    assert seen[torch.bfloat16] == [Product(4, 4, 4)]
 
 
 def test_the_model_s_own_products_raise_the_ceiling(monkeypatch):

@@ -38,7 +38,7 @@ SHORT = {
 #: Would run for many minutes: to be interrupted.
 LONG = {
     "model": {"kind": "mlp", "hidden_size": 2048},
-    "config": {"device": "cpu", "training": {"batch_size": 512, "steps": 10_000}},
+    "config": {"device": "cpu", "candidates": ["fp32"], "training": {"batch_size": 512, "steps": 10_000}},
 }
 
 
@@ -262,6 +262,7 @@ BRIEF = {
     "model": {"kind": "mlp", "hidden_size": 512},
     "config": {
         "device": "cpu",
+        "candidates": ["fp32"],  # half precision may take any time
         "training": {"batch_size": 256, "steps": 40, "warmup_steps": 1},
         "measurement": {"min_blocks": 2, "max_blocks": 2},
     },

@@ -67,7 +67,7 @@ class Recurrent(nn.Module):
                 raise
             raise TrialFailed.because(
                 FailureCode.UNSUPPORTED_PRECISION,
-                "This CPU has no kernel for an lstm in the leg's precision; use bf16.",
+                "This CPU has no kernel for an lstm in the leg's precision: compare others, or use a gru or a GPU.",
             ) from error
         return states
 

@@ -1,6 +1,6 @@
 """Whether every leg ran as it is called, and the legs of a block from the same weights on the same data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.contract.report import AttestationCheck, ReportAttestation
 from app.contract.trial import NEAR_ZERO_BYTES, Probe, TrialResult
@@ -17,8 +17,8 @@ def attest(measured: Comparison) -> ReportAttestation:
     if measured.request.config.training.deterministic:
         checks += [_all_equal(leg, "deterministic", "yes", _deterministic) for leg in measured.legs if leg.trials]
     checks += [
-        _equal_in_blocks(measured, "initial_weights_sha256", "initial_weights"),
-        _equal_in_blocks(measured, "data_sha256", "data_order"),
+        _equal_in_blocks(measured, _weights, "initial_weights"),
+        _equal_in_blocks(measured, _data, "data_order"),
     ]
     return ReportAttestation(ok=all(check.ok for check in checks), checks=checks)
 
@@ -34,7 +34,7 @@ def _leg_checks(leg: LegRun) -> list[AttestationCheck]:
             lambda trial: _words(trial.attestation.environment_overrides) or "none",
         ),
         *_probe_checks(leg),
-        _all_equal(leg, "forward_dtypes", precision.matmul_dtype_name, _dtypes),
+        *_dtype_checks(leg),
         _all_equal(leg, "starts_from_empty_device", "yes", _starts_empty),
         *_alone_checks(leg),
         *_plausibility_checks(leg),
@@ -50,10 +50,23 @@ def _probe_checks(leg: LegRun) -> list[AttestationCheck]:
     return [AttestationCheck(leg=leg.precision, **probe.model_dump()) for probe in by_name.values()]
 
 
-def _all_equal(leg: LegRun, name: str, expected: str, observe: Callable[[TrialResult], str]) -> AttestationCheck:
-    """What every trial of the leg showed; where they differ, all that was seen."""
-    observed = " | ".join(sorted({observe(trial) for trial in leg.trials}))
+def _all_equal(
+    leg: LegRun,
+    name: str,
+    expected: str,
+    observe: Callable[[TrialResult], str],
+    trials: Sequence[TrialResult] | None = None,
+) -> AttestationCheck:
+    """What every trial of the leg, or of those given, showed; where they differ, all that was seen."""
+    observed = " | ".join(sorted({observe(trial) for trial in trials or leg.trials}))
     return AttestationCheck(leg=leg.precision, name=name, expected=expected, observed=observed, ok=observed == expected)
+
+
+def _dtype_checks(leg: LegRun) -> list[AttestationCheck]:
+    """None where no step could be observed: a warning says why."""
+    observed = [trial for trial in leg.trials if "forward_dtypes" not in trial.not_examined]
+    expected = FACTS[leg.precision].matmul_dtype_name
+    return [_all_equal(leg, "forward_dtypes", expected, _dtypes, observed)] if observed else []
 
 
 def _dtypes(trial: TrialResult) -> str:
@@ -62,7 +75,7 @@ def _dtypes(trial: TrialResult) -> str:
 
 
 def _starts_empty(trial: TrialResult) -> str:
-    start_bytes = trial.memory.start_bytes
+    start_bytes = trial.memory.start_bytes if trial.memory else None
     return "yes" if start_bytes is None or start_bytes <= NEAR_ZERO_BYTES else f"{start_bytes} bytes held"
 
 
@@ -84,9 +97,9 @@ def _deterministic(trial: TrialResult) -> str:
     return "yes" if trial.deterministic else "no"
 
 
-def achieved_flops_per_second(trial: TrialResult) -> float:
-    """What the median step did at least, per second."""
-    return trial.least_flops_per_step / median_step(trial)
+def achieved_flops_per_second(trial: TrialResult) -> float | None:
+    """What the median step did at least, per second; None where no step could be observed."""
+    return None if trial.least_flops_per_step is None else trial.least_flops_per_step / median_step(trial)
 
 
 def _plausibility_checks(leg: LegRun) -> list[AttestationCheck]:
@@ -96,10 +109,10 @@ def _plausibility_checks(leg: LegRun) -> list[AttestationCheck]:
     """
     ceilings = [trial.ceiling_flops_per_second for trial in leg.trials if not trial.disturbances]
     known = [ceiling for ceiling in ceilings if ceiling is not None]
-    if not known:
+    rates = [rate for rate in map(achieved_flops_per_second, leg.trials) if rate is not None]
+    if not known or not rates:
         return []
-    bound = PLAUSIBLE_SHARE * max(known)
-    achieved = max(map(achieved_flops_per_second, leg.trials))
+    bound, achieved = PLAUSIBLE_SHARE * max(known), max(rates)
     return [
         AttestationCheck(
             leg=leg.precision,
@@ -111,14 +124,28 @@ def _plausibility_checks(leg: LegRun) -> list[AttestationCheck]:
     ]
 
 
-def _equal_in_blocks(measured: Comparison, attribute: str, name: str) -> AttestationCheck:
+def _equal_in_blocks(
+    measured: Comparison, shown: Callable[[TrialResult], tuple[int, str]], name: str
+) -> AttestationCheck:
+    """Whether the trials of every block show the same; `shown` says among which of them, and what."""
+    trials = [trial for leg in measured.legs for trial in leg.trials]
     unequal = []
-    for block in range(measured.blocks):
-        trials = [trial for leg in measured.legs for trial in leg.trials if trial.block == block]
-        if len({getattr(trial.attestation, attribute) for trial in trials}) > 1:
+    for block in sorted({trial.block for trial in trials}):
+        seen = {shown(trial) for trial in trials if trial.block == block}
+        if len(seen) > len({among for among, _ in seen}):
             unequal.append(str(block))
     observed = f"differs in block {', '.join(unequal)}" if unequal else "equal"
     return AttestationCheck(leg="all", name=name, expected="equal", observed=observed, ok=not unequal)
+
+
+def _weights(trial: TrialResult) -> tuple[int, str]:
+    """Among all trials of a block."""
+    return 0, trial.attestation.initial_weights_sha256
+
+
+def _data(trial: TrialResult) -> tuple[int, str]:
+    """Among trials of as many steps: a loader's batches are hashed as they come."""
+    return len(trial.loss_curve), trial.attestation.data_sha256
 
 
 def _words(pairs: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 import gc
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -9,13 +10,13 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from app.contract.failure import FailureCode
 from app.contract.numerics import Numerics
 from app.contract.training import TrainingConfig
 from app.contract.trial import Memory, Probe
 from worker import device as devices
 from worker.data import TrialData
-from worker.memory import CudaPeaks, memory_on_cpu, memory_on_cuda
+from worker.memory import CudaPeaks, account_for_step, break_down, memory_on_cpu, memory_on_cuda
+from worker.pace import ACCOUNT_STEPS, PEAK_STEPS, Pace
 from worker.precision import Precision
 from worker.proof.ceiling import measure_ceiling
 from worker.proof.numerics import compare_with_fp64
@@ -26,6 +27,10 @@ from worker.training import Run, prepare
 
 #: Of FP64 values: a weight, a copy to restore it from, and the gradients of the leg, of FP64, and of FP64 disturbed.
 FP64_BYTES_PER_PARAMETER = 40
+
+#: What examinations take, in training steps: two steps of a part of the batch in FP64 beside one of the leg; products
+#: of matrices for about as long as a step of a small model.
+NUMERICS_STEPS, CEILING_STEPS = 3, 1
 
 State = dict[str, torch.Tensor]
 Finding = TypeVar("Finding")
@@ -48,6 +53,10 @@ class Subject:
     skipped_steps: list[int]
     #: Not where the trial may use a share of the device only.
     ceiling_wanted: bool
+    #: What is left of the trial's time.
+    pace: Pace
+    #: What a step took on average, the first included.
+    step_seconds: float
 
     def start_over(self) -> Run:
         """A run from the initial weights, with a new optimizer and a new scaler, not compiled."""
@@ -58,39 +67,92 @@ class Subject:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the examination found."""
+    """What the examination found; None for what it could not."""
 
-    observed: ObservedStep
-    memory: Memory
+    observed: ObservedStep | None
+    memory: Memory | None
     numerics: Numerics | None
     first_overflow: list[str] | None
     ceiling_flops_per_second: float | None
     probes: list[Probe]
+    #: What is missing, each with the reason.
+    not_examined: dict[str, str]
     seconds: float
+
+
+class _Examiner:
+    """Runs one examination after the other, each if there is time for it. None may cost the trial its figures."""
+
+    def __init__(self, pace: Pace, step_seconds: float) -> None:
+        self._pace, self._step_seconds = pace, step_seconds
+        self.missing: dict[str, str] = {}
+
+    def attempt(self, name: str, steps: float, examination: Callable[[], Finding]) -> Finding | None:
+        """What is found; None, with the reason noted, where it fails or would outlast the trial's share of the time.
+
+        `steps` is what it takes, in training steps; 0 for what is tried in any case.
+        """
+        needed_seconds, left_seconds = steps * self._step_seconds, self._pace.seconds_left
+        if steps and needed_seconds > left_seconds:
+            self.missing[name] = (
+                f"it takes about {needed_seconds:.0f} s here, and the time budget left the trial "
+                f"{max(0.0, left_seconds):.0f} s"
+            )
+            return None
+        try:
+            return examination()
+        except devices.TrialFailed as error:
+            self.missing[name] = error.failure.detail
+        except Exception as error:  # whatever it was, the trial has trained, and stands without it
+            traceback.print_exc()
+            out_of_memory = devices.is_out_of_memory(error)
+            self.missing[name] = "there was not enough memory" if out_of_memory else _first_line(error)
+        return None
 
 
 def examine(subject: Subject) -> Findings:
     """One step under watch, the account of memory, the comparison with FP64, the ceiling, and the probes."""
     began = time.perf_counter()
-    observed = observe_step(subject.run, subject.data.training[0])
-    memory = _memory(subject)
+    examiner = _Examiner(subject.pace, subject.step_seconds)
+    # Always tried: without it, nothing says in which dtype the leg multiplied.
+    observed = examiner.attempt("forward_dtypes", 0, lambda: observe_step(subject.run, subject.data.training[0]))
+    memory = _memory(subject, examiner)
     _make_room(subject)
     numerics = overflow = None
     if subject.initial_state is not None:
-        numerics = _if_it_fits(lambda: _numerics(subject, memory))
-        overflow = _if_it_fits(lambda: _overflow(subject))
+        numerics = examiner.attempt("numerics", NUMERICS_STEPS, lambda: _numerics(subject, memory))
+        if subject.skipped_steps:
+            steps = subject.skipped_steps[0] + 1
+            overflow = examiner.attempt("first_overflow", steps, lambda: _overflow(subject))
     _make_room(subject)
-    ceiling = measure_ceiling(subject.precision, subject.device) if subject.ceiling_wanted else None
+    ceiling = None
+    if subject.ceiling_wanted:
+        products = observed.products.get(subject.precision.matmul_dtype, []) if observed else []
+        ceiling = examiner.attempt(
+            "ceiling", CEILING_STEPS, lambda: measure_ceiling(subject.precision, subject.device, products)
+        )
     probes = probe_precision(subject.precision, subject.device)
-    return Findings(observed, memory, numerics, overflow, ceiling, probes, time.perf_counter() - began)
+    return Findings(
+        observed, memory, numerics, overflow, ceiling, probes, examiner.missing, time.perf_counter() - began
+    )
 
 
-def _memory(subject: Subject) -> Memory:
+def _memory(subject: Subject, examiner: _Examiner) -> Memory | None:
+    """The peaks, and what they consist of where that can be had."""
     batch = subject.data.training[0]
     if subject.device.type == "cuda":
-        return memory_on_cuda(subject.run, batch, subject.start_bytes, subject.peaks, subject.data.waiting_bytes())
+        memory: Memory | None = memory_on_cuda(subject.start_bytes, subject.peaks, subject.data.waiting_bytes())
+    else:
+        memory = examiner.attempt("memory", PEAK_STEPS, lambda: _peaks_on_cpu(subject))
+    if memory is None:
+        return None
+    account = examiner.attempt("memory_breakdown", ACCOUNT_STEPS, lambda: account_for_step(subject.run, batch))
+    return memory.model_copy(update={"breakdown": account and break_down(account, memory.peak_bytes)})
+
+
+def _peaks_on_cpu(subject: Subject) -> Memory:
     fresh = prepare(subject.model, subject.precision, subject.settings, subject.device)
-    return memory_on_cpu(subject.run, replace(fresh, forward=subject.run.forward), batch)
+    return memory_on_cpu(subject.run, replace(fresh, forward=subject.run.forward), subject.data.training[0])
 
 
 def _make_room(subject: Subject) -> None:
@@ -102,29 +164,18 @@ def _make_room(subject: Subject) -> None:
         torch.cuda.empty_cache()
 
 
-def _if_it_fits(examination: Callable[[], Finding]) -> Finding | None:
-    """None where memory runs out: the trial has trained, and stands without it."""
-    try:
-        return examination()
-    except devices.TrialFailed as error:
-        if error.failure.code is FailureCode.OUT_OF_MEMORY:
-            return None
-        raise
-    except (RuntimeError, MemoryError) as error:
-        if devices.is_out_of_memory(error):
-            return None
-        raise
-
-
-def _numerics(subject: Subject, memory: Memory) -> Numerics:
+def _numerics(subject: Subject, memory: Memory | None) -> Numerics:
     if subject.device.type == "cpu":
         parameters = sum(parameter.numel() for parameter in subject.model.parameters())
         # A CPU would not refuse: the kernel would kill. A step in FP64 holds about twice a step's activations.
-        devices.require_host_memory(FP64_BYTES_PER_PARAMETER * parameters + 2 * memory.peak_bytes)
+        step_bytes = 2 * memory.peak_bytes if memory else 0
+        devices.require_host_memory(FP64_BYTES_PER_PARAMETER * parameters + step_bytes)
     return compare_with_fp64(subject.start_over(), subject.precision, subject.data.training[0])
 
 
 def _overflow(subject: Subject) -> list[str] | None:
-    if not subject.skipped_steps:
-        return None
     return first_overflow(subject.start_over(), subject.data.training, subject.skipped_steps[0])
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0][:300]

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from worker.data import Batch
 from worker.precision import DtypeWatch
+from worker.proof.products import Product, ProductWatch
 from worker.training import Run, training_step
 
 #: A convolution may be computed with as little as this share of its multiplications: Winograd's F(4 x 4, 3 x 3)
@@ -31,6 +32,8 @@ class ObservedStep:
     least_flops: int
     #: Operations that wait, each with how often it did.
     synchronisations: list[str]
+    #: Matrix products by the dtype of their operands, those that do most of the work first.
+    products: dict[torch.dtype, list[Product]]
 
 
 class SynchronisationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
@@ -54,12 +57,14 @@ class SynchronisationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] 
 def observe_step(run: Run, batch: Batch) -> ObservedStep:
     """Trains one more step, of the module itself. It changes the weights and is slow: nothing of it is timed."""
     flops = FlopCounterMode(display=False)
-    with DtypeWatch(run.model) as dtypes, SynchronisationWatch(batch[0].device) as waits, flops:
+    products = ProductWatch()
+    with DtypeWatch(run.model) as dtypes, SynchronisationWatch(batch[0].device) as waits, products, flops:
         training_step(run.uncompiled(), batch)
     return ObservedStep(
         forward_dtypes=dtypes.seen(),
         least_flops=_least_flops(flops.get_flop_counts().get("Global", {})),
         synchronisations=[f"{name} × {times}" for name, times in sorted(waits.seen.items())],
+        products=products.by_dtype(),
     )
 
 

@@ -7,7 +7,7 @@ faster in one layout than in another.
 
 import functools
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -73,12 +73,18 @@ def product_seconds(product: Product, dtype: torch.dtype, device: torch.device, 
 
 
 class ProductWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
-    """Counts the matrix products in one dtype that are made while it is open."""
+    """Counts the matrix products that are made while it is open."""
 
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._dtype = dtype
-        self.seen: Counter[Product] = Counter()
+        self._seen: Counter[tuple[torch.dtype, Product]] = Counter()
+
+    def by_dtype(self) -> dict[torch.dtype, list[Product]]:
+        """Every product once, by the dtype of its operands, those that do most of the work first."""
+        found: defaultdict[torch.dtype, list[Product]] = defaultdict(list)
+        for dtype, product in sorted(self._seen, key=lambda one: one[1].flops * self._seen[one], reverse=True):
+            found[dtype].append(product)
+        return dict(found)
 
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
@@ -86,8 +92,8 @@ class ProductWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch'
         """Notes a product, and goes on."""
         if func._schema.name in OPERANDS:
             left, right = (args[place] for place in OPERANDS[func._schema.name])
-            if isinstance(left, Tensor) and isinstance(right, Tensor) and left.dtype is self._dtype:
-                self.seen[Product.of(left, right)] += 1
+            if isinstance(left, Tensor) and isinstance(right, Tensor):
+                self._seen[left.dtype, Product.of(left, right)] += 1
         return func(*args, **kwargs or {})
 
 

@@ -1,5 +1,6 @@
 """Who else computes on the GPU. Asked by the worker, which has no context there: whoever is, is foreign."""
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -34,9 +35,13 @@ class Neighbours:
     def __init__(self) -> None:
         self._waited_in_vain = False
 
-    async def wait_until_alone(self, device: str) -> Occupation | None:
-        """What is on the device when it is free, or when the patience ends: once, until it has been free again."""
-        seen = await _look_until_alone(device, 0 if self._waited_in_vain else PATIENCE_SECONDS)
+    async def wait_until_alone(self, device: str, ends: float = math.inf) -> Occupation | None:
+        """What is on the device when it is free, or when the patience ends: once, until it has been free again.
+
+        `ends` is when it ends in any case, on the monotonic clock.
+        """
+        patience_seconds = 0 if self._waited_in_vain else min(PATIENCE_SECONDS, ends - time.monotonic())
+        seen = await _look_until_alone(device, patience_seconds)
         self._waited_in_vain = bool(seen and seen.processes)
         return seen
 
