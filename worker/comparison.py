@@ -304,13 +304,19 @@ def _time_limit(comparison: Comparison, leg: LegRun) -> TimeLimit:
     later = alive if comparison.blocks == 0 else []
     return time_limit(
         comparison.seconds_left,
-        [_expected_seconds(other) for other in alive[alive.index(leg) + 1 :]],
-        [_expected_seconds(other) for other in later],
+        [_expected_seconds(comparison, other) for other in alive[alive.index(leg) + 1 :]],
+        [_expected_seconds(comparison, other) for other in later],
     )
 
 
-def _expected_seconds(leg: LegRun) -> float | None:
-    return leg.trials[-1].trial_seconds if leg.trials else None
+def _expected_seconds(comparison: Comparison, leg: LegRun) -> float | None:
+    """What the leg's next trial is expected to take: as long as its last, or less if it is to train for fewer steps."""
+    if not leg.trials:
+        return None
+    last = leg.trials[-1]
+    steps = len(last.loss_curve)
+    fewer = max(0, steps - (comparison.most_steps or steps))
+    return last.trial_seconds - last.training_time_seconds * fewer / steps
 
 
 def _note_steps(comparison: Comparison, trial: TrialResult) -> None:

@@ -119,7 +119,7 @@ class TrialLauncher:
             process = _TrialProcess(self._context, task, after_step, self._lock)
             outcome = await process.run(min(deadline_seconds, max(0.0, left_seconds)))
             if isinstance(outcome, Failure) and outcome.code is FailureCode.TIMEOUT and left_seconds < deadline_seconds:
-                outcome = Failure.of(FailureCode.TIME_BUDGET, f"The time budget ended within the {task.name}.")
+                outcome = Failure.of(FailureCode.TIME_BUDGET, "The time budget ended before the trial did.")
             logs += process.standard_error()
             if isinstance(outcome, TrialResult):
                 return await self._neighbours.note(task.device, outcome, before), logs

@@ -14,6 +14,9 @@ from worker.messages import TimeLimit
 #: what the peak consists of.
 OBSERVED_STEPS, PEAK_STEPS, ACCOUNT_STEPS = 1, 2, 1
 
+#: How the reason begins why something was left out to keep within the time limit.
+NO_TIME = "for lack of time"
+
 
 class Pace:
     """Counts the steps of one trial."""

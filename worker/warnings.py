@@ -9,6 +9,7 @@ from app.contract.numerics import Numerics
 from app.contract.training import TrainingConfig
 from app.contract.trial import TrialResult
 from worker.comparison import Comparison, LegRun, median_step
+from worker.pace import NO_TIME
 from worker.precision_facts import FACTS
 
 #: Tensor cores want dimensions in multiples of this (NVIDIA, "Matrix Multiplication Background User's Guide").
@@ -28,12 +29,12 @@ TRANSFORMERS_WIDTHS = (
 
 #: What a report lacks where an examination found nothing.
 EXAMINATIONS = {
-    "forward_dtypes": "no step was observed, so nothing proves in which dtype it multiplied",
-    "memory": "memory was not measured",
-    "memory_breakdown": "what the memory peak consists of is not known",
-    "numerics": "no step was compared with FP64",
-    "first_overflow": "where numbers first overflowed was not searched",
-    "ceiling": "the fastest matrix product was not measured",
+    "forward_dtypes": "proof of the dtypes in which it multiplied",
+    "memory": "memory figure",
+    "memory_breakdown": "account of what its memory peak consists of",
+    "numerics": "comparison of a step with FP64",
+    "first_overflow": "search for where numbers first overflowed",
+    "ceiling": "rate of the fastest matrix product",
 }
 
 #: Skipped steps after warm-up: one may be the scale feeling for its limit, as many as this are not.
@@ -190,10 +191,14 @@ def _about_the_trials(leg: LegRun, measured: Comparison) -> Iterator[str]:
 
 
 def _about_what_is_missing(leg: LegRun) -> Iterator[str]:
-    """What was not examined in any trial of the leg that should have been, with the first trial's reason."""
+    """What was not examined in the leg's first trial."""
+    missing = leg.trials[0].not_examined
+    timeless = [what for name, what in EXAMINATIONS.items() if missing.get(name, "").startswith(NO_TIME)]
+    if timeless:
+        yield f"{leg.name}: {NO_TIME}, there is no {', no '.join(timeless)}. Raise measurement.time_budget_seconds."
     for name, what in EXAMINATIONS.items():
-        if name in leg.trials[0].not_examined:
-            yield f"{leg.name}: {what}: {leg.trials[0].not_examined[name]}."
+        if name in missing and not missing[name].startswith(NO_TIME):
+            yield f"{leg.name}: there is no {what}: {missing[name]}."
 
 
 def _who_asks(training: TrainingConfig) -> str:
@@ -249,7 +254,7 @@ def _about_the_blocks(measured: Comparison) -> Iterator[str]:
             f"Blocks {indices[0] + 1} to {indices[-1] + 1} were measured in attempt {attempt} by worker {worker}, "
             "before the benchmark was interrupted. Device, versions and request were the same."
         )
-    if measured.blocks % 2 and measured.can_compare():
+    if measured.blocks % 2 and measured.blocks > 1 and measured.can_compare():
         yield f"{measured.blocks} blocks is an odd number: a drift of the machine does not cancel. Use an even one."
     least = measured.request.config.measurement.min_blocks
     if measured.stopped_by == "time_budget" and measured.blocks < least:

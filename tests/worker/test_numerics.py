@@ -125,7 +125,9 @@ async def test_a_step_that_was_not_compared_is_told_of():
         return trial(spec, numerics=None, not_examined={"numerics": "there was not enough memory"})
 
     report = make_report("id", await compare(comparison(), run_trial, lambda progress: None))
-    assert any("no step was compared with FP64: there was not enough memory" in warning for warning in report.warnings)
+    assert any(
+        "no comparison of a step with FP64: there was not enough memory" in warning for warning in report.warnings
+    )
 
 
 def test_the_switches_are_as_they_were_afterwards():

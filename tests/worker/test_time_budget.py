@@ -255,7 +255,7 @@ def test_a_trial_whose_share_is_over_keeps_what_it_has_and_says_what_is_missing(
     assert result.ended_early
     assert (len(result.loss_curve), len(result.step_seconds)) == (2, 1)
     assert result.memory is result.numerics is None
-    assert result.not_examined["memory"].startswith("it takes about")
+    assert result.not_examined["memory"].startswith("for lack of time")
     assert result.attestation.forward_dtypes == {"Linear": ["float32"]}
 
 

@@ -16,7 +16,7 @@ from app.contract.trial import Memory, Probe
 from worker import device as devices
 from worker.data import TrialData
 from worker.memory import CudaPeaks, account_for_step, break_down, memory_on_cpu, memory_on_cuda
-from worker.pace import ACCOUNT_STEPS, PEAK_STEPS, Pace
+from worker.pace import ACCOUNT_STEPS, NO_TIME, PEAK_STEPS, Pace
 from worker.precision import Precision
 from worker.proof.ceiling import measure_ceiling
 from worker.proof.numerics import compare_with_fp64
@@ -94,10 +94,7 @@ class _Examiner:
         """
         needed_seconds, left_seconds = steps * self._step_seconds, self._pace.seconds_left
         if steps and needed_seconds > left_seconds:
-            self.missing[name] = (
-                f"it takes about {needed_seconds:.0f} s here, and the time budget left the trial "
-                f"{max(0.0, left_seconds):.0f} s"
-            )
+            self.missing[name] = f"{NO_TIME} ({needed_seconds:.1f} s needed, {max(0.0, left_seconds):.1f} s left)"
             return None
         try:
             return examination()
