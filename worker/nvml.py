@@ -2,9 +2,9 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import NewType
+from typing import NewType, TypeVar
 
 import structlog
 
@@ -12,6 +12,8 @@ log = structlog.get_logger(__name__)
 
 #: NVML's own name for a GPU: a pointer, good while the library is open.
 Handle = NewType("Handle", object)
+
+Answer = TypeVar("Answer")
 
 #: How the UUID of a GPU, or of a part of one, begins.
 UUIDS = ("GPU-", "MIG-")
@@ -31,6 +33,13 @@ def opened() -> Iterator[ModuleType | None]:
         yield pynvml
     finally:
         pynvml.nvmlShutdown()
+
+
+def ask(library: ModuleType, question: Callable[..., Answer], *of: object) -> Answer | None:
+    """None where this GPU does not tell, or this driver, which may be older than the binding."""
+    with contextlib.suppress(library.NVMLError, library.NVMLLibraryMismatchError):
+        return question(*of)
+    return None
 
 
 def visible_gpus(library: ModuleType) -> list[int | str]:
@@ -97,13 +106,18 @@ def workable_devices() -> list[str]:
 def whole(library: ModuleType, gpu: Handle) -> Handle:
     """The GPU, or the instance, itself. Raises ValueError for one that is cut into others."""
     instances = _mig_instances(library, gpu)
-    if instances is None or library.nvmlDeviceIsMigDeviceHandle(gpu):
+    if instances is None or is_instance(library, gpu):
         return gpu
     named = ", ".join(_uuid(library, one) for one in instances) or "none is made yet"
     raise ValueError(
         f"{_uuid(library, gpu)} is in MIG mode: name an instance in CUDA_VISIBLE_DEVICES ({named}), or run "
         "`halftime worker` without --device for a worker on each."
     )
+
+
+def is_instance(library: ModuleType, gpu: Handle) -> bool:
+    """Whether a handle is that of a part of a GPU in MIG mode; a GPU older than MIG does not answer that."""
+    return bool(ask(library, library.nvmlDeviceIsMigDeviceHandle, gpu))
 
 
 def driver_version() -> str | None:
@@ -125,12 +139,9 @@ def _uuid(library: ModuleType, handle: Handle) -> str:
 
 def _mig_instances(library: ModuleType, gpu: Handle) -> list[Handle] | None:
     """What a GPU is cut into, an instance into itself; None for a whole one."""
-    if library.nvmlDeviceIsMigDeviceHandle(gpu):
+    if is_instance(library, gpu):
         return [gpu]
-    try:
-        in_mig_mode, _ = library.nvmlDeviceGetMigMode(gpu)
-    except library.NVMLError:  # this kind of GPU cannot be cut
-        return None
+    in_mig_mode, _ = ask(library, library.nvmlDeviceGetMigMode, gpu) or (0, 0)
     if not in_mig_mode:
         return None
     instances = []
