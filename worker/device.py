@@ -59,11 +59,12 @@ def detect(choice: str) -> WorkerDevice:
             )
         try:
             handle = nvml.whole(library, nvml.handle_by(library, gpus[index]))
+            memory = nvml.memory_of(library, handle)
             return WorkerDevice(
                 name=f"cuda:{index}",
                 kind="cuda",
                 gpu=str(library.nvmlDeviceGetName(handle)),
-                memory_bytes=int(library.nvmlDeviceGetMemoryInfo(handle).total),
+                memory_bytes=memory.total_bytes if memory else _host_memory_bytes(),
             )
         except library.NVMLError as error:
             raise ValueError(

@@ -3,11 +3,9 @@
 Runs in a process of its own: a broken CUDA context ends with it, and one that hangs is ended.
 """
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import ModuleType
-from typing import TypeVar
 
 import torch
 
@@ -32,8 +30,6 @@ RECOVERY_ACTIONS = {1: "a reset", 2: "a reboot of the node", 4: "a reset", 6: "a
 
 RESET = "Reset the GPU (`nvidia-smi --gpu-reset`) or reboot the node."
 
-Answer = TypeVar("Answer")
-
 
 def check_device(check: DeviceCheck) -> DeviceHealth:
     """What is wrong with a device, as far as can be told."""
@@ -54,8 +50,9 @@ def driver_faults(device: str) -> Iterator[str]:
         if handle is None:
             yield f"The driver does not see {device} any more. Check `nvidia-smi` and the kernel's log for Xid errors."
             return
-        yield from _memory_errors(library, handle)
-        needed = RECOVERY_ACTIONS.get(_recovery_action(library, handle) or 0)
+        card = nvml.card_of(library, handle)
+        yield from _memory_errors(library, card)
+        needed = RECOVERY_ACTIONS.get(_recovery_action(library, card) or 0)
         if needed is not None:
             yield f"The driver asks for {needed} of the GPU; the kernel's log has the Xid error."
 
@@ -102,51 +99,44 @@ def _multiplies_rightly(device: torch.device) -> bool:
 
 def _memory_errors(library: ModuleType, handle: Handle) -> Iterator[str]:
     uncorrected = library.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, library.NVML_VOLATILE_ECC
-    errors = _ask(library, lambda: int(library.nvmlDeviceGetTotalEccErrors(handle, *uncorrected)))
+    errors = nvml.ask(library, library.nvmlDeviceGetTotalEccErrors, handle, *uncorrected)
     if errors:
         yield f"{errors} uncorrected ECC errors since the driver was loaded. {RESET}"
-    _, _, pending, failed = _ask(library, lambda: library.nvmlDeviceGetRemappedRows(handle)) or (0, 0, 0, 0)
+    _, _, pending, failed = nvml.ask(library, library.nvmlDeviceGetRemappedRows, handle) or (0, 0, 0, 0)
     if failed:
         yield "A row of the GPU's memory could not be remapped: have the card replaced."
     elif pending:
         yield f"Rows of the GPU's memory wait to be remapped. {RESET}"
-    if _ask(library, lambda: library.nvmlDeviceGetRetiredPagesPendingStatus(handle)):
+    if nvml.ask(library, library.nvmlDeviceGetRetiredPagesPendingStatus, handle):
         yield f"Pages of the GPU's memory wait to be retired. {RESET}"
 
 
 def _recovery_action(library: ModuleType, handle: Handle) -> int | None:
     field = getattr(library, RECOVERY_FIELD, None)
-    values = _ask(library, lambda: library.nvmlDeviceGetFieldValues(handle, [field])) if field else None
+    values = nvml.ask(library, library.nvmlDeviceGetFieldValues, handle, [field]) if field else None
     return int(values[0].value.uiVal) if values and values[0].nvmlReturn == library.NVML_SUCCESS else None
 
 
 def _unclaimed_bytes(library: ModuleType, device: str) -> int:
     """Bytes in use where the driver names no process; 0 for no more than it keeps itself, or where it does not tell."""
-    handle = _ask(library, lambda: nvml.handle_of(library, device))
+    handle = nvml.ask(library, nvml.handle_of, library, device)
     if handle is None or _named_processes(library, handle) != 0:
         return 0
-    used_bytes = _ask(library, lambda: int(library.nvmlDeviceGetMemoryInfo(handle).used)) or 0
-    return used_bytes if used_bytes > UNCLAIMED_BYTES else 0
+    memory = nvml.memory_of(library, handle)
+    return memory.used_bytes if memory is not None and memory.used_bytes > UNCLAIMED_BYTES else 0
 
 
 def _is_used_by_others(device: str) -> bool:
     with nvml.opened() as library:
-        handle = _ask(library, lambda: nvml.handle_of(library, device)) if library else None
+        handle = nvml.ask(library, nvml.handle_of, library, device) if library else None
         return library is not None and handle is not None and bool(_named_processes(library, handle))
 
 
 def _named_processes(library: ModuleType, handle: Handle) -> int | None:
     """How many the driver names, those that draw included; None where it does not tell."""
-    computing = _ask(library, lambda: len(library.nvmlDeviceGetComputeRunningProcesses(handle)))
-    drawing = _ask(library, lambda: len(library.nvmlDeviceGetGraphicsRunningProcesses(handle))) or 0
-    return None if computing is None else computing + drawing
-
-
-def _ask(library: ModuleType, question: Callable[[], Answer]) -> Answer | None:
-    """None where this GPU or driver does not tell."""
-    with contextlib.suppress(library.NVMLError):
-        return question()
-    return None
+    computing = nvml.computing_on(library, handle)
+    drawing = nvml.ask(library, library.nvmlDeviceGetGraphicsRunningProcesses, handle) or []
+    return None if computing is None else len(computing) + len(drawing)
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import NewType, TypeVar
+from typing import NamedTuple, NewType, TypeVar
 
 import structlog
 
@@ -17,6 +17,15 @@ Answer = TypeVar("Answer")
 
 #: How the UUID of a GPU, or of a part of one, begins.
 UUIDS = ("GPU-", "MIG-")
+
+
+class Memory(NamedTuple):
+    """Of a GPU, or of an instance."""
+
+    total_bytes: int
+    used_bytes: int
+    #: Whether what the driver keeps for itself is left out of what is used.
+    without_reserve: bool
 
 
 @contextlib.contextmanager
@@ -118,6 +127,32 @@ def whole(library: ModuleType, gpu: Handle) -> Handle:
 def is_instance(library: ModuleType, gpu: Handle) -> bool:
     """Whether a handle is that of a part of a GPU in MIG mode; a GPU older than MIG does not answer that."""
     return bool(ask(library, library.nvmlDeviceIsMigDeviceHandle, gpu))
+
+
+def card_of(library: ModuleType, gpu: Handle) -> Handle:
+    """The whole GPU that an instance is a part of: it alone has clocks, power and ECC. A whole one is its own."""
+    if not is_instance(library, gpu):
+        return gpu
+    return ask(library, library.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, gpu) or gpu
+
+
+def memory_of(library: ModuleType, gpu: Handle) -> Memory | None:
+    """None for a GPU that has none of its own and uses the machine's."""
+    told = ask(library, library.nvmlDeviceGetMemoryInfo, gpu, library.nvmlMemory_v2)
+    if told is not None:
+        return Memory(int(told.total), int(told.used), without_reserve=True)
+    told = ask(library, library.nvmlDeviceGetMemoryInfo, gpu)  # a driver before release 510
+    return None if told is None else Memory(int(told.total), int(told.used), without_reserve=False)
+
+
+def computing_on(library: ModuleType, gpu: Handle) -> list[object] | None:
+    """Processes that compute there, with `pid` and `usedGpuMemory`; None where NVML does not tell.
+
+    Within a container with process numbers of its own, the proprietary kernel module gives all of them by their numbers
+    on the host; the open one leaves out those of other containers and of the host (open-gpu-kernel-modules,
+    `gpuGetProcWithObject`).
+    """
+    return ask(library, library.nvmlDeviceGetComputeRunningProcesses, gpu)
 
 
 def driver_version() -> str | None:

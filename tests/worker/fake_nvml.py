@@ -7,6 +7,7 @@ An answer is a value, something to call, or an exception.
 # ruff: noqa: N802 # named as the binding names them
 
 import functools
+import itertools
 import sys
 from ctypes import c_uint
 from types import SimpleNamespace
@@ -94,10 +95,15 @@ def process(pid, used_bytes=GIB):
     return SimpleNamespace(pid=pid, usedGpuMemory=used_bytes)
 
 
-def memory(used, total, reserved):
-    """As the driver tells it since release 510, and as before: with what it keeps for itself in what is used."""
+def memory(used, total=80 * GIB, reserved=578 * MIB):
+    """As the driver tells it since release 510, and as before: with what it keeps for itself in what is used.
+
+    What is used can be an iterator: another figure at each look.
+    """
+    figures = itertools.repeat(used) if isinstance(used, int) else used
 
     def answer(version=None):
+        used = next(figures)
         if version is None:
             return SimpleNamespace(total=total, used=used + reserved, free=total - used - reserved)
         assert version == pynvml.nvmlMemory_v2
@@ -155,14 +161,13 @@ def h100(**changes):
 
 def t4(**changes):
     """Older than MIG: it does not even answer whether a handle is that of an instance."""
-    gpu = h100(
-        nvmlDeviceGetName="Tesla T4",
-        nvmlDeviceGetMemoryInfo=memory(used=2 * MIB, total=15_360 * MIB, reserved=448 * MIB),
-        nvmlDeviceGetRetiredPagesPendingStatus=0,
-        nvmlDeviceGetFieldValues=recovery(0, answered=pynvml.NVML_ERROR_NOT_SUPPORTED),
-        nvmlDeviceGetCurrentClocksThrottleReasons=0,
-        **changes,
-    )
+    told = {
+        "nvmlDeviceGetName": "Tesla T4",
+        "nvmlDeviceGetMemoryInfo": memory(used=2 * MIB, total=15_360 * MIB, reserved=448 * MIB),
+        "nvmlDeviceGetRetiredPagesPendingStatus": 0,
+        "nvmlDeviceGetFieldValues": recovery(0, answered=pynvml.NVML_ERROR_NOT_SUPPORTED),
+    }
+    gpu = h100(**told | changes)
     for unknown in ("IsMigDeviceHandle", "GetMigMode", "GetMaxMigDeviceCount", "GetRemappedRows"):
         del gpu.answers[f"nvmlDevice{unknown}"]
     return gpu
@@ -170,13 +175,13 @@ def t4(**changes):
 
 def a100_cut(places=(0, 3), **changes):
     """In MIG mode, cut into instances at these places of seven."""
-    card = h100(
-        nvmlDeviceGetName="NVIDIA A100-SXM4-40GB",
-        nvmlDeviceGetMigMode=[1, 1],
-        nvmlDeviceGetMaxMigDeviceCount=7,
-        nvmlDeviceGetComputeRunningProcesses=pynvml.NVMLError_NoPermission(),
-        **changes,
-    )
+    told = {
+        "nvmlDeviceGetName": "NVIDIA A100-SXM4-40GB",
+        "nvmlDeviceGetMigMode": [1, 1],
+        "nvmlDeviceGetMaxMigDeviceCount": 7,
+        "nvmlDeviceGetComputeRunningProcesses": pynvml.NVMLError_NoPermission(),
+    }
+    card = h100(**told | changes)
     card.instances = {place: _instance(card, uuid) for place, uuid in zip(places, INSTANCE_UUIDS, strict=False)}
     card.answers["nvmlDeviceGetMigDeviceHandleByIndex"] = lambda place: _at(card, place)
     return card
@@ -214,16 +219,23 @@ def vgpu(**changes):
     )
 
 
+def unified(**changes):
+    """A GPU without memory of its own, as on a DGX Spark."""
+    gpu = h100(**{"nvmlDeviceGetName": "NVIDIA GB10"} | changes)
+    del gpu.answers["nvmlDeviceGetMemoryInfo"]
+    return gpu
+
+
 def of_an_old_driver(**changes):
     """Older than the binding: the question for processes has a version that this driver does not know."""
-    return h100(
-        nvmlDeviceGetComputeRunningProcesses=pynvml.NVMLLibraryMismatchError("Unversioned function called"),
-        nvmlDeviceGetGraphicsRunningProcesses=pynvml.NVMLLibraryMismatchError("Unversioned function called"),
-        nvmlDeviceGetCurrentClocksEventReasons=pynvml.NVMLError_FunctionNotFound(),
-        nvmlDeviceGetCurrentClocksThrottleReasons=0,
-        nvmlDeviceGetMemoryInfo=memory_of_old(used=600 * MIB, total=81_559 * MIB),
-        **changes,
-    )
+    told = {
+        "nvmlDeviceGetComputeRunningProcesses": pynvml.NVMLLibraryMismatchError("Unversioned function called"),
+        "nvmlDeviceGetGraphicsRunningProcesses": pynvml.NVMLLibraryMismatchError("Unversioned function called"),
+        "nvmlDeviceGetCurrentClocksEventReasons": pynvml.NVMLError_FunctionNotFound(),
+        "nvmlDeviceGetCurrentClocksThrottleReasons": 0,
+        "nvmlDeviceGetMemoryInfo": memory_of_old(used=600 * MIB, total=81_559 * MIB),
+    }
+    return h100(**told | changes)
 
 
 #: Each with the name that tests are known by.
@@ -232,5 +244,6 @@ KINDS = {
     "T4": t4,
     "A100 with one instance": functools.partial(a100_cut, places=(2,)),
     "vGPU": vgpu,
+    "unified memory": unified,
     "old driver": of_an_old_driver,
 }

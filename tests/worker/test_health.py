@@ -1,128 +1,106 @@
 """What a check finds wrong with a device. The driver is faked; the checks that need none run in real processes."""
 
-import contextlib
 import itertools
-from types import SimpleNamespace
 
 import anyio
+import pynvml
 import pytest
 import torch
 
 from app.contract.failure import Failure, FailureCode
 from tests.factories import gpu_telemetry, telemetry
-from tests.worker import sick_worker
+from tests.worker import fake_nvml, sick_worker
+from tests.worker.fake_nvml import GIB, a100_cut, h100, memory, plant, process, recovery
 from tests.worker.test_launcher import spec, trial_processes
-from tests.worker.test_telemetry import NVMLError, trial_on
-from worker import health, launcher, nvml, quarantine, trial_process
+from tests.worker.test_telemetry import trial_on
+from worker import health, launcher, quarantine, trial_process
 from worker.launcher import TrialLauncher
 from worker.messages import DeviceCheck, DeviceHealth
 from worker.quarantine import DeviceWatch, casts_doubt
 
-GIB = 2**30
 
-
-class GpuIsLost(NVMLError):
-    pass
-
-
-def lost(*_):
-    raise GpuIsLost("GPU is lost")
-
-
-def not_told(*_):
-    raise NVMLError("not supported")
-
-
-def recovery(action, answered=0):
-    return lambda *_: [SimpleNamespace(nvmlReturn=answered, value=SimpleNamespace(uiVal=action))]
-
-
-HEALTHY = {
-    "nvmlDeviceGetTotalEccErrors": lambda *_: 0,
-    "nvmlDeviceGetRemappedRows": lambda *_: (3, 0, 0, 0),
-    "nvmlDeviceGetRetiredPagesPendingStatus": lambda *_: 0,
-    "nvmlDeviceGetFieldValues": recovery(0),
-    "nvmlDeviceGetComputeRunningProcesses": lambda *_: [],
-    "nvmlDeviceGetGraphicsRunningProcesses": lambda *_: [],
-    "nvmlDeviceGetMemoryInfo": lambda *_: SimpleNamespace(used=GIB // 2),
-}
-UNHEARD = dict.fromkeys(HEALTHY, not_told)
+def holding(used_bytes):
+    """A GPU whose memory no process that the driver names has in use."""
+    return {"nvmlDeviceGetMemoryInfo": memory(used_bytes)}
 
 
 @pytest.fixture
 def driver(monkeypatch):
     """Plants a driver with one GPU that answers as told."""
 
-    def plant(answers):
-        library = SimpleNamespace(
-            NVMLError=NVMLError,
-            NVML_SUCCESS=0,
-            NVML_MEMORY_ERROR_TYPE_UNCORRECTED=1,
-            NVML_VOLATILE_ECC=0,
-            NVML_FI_DEV_GET_GPU_RECOVERY_ACTION=230,
-            nvmlDeviceGetCount=lambda: 1,
-            nvmlDeviceIsMigDeviceHandle=lambda gpu: False,
-            nvmlDeviceGetMigMode=lambda gpu: (0, 0),
-            nvmlDeviceGetHandleByIndex=lambda index: "gpu",
-        )
-        vars(library).update(answers)
-        monkeypatch.setattr(nvml, "opened", lambda: contextlib.nullcontext(library))
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    def install(gpu):
         monkeypatch.setattr(health, "SETTLING_SECONDS", 0.01)
         monkeypatch.setattr(health, "POLL_SECONDS", 0.001)
+        return plant(monkeypatch, *([gpu] if gpu else []))
 
-    return plant
+    return install
 
 
 def found(device="cuda:0"):
     return " ".join([*health.driver_faults(device), *health.held_memory(device)])
 
 
-@pytest.mark.parametrize("answers", [HEALTHY, UNHEARD], ids=["healthy", "tells nothing"])
-def test_a_gpu_that_the_driver_finds_well_or_tells_nothing_of_has_no_fault(driver, answers):
-    driver(answers)
+@pytest.mark.parametrize("kind", fake_nvml.KINDS.values(), ids=fake_nvml.KINDS)
+def test_a_gpu_that_the_driver_finds_well_or_tells_little_of_has_no_fault(driver, kind):
+    driver(kind())
     assert found() == ""
 
 
 @pytest.mark.parametrize(
-    ("name", "answer", "said"),
+    ("changes", "said"),
     [
-        ("nvmlDeviceGetTotalEccErrors", lambda *_: 2, "2 uncorrected ECC errors"),
-        ("nvmlDeviceGetRemappedRows", lambda *_: (0, 1, 1, 0), "wait to be remapped"),
-        ("nvmlDeviceGetRemappedRows", lambda *_: (0, 1, 1, 1), "have the card replaced"),
-        ("nvmlDeviceGetRetiredPagesPendingStatus", lambda *_: 1, "wait to be retired"),
-        ("nvmlDeviceGetFieldValues", recovery(1), "asks for a reset"),
-        ("nvmlDeviceGetMemoryInfo", lambda *_: SimpleNamespace(used=40 * GIB), "40960 MiB of the GPU stay held"),
-        ("nvmlDeviceGetHandleByIndex", lost, "GPU is lost"),
-        ("nvmlDeviceGetCount", lambda: 0, "does not see cuda:0 any more"),
+        ({"nvmlDeviceGetTotalEccErrors": 2}, "2 uncorrected ECC errors"),
+        ({"nvmlDeviceGetRemappedRows": (0, 1, 1, 0)}, "wait to be remapped"),
+        ({"nvmlDeviceGetRemappedRows": (0, 1, 1, 1)}, "have the card replaced"),
+        ({"nvmlDeviceGetRetiredPagesPendingStatus": 1}, "wait to be retired"),
+        ({"nvmlDeviceGetFieldValues": recovery(1)}, "asks for a reset"),
+        (holding(40 * GIB), "40960 MiB of the GPU stay held"),
+        ({"nvmlDeviceGetUUID": pynvml.NVMLError_GpuIsLost()}, "GPU is lost"),
     ],
 )
-def test_what_the_driver_knows_to_be_wrong_is_a_fault(driver, name, answer, said):
-    driver(HEALTHY | {name: answer})
+def test_what_the_driver_knows_to_be_wrong_is_a_fault(driver, changes, said):
+    driver(h100(**changes))
+    assert said in found()
+
+
+def test_a_gpu_that_the_driver_has_no_more_is_a_fault(driver):
+    driver(None)
+    assert "does not see cuda:0 any more" in found()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"nvmlDeviceGetTotalEccErrors": 2}, "2 uncorrected ECC errors"),
+        ({"nvmlDeviceGetRemappedRows": (0, 1, 1, 1)}, "have the card replaced"),
+        ({"nvmlDeviceGetFieldValues": recovery(1)}, "asks for a reset"),
+    ],
+)
+def test_an_instance_is_as_sick_as_its_card(driver, changes, said):
+    driver(a100_cut(places=(0,), **changes))
     assert said in found()
 
 
 def test_a_recovery_that_the_gpu_does_not_report_is_none(driver):
-    driver(HEALTHY | {"nvmlDeviceGetFieldValues": recovery(1, answered=3)})
+    driver(h100(nvmlDeviceGetFieldValues=recovery(1, answered=pynvml.NVML_ERROR_NOT_SUPPORTED)))
     assert found() == ""
 
 
 @pytest.mark.parametrize("kind", ["Compute", "Graphics"])
 def test_memory_that_a_named_process_holds_is_no_fault(driver, kind):
-    full = {"nvmlDeviceGetMemoryInfo": lambda *_: SimpleNamespace(used=40 * GIB)}
-    driver(HEALTHY | full | {f"nvmlDeviceGet{kind}RunningProcesses": lambda *_: [SimpleNamespace(pid=1)]})
+    driver(h100(**holding(40 * GIB), **{f"nvmlDeviceGet{kind}RunningProcesses": [process(1)]}))
     assert found() == ""
 
 
 def test_memory_that_is_freed_meanwhile_is_no_fault(driver, monkeypatch):
     used = itertools.chain([40 * GIB, 40 * GIB], itertools.repeat(0))
-    driver(HEALTHY | {"nvmlDeviceGetMemoryInfo": lambda *_: SimpleNamespace(used=next(used))})
+    driver(h100(nvmlDeviceGetMemoryInfo=memory(used)))
     monkeypatch.setattr(health, "SETTLING_SECONDS", 30.0)
     assert found() == ""
 
 
 def test_a_cpu_is_not_asked_of_the_driver(driver):
-    driver(HEALTHY | {"nvmlDeviceGetTotalEccErrors": lambda *_: 2})
+    driver(h100(nvmlDeviceGetTotalEccErrors=2))
     assert list(health.driver_faults("cpu")) == []
 
 
@@ -135,12 +113,12 @@ def test_a_cuda_device_that_torch_does_not_see_is_a_fault_of_a_cuda_build_alone(
     assert "finds no CUDA device" in fault
 
 
-@pytest.mark.parametrize("processes", [[], [SimpleNamespace(pid=1)]], ids=["of nobody", "of a neighbour"])
+@pytest.mark.parametrize("processes", [[], [process(1)]], ids=["of nobody", "of a neighbour"])
 def test_a_device_whose_memory_a_named_process_has_taken_is_not_sick(driver, monkeypatch, processes):
     def full(*_):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
-    driver(HEALTHY | {"nvmlDeviceGetComputeRunningProcesses": lambda *_: processes})
+    driver(h100(nvmlDeviceGetComputeRunningProcesses=processes))
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(health, "make_current", full)
