@@ -27,7 +27,10 @@ def _usable_id(worker_id: str | None) -> str | None:
 def run(
     device: Annotated[
         str,
-        typer.Option(help="`cpu`, `cuda:0`, a GPU's or MIG instance's UUID, or `auto`: the first GPU, else the CPU"),
+        typer.Option(
+            help="`cpu`, `cuda:0`, the UUID of a GPU or MIG instance or its beginning, or `auto`: the first GPU, "
+            "else the CPU"
+        ),
     ] = "auto",
     worker_id: Annotated[str | None, typer.Option("--id", callback=_usable_id, help="default: host and device")] = None,
 ) -> None:

@@ -60,17 +60,35 @@ def visible_gpus(library: ModuleType) -> list[int | str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
     gpus: list[int | str] = []
     for name in (entry.strip() for entry in visible.split(",")):
-        if name.isdecimal() and int(name) < count:
-            gpus.append(int(name))
-        elif name.startswith(UUIDS):
-            try:
-                library.nvmlDeviceGetHandleByUUID(name)
-            except library.NVMLError:
-                break
-            gpus.append(name)
-        else:  # as CUDA does: nothing after the first that is none
+        gpu = int(name) if name.isdecimal() and int(name) < count else _uuid_that_begins(library, name)
+        if gpu is None:  # as CUDA does: nothing after the first that is none
             break
+        if gpu in gpus:  # as CUDA does: a device that is named twice makes the whole list void
+            return []
+        gpus.append(gpu)
     return gpus
+
+
+def _uuid_that_begins(library: ModuleType, name: str) -> str | None:
+    """Of the GPU or instance that a UUID names, or the beginning of one; None for what names none, or several."""
+    if not name.startswith(UUIDS):
+        return None
+    if ask(library, library.nvmlDeviceGetHandleByUUID, name) is not None:
+        return name
+    matching = [uuid for uuid in _uuids(library) if uuid.startswith(name)]
+    return matching[0] if len(matching) == 1 else None
+
+
+def _uuids(library: ModuleType) -> Iterator[str]:
+    """Of all GPUs that the driver reaches, and of all instances."""
+    for index in range(library.nvmlDeviceGetCount()):
+        gpu = ask(library, library.nvmlDeviceGetHandleByIndex, index)
+        if gpu is None:
+            continue
+        for one in [gpu, *(_mig_instances(library, gpu) or [])]:
+            uuid = ask(library, _uuid, library, one)
+            if uuid is not None:
+                yield uuid
 
 
 def handle_by(library: ModuleType, gpu: int | str) -> Handle:

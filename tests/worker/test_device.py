@@ -143,3 +143,33 @@ def test_a_gpu_that_is_older_than_mig_is_no_lost_one(monkeypatch):
     assert device.detect("cuda:0").gpu == "Tesla T4"
     with nvml.opened() as library:
         assert not nvml.is_instance(library, library.gpus[0])
+
+
+@pytest.fixture
+def known_by_uuid(monkeypatch):
+    """Two GPUs, the second of them cut into two instances, and a third that is lost."""
+    second = a100_cut(nvmlDeviceGetUUID="GPU-8932aaaa-0000-4106-c12f-20bd9faed9f6")
+    third = h100(nvmlDeviceGetUUID=pynvml.NVMLError_GpuIsLost())
+    return plant(monkeypatch, h100(nvmlDeviceGetUUID=fake_nvml.UUID), second, third)
+
+
+@pytest.mark.parametrize(
+    ("visible", "uuids"),
+    [
+        (fake_nvml.UUID, [fake_nvml.UUID]),
+        ("GPU-8932f937", [fake_nvml.UUID]),
+        ("MIG-1b9", [INSTANCE_UUIDS[1]]),
+        ("MIG-1b9,GPU-8932f", [INSTANCE_UUIDS[1], fake_nvml.UUID]),
+        ("GPU-8932", []),
+        ("MIG-1b", []),
+        ("GPU-8932f,GPU-8932,MIG-1b9", [fake_nvml.UUID]),
+        ("GPU-8932f,GPU-77,MIG-1b9", [fake_nvml.UUID]),
+        ("GPU-8932f,MIG-1b9,GPU-8932f9", []),
+        ("8932f937", []),
+        ("0,0", []),
+    ],
+)
+def test_the_beginning_of_a_uuid_names_a_gpu_as_for_cuda(known_by_uuid, monkeypatch, visible, uuids):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert device.gpu_count() == len(uuids)
+    assert [nvml.uuid_of(f"cuda:{index}") for index in range(len(uuids))] == uuids
