@@ -10,6 +10,7 @@ from types import ModuleType
 import torch
 
 from worker import nvml
+from worker.architectures import INSTALL, first_line, missing_code, why_unavailable
 from worker.device import is_out_of_memory, make_current
 from worker.messages import DeviceCheck, DeviceHealth
 from worker.nvml import Handle
@@ -27,6 +28,9 @@ LARGEST_ENTRY = 3
 RECOVERY_FIELD = "NVML_FI_DEV_GET_GPU_RECOVERY_ACTION"
 #: Its values that ask for something of a GPU that works alone.
 RECOVERY_ACTIONS = {1: "a reset", 2: "a reboot of the node", 4: "a reset", 6: "a reset of its bus", 7: "a reboot"}
+
+#: How CUDA says that torch has no code for the GPU, whatever its list of architectures promises.
+NO_CODE = "no kernel image is available"
 
 RESET = "Reset the GPU (`nvidia-smi --gpu-reset`) or reboot the node."
 
@@ -72,25 +76,30 @@ def held_memory(device: str) -> Iterator[str]:
 
 
 def arithmetic_faults(device: str) -> Iterator[str]:
-    """Whether the device multiplies two matrices, and rightly."""
+    """Whether the device multiplies two matrices, and rightly. One that torch has no code for need not be reset."""
     on_cuda = device != "cpu"
     if on_cuda and torch.version.cuda is None:  # no fault of the device: trials say `cuda_unavailable`
         return
     if on_cuda and not torch.cuda.is_available():
-        yield "torch finds no CUDA device. Check `nvidia-smi`, the driver, and the kernel's log for Xid errors."
+        why = why_unavailable() or "it does not say why"
+        yield f"torch finds no CUDA device: {why}. Check `nvidia-smi`, the driver, and the kernel's log for Xid errors."
         return
     try:
-        right = _multiplies_rightly(torch.device(device))
+        make_current(torch.device(device))
+        missing = missing_code(torch.device(device)) if on_cuda else None
+        right = missing is not None or _multiplies_rightly(torch.device(device))
     except RuntimeError as error:
         if not (is_out_of_memory(error) and _is_used_by_others(device)):
-            yield f"A small matrix product failed: {_first_line(error)}. {RESET}"
+            remedy = f"Install a torch build for this GPU ({INSTALL})." if NO_CODE in str(error) else RESET
+            yield f"A small matrix product failed: {first_line(error)}. {remedy}"
         return
+    if missing is not None:
+        yield missing
     if not right:
         yield f"A small matrix product came out wrong. {RESET}"
 
 
 def _multiplies_rightly(device: torch.device) -> bool:
-    make_current(device)
     left = torch.arange(SIZE * SIZE).remainder(LARGEST_ENTRY + 1).reshape(SIZE, SIZE)
     right = left.flip(0)
     product = torch.matmul(left.to(device, torch.float32), right.to(device, torch.float32))
@@ -137,7 +146,3 @@ def _named_processes(library: ModuleType, handle: Handle) -> int | None:
     computing = nvml.computing_on(library, handle)
     drawing = nvml.ask(library, library.nvmlDeviceGetGraphicsRunningProcesses, handle) or []
     return None if computing is None else len(computing) + len(drawing)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).split("\n", maxsplit=1)[0][:300].rstrip(".")

@@ -14,8 +14,11 @@ from tests.worker.fake_nvml import GIB, a100_cut, h100, memory, plant, process, 
 from tests.worker.test_launcher import spec, trial_processes
 from tests.worker.test_telemetry import trial_on
 from worker import health, launcher, quarantine, trial_process
+from worker.architectures import has_code
+from worker.device import TrialFailed, check
 from worker.launcher import TrialLauncher
 from worker.messages import DeviceCheck, DeviceHealth
+from worker.precision import PRECISIONS
 from worker.quarantine import DeviceWatch, casts_doubt
 
 
@@ -111,6 +114,90 @@ def test_a_cuda_device_that_torch_does_not_see_is_a_fault_of_a_cuda_build_alone(
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     (fault,) = health.arithmetic_faults("cuda:0")
     assert "finds no CUDA device" in fault
+
+
+def test_an_old_driver_s_reason_is_told(monkeypatch):
+    def too_old():
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 12040). Please update.\nMore")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "init", too_old)
+    (fault,) = health.arithmetic_faults("cuda:0")
+    assert "finds no CUDA device: The NVIDIA driver on your system is too old (found version 12040)" in fault
+    with pytest.raises(TrialFailed, match="too old"):
+        check(torch.device("cuda", 0), PRECISIONS["fp32"])
+
+
+CUDA_13 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """A CUDA build of torch, and a GPU of a capability; its arithmetic is the CPU's."""
+
+    def install(capability, built_for=CUDA_13):
+        monkeypatch.setattr(torch.version, "cuda", "13.0")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built_for)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "the GPU")
+        monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+        monkeypatch.setattr(health, "_multiplies_rightly", lambda device: True)
+
+    return install
+
+
+def test_a_gpu_that_torch_has_no_code_for_needs_another_torch_and_no_reset(on_a_gpu):
+    on_a_gpu((7, 0))
+    (fault,) = health.arithmetic_faults("cuda:0")
+    assert "no code for the GPU, compute capability 7.0. Install a build with sm_70" in fault
+    assert "reset" not in fault.lower()
+    with pytest.raises(TrialFailed, match="Install a build with sm_70") as refused:
+        check(torch.device("cuda", 0), PRECISIONS["fp32"])
+    assert refused.value.failure.code is FailureCode.CUDA_UNAVAILABLE
+
+
+def test_a_gpu_that_cuda_finds_no_code_for_needs_no_reset_either(on_a_gpu, monkeypatch):
+    def no_code(device):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors")
+
+    on_a_gpu((8, 7))
+    monkeypatch.setattr(health, "_multiplies_rightly", no_code)
+    (fault,) = health.arithmetic_faults("cuda:0")
+    assert "Install a torch build for this GPU" in fault
+    assert "reset" not in fault.lower()
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 6), (8, 9), (9, 0), (12, 1), (13, 0)])
+def test_a_gpu_that_torch_has_code_for_is_tried(on_a_gpu, capability):
+    on_a_gpu(capability)
+    assert list(health.arithmetic_faults("cuda:0")) == []
+    check(torch.device("cuda", 0), PRECISIONS["fp32"])
+
+
+@pytest.mark.parametrize(
+    ("built_for", "capability", "runs"),
+    [
+        (["sm_80"], (8, 0), True),
+        (["sm_80"], (8, 6), True),
+        (["sm_86"], (8, 0), False),
+        (["sm_80"], (9, 0), False),
+        (["sm_50", "sm_60"], (7, 0), False),
+        (["compute_70"], (9, 0), True),
+        (["compute_90"], (8, 9), False),
+        (["sm_90a"], (9, 0), True),
+        (["sm_100a"], (10, 3), False),
+        (["compute_90a"], (10, 0), False),
+        (["sm_100f"], (10, 3), True),
+        (["compute_100f"], (12, 0), False),
+        (["sm_120"], (12, 1), True),
+        (["gfx942"], (9, 4), False),
+    ],
+)
+def test_code_runs_on_its_major_version_and_ptx_on_all_that_is_newer(built_for, capability, runs):
+    assert has_code(built_for, capability) is runs
 
 
 @pytest.mark.parametrize("processes", [[], [process(1)]], ids=["of nobody", "of a neighbour"])
