@@ -135,8 +135,43 @@ def test_a_quiet_trial_is_not_disturbed():
 )
 def test_what_spoils_a_trial_is_said(seen, reason):
     usual = telemetry(gpu_telemetry() if seen.gpu else None)
-    (found,) = disturbances(trial_on(telemetry=seen), [trial_on(telemetry=usual)] * 2, cores=2)
+    (found,) = disturbances(trial_on(telemetry=seen), [trial_on(telemetry=usual, block=1)] * 2, cores=2)
     assert reason in found
+
+
+@pytest.mark.parametrize(("slowed", "spoiled"), [(1, False), (14, False), (15, True), (300, True)])
+def test_a_slowdown_spoils_a_trial_from_a_twentieth_of_its_samples_on(slowed, spoiled):
+    seen = telemetry(gpu_telemetry(samples=300, clock_limits={"hardware_slowdown": slowed / 300}))
+    assert bool(disturbances(trial_on(telemetry=seen), [])) is spoiled
+
+
+def clocked(*clocks):
+    """Trials of a leg whose GPU ran at these clocks, one to a block."""
+    return [
+        trial_on(block=block, telemetry=telemetry(gpu_telemetry(sm_clock_mhz=spread(clock))))
+        for block, clock in enumerate(clocks)
+    ]
+
+
+@pytest.mark.parametrize("clocks", [(1590, 900), (1590, 900, 900), (1590, 900, 900, 900)])
+def test_a_cold_first_trial_makes_none_of_the_next_look_slow(clocks):
+    trials = clocked(*clocks)
+    for count in range(1, len(trials)):  # as they end
+        assert disturbances(trials[count], trials[:count]) == []
+    for index, one in enumerate(trials):  # and once more, beside all the others
+        assert disturbances(one, trials[:index] + trials[index + 1 :]) == []
+
+
+def test_a_warm_leg_s_slow_trial_is_seen_after_a_cold_first():
+    *before, slow = clocked(1590, 1400, 1400, 900)
+    (found,) = disturbances(slow, before)
+    assert "the SM clock was 900 MHz, its leg's 1400 MHz" in found
+
+
+def test_a_first_trial_is_judged_beside_the_warm_ones():
+    first, *others = clocked(900, 1400, 1400)
+    (found,) = disturbances(first, others)
+    assert "the SM clock was 900 MHz" in found
 
 
 def test_a_machine_that_multiplies_more_slowly_than_usual_spoils_a_trial_on_the_cpu():
