@@ -21,6 +21,8 @@ class GpuTelemetry(Output):
     samples: int
     sm_clock_mhz: Spread | None
     temperature_celsius: Spread | None
+    #: Each sample is the mean of the second before it, so those of the region's first second are left out; null where
+    #: the region is no longer than that.
     power_watts: Spread | None
     #: Why the driver held clocks down, with the share of samples it did so.
     clock_limits: dict[str, float]

@@ -93,6 +93,23 @@ def test_reasons_for_lowered_clocks_are_named(monkeypatch, name):
     assert sampled(monkeypatch, gpu).clock_limits == {"power_cap": 1.0, "hardware_thermal_slowdown": 1.0}
 
 
+def test_power_is_told_once_its_second_lies_within_the_region(monkeypatch):
+    assert sampled(monkeypatch, h100()).power_watts is None
+    monkeypatch.setattr(gpus, "POWER_MEAN_SECONDS", 3600.0)
+    clocks, watts = iter(range(1000)), iter([650_000] + [900_000] * 999)
+
+    def clock(kind):  # the first question of each sample
+        if next(clocks) == 1:
+            gpus.POWER_MEAN_SECONDS = 0.0
+        return 1980
+
+    found = sampled(
+        monkeypatch, h100(nvmlDeviceGetClockInfo=clock, nvmlDeviceGetPowerUsage=watts.__next__), seconds=0.35
+    )
+    assert found.power_watts.smallest == 650  # the first of those that count
+    assert 1000 - sum(1 for _ in watts) == found.samples - 1
+
+
 def test_energy_is_told_of_a_region_long_enough_only(monkeypatch):
     def counted():
         return h100(nvmlDeviceGetTotalEnergyConsumption=iter([1_000_000, 1_700_000]).__next__)

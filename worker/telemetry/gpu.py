@@ -23,6 +23,10 @@ PERIOD_SECONDS = 0.1
 #: al. 2024, "Accurate and Convenient Energy Measurements for GPUs").
 LEAST_ENERGY_REGION_SECONDS = 2.0
 
+#: On Ampere (GA100 aside) and later, NVML's power is the mean of the last second (NVML API reference,
+#: `nvmlDeviceGetPowerUsage`): a reading counts once all of that second lies within the region.
+POWER_MEAN_SECONDS = 1.0
+
 #: Bits of NVML's clock event reasons (NVML API reference, "nvmlClocksEventReasons").
 CLOCK_LIMITS = {
     0x2: "applications_clocks_setting",
@@ -101,7 +105,8 @@ class GpuSampler:
         seen.count += 1
         self._note(seen.clocks, library.nvmlDeviceGetClockInfo, library.NVML_CLOCK_SM)
         self._note(seen.temperatures, library.nvmlDeviceGetTemperature, library.NVML_TEMPERATURE_GPU)
-        self._note(seen.powers, library.nvmlDeviceGetPowerUsage, per=1000)
+        if time.perf_counter() - self._began[0] >= POWER_MEAN_SECONDS:
+            self._note(seen.powers, library.nvmlDeviceGetPowerUsage, per=1000)
         memory = nvml.memory_of(library, self._handle)
         if memory is not None:
             seen.used_bytes.append(memory.used_bytes)
