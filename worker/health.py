@@ -37,8 +37,9 @@ RESET = "Reset the GPU (`nvidia-smi --gpu-reset`) or reboot the node."
 
 def check_device(check: DeviceCheck) -> DeviceHealth:
     """What is wrong with a device, as far as can be told."""
-    faults = [*driver_faults(check.device), *held_memory(check.device)]  # before this process has memory there itself
-    return DeviceHealth(faults=[*faults, *arithmetic_faults(check.device)])
+    with nvml.opened():  # once for all that is asked
+        faults = [*driver_faults(check.device), *held_memory(check.device)]  # before this process has memory there
+        return DeviceHealth(faults=[*faults, *arithmetic_faults(check.device)])
 
 
 def driver_faults(device: str) -> Iterator[str]:

@@ -30,7 +30,11 @@ class Memory(NamedTuple):
 
 @contextlib.contextmanager
 def opened() -> Iterator[ModuleType | None]:
-    """NVML for the length of a block; None where there is no driver."""
+    """NVML for the length of a block; None where there is no driver.
+
+    NVML counts who has opened it: within another such block, opening it again costs nothing. No process keeps it open
+    for its whole life: that uses the GPU, and `nvidia-smi --gpu-reset` refuses one in use.
+    """
     import pynvml  # noqa: PLC0415 # loads the driver's library
 
     try:

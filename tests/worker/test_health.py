@@ -66,6 +66,13 @@ def test_what_the_driver_knows_to_be_wrong_is_a_fault(driver, changes, said):
     assert said in found()
 
 
+def test_a_check_opens_the_driver_once(driver, monkeypatch):
+    library = driver(h100())
+    monkeypatch.setattr(torch.version, "cuda", None)  # a CPU build of torch is no fault
+    assert health.check_device(DeviceCheck(device="cuda:0")).faults == []
+    assert (library.times_opened, library.open) == (1, 0)
+
+
 def test_a_gpu_that_the_driver_has_no_more_is_a_fault(driver):
     driver(None)
     assert "does not see cuda:0 any more" in found()

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import anyio
 import psutil
 import pynvml
 import pytest
@@ -262,7 +263,7 @@ def processes_then_none(*pids):
 @pytest.fixture
 def driver(monkeypatch):
     def install(processes, gpu=h100, **changes):
-        plant(monkeypatch, gpu(nvmlDeviceGetComputeRunningProcesses=processes, **changes))
+        return plant(monkeypatch, gpu(nvmlDeviceGetComputeRunningProcesses=processes, **changes))
 
     monkeypatch.setattr(neighbours, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(neighbours, "GRACE_SECONDS", 0.0)
@@ -285,6 +286,34 @@ async def test_a_trial_waits_until_it_is_alone_on_the_gpu(driver, monkeypatch):
     seen = await Neighbours().wait_until_alone("cuda:0")
     assert seen.processes == []
     assert seen.used_bytes == 4 * MIB
+
+
+@pytest.mark.anyio
+async def test_nvml_is_opened_once_for_all_looks_and_closed_after_them(driver, monkeypatch):
+    library = driver(processes_then_none(*range(7, 17)))
+    monkeypatch.setattr(neighbours, "PATIENCE_SECONDS", 60.0)
+    await Neighbours().wait_until_alone("cuda:0")
+    assert (library.times_opened, library.open) == (1, 0)
+
+
+@pytest.mark.anyio
+async def test_a_wait_that_is_given_up_leaves_no_look_behind(driver, monkeypatch):
+    library = driver([process(7)])
+    monkeypatch.setattr(neighbours, "PATIENCE_SECONDS", 3600.0)
+    with anyio.move_on_after(0.05):
+        await Neighbours().wait_until_alone("cuda:0")
+    with anyio.fail_after(60):
+        while library.open:
+            await anyio.sleep(0.01)
+
+
+@pytest.mark.anyio
+async def test_a_driver_that_does_not_answer_holds_nobody_up(driver, monkeypatch):
+    answered = threading.Event()
+    driver(lambda: answered.wait(60) and [])
+    monkeypatch.setattr(neighbours, "ANSWER_SECONDS", 0.05)
+    assert await Neighbours().wait_until_alone("cuda:0") is None
+    answered.set()
 
 
 @pytest.mark.anyio

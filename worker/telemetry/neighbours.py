@@ -1,5 +1,7 @@
 """Who else computes on the GPU. Asked by the worker, which has no context there: whoever is, is foreign."""
 
+import contextlib
+import threading
 import time
 from dataclasses import dataclass
 from types import ModuleType
@@ -57,14 +59,23 @@ class Neighbours:
 
 
 async def _look_until_alone(device: str, patience_seconds: float) -> Occupation | None:
-    began = time.monotonic()
-    while True:
-        seen = None
-        with anyio.move_on_after(ANSWER_SECONDS):
-            seen = await anyio.to_thread.run_sync(look, device, abandon_on_cancel=True)
-        if seen is None or not seen.processes or time.monotonic() - began >= patience_seconds:
-            return seen
-        await anyio.sleep(POLL_SECONDS)
+    given_up = threading.Event()
+    try:
+        with anyio.move_on_after(patience_seconds + ANSWER_SECONDS):
+            return await anyio.to_thread.run_sync(_watch, device, patience_seconds, given_up, abandon_on_cancel=True)
+        return None
+    finally:
+        given_up.set()
+
+
+def _watch(device: str, patience_seconds: float, given_up: threading.Event) -> Occupation | None:
+    """Looks until nobody is there, the patience ends, or it has been given up; NVML is opened once for all looks."""
+    deadline = time.monotonic() + patience_seconds
+    with nvml.opened() if device != "cpu" else contextlib.nullcontext():
+        while True:
+            seen = look(device)
+            if seen is None or not seen.processes or time.monotonic() >= deadline or given_up.wait(POLL_SECONDS):
+                return seen
 
 
 def look(device: str) -> Occupation | None:
