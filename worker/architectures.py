@@ -35,7 +35,7 @@ def has_code(built_for: Sequence[str], capability: tuple[int, int]) -> bool:
 def why_unavailable() -> str:
     """What CUDA says where `torch.cuda.is_available()` is false, of an old driver for one; empty for nothing."""
     try:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call] # torch leaves it without annotations
     except (RuntimeError, AssertionError) as error:
         return first_line(error)
     return ""
