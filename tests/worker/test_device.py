@@ -1,11 +1,15 @@
 """Which device a worker takes: NVML is asked, and faked here."""
 
+import os
+
 import pynvml
 import pytest
+from typer.testing import CliRunner
 
 from tests.worker import fake_nvml
 from tests.worker.fake_nvml import INSTANCE_UUIDS, a100_cut, h100, plant, t4
-from worker import device, nvml
+from worker import __main__ as command
+from worker import device, doctor, nvml
 
 NAMES = ["NVIDIA A10", "NVIDIA H100 80GB HBM3", "NVIDIA H200"]
 
@@ -173,3 +177,10 @@ def test_the_beginning_of_a_uuid_names_a_gpu_as_for_cuda(known_by_uuid, monkeypa
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert device.gpu_count() == len(uuids)
     assert [nvml.uuid_of(f"cuda:{index}") for index in range(len(uuids))] == uuids
+
+
+def test_doctor_and_worker_mean_the_same_gpu_by_a_number(monkeypatch):
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "to be put back")
+    monkeypatch.delenv("CUDA_DEVICE_ORDER")
+    monkeypatch.setattr(doctor, "probe_devices", lambda: os.environ["CUDA_DEVICE_ORDER"])
+    assert CliRunner().invoke(command.cli, ["probe"]).output == '"PCI_BUS_ID"\n'
