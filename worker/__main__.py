@@ -27,7 +27,10 @@ def _usable_id(worker_id: str | None) -> str | None:
 def run(
     device: Annotated[
         str,
-        typer.Option(help="`cpu`, `cuda:0`, a GPU's or MIG instance's UUID, or `auto`: the first GPU, else the CPU"),
+        typer.Option(
+            help="`cpu`, `cuda:0`, the UUID of a GPU or MIG instance or its beginning, or `auto`: the first GPU, "
+            "else the CPU"
+        ),
     ] = "auto",
     worker_id: Annotated[str | None, typer.Option("--id", callback=_usable_id, help="default: host and device")] = None,
 ) -> None:
@@ -42,8 +45,7 @@ def run(
     if device.startswith(nvml.UUIDS):
         worker_id = worker_id or f"{platform.node()}:{device}"
         os.environ["CUDA_VISIBLE_DEVICES"], device = device, "cuda:0"
-    # NVML numbers GPUs by their place on the bus; by default CUDA puts the fastest first.
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    _number_gpus_as_nvml_does()
     try:
         found = detect(device)
         with device_lock.owned(found, settings.lock_dir) as lock:
@@ -70,7 +72,13 @@ def probe() -> None:
     """Prints, as JSON, the devices and precisions of this machine."""
     from worker.doctor import probe_devices  # noqa: PLC0415 # loads torch
 
+    _number_gpus_as_nvml_does()
     print(json.dumps(probe_devices()))
+
+
+def _number_gpus_as_nvml_does() -> None:
+    """NVML numbers GPUs by their place on the bus; by default CUDA puts the fastest first."""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.trial import NEAR_ZERO_BYTES, Environment
 from app.contract.worker import WorkerDevice
 from worker import nvml
+from worker.architectures import missing_code, why_unavailable
 from worker.precision import Precision
 from worker.telemetry.host import available_host_bytes
 
@@ -59,11 +60,12 @@ def detect(choice: str) -> WorkerDevice:
             )
         try:
             handle = nvml.whole(library, nvml.handle_by(library, gpus[index]))
+            memory = nvml.memory_of(library, handle)
             return WorkerDevice(
                 name=f"cuda:{index}",
                 kind="cuda",
                 gpu=str(library.nvmlDeviceGetName(handle)),
-                memory_bytes=int(library.nvmlDeviceGetMemoryInfo(handle).total),
+                memory_bytes=memory.total_bytes if memory else _host_memory_bytes(),
             )
         except library.NVMLError as error:
             raise ValueError(
@@ -87,11 +89,14 @@ def check(device: torch.device, precision: Precision) -> None:
     if not torch.cuda.is_available():
         raise TrialFailed.because(
             FailureCode.CUDA_UNAVAILABLE,
-            f"torch {torch.__version__} finds no CUDA device. Check the driver (`nvidia-smi`) and that torch is a CUDA "
-            "build, or ask for device `cpu`.",
+            f"torch {torch.__version__} finds no CUDA device ({why_unavailable()}). Check the driver (`nvidia-smi`) "
+            "and that torch is a CUDA build, or ask for device `cpu`.",
         )
     if (device.index or 0) >= torch.cuda.device_count():
         raise TrialFailed.because(FailureCode.CUDA_UNAVAILABLE, f"torch does not see {device}.")
+    missing = missing_code(device)
+    if missing is not None:
+        raise TrialFailed.because(FailureCode.CUDA_UNAVAILABLE, missing)
     capability = torch.cuda.get_device_capability(device)
     needs_ampere = precision.fp32_precision == "tf32" or precision.autocast_dtype is torch.bfloat16
     if needs_ampere and capability < (8, 0):

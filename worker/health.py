@@ -3,15 +3,14 @@
 Runs in a process of its own: a broken CUDA context ends with it, and one that hangs is ended.
 """
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import ModuleType
-from typing import TypeVar
 
 import torch
 
 from worker import nvml
+from worker.architectures import INSTALL, first_line, missing_code, why_unavailable
 from worker.device import is_out_of_memory, make_current
 from worker.messages import DeviceCheck, DeviceHealth
 from worker.nvml import Handle
@@ -30,15 +29,17 @@ RECOVERY_FIELD = "NVML_FI_DEV_GET_GPU_RECOVERY_ACTION"
 #: Its values that ask for something of a GPU that works alone.
 RECOVERY_ACTIONS = {1: "a reset", 2: "a reboot of the node", 4: "a reset", 6: "a reset of its bus", 7: "a reboot"}
 
-RESET = "Reset the GPU (`nvidia-smi --gpu-reset`) or reboot the node."
+#: How CUDA says that torch has no code for the GPU, whatever its list of architectures promises.
+NO_CODE = "no kernel image is available"
 
-Answer = TypeVar("Answer")
+RESET = "Reset the GPU (`nvidia-smi --gpu-reset`) or reboot the node."
 
 
 def check_device(check: DeviceCheck) -> DeviceHealth:
     """What is wrong with a device, as far as can be told."""
-    faults = [*driver_faults(check.device), *held_memory(check.device)]  # before this process has memory there itself
-    return DeviceHealth(faults=[*faults, *arithmetic_faults(check.device)])
+    with nvml.opened():  # once for all that is asked
+        faults = [*driver_faults(check.device), *held_memory(check.device)]  # before this process has memory there
+        return DeviceHealth(faults=[*faults, *arithmetic_faults(check.device)])
 
 
 def driver_faults(device: str) -> Iterator[str]:
@@ -54,8 +55,9 @@ def driver_faults(device: str) -> Iterator[str]:
         if handle is None:
             yield f"The driver does not see {device} any more. Check `nvidia-smi` and the kernel's log for Xid errors."
             return
-        yield from _memory_errors(library, handle)
-        needed = RECOVERY_ACTIONS.get(_recovery_action(library, handle) or 0)
+        card = nvml.card_of(library, handle)
+        yield from _memory_errors(library, card)
+        needed = RECOVERY_ACTIONS.get(_recovery_action(library, card) or 0)
         if needed is not None:
             yield f"The driver asks for {needed} of the GPU; the kernel's log has the Xid error."
 
@@ -75,25 +77,30 @@ def held_memory(device: str) -> Iterator[str]:
 
 
 def arithmetic_faults(device: str) -> Iterator[str]:
-    """Whether the device multiplies two matrices, and rightly."""
+    """Whether the device multiplies two matrices, and rightly. One that torch has no code for need not be reset."""
     on_cuda = device != "cpu"
     if on_cuda and torch.version.cuda is None:  # no fault of the device: trials say `cuda_unavailable`
         return
     if on_cuda and not torch.cuda.is_available():
-        yield "torch finds no CUDA device. Check `nvidia-smi`, the driver, and the kernel's log for Xid errors."
+        why = why_unavailable() or "it does not say why"
+        yield f"torch finds no CUDA device: {why}. Check `nvidia-smi`, the driver, and the kernel's log for Xid errors."
         return
     try:
-        right = _multiplies_rightly(torch.device(device))
+        make_current(torch.device(device))
+        missing = missing_code(torch.device(device)) if on_cuda else None
+        right = missing is not None or _multiplies_rightly(torch.device(device))
     except RuntimeError as error:
         if not (is_out_of_memory(error) and _is_used_by_others(device)):
-            yield f"A small matrix product failed: {_first_line(error)}. {RESET}"
+            remedy = f"Install a torch build for this GPU ({INSTALL})." if NO_CODE in str(error) else RESET
+            yield f"A small matrix product failed: {first_line(error)}. {remedy}"
         return
+    if missing is not None:
+        yield missing
     if not right:
         yield f"A small matrix product came out wrong. {RESET}"
 
 
 def _multiplies_rightly(device: torch.device) -> bool:
-    make_current(device)
     left = torch.arange(SIZE * SIZE).remainder(LARGEST_ENTRY + 1).reshape(SIZE, SIZE)
     right = left.flip(0)
     product = torch.matmul(left.to(device, torch.float32), right.to(device, torch.float32))
@@ -102,52 +109,41 @@ def _multiplies_rightly(device: torch.device) -> bool:
 
 def _memory_errors(library: ModuleType, handle: Handle) -> Iterator[str]:
     uncorrected = library.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, library.NVML_VOLATILE_ECC
-    errors = _ask(library, lambda: int(library.nvmlDeviceGetTotalEccErrors(handle, *uncorrected)))
+    errors = nvml.ask(library, library.nvmlDeviceGetTotalEccErrors, handle, *uncorrected)
     if errors:
         yield f"{errors} uncorrected ECC errors since the driver was loaded. {RESET}"
-    _, _, pending, failed = _ask(library, lambda: library.nvmlDeviceGetRemappedRows(handle)) or (0, 0, 0, 0)
+    _, _, pending, failed = nvml.ask(library, library.nvmlDeviceGetRemappedRows, handle) or (0, 0, 0, 0)
     if failed:
         yield "A row of the GPU's memory could not be remapped: have the card replaced."
     elif pending:
         yield f"Rows of the GPU's memory wait to be remapped. {RESET}"
-    if _ask(library, lambda: library.nvmlDeviceGetRetiredPagesPendingStatus(handle)):
+    if nvml.ask(library, library.nvmlDeviceGetRetiredPagesPendingStatus, handle):
         yield f"Pages of the GPU's memory wait to be retired. {RESET}"
 
 
 def _recovery_action(library: ModuleType, handle: Handle) -> int | None:
     field = getattr(library, RECOVERY_FIELD, None)
-    values = _ask(library, lambda: library.nvmlDeviceGetFieldValues(handle, [field])) if field else None
+    values = nvml.ask(library, library.nvmlDeviceGetFieldValues, handle, [field]) if field else None
     return int(values[0].value.uiVal) if values and values[0].nvmlReturn == library.NVML_SUCCESS else None
 
 
 def _unclaimed_bytes(library: ModuleType, device: str) -> int:
     """Bytes in use where the driver names no process; 0 for no more than it keeps itself, or where it does not tell."""
-    handle = _ask(library, lambda: nvml.handle_of(library, device))
+    handle = nvml.ask(library, nvml.handle_of, library, device)
     if handle is None or _named_processes(library, handle) != 0:
         return 0
-    used_bytes = _ask(library, lambda: int(library.nvmlDeviceGetMemoryInfo(handle).used)) or 0
-    return used_bytes if used_bytes > UNCLAIMED_BYTES else 0
+    memory = nvml.memory_of(library, handle)
+    return memory.used_bytes if memory is not None and memory.used_bytes > UNCLAIMED_BYTES else 0
 
 
 def _is_used_by_others(device: str) -> bool:
     with nvml.opened() as library:
-        handle = _ask(library, lambda: nvml.handle_of(library, device)) if library else None
+        handle = nvml.ask(library, nvml.handle_of, library, device) if library else None
         return library is not None and handle is not None and bool(_named_processes(library, handle))
 
 
 def _named_processes(library: ModuleType, handle: Handle) -> int | None:
     """How many the driver names, those that draw included; None where it does not tell."""
-    computing = _ask(library, lambda: len(library.nvmlDeviceGetComputeRunningProcesses(handle)))
-    drawing = _ask(library, lambda: len(library.nvmlDeviceGetGraphicsRunningProcesses(handle))) or 0
-    return None if computing is None else computing + drawing
-
-
-def _ask(library: ModuleType, question: Callable[[], Answer]) -> Answer | None:
-    """None where this GPU or driver does not tell."""
-    with contextlib.suppress(library.NVMLError):
-        return question()
-    return None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).split("\n", maxsplit=1)[0][:300].rstrip(".")
+    computing = nvml.computing_on(library, handle)
+    drawing = nvml.ask(library, library.nvmlDeviceGetGraphicsRunningProcesses, handle) or []
+    return None if computing is None else len(computing) + len(drawing)

@@ -23,7 +23,8 @@ STREAMS_SECONDS = 2
 DeviceOption = Annotated[
     str | None,
     typer.Option(
-        help="`cpu`, `cuda:0`, a GPU's or MIG instance's UUID; default: a worker for each GPU, else for the CPU"
+        help="`cpu`, `cuda:0`, the UUID of a GPU or MIG instance or its beginning; default: a worker for each GPU, "
+        "else for the CPU"
     ),
 ]
 

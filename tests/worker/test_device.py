@@ -1,76 +1,45 @@
 """Which device a worker takes: NVML is asked, and faked here."""
 
-import contextlib
-from types import SimpleNamespace
+import os
 
+import pynvml
 import pytest
+from typer.testing import CliRunner
 
-from worker import device, nvml
+from tests.worker import fake_nvml
+from tests.worker.fake_nvml import INSTANCE_UUIDS, a100_cut, h100, plant, t4
+from worker import __main__ as command
+from worker import device, doctor, nvml
 
 NAMES = ["NVIDIA A10", "NVIDIA H100 80GB HBM3", "NVIDIA H200"]
 
 
-class NVMLError(Exception):
-    pass
-
-
-def by_uuid(uuid):
-    if uuid not in {f"GPU-{index}" for index in range(len(NAMES))}:
-        raise NVMLError(uuid)
-    return NAMES[int(uuid.removeprefix("GPU-"))]
-
-
-NVML = SimpleNamespace(
-    NVMLError=NVMLError,
-    NVMLError_NotFound=NVMLError,
-    nvmlDeviceGetCount=lambda: len(NAMES),
-    nvmlDeviceGetHandleByIndex=lambda index: NAMES[index],
-    nvmlDeviceGetHandleByUUID=by_uuid,
-    nvmlDeviceGetUUID=lambda handle: f"GPU-{NAMES.index(handle)}" if handle in NAMES else f"MIG-{handle}",
-    nvmlDeviceIsMigDeviceHandle=lambda handle: handle not in NAMES,
-    nvmlDeviceGetName=lambda handle: handle,
-    nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(total=2**36),
-)
-
-
-#: The H100 is cut into two instances, of seven that there could be; the A10 cannot be cut.
-CUT = {0: "a", 3: "b"}
-
-
-def mig_mode(handle):
-    if handle == "NVIDIA A10":
-        raise NVMLError("not supported")
-    return (1, 1) if "H100" in handle else (0, 0)
-
-
-def instance(gpu, index):
-    if index not in CUT:
-        raise NVMLError("not found")
-    return CUT[index]
+def numbered(index, kind=h100, **changes):
+    return kind(nvmlDeviceGetName=NAMES[index], nvmlDeviceGetUUID=f"GPU-{index}", **changes)
 
 
 @pytest.fixture
 def gpus(monkeypatch):
-    monkeypatch.setattr(nvml, "opened", lambda: contextlib.nullcontext(NVML))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(NVML, "nvmlDeviceGetMigMode", lambda handle: (0, 0), raising=False)
+    return plant(monkeypatch, *map(numbered, range(3)))
 
 
 @pytest.fixture
-def cut_gpus(gpus, monkeypatch):
-    monkeypatch.setattr(NVML, "nvmlDeviceGetMigMode", mig_mode)
-    monkeypatch.setattr(NVML, "nvmlDeviceGetMaxMigDeviceCount", lambda gpu: 7, raising=False)
-    monkeypatch.setattr(NVML, "nvmlDeviceGetMigDeviceHandleByIndex", instance, raising=False)
+def cut_gpus(gpus):
+    """The H100 is cut into two instances, of seven that there could be."""
+    cut = gpus.gpus[1] = a100_cut(nvmlDeviceGetUUID="GPU-1")
+    for instance, uuid in zip(cut.instances.values(), ("MIG-a", "MIG-b"), strict=True):
+        instance.answers |= {"nvmlDeviceGetUUID": uuid, "nvmlDeviceGetName": uuid.removeprefix("MIG-")}
+    return gpus
+
+
+@pytest.fixture
+def lost_gpu(gpus):
+    """The second of three."""
+    gpus.gpus[1].answers["nvmlDeviceGetUUID"] = pynvml.NVMLError_GpuIsLost()
 
 
 def test_auto_takes_the_first_gpu(gpus):
     assert device.detect("auto").gpu == "NVIDIA A10"
-
-
-def test_auto_takes_the_cpu_where_there_is_no_driver(monkeypatch):
-    monkeypatch.setattr(nvml, "opened", lambda: contextlib.nullcontext(None))
-    assert device.detect("auto").kind == "cpu"
-    assert device.gpu_count() == 0
 
 
 @pytest.mark.parametrize(
@@ -104,23 +73,11 @@ def test_only_visible_gpus_are_devices(gpus, monkeypatch):
     assert nvml.workable_devices() == ["cuda:0"]
 
 
-@pytest.fixture
-def lost_gpu(gpus, monkeypatch):
-    """The second of three."""
-
-    def opened(index):
-        if index == 1:
-            raise NVMLError("GPU is lost")
-        return NAMES[index]
-
-    monkeypatch.setattr(NVML, "nvmlDeviceGetHandleByIndex", opened)
-
-
 def test_a_lost_gpu_is_no_matter_of_the_others(lost_gpu):
     assert nvml.workable_devices() == ["cuda:0", "cuda:1", "cuda:2"]
     assert device.detect("cuda:2").gpu == "NVIDIA H200"
     assert nvml.uuid_of("cuda:0") == "GPU-0"
-    with pytest.raises(NVMLError, match="lost"):
+    with pytest.raises(pynvml.NVMLError_GpuIsLost):
         nvml.uuid_of("cuda:1")
 
 
@@ -129,13 +86,8 @@ def test_a_worker_of_a_lost_gpu_ends_with_the_remedy(lost_gpu):
         device.detect("cuda:1")
 
 
-def test_a_lost_gpu_has_no_name_beside_one_that_is_cut(cut_gpus, monkeypatch):
-    def opened(index):
-        if index == 0:
-            raise NVMLError("GPU is lost")
-        return NAMES[index]
-
-    monkeypatch.setattr(NVML, "nvmlDeviceGetHandleByIndex", opened)
+def test_a_lost_gpu_has_no_name_beside_one_that_is_cut(cut_gpus):
+    cut_gpus.gpus[0].answers["nvmlDeviceGetUUID"] = pynvml.NVMLError_GpuIsLost()
     assert nvml.workable_devices() == ["MIG-a", "MIG-b", "GPU-2"]
 
 
@@ -149,18 +101,86 @@ def test_a_gpu_that_is_cut_into_several_is_no_device(cut_gpus):
     assert device.detect("cuda:2").gpu == "NVIDIA H200"
 
 
-def test_the_only_instance_that_is_to_be_seen_is_the_device(cut_gpus, monkeypatch):
-    monkeypatch.delitem(CUT, 3)
+def test_the_only_instance_that_is_to_be_seen_is_the_device(cut_gpus):
+    del cut_gpus.gpus[1].instances[3]
     assert device.detect("cuda:1").gpu == "a"
     assert nvml.uuid_of("cuda:1") == "MIG-a"
 
 
-@pytest.mark.parametrize("library", [None, SimpleNamespace(nvmlDeviceGetCount=lambda: 0)])
-def test_a_machine_without_a_gpu_is_one_device(monkeypatch, library):
-    monkeypatch.setattr(nvml, "opened", lambda: contextlib.nullcontext(library))
+def test_a_machine_without_a_gpu_is_one_device(monkeypatch):
+    plant(monkeypatch)
     assert nvml.workable_devices() == ["cpu"]
+
+
+@pytest.mark.parametrize("error", [pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded])
+def test_a_machine_without_a_driver_is_one_device(monkeypatch, error):
+    monkeypatch.setattr(plant(monkeypatch, h100()), "nvmlInit", lambda: raised(error))
+    assert nvml.workable_devices() == ["cpu"]
+    assert device.detect("auto").kind == "cpu"
+    assert device.gpu_count() == 0
+
+
+def raised(error):
+    raise error
 
 
 def test_a_gpu_is_known_by_its_uuid_whatever_its_number(gpus, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
     assert [nvml.uuid_of(name) for name in ("cuda:0", "cuda:1", "cuda:2", "cpu")] == ["GPU-2", "GPU-0", None, None]
+
+
+@pytest.mark.parametrize("kind", fake_nvml.KINDS.values(), ids=fake_nvml.KINDS)
+def test_every_kind_of_gpu_is_a_device(monkeypatch, kind):
+    gpu = kind()
+    plant(monkeypatch, gpu)
+    whole = not gpu.instances
+    assert nvml.workable_devices() == (["cuda:0"] if whole else [INSTANCE_UUIDS[0]])
+    found = device.detect("auto")
+    assert found.name == "cuda:0"
+    (part,) = [gpu] if whole else gpu.instances.values()
+    assert found.gpu == part.answers["nvmlDeviceGetName"]
+    assert nvml.uuid_of("cuda:0") == part.answers["nvmlDeviceGetUUID"]
+
+
+def test_a_gpu_that_is_older_than_mig_is_no_lost_one(monkeypatch):
+    plant(monkeypatch, t4())
+    assert device.detect("cuda:0").gpu == "Tesla T4"
+    with nvml.opened() as library:
+        assert not nvml.is_instance(library, library.gpus[0])
+
+
+@pytest.fixture
+def known_by_uuid(monkeypatch):
+    """Two GPUs, the second of them cut into two instances, and a third that is lost."""
+    second = a100_cut(nvmlDeviceGetUUID="GPU-8932aaaa-0000-4106-c12f-20bd9faed9f6")
+    third = h100(nvmlDeviceGetUUID=pynvml.NVMLError_GpuIsLost())
+    return plant(monkeypatch, h100(nvmlDeviceGetUUID=fake_nvml.UUID), second, third)
+
+
+@pytest.mark.parametrize(
+    ("visible", "uuids"),
+    [
+        (fake_nvml.UUID, [fake_nvml.UUID]),
+        ("GPU-8932f937", [fake_nvml.UUID]),
+        ("MIG-1b9", [INSTANCE_UUIDS[1]]),
+        ("MIG-1b9,GPU-8932f", [INSTANCE_UUIDS[1], fake_nvml.UUID]),
+        ("GPU-8932", []),
+        ("MIG-1b", []),
+        ("GPU-8932f,GPU-8932,MIG-1b9", [fake_nvml.UUID]),
+        ("GPU-8932f,GPU-77,MIG-1b9", [fake_nvml.UUID]),
+        ("GPU-8932f,MIG-1b9,GPU-8932f9", []),
+        ("8932f937", []),
+        ("0,0", []),
+    ],
+)
+def test_the_beginning_of_a_uuid_names_a_gpu_as_for_cuda(known_by_uuid, monkeypatch, visible, uuids):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert device.gpu_count() == len(uuids)
+    assert [nvml.uuid_of(f"cuda:{index}") for index in range(len(uuids))] == uuids
+
+
+def test_doctor_and_worker_mean_the_same_gpu_by_a_number(monkeypatch):
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "to be put back")
+    monkeypatch.delenv("CUDA_DEVICE_ORDER")
+    monkeypatch.setattr(doctor, "probe_devices", lambda: os.environ["CUDA_DEVICE_ORDER"])
+    assert CliRunner().invoke(command.cli, ["probe"]).output == '"PCI_BUS_ID"\n'

@@ -12,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from app.contract.worker import WorkerDevice
+from tests.worker import fake_nvml
 from tests.worker.test_launcher import PATIENCE_SECONDS, trial_processes
 from worker import __main__ as command
-from worker import device, nvml
+from worker import device
 from worker.device_lock import DeviceTaken, owned
 
 GPU = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA H200", memory_bytes=2**37)
@@ -22,9 +23,8 @@ CPU = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=2**34)
 
 
 @pytest.fixture(autouse=True)
-def uuids(monkeypatch):
-    known = {"cuda:0": "GPU-0", "cuda:1": "GPU-1"}
-    monkeypatch.setattr(nvml, "uuid_of", known.get)
+def driver(monkeypatch):
+    fake_nvml.plant(monkeypatch, *[fake_nvml.h100(nvmlDeviceGetUUID=f"GPU-{index}") for index in range(2)])
 
 
 def test_a_gpu_has_one_owner_until_that_one_is_done(tmp_path):
@@ -35,6 +35,28 @@ def test_a_gpu_has_one_owner_until_that_one_is_done(tmp_path):
             pass
     with owned(GPU, tmp_path / "locks"):
         pass
+
+
+@pytest.mark.parametrize("kind", fake_nvml.KINDS.values(), ids=fake_nvml.KINDS)
+def test_a_gpu_of_any_kind_has_one_owner_by_whichever_name(tmp_path, monkeypatch, kind):
+    gpu = kind()
+    uuid = next(iter(gpu.instances.values()), gpu).answers["nvmlDeviceGetUUID"]
+    fake_nvml.plant(monkeypatch, gpu)
+    with owned(GPU, tmp_path):
+        assert [path.stem for path in tmp_path.iterdir()] == [uuid]
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", uuid[:12])
+        with pytest.raises(DeviceTaken), owned(GPU, tmp_path):
+            pass
+
+
+def test_the_instances_of_one_card_have_an_owner_each(tmp_path, monkeypatch):
+    fake_nvml.plant(monkeypatch, fake_nvml.a100_cut())
+    first, second = fake_nvml.INSTANCE_UUIDS
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", first)
+    with owned(GPU, tmp_path):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", second)
+        with owned(GPU, tmp_path):
+            assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_workers_of_every_user_can_share_the_folder(tmp_path):

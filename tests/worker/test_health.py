@@ -1,128 +1,116 @@
 """What a check finds wrong with a device. The driver is faked; the checks that need none run in real processes."""
 
-import contextlib
 import itertools
-from types import SimpleNamespace
 
 import anyio
+import pynvml
 import pytest
 import torch
 
 from app.contract.failure import Failure, FailureCode
 from tests.factories import gpu_telemetry, telemetry
-from tests.worker import sick_worker
+from tests.worker import fake_nvml, sick_worker
+from tests.worker.fake_nvml import GIB, a100_cut, h100, memory, plant, process, recovery
 from tests.worker.test_launcher import spec, trial_processes
-from tests.worker.test_telemetry import NVMLError, trial_on
-from worker import health, launcher, nvml, quarantine, trial_process
+from tests.worker.test_telemetry import trial_on
+from worker import health, launcher, quarantine, trial_process
+from worker.architectures import has_code
+from worker.device import TrialFailed, check
 from worker.launcher import TrialLauncher
 from worker.messages import DeviceCheck, DeviceHealth
+from worker.precision import PRECISIONS
 from worker.quarantine import DeviceWatch, casts_doubt
 
-GIB = 2**30
 
-
-class GpuIsLost(NVMLError):
-    pass
-
-
-def lost(*_):
-    raise GpuIsLost("GPU is lost")
-
-
-def not_told(*_):
-    raise NVMLError("not supported")
-
-
-def recovery(action, answered=0):
-    return lambda *_: [SimpleNamespace(nvmlReturn=answered, value=SimpleNamespace(uiVal=action))]
-
-
-HEALTHY = {
-    "nvmlDeviceGetTotalEccErrors": lambda *_: 0,
-    "nvmlDeviceGetRemappedRows": lambda *_: (3, 0, 0, 0),
-    "nvmlDeviceGetRetiredPagesPendingStatus": lambda *_: 0,
-    "nvmlDeviceGetFieldValues": recovery(0),
-    "nvmlDeviceGetComputeRunningProcesses": lambda *_: [],
-    "nvmlDeviceGetGraphicsRunningProcesses": lambda *_: [],
-    "nvmlDeviceGetMemoryInfo": lambda *_: SimpleNamespace(used=GIB // 2),
-}
-UNHEARD = dict.fromkeys(HEALTHY, not_told)
+def holding(used_bytes):
+    """A GPU whose memory no process that the driver names has in use."""
+    return {"nvmlDeviceGetMemoryInfo": memory(used_bytes)}
 
 
 @pytest.fixture
 def driver(monkeypatch):
     """Plants a driver with one GPU that answers as told."""
 
-    def plant(answers):
-        library = SimpleNamespace(
-            NVMLError=NVMLError,
-            NVML_SUCCESS=0,
-            NVML_MEMORY_ERROR_TYPE_UNCORRECTED=1,
-            NVML_VOLATILE_ECC=0,
-            NVML_FI_DEV_GET_GPU_RECOVERY_ACTION=230,
-            nvmlDeviceGetCount=lambda: 1,
-            nvmlDeviceIsMigDeviceHandle=lambda gpu: False,
-            nvmlDeviceGetMigMode=lambda gpu: (0, 0),
-            nvmlDeviceGetHandleByIndex=lambda index: "gpu",
-        )
-        vars(library).update(answers)
-        monkeypatch.setattr(nvml, "opened", lambda: contextlib.nullcontext(library))
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    def install(gpu):
         monkeypatch.setattr(health, "SETTLING_SECONDS", 0.01)
         monkeypatch.setattr(health, "POLL_SECONDS", 0.001)
+        return plant(monkeypatch, *([gpu] if gpu else []))
 
-    return plant
+    return install
 
 
 def found(device="cuda:0"):
     return " ".join([*health.driver_faults(device), *health.held_memory(device)])
 
 
-@pytest.mark.parametrize("answers", [HEALTHY, UNHEARD], ids=["healthy", "tells nothing"])
-def test_a_gpu_that_the_driver_finds_well_or_tells_nothing_of_has_no_fault(driver, answers):
-    driver(answers)
+@pytest.mark.parametrize("kind", fake_nvml.KINDS.values(), ids=fake_nvml.KINDS)
+def test_a_gpu_that_the_driver_finds_well_or_tells_little_of_has_no_fault(driver, kind):
+    driver(kind())
     assert found() == ""
 
 
 @pytest.mark.parametrize(
-    ("name", "answer", "said"),
+    ("changes", "said"),
     [
-        ("nvmlDeviceGetTotalEccErrors", lambda *_: 2, "2 uncorrected ECC errors"),
-        ("nvmlDeviceGetRemappedRows", lambda *_: (0, 1, 1, 0), "wait to be remapped"),
-        ("nvmlDeviceGetRemappedRows", lambda *_: (0, 1, 1, 1), "have the card replaced"),
-        ("nvmlDeviceGetRetiredPagesPendingStatus", lambda *_: 1, "wait to be retired"),
-        ("nvmlDeviceGetFieldValues", recovery(1), "asks for a reset"),
-        ("nvmlDeviceGetMemoryInfo", lambda *_: SimpleNamespace(used=40 * GIB), "40960 MiB of the GPU stay held"),
-        ("nvmlDeviceGetHandleByIndex", lost, "GPU is lost"),
-        ("nvmlDeviceGetCount", lambda: 0, "does not see cuda:0 any more"),
+        ({"nvmlDeviceGetTotalEccErrors": 2}, "2 uncorrected ECC errors"),
+        ({"nvmlDeviceGetRemappedRows": (0, 1, 1, 0)}, "wait to be remapped"),
+        ({"nvmlDeviceGetRemappedRows": (0, 1, 1, 1)}, "have the card replaced"),
+        ({"nvmlDeviceGetRetiredPagesPendingStatus": 1}, "wait to be retired"),
+        ({"nvmlDeviceGetFieldValues": recovery(1)}, "asks for a reset"),
+        (holding(40 * GIB), "40960 MiB of the GPU stay held"),
+        ({"nvmlDeviceGetUUID": pynvml.NVMLError_GpuIsLost()}, "GPU is lost"),
     ],
 )
-def test_what_the_driver_knows_to_be_wrong_is_a_fault(driver, name, answer, said):
-    driver(HEALTHY | {name: answer})
+def test_what_the_driver_knows_to_be_wrong_is_a_fault(driver, changes, said):
+    driver(h100(**changes))
+    assert said in found()
+
+
+def test_a_check_opens_the_driver_once(driver, monkeypatch):
+    library = driver(h100())
+    monkeypatch.setattr(torch.version, "cuda", None)  # a CPU build of torch is no fault
+    assert health.check_device(DeviceCheck(device="cuda:0")).faults == []
+    assert (library.times_opened, library.open) == (1, 0)
+
+
+def test_a_gpu_that_the_driver_has_no_more_is_a_fault(driver):
+    driver(None)
+    assert "does not see cuda:0 any more" in found()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"nvmlDeviceGetTotalEccErrors": 2}, "2 uncorrected ECC errors"),
+        ({"nvmlDeviceGetRemappedRows": (0, 1, 1, 1)}, "have the card replaced"),
+        ({"nvmlDeviceGetFieldValues": recovery(1)}, "asks for a reset"),
+    ],
+)
+def test_an_instance_is_as_sick_as_its_card(driver, changes, said):
+    driver(a100_cut(places=(0,), **changes))
     assert said in found()
 
 
 def test_a_recovery_that_the_gpu_does_not_report_is_none(driver):
-    driver(HEALTHY | {"nvmlDeviceGetFieldValues": recovery(1, answered=3)})
+    driver(h100(nvmlDeviceGetFieldValues=recovery(1, answered=pynvml.NVML_ERROR_NOT_SUPPORTED)))
     assert found() == ""
 
 
 @pytest.mark.parametrize("kind", ["Compute", "Graphics"])
 def test_memory_that_a_named_process_holds_is_no_fault(driver, kind):
-    full = {"nvmlDeviceGetMemoryInfo": lambda *_: SimpleNamespace(used=40 * GIB)}
-    driver(HEALTHY | full | {f"nvmlDeviceGet{kind}RunningProcesses": lambda *_: [SimpleNamespace(pid=1)]})
+    driver(h100(**holding(40 * GIB), **{f"nvmlDeviceGet{kind}RunningProcesses": [process(1)]}))
     assert found() == ""
 
 
 def test_memory_that_is_freed_meanwhile_is_no_fault(driver, monkeypatch):
     used = itertools.chain([40 * GIB, 40 * GIB], itertools.repeat(0))
-    driver(HEALTHY | {"nvmlDeviceGetMemoryInfo": lambda *_: SimpleNamespace(used=next(used))})
+    driver(h100(nvmlDeviceGetMemoryInfo=memory(used)))
     monkeypatch.setattr(health, "SETTLING_SECONDS", 30.0)
     assert found() == ""
 
 
 def test_a_cpu_is_not_asked_of_the_driver(driver):
-    driver(HEALTHY | {"nvmlDeviceGetTotalEccErrors": lambda *_: 2})
+    driver(h100(nvmlDeviceGetTotalEccErrors=2))
     assert list(health.driver_faults("cpu")) == []
 
 
@@ -135,12 +123,96 @@ def test_a_cuda_device_that_torch_does_not_see_is_a_fault_of_a_cuda_build_alone(
     assert "finds no CUDA device" in fault
 
 
-@pytest.mark.parametrize("processes", [[], [SimpleNamespace(pid=1)]], ids=["of nobody", "of a neighbour"])
+def test_an_old_driver_s_reason_is_told(monkeypatch):
+    def too_old():
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 12040). Please update.\nMore")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "init", too_old)
+    (fault,) = health.arithmetic_faults("cuda:0")
+    assert "finds no CUDA device: The NVIDIA driver on your system is too old (found version 12040)" in fault
+    with pytest.raises(TrialFailed, match="too old"):
+        check(torch.device("cuda", 0), PRECISIONS["fp32"])
+
+
+CUDA_13 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """A CUDA build of torch, and a GPU of a capability; its arithmetic is the CPU's."""
+
+    def install(capability, built_for=CUDA_13):
+        monkeypatch.setattr(torch.version, "cuda", "13.0")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built_for)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "the GPU")
+        monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+        monkeypatch.setattr(health, "_multiplies_rightly", lambda device: True)
+
+    return install
+
+
+def test_a_gpu_that_torch_has_no_code_for_needs_another_torch_and_no_reset(on_a_gpu):
+    on_a_gpu((7, 0))
+    (fault,) = health.arithmetic_faults("cuda:0")
+    assert "no code for the GPU, compute capability 7.0. Install a build with sm_70" in fault
+    assert "reset" not in fault.lower()
+    with pytest.raises(TrialFailed, match="Install a build with sm_70") as refused:
+        check(torch.device("cuda", 0), PRECISIONS["fp32"])
+    assert refused.value.failure.code is FailureCode.CUDA_UNAVAILABLE
+
+
+def test_a_gpu_that_cuda_finds_no_code_for_needs_no_reset_either(on_a_gpu, monkeypatch):
+    def no_code(device):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors")
+
+    on_a_gpu((8, 7))
+    monkeypatch.setattr(health, "_multiplies_rightly", no_code)
+    (fault,) = health.arithmetic_faults("cuda:0")
+    assert "Install a torch build for this GPU" in fault
+    assert "reset" not in fault.lower()
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 6), (8, 9), (9, 0), (12, 1), (13, 0)])
+def test_a_gpu_that_torch_has_code_for_is_tried(on_a_gpu, capability):
+    on_a_gpu(capability)
+    assert list(health.arithmetic_faults("cuda:0")) == []
+    check(torch.device("cuda", 0), PRECISIONS["fp32"])
+
+
+@pytest.mark.parametrize(
+    ("built_for", "capability", "runs"),
+    [
+        (["sm_80"], (8, 0), True),
+        (["sm_80"], (8, 6), True),
+        (["sm_86"], (8, 0), False),
+        (["sm_80"], (9, 0), False),
+        (["sm_50", "sm_60"], (7, 0), False),
+        (["compute_70"], (9, 0), True),
+        (["compute_90"], (8, 9), False),
+        (["sm_90a"], (9, 0), True),
+        (["sm_100a"], (10, 3), False),
+        (["compute_90a"], (10, 0), False),
+        (["sm_100f"], (10, 3), True),
+        (["compute_100f"], (12, 0), False),
+        (["sm_120"], (12, 1), True),
+        (["gfx942"], (9, 4), False),
+    ],
+)
+def test_code_runs_on_its_major_version_and_ptx_on_all_that_is_newer(built_for, capability, runs):
+    assert has_code(built_for, capability) is runs
+
+
+@pytest.mark.parametrize("processes", [[], [process(1)]], ids=["of nobody", "of a neighbour"])
 def test_a_device_whose_memory_a_named_process_has_taken_is_not_sick(driver, monkeypatch, processes):
     def full(*_):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
-    driver(HEALTHY | {"nvmlDeviceGetComputeRunningProcesses": lambda *_: processes})
+    driver(h100(nvmlDeviceGetComputeRunningProcesses=processes))
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(health, "make_current", full)

@@ -14,6 +14,9 @@ FOREIGN_SHARE = 0.10
 LEAST_SHARE_OF_MEDIAN = 0.75
 
 #: The GPU protects itself; a power cap is how it runs under load, and is told of but spoils nothing.
+#: A trial is spoiled by them from this share of its samples on. What is judged is the median step: with a twentieth of
+#: the steps slowed it lies among the others still, at their 53rd percentile instead of the 50th.
+LEAST_SLOWDOWN_SHARE = 0.05
 SLOWDOWNS = frozenset({"hardware_slowdown", "thermal_slowdown", "hardware_thermal_slowdown", "power_brake"})
 
 
@@ -40,11 +43,13 @@ def _on_the_cpu(trial: TrialResult, others: Sequence[TrialResult], cores: int) -
 
 
 def _on_the_gpu(gpu: GpuTelemetry, others: Sequence[TrialResult]) -> Iterator[str]:
-    usual = _median(others, _clock)
+    # The first trial of a leg may have found a cold GPU, whose clock is higher than it can stay.
+    usual = _median([other for other in others if other.block > 0], _clock)
     if gpu.sm_clock_mhz and usual is not None and gpu.sm_clock_mhz.median < LEAST_SHARE_OF_MEDIAN * usual:
         yield f"the SM clock was {gpu.sm_clock_mhz.median:.0f} MHz, its leg's {usual:.0f} MHz"
     for limit in sorted(SLOWDOWNS & gpu.clock_limits.keys()):
-        yield f"the GPU slowed itself: {limit.replace('_', ' ')}"
+        if gpu.clock_limits[limit] >= LEAST_SLOWDOWN_SHARE:
+            yield f"the GPU slowed itself: {limit.replace('_', ' ')}"
     for process in gpu.foreign_processes or []:
         yield f"{process}, was on the GPU"
     if gpu.uncorrected_ecc_errors:

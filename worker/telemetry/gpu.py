@@ -3,7 +3,6 @@
 The calls are foreign to Python and release its lock while they last, so the loop goes on issuing work.
 """
 
-import contextlib
 import statistics
 import threading
 import time
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from app.contract.telemetry import GpuTelemetry, Spread
+from worker import nvml
 from worker.nvml import Handle
 
 PERIOD_SECONDS = 0.1
@@ -22,6 +22,10 @@ PERIOD_SECONDS = 0.1
 #: this long. How well it measures power is another matter: on A100 and H100 it looks a quarter of the time (Yang et
 #: al. 2024, "Accurate and Convenient Energy Measurements for GPUs").
 LEAST_ENERGY_REGION_SECONDS = 2.0
+
+#: On Ampere (GA100 aside) and later, NVML's power is the mean of the last second (NVML API reference,
+#: `nvmlDeviceGetPowerUsage`): a reading counts once all of that second lies within the region.
+POWER_MEAN_SECONDS = 1.0
 
 #: Bits of NVML's clock event reasons (NVML API reference, "nvmlClocksEventReasons").
 CLOCK_LIMITS = {
@@ -34,7 +38,9 @@ CLOCK_LIMITS = {
     0x80: "power_brake",
 }
 
-Figure = TypeVar("Figure")
+#: The newer name first; a driver or a binding may know only one of the two.
+CLOCK_LIMIT_QUESTIONS = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+
 Number = TypeVar("Number", int, float)
 
 
@@ -49,10 +55,10 @@ class _Samples:
 
 
 class GpuSampler:
-    """Samples one GPU from `start` to `stop`."""
+    """Samples one GPU from `start` to `stop`; of a MIG instance all but the memory is that of the whole card."""
 
     def __init__(self, library: ModuleType, handle: Handle) -> None:
-        self._library, self._handle = library, handle
+        self._library, self._handle, self._card = library, handle, nvml.card_of(library, handle)
         self._samples = _Samples()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._sample_on, name="sample the GPU", daemon=True)
@@ -95,38 +101,44 @@ class GpuSampler:
             self._sample()
 
     def _sample(self) -> None:
-        nvml, handle, seen = self._library, self._handle, self._samples
+        library, seen = self._library, self._samples
         seen.count += 1
-        self._note(seen.clocks, lambda: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)))
-        self._note(seen.temperatures, lambda: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)))
-        self._note(seen.powers, lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000)
-        self._note(seen.used_bytes, lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).used))
-        limits = self._ask(lambda: int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))) or 0
+        self._note(seen.clocks, library.nvmlDeviceGetClockInfo, library.NVML_CLOCK_SM)
+        self._note(seen.temperatures, library.nvmlDeviceGetTemperature, library.NVML_TEMPERATURE_GPU)
+        if time.perf_counter() - self._began[0] >= POWER_MEAN_SECONDS:
+            self._note(seen.powers, library.nvmlDeviceGetPowerUsage, per=1000)
+        memory = nvml.memory_of(library, self._handle)
+        if memory is not None:
+            seen.used_bytes.append(memory.used_bytes)
+        limits = self._clock_limits()
         seen.limits.update(name for bit, name in CLOCK_LIMITS.items() if limits & bit)
 
+    def _clock_limits(self) -> int:
+        """Bits; 0 where none is told of."""
+        for name in CLOCK_LIMIT_QUESTIONS:
+            question = getattr(self._library, name, None)
+            limits = nvml.ask(self._library, question, self._card) if question else None
+            if limits is not None:
+                return int(limits)
+        return 0
+
     def _energy_joules(self) -> float | None:
-        return self._ask(lambda: self._library.nvmlDeviceGetTotalEnergyConsumption(self._handle) / 1000)
+        """None of an instance: the card's counter counts what others use as well."""
+        if nvml.is_instance(self._library, self._handle):
+            return None
+        millijoules = nvml.ask(self._library, self._library.nvmlDeviceGetTotalEnergyConsumption, self._card)
+        return None if millijoules is None else millijoules / 1000
 
     def _ecc_errors(self) -> int | None:
-        nvml = self._library
-        return self._ask(
-            lambda: int(
-                nvml.nvmlDeviceGetTotalEccErrors(
-                    self._handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
-                )
-            )
-        )
+        library = self._library
+        uncorrected = library.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, library.NVML_VOLATILE_ECC
+        return nvml.ask(library, library.nvmlDeviceGetTotalEccErrors, self._card, *uncorrected)
 
-    def _note(self, into: list[Figure], question: Callable[[], Figure]) -> None:
-        answer = self._ask(question)
+    def _note(self, into: list[float], question: Callable[..., int], *of: int, per: int = 1) -> None:
+        """Adds the answer, in units of which it has so many to one of ours."""
+        answer = nvml.ask(self._library, question, self._card, *of)
         if answer is not None:
-            into.append(answer)
-
-    def _ask(self, question: Callable[[], Figure]) -> Figure | None:
-        """None where this GPU or driver does not tell."""
-        with contextlib.suppress(self._library.NVMLError):
-            return question()
-        return None
+            into.append(answer / per)
 
 
 def _spread(values: Sequence[float]) -> Spread | None:
