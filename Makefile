@@ -6,6 +6,9 @@ TORCH_INDEX_URL ?=
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
+# For what needs torch and a few wheels alone: .venv's Python, or without .venv one that finds the wheels in .wheels
+LIGHT := $(if $(wildcard $(BIN)/python),$(BIN)/python,PYTHONPATH=.wheels:$$PYTHONPATH $(PYTHON))
+
 .PHONY: help setup demo test browser check bench gpu up
 
 help:  ## lists the targets
@@ -42,8 +45,8 @@ check: setup  ## ruff, mypy --strict, import-linter
 bench: setup  ## measures Halftime itself; results in benchmarks/results/
 	$(BIN)/python -m benchmarks
 
-gpu: setup  ## the tests that need a CUDA device
-	$(BIN)/pytest -m gpu
+gpu:  ## the tests that need a CUDA device
+	$(LIGHT) -m pytest -m gpu tests/gpu
 
 up: setup  ## the API and one worker, until Ctrl-C
 	$(BIN)/halftime up
