@@ -9,10 +9,10 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # For what needs torch and a few wheels alone: .venv's Python, or without .venv one that finds the wheels in .wheels
 LIGHT := $(if $(wildcard $(BIN)/python),$(BIN)/python,PYTHONPATH=.wheels:$$PYTHONPATH $(PYTHON))
 
-.PHONY: help setup demo test browser check bench gpu up
+.PHONY: help setup demo test browser check bench gpu gpu-record up
 
 help:  ## lists the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: .venv/ready  ## makes .venv with everything pinned
 
@@ -47,6 +47,9 @@ bench: setup  ## measures Halftime itself; results in benchmarks/results/
 
 gpu:  ## the tests that need a CUDA device
 	$(LIGHT) -m pytest -m gpu tests/gpu
+
+gpu-record:  ## what to run first on a new kind of GPU: 8 minutes, a record in benchmarks/results/first_contact/
+	$(LIGHT) -m benchmarks.first_contact $(ARGS)
 
 up: setup  ## the API and one worker, until Ctrl-C
 	$(BIN)/halftime up
