@@ -6,10 +6,13 @@ TORCH_INDEX_URL ?=
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test browser check bench gpu up
+# For what needs torch and a few wheels alone: .venv's Python, or without .venv one that finds the wheels in .wheels
+LIGHT := $(if $(wildcard $(BIN)/python),$(BIN)/python,PYTHONPATH=.wheels:$$PYTHONPATH $(PYTHON))
+
+.PHONY: help setup demo test browser check bench gpu gpu-record up
 
 help:  ## lists the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: .venv/ready  ## makes .venv with everything pinned
 
@@ -42,8 +45,11 @@ check: setup  ## ruff, mypy --strict, import-linter
 bench: setup  ## measures Halftime itself; results in benchmarks/results/
 	$(BIN)/python -m benchmarks
 
-gpu: setup  ## the tests that need a CUDA device
-	$(BIN)/pytest -m gpu
+gpu:  ## the tests that need a CUDA device
+	$(LIGHT) -m pytest -m gpu tests/gpu
+
+gpu-record:  ## what to run first on a new kind of GPU: 8 minutes, a record in benchmarks/results/first_contact/
+	$(LIGHT) -m benchmarks.first_contact $(ARGS)
 
 up: setup  ## the API and one worker, until Ctrl-C
 	$(BIN)/halftime up

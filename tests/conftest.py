@@ -1,4 +1,7 @@
-"""Real parts for every test: a PostgreSQL of its own, an app on it, and processes where a test asks for them."""
+"""Real parts for every test: a PostgreSQL of its own, an app on it, and processes where a test asks for them.
+
+Each fixture imports its parts itself: `tests/gpu` runs where torch is, and neither a database nor a web framework.
+"""
 
 import asyncio
 import contextlib
@@ -10,18 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import httpx
 import pytest
 import structlog
-import uvicorn
-from sqlalchemy import create_engine, make_url, text
 
-from app.main import create_app
 from app.settings import Settings
-from app.store.database import open_database
-from app.store.embedded import embedded_server
-from app.store.migrate import migrate
-from tests.service import running_service
 
 _numbers = itertools.count()
 
@@ -39,6 +34,10 @@ def anyio_backend():
 @pytest.fixture(scope="session")
 def postgres():
     """The URL of a PostgreSQL server: HALFTIME_TEST_DATABASE_URL, or an embedded one for the session."""
+    from sqlalchemy import make_url, text
+
+    from app.store.embedded import embedded_server
+
     given = os.environ.get("HALFTIME_TEST_DATABASE_URL")
     if given:
         yield make_url(given).set(drivername="postgresql+psycopg")
@@ -57,6 +56,8 @@ def postgres():
 @pytest.fixture(scope="session")
 def migrated_template(postgres):
     """A database with all migrations, to be copied."""
+    from app.store.migrate import migrate
+
     with new_database(postgres, "template1") as url:
         migrate(url)
         yield url.database
@@ -64,6 +65,8 @@ def migrated_template(postgres):
 
 @contextlib.contextmanager
 def new_database(postgres, template):
+    from sqlalchemy import text
+
     name = f"halftime_{os.getpid()}_{next(_numbers)}"
     with _administration(postgres) as connection:
         # Twice as fast as by the log, for so small a database; PostgreSQL 14 knows no other way.
@@ -95,6 +98,8 @@ def settings(database_url):
 
 @pytest.fixture
 async def database(settings):
+    from app.store.database import open_database
+
     async with open_database(settings, pool_size=5) as opened:
         yield opened
 
@@ -102,6 +107,10 @@ async def database(settings):
 @pytest.fixture
 async def client(settings):
     """A client of an app that runs in this process."""
+    import httpx
+
+    from app.main import create_app
+
     app = create_app(settings)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
@@ -113,6 +122,11 @@ async def client(settings):
 @pytest.fixture
 async def live(settings):
     """A client of an app that a real server serves on loopback: for streams, and for clients that go away."""
+    import httpx
+    import uvicorn
+
+    from app.main import create_app
+
     app = create_app(settings)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1))
     serving = asyncio.create_task(server.serve())
@@ -129,6 +143,8 @@ async def live(settings):
 
 @contextlib.contextmanager
 def a_service(postgres, migrated_template, tmp_path_factory):
+    from tests.service import running_service
+
     with (
         new_database(postgres, migrated_template) as url,
         running_service(url, tmp_path_factory.mktemp("service")) as running,
@@ -170,6 +186,8 @@ def example(tmp_path_factory):
 
 @contextlib.contextmanager
 def _administration(postgres):
+    from sqlalchemy import create_engine
+
     engine = create_engine(postgres, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         yield connection

@@ -1,13 +1,15 @@
 """What is known of a comparison before it has ended, for those who watch it."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from app.contract.report import Estimate
 from app.contract.trial import TrialResult
-from app.store.tables import Json
 from worker.comparison import Comparison, LegRun, median_step, paired
 from worker.statistics import ratio_estimate
+
+if TYPE_CHECKING:
+    from app.store.tables import Json
 
 #: Of a loss curve, for an event: enough to draw it.
 POINTS = 60
@@ -15,7 +17,7 @@ POINTS = 60
 Sample = TypeVar("Sample")
 
 
-def after_trial(trial: TrialResult) -> Json:
+def after_trial(trial: TrialResult) -> "Json":
     """The figures of a trial: seconds, nats, and its loss curve in at most 60 points."""
     return {
         "median_step_seconds": median_step(trial),
@@ -25,7 +27,7 @@ def after_trial(trial: TrialResult) -> Json:
     }
 
 
-def after_block(comparison: Comparison) -> Json:
+def after_block(comparison: Comparison) -> "Json":
     """The speedups so far with their intervals; null before there are two blocks, and for a leg that failed."""
     speedups = {leg.name: _speedup(comparison, leg) for leg in comparison.candidates}
     return {

@@ -8,7 +8,6 @@ import torch
 from app.contract.data import ArraysData, DataConfig, LoaderConfig, PluginData, SyntheticData, TextData
 from app.contract.training import TrainingConfig
 from app.contract.trial import DataFacts
-from worker.data.arrays import arrays_source
 from worker.data.feed import Batches, DrawnBatches, Feed, LoaderFeed, Place, ResidentFeed
 from worker.data.plugin import plugin_source
 from worker.data.shapes import DataShape, predictions_per_sample
@@ -74,6 +73,8 @@ def make_source(shape: DataShape, config: DataConfig, seed: int) -> Source:
         case TextData():
             return text_source(shape, config)
         case ArraysData():
+            from worker.data.arrays import arrays_source  # noqa: PLC0415 # loads libraries that read files
+
             return arrays_source(shape, config)
         case PluginData():
             return plugin_source(shape, config, seed)

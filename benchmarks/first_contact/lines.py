@@ -1,0 +1,203 @@
+"""What a line of the record can be: JSON, one object a line, `kind` says which."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from app.contract.failure import Failure
+from app.contract.precisions import PrecisionName
+from app.contract.strict import MaybeFloat, Output
+from app.contract.trial import TrialResult
+
+#: done: to its end. cut: its time was up. skipped: it could not begin. crashed: a fault; `detail` has the traceback.
+StageOutcome = Literal["done", "cut", "skipped", "crashed"]
+
+
+class _Line(Output):
+    #: Since the run began; set when the line is written.
+    at_seconds: float = 0.0
+
+
+class Begun(_Line):
+    """The first line."""
+
+    kind: Literal["begun"] = "begun"
+    device: str
+    budget_seconds: float
+    #: UTC, ISO 8601.
+    started_at: str
+    halftime: str
+
+
+class StageEnded(_Line):
+    """The last line of a stage."""
+
+    kind: Literal["stage"] = "stage"
+    name: str
+    outcome: StageOutcome
+    seconds: float
+    #: The traceback, or why it was skipped or cut.
+    detail: str = ""
+    #: What its process wrote to standard output and standard error, from the end.
+    logs: str = ""
+
+
+class LeftOut(_Line):
+    """Things that a stage had no time for."""
+
+    kind: Literal["left_out"] = "left_out"
+    stage: str
+    names: list[str]
+
+
+class Fact(_Line):
+    """Something about the machine or the device."""
+
+    kind: Literal["fact"] = "fact"
+    name: str
+    value: str
+
+
+class Switches(_Line):
+    """What can be read after a precision was set: the new switches, and the old names for them."""
+
+    kind: Literal["switches"] = "switches"
+    precision: PrecisionName
+    flags: dict[str, str]
+    #: Of readers that other libraries call: what each returns or raises.
+    legacy: dict[str, str]
+
+
+class ProbeError(_Line):
+    """One operation in a precision against FP64."""
+
+    kind: Literal["probe"] = "probe"
+    precision: PrecisionName
+    operation: str
+    #: Sizes and layout.
+    of: str
+    #: RMS of (result - exact) over RMS of exact.
+    relative_error: MaybeFloat
+    #: Why there is none.
+    error: str = ""
+
+
+class Ceiling(_Line):
+    """The fastest matrix product, measured several times."""
+
+    kind: Literal["ceiling"] = "ceiling"
+    precision: PrecisionName
+    flops_per_second: list[MaybeFloat]
+    #: Of one measurement.
+    seconds: float
+
+
+class Workspace(_Line):
+    """What stays allocated once every tensor is gone."""
+
+    kind: Literal["workspace"] = "workspace"
+    when: str
+    allocated_bytes: int
+    reserved_bytes: int
+
+
+class Waits(_Line):
+    """One training step: where torch saw the host wait, and where Halftime's own watch did."""
+
+    kind: Literal["waits"] = "waits"
+    model: str
+    precision: PrecisionName
+    optimizer: str
+    #: Places and messages of `torch.cuda.set_sync_debug_mode`; null on a CPU.
+    torch_saw: list[str] | None
+    watch_saw: list[str]
+
+
+class NvmlAnswers(_Line):
+    """One question to NVML, asked several times while the device computes."""
+
+    kind: Literal["nvml"] = "nvml"
+    question: str
+    #: Those that differ, in order.
+    answers: list[str]
+    #: Of one answer.
+    median_milliseconds: MaybeFloat
+    largest_milliseconds: MaybeFloat
+    error: str = ""
+
+
+class EnergyUpdates(_Line):
+    """How often NVML's energy counter moves under load."""
+
+    kind: Literal["energy"] = "energy"
+    updates_per_second: float
+    watts: MaybeFloat
+
+
+class TrialLine(_Line):
+    """One trial with everything it measured, or why there is nothing."""
+
+    kind: Literal["trial"] = "trial"
+    stage: str
+    label: str
+    precision: PrecisionName
+    model: str
+    seconds: float
+    result: TrialResult | None
+    failure: Failure | None
+    #: What its process wrote, from the end.
+    logs: str
+
+
+class ReportLine(_Line):
+    """The report of a whole comparison; `report.json` and `report.md` beside the record have all of it."""
+
+    kind: Literal["report"] = "report"
+    headline: str
+    verdict: str
+    reasons: list[str]
+    warnings: list[str]
+    #: The checks of the attestation that do not hold, in words.
+    failed_checks: list[str]
+    checks: int
+    speedups: dict[str, MaybeFloat]
+    memory_reduction_percent: dict[str, MaybeFloat]
+    overhead_seconds: float
+    total_seconds: float
+
+
+class NeighbourLine(_Line):
+    """Another process that computes on the device while a trial runs."""
+
+    kind: Literal["neighbour"] = "neighbour"
+    pid: int
+    #: On the device before the trial, and after the neighbour was gone, as NVML names them.
+    seen_before: list[str]
+    seen_after: list[str]
+
+
+class Ended(_Line):
+    """The last line of a run that came to its end."""
+
+    kind: Literal["ended"] = "ended"
+    seconds: float
+
+
+Line = (
+    Begun
+    | StageEnded
+    | LeftOut
+    | Fact
+    | Switches
+    | ProbeError
+    | Ceiling
+    | Workspace
+    | Waits
+    | NvmlAnswers
+    | EnergyUpdates
+    | TrialLine
+    | ReportLine
+    | NeighbourLine
+    | Ended
+)
+LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])

@@ -1,0 +1,385 @@
+"""First contact with a GPU: a dry run on the CPU, cut short, and with nothing installed but what it says it needs."""
+
+import contextlib
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from app.contract.models import MlpSpec
+from app.contract.training import TrainingConfig
+from benchmarks.first_contact import expectations, load, probes, switches, timetable, waits
+from benchmarks.first_contact.facts import environment
+from benchmarks.first_contact.lines import (
+    Begun,
+    Ended,
+    EnergyUpdates,
+    Line,
+    NeighbourLine,
+    NvmlAnswers,
+    ProbeError,
+    StageEnded,
+    Switches,
+    TrialLine,
+    Waits,
+)
+from benchmarks.first_contact.processes import Observer
+from benchmarks.first_contact.record import NAME, Record, read
+from benchmarks.first_contact.run import STAGES
+from benchmarks.first_contact.scale import DRY
+from benchmarks.first_contact.summary import crashed, summary
+from benchmarks.first_contact.wheels import PYTEST_WHEELS, WHEELS
+from tests import factories
+from worker.messages import TrialSpec
+
+ROOT = Path(__file__).parents[1]
+
+#: Long enough for some lines, short enough for a test: what there is no time for is skipped.
+BUDGET_SECONDS = "8"
+
+PATIENCE_SECONDS = 120
+
+#: What an installation of torch has beside it, as its metadata says.
+OF_TORCH = (
+    "torch torchgen functorch typing_extensions sympy mpmath networkx jinja2 markupsafe fsspec filelock setuptools "
+    "_distutils_hack"
+)
+#: Modules of pytest's own wheel beside `_pytest`.
+OF_PYTEST = "pytest py"
+OURS = "app worker benchmarks tests sitecustomize"
+
+#: No other module can be found, in the processes that are started later neither.
+BLOCKER = """
+import sys
+
+class Only:
+    def __init__(self, allowed, finders):
+        self.allowed, self.finders = allowed, finders
+
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in self.allowed or top in sys.stdlib_module_names or top.startswith("_sysconfigdata"):
+            specs = (finder.find_spec(name, path, target) for finder in self.finders)
+            return next(filter(None, specs), None)
+
+    def find_distributions(self, context):
+        for finder in self.finders:
+            yield from getattr(finder, "find_distributions", lambda context: ())(context)
+
+sys.meta_path[:] = [Only({allowed!r}, sys.meta_path[:])]
+"""
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """The environment of a Python that has torch and some wheels, and nothing else of what is installed here."""
+
+    def environment_with(wheels):
+        allowed = {*OF_TORCH.split(), *OURS.split(), *wheels}
+        folder = tmp_path / "site"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(BLOCKER.format(allowed=allowed))
+        return os.environ | {"PYTHONPATH": f"{folder}:{ROOT}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+    return environment_with
+
+
+def command(folder, *options):
+    return [sys.executable, "-m", "benchmarks.first_contact", "--device", "cpu", "--output", folder, *options]
+
+
+def test_a_dry_run_needs_nothing_but_torch_and_its_wheels_and_every_stage_has_its_line(bare, tmp_path):
+    ran = subprocess.run(
+        command(tmp_path / "out", "--budget", BUDGET_SECONDS),
+        env=bare(WHEELS),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    lines = read(tmp_path / "out" / NAME)
+    assert isinstance(lines[0], Begun)
+    assert isinstance(lines[-1], Ended)
+    stages = {line.name: line.outcome for line in lines if isinstance(line, StageEnded)}
+    assert list(stages) == [stage.name for stage in STAGES]
+    assert "crashed" not in stages.values()
+    assert stages["workspaces"] == "skipped"
+    assert [line.at_seconds for line in lines] == sorted(line.at_seconds for line in lines)
+    assert (tmp_path / "out" / "summary.txt").read_text() in ran.stdout
+
+
+def test_a_run_that_is_killed_keeps_its_lines_and_leaves_no_process(tmp_path):
+    path = tmp_path / NAME
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command(tmp_path, "--budget", "300"), env=environment, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (path.exists() and b'"name":"switches"' in path.read_bytes()):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+    lines = read(path)
+    assert {line.name for line in lines if isinstance(line, StageEnded)} >= {"facts", "health", "switches"}
+    assert not any(isinstance(line, Ended) for line in lines)
+    assert "cut after" in summary(lines)
+    assert psutil.wait_procs(children, timeout=PATIENCE_SECONDS)[1] == []
+
+
+def test_a_line_that_was_cut_within_is_left_out(tmp_path):
+    record = Record(tmp_path / NAME, began=time.monotonic())
+    record.write(Ended(seconds=1.0))
+    with record.path.open("ab") as file:
+        file.write(b'{"kind":"fact","na')
+    assert len(read(record.path)) == 1
+
+
+def test_what_is_missing_is_named_with_the_command_that_brings_it(bare, tmp_path):
+    ran = subprocess.run(
+        command(tmp_path / "out"),
+        env=bare(set(WHEELS) - {"structlog", "anyio"}),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    pins = [
+        line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith(("anyio", "structlog"))
+    ]
+    assert ran.returncode == 2
+    assert "lacks anyio, structlog" in ran.stderr
+    assert "pip install --no-deps --no-compile --target .wheels " + " ".join(f"'{pin}'" for pin in pins) in ran.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_gpu_tests_are_collected_with_nothing_but_torch_and_the_wheels(bare, tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "anyio", "-p", "no:cacheprovider", "-q", "--collect-only", "tests/gpu"],
+        env=bare({*WHEELS, *PYTEST_WHEELS, *OF_PYTEST.split()}),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "test_fresh_processes.py::test_a_memory_limit_is_kept" in ran.stdout
+    assert "test_within_process.py::test_the_scaler_overflows_and_recovers" in ran.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--budget", "0"], ["--device", "cuda:99"]])
+def test_what_it_cannot_do_is_an_error_of_usage(arguments, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([*command(tmp_path / "out"), *arguments], env=environment, capture_output=True, check=False)
+    assert ran.returncode == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_page_has_every_stage_and_every_wheel():
+    stages, wheels = (ROOT / "docs" / "first_contact.md").read_text().split("\n## Wheels\n")
+    assert re.findall(r"^\| `(\w+)` \|", stages, re.MULTILINE) == [stage.name for stage in STAGES]
+    rows = [row for row in wheels.splitlines() if row.startswith("| `")]
+    listed = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    assert listed == {*WHEELS.values(), *PYTEST_WHEELS.values()}
+
+
+def test_stages_share_the_budget():
+    assert sum(stage.share for stage in STAGES) == pytest.approx(1)
+
+
+def test_the_end_is_kept_some_seconds():
+    end = timetable.Timetable(began=100.0, budget_seconds=480.0).end_of(1.0)
+    assert end.moment == pytest.approx(572)
+
+
+@pytest.fixture
+def observer(tmp_path):
+    """Of the CPU in FP32, with time enough."""
+    scale = DRY.__class__(**DRY.__dict__ | {"precisions": ("fp32",)})
+    deadline = timetable.Deadline(time.monotonic() + PATIENCE_SECONDS)
+    return Observer("stage", "cpu", scale, Record(tmp_path / NAME, time.monotonic()), deadline)
+
+
+def test_every_operation_is_near_fp64_in_fp32(observer):
+    probes.observe_probes(observer)
+    lines = read(observer.record.path)
+    assert {line.operation for line in lines} == {*probes.PRODUCTS, "conv2d", "attention", "lstm"}
+    assert expectations.unmet(lines) == []
+
+
+def test_switches_are_read_back(observer):
+    switches.observe_switches(observer)
+    (line,) = read(observer.record.path)
+    assert line.flags["cuda.matmul"] == "ieee"
+    assert set(line.legacy) == set(switches.LEGACY)
+
+
+def test_our_watch_sees_the_waits_of_an_optimizer_that_waits(observer, monkeypatch):
+    def two_cases(scale):
+        for settings in ({}, {"optimizer": "adafactor"}):
+            config = TrainingConfig.model_validate({"batch_size": 4, "steps": 8, "warmup_steps": 2} | settings)
+            yield waits.Case("mlp", scale.small_models["mlp"], "fp32", config)
+
+    monkeypatch.setattr(waits, "cases", two_cases)
+    waits.observe_waits(observer)
+    usual, adafactor = read(observer.record.path)
+    assert (usual.watch_saw, usual.torch_saw) == ([], None)
+    assert adafactor.watch_saw
+
+
+class NVMLError(Exception):
+    pass
+
+
+def test_a_question_is_asked_of_nvml_and_what_it_does_not_tell_is_said():
+    clocks = iter(range(1000, 2000))
+    library = SimpleNamespace(
+        NVMLError=NVMLError,
+        NVML_CLOCK_SM=1,
+        NVML_MEMORY_ERROR_TYPE_UNCORRECTED=1,
+        NVML_VOLATILE_ECC=0,
+        nvmlDeviceGetClockInfo=lambda handle, clock: next(clocks),
+    )
+
+    def refuses(handle):
+        raise NVMLError("Not Supported")
+
+    library.nvmlDeviceGetRemappedRows = refuses
+    asked = load.questions(library, "a GPU")
+    clock = load.answers(library, "clock", asked["SM clock (MHz)"])
+    assert clock.answers == [str(1000 + index) for index in range(load.TIMES)]
+    assert clock.median_milliseconds <= clock.largest_milliseconds
+    assert load.answers(library, "rows", asked["remapped rows"]).error == "NVMLError: Not Supported"
+    assert "no attribute" in load.answers(library, "power", asked["power (mW)"]).error
+
+
+def test_nvml_is_asked_while_the_device_is_busy(observer, monkeypatch):
+    """The device and its driver are fakes; what keeps the device busy multiplies on the CPU."""
+    energy = itertools.count(1000, 50)
+    library = SimpleNamespace(
+        NVMLError=NVMLError,
+        NVML_MEMORY_ERROR_TYPE_UNCORRECTED=1,
+        NVML_VOLATILE_ECC=0,
+        nvmlDeviceGetTotalEnergyConsumption=lambda handle: next(energy),
+        nvmlDeviceGetPowerUsage=lambda handle: 70_000,
+    )
+    monkeypatch.setattr(load.nvml, "opened", lambda: contextlib.nullcontext(library))
+    monkeypatch.setattr(load.nvml, "handle_of", lambda library, device: "a GPU")
+    for name in ("set_device", "synchronize"):
+        monkeypatch.setattr(load.torch.cuda, name, lambda device: None)
+    event = SimpleNamespace(record=lambda: None, synchronize=lambda: None)
+    monkeypatch.setattr(load.torch.cuda, "Event", lambda: event)
+    monkeypatch.setattr(load, "SIDE", 16)
+    monkeypatch.setattr(load, "ENERGY_SECONDS", 0.2)
+    load.observe_load(observer)
+    lines = read(observer.record.path)
+    asked = {line.question: line for line in lines if isinstance(line, NvmlAnswers)}
+    assert set(asked) == set(load.questions(library, "a GPU"))
+    assert asked["power (mW)"].answers == ["70000"]
+    (moved,) = (line for line in lines if isinstance(line, EnergyUpdates))
+    assert moved.updates_per_second > 0
+    assert float(lines[-1].value.removesuffix(" TFLOP/s")) >= 0
+
+
+def test_no_secret_is_written_down():
+    given = {
+        "CUDA_VISIBLE_DEVICES": "0",
+        "NVIDIA_API_KEY": "abc",
+        "TORCH_TOKEN": "def",
+        "HOME": "/root",
+        "WANDB_X": "y",
+    }
+    assert environment(given) == {"CUDA_VISIBLE_DEVICES": "0", "NVIDIA_API_KEY": "(set)", "TORCH_TOKEN": "(set)"}
+
+
+def trial_line(label="mlp fp32", precision="fp32", failure=None, **changes):
+    spec = TrialSpec(
+        device="cpu",
+        precision=precision,
+        block=0,
+        position=0,
+        model=MlpSpec(),
+        training=TrainingConfig(batch_size=8, steps=5, warmup_steps=2),
+    )
+    result = None if failure else factories.trial(spec, **changes)
+    return TrialLine(
+        stage="trials",
+        label=label,
+        precision=precision,
+        model="mlp",
+        seconds=1.0,
+        result=result,
+        failure=failure,
+        logs="",
+    )
+
+
+def probe(precision, error):
+    return ProbeError(precision=precision, operation="mm NN", of="64x64x64", relative_error=error)
+
+
+def failure(code, detail="why"):
+    return {"code": code, "title": "", "detail": detail, "retryable": False}
+
+
+UNEXPECTED: list[tuple[Line, str]] = [
+    (probe("fp32", 3e-4), "mm NN of 64x64x64 is 3.0e-04 off, more than 1e-05"),
+    (probe("tf32", 3e-7), "no operation used it"),
+    (probe("fp16", 3e-7), "not computed in it"),
+    (probe("bf16", None), "the error is not finite"),
+    (
+        Switches(precision="fp32", flags={}, legacy={"cudnn.flags()": "RuntimeError: mixed"}),
+        "cudnn.flags() raises under fp32: RuntimeError: mixed",
+    ),
+    (
+        Waits(model="mlp", precision="fp32", optimizer="adamw fused", torch_saw=["a.py:1"], watch_saw=[]),
+        "our watch none",
+    ),
+    (trial_line(failure=failure("internal")), "mlp fp32: internal: why"),
+    (trial_line(label="out of memory"), "it should have ended as out_of_memory"),
+    (trial_line(label="overflow", precision="fp16"), "no step was skipped"),
+    (trial_line(label="compiled"), "nothing was compiled"),
+    (trial_line(least_flops_per_step=10**9), "more than the ceiling"),
+    (trial_line(synchronisations=["aten::nonzero × 1"]), "a step waits"),
+]
+
+
+@pytest.mark.parametrize(("line", "complaint"), UNEXPECTED, ids=[complaint for _, complaint in UNEXPECTED])
+def test_what_is_not_as_expected_is_said(line, complaint):
+    assert complaint in "\n".join(expectations.unmet([line]))
+    assert complaint in summary([line])
+
+
+def test_nothing_is_said_of_what_is_as_expected():
+    lines = [
+        probe("fp32", 3e-7),
+        probe("tf32", 3e-4),
+        trial_line(),
+        trial_line(label="out of memory", failure=failure("out_of_memory")),
+        trial_line(label="sgd foreach", synchronisations=["aten::_local_scalar_dense × 1"]),
+        trial_line(failure=failure("timeout")),
+    ]
+    assert expectations.unmet(lines) == []
+    assert crashed(lines) == []
+
+
+def test_a_neighbour_that_no_trial_names_is_said():
+    gpu = factories.telemetry(gpu=factories.gpu_telemetry(foreign_processes=["process 41, 64 MiB"]))
+    beside = trial_line(label="neighbour", telemetry=gpu)
+    named, other = (NeighbourLine(pid=pid, seen_before=[], seen_after=[]) for pid in (41, 42))
+    assert expectations.unmet([beside, named]) == []
+    assert "process 42 computed beside the trial" in expectations.unmet([beside, other])[0]
+
+
+def test_a_crashed_stage_is_named_with_the_end_of_its_traceback():
+    line = StageEnded(name="probes", outcome="crashed", seconds=1.0, detail="Traceback:\n  here\nValueError: why")
+    assert crashed([line]) == ["probes"]
+    assert "ValueError: why" in summary([line])
