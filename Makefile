@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # For what needs torch and a few wheels alone: .venv's Python, or without .venv one that finds the wheels in .wheels
 LIGHT := $(if $(wildcard $(BIN)/python),$(BIN)/python,PYTHONPATH=.wheels:$$PYTHONPATH $(PYTHON))
 
-.PHONY: help setup demo test browser check bench gpu gpu-record up
+.PHONY: help setup demo test other-cpu browser check bench gpu gpu-record up
 
 help:  ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,10 @@ demo: setup  ## benchmarks a small transformer over HTTP and prints the report
 
 test: setup browser  ## runs all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal  # torch's threads would wait for each other
+
+other-cpu: setup  ## the main road once more, on a CPU made to look like one without half-precision arithmetic
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 \
+	$(BIN)/pytest tests/e2e/test_main_road.py tests/worker/test_precision_support.py tests/worker/test_models_and_data.py
 
 browser:  ## installs Chromium for the browser tests, where it is missing and apt-get may
 	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then :; \

@@ -10,6 +10,7 @@ from datetime import datetime
 from pydantic import BaseModel, ValidationError
 
 from app.contract.benchmark import TERMINAL, Benchmark, Event, Progress, Status
+from app.contract.failure import FailureCode
 from app.contract.precisions import leg_names
 from app.contract.report import Estimate
 
@@ -221,7 +222,10 @@ def _trial_failed(told: Told, event: Event) -> Told:
     failure = TrialFailure.model_validate(event.data, extra="ignore")
     if failure.phase == "capacity":
         return told
-    warning = f"{failure.leg} failed in block {failure.block + 1} ({failure.code}): {failure.detail}"
+    if failure.code == FailureCode.TIME_BUDGET:
+        warning = f"{failure.leg} in block {failure.block + 1}: {failure.detail}"
+    else:
+        warning = f"{failure.leg} failed in block {failure.block + 1} ({failure.code}): {failure.detail}"
     return replace(
         told,
         failures={**told.failures, failure.leg: failure.code},
