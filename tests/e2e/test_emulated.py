@@ -29,7 +29,7 @@ def emulating(postgres, migrated_template, tmp_path_factory):
 
 
 def run(service, batch_size, budget_seconds):
-    training = {"batch_size": batch_size, "steps": 1000, "warmup_steps": 2}
+    training = {"batch_size": batch_size, "steps": 100, "warmup_steps": 2}
     config = {"device": "cpu", "training": training, "measurement": {"time_budget_seconds": budget_seconds}}
     benchmark_id = service.post({"model": TRANSFORMER, "config": config})
     done = service.until_status(benchmark_id, "succeeded", "failed")
@@ -53,7 +53,7 @@ def test_a_benchmark_ends_with_its_budget_and_says_why_the_candidate_is_slow(emu
     assert found.candidate.kernels == "emulated"
     assert "no BF16 arithmetic and emulates it" in headline(report)
     assert any(warning.startswith("bf16 is emulated.") for warning in report.warnings)
-    assert any("of 1000 steps were done" in warning for warning in report.warnings)
+    assert any("of 100 steps were done" in warning for warning in report.warnings)
 
 
 def test_a_candidate_that_never_ends_a_step_is_reported_as_such(emulating):

@@ -73,6 +73,21 @@ def without_a_baseline(spec):
     return Failure.of(FailureCode.OUT_OF_MEMORY, "asked for 9 GiB, 1 GiB was free")
 
 
+def cut_short(spec):
+    """The time budget ended the candidate's training after its second step, and its second trial before that."""
+    made = simulated(spec)
+    if spec.precision == "fp32":
+        return made
+    if spec.block > 0:
+        return Failure.of(FailureCode.TIME_BUDGET, "The time budget ended before the trial did.")
+    missing = dict.fromkeys(("memory", "numerics", "ceiling"), "for lack of time (7.0 s needed, 1.0 s left)")
+    shown = {"step_seconds": [7.3], "loss_curve": [4.0, 3.9], "gradient_norms": [1.0, 1.0], "memory": None}
+    return made.model_copy(
+        update=shown
+        | {"numerics": None, "ceiling_flops_per_second": None, "ended_early": True, "not_examined": missing}
+    )
+
+
 def mislabelled(spec):
     """A candidate that was never half precision."""
     made = simulated(spec)

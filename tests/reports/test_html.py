@@ -20,6 +20,7 @@ from app.web.inlined import policy, stylesheet
 from app.web.rendering import environment
 from tests.factories import request
 from tests.reports.reported import (
+    cut_short,
     mislabelled,
     on_a_gpu,
     reported,
@@ -146,11 +147,12 @@ def test_every_figure_check_and_warning_is_in_the_page(report):
         partial(reported, on_a_gpu),
         partial(reported, without_a_candidate),
         partial(reported, without_a_baseline),
+        partial(reported, cut_short),
         partial(reported, mislabelled),
         partial(reported, candidates=["fp32"]),
         partial(reported, measurement={"min_blocks": 2, "max_blocks": 2, "control": True}),
     ],
-    ids=["GPU", "no candidate", "no baseline", "invalid", "A/A", "control"],
+    ids=["GPU", "no candidate", "no baseline", "cut short", "invalid", "A/A", "control"],
 )
 def test_a_report_of_any_shape_opens(shape):
     found = anyio.run(shape)
