@@ -19,8 +19,13 @@ def rate(flops_per_second: float) -> str:
 
 def precisions_line(device: WorkerDevice) -> str:
     """Every precision in a line: `fp32 220 GFLOP/s · bf16 emulated, 3.8 GFLOP/s · no tf32`; empty if none is known."""
+    return " · ".join(told_precisions(device))
+
+
+def told_precisions(device: WorkerDevice) -> list[str]:
+    """Every precision in a few words, those that are absent last."""
     absent_last = sorted(device.precisions or [], key=lambda one: one.kernels == "absent")
-    return " · ".join(_words(one) for one in absent_last)
+    return [_words(one) for one in absent_last]
 
 
 def precision_remedies(device: WorkerDevice) -> list[str]:
