@@ -18,6 +18,9 @@ RUN_BENCHMARK = "run_benchmark"
 #: A task of the API processes: `deliver_webhook(delivery_id)`.
 DELIVER_WEBHOOK = "deliver_webhook"
 
+#: The queue that every worker serves.
+ANY_DEVICE = "auto"
+
 #: The queues that the API processes serve.
 WEBHOOKS, MAINTENANCE = "webhooks", "maintenance"
 
@@ -36,18 +39,20 @@ def queue_of(config: BenchmarkConfig, *, cuda_seen: bool) -> str:
     if config.device == "cpu":
         return "cpu"
     if config.device == "auto" and not cuda_seen:
-        return "cpu" if picky else "auto"
+        return "cpu" if picky else ANY_DEVICE
     return _cuda_queue(config.gpu.lower() if config.gpu else None, config.min_gpu_memory_gib)
 
 
 def queues_of(device: WorkerDevice) -> list[str]:
     """Every queue that a device satisfies, for its worker to listen to."""
     if device.kind == "cpu":
-        return ["cpu", "auto"]
+        return ["cpu", ANY_DEVICE]
     words = re.findall(r"[a-z0-9]+", (device.gpu or "").lower())
     # A card sold as 80 GB reports a little less than 80 GiB.
     memory_gib = round((device.memory_bytes or 0) / GIB)
-    return ["auto"] + [_cuda_queue(word, size) for word in (None, *words) for size in (None, *range(1, memory_gib + 1))]
+    return [ANY_DEVICE] + [
+        _cuda_queue(word, size) for word in (None, *words) for size in (None, *range(1, memory_gib + 1))
+    ]
 
 
 def _cuda_queue(word: str | None, memory_gib: int | None) -> str:

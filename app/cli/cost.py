@@ -1,4 +1,4 @@
-"""A request's rough cost, in a line."""
+"""A request's rough cost in a line, and what it is warned of before it runs."""
 
 from collections.abc import Sequence
 
@@ -18,6 +18,13 @@ def cost_line(previews: Sequence[Preview]) -> str:
     return f"Rough cost: {count}{trials} trials, {_range(least / 60, most / 60, 1)} {unit}, by {costs[0].basis}."
 
 
+def forewarnings(previews: Sequence[Preview]) -> list[str]:
+    """The warnings of all benchmarks together, each once."""
+    return list(dict.fromkeys(warning for preview in previews for warning in preview.warnings))
+
+
 def _range(least: float, most: float, digits: int) -> str:
     low, high = f"{least:,.{digits}f}", f"{most:,.{digits}f}"
-    return low if low == high else f"{low} to {high}"
+    if low == high:
+        return low
+    return f"{low} to {high}" if float(low.replace(",", "")) else f"up to {high}"

@@ -12,7 +12,9 @@ from rich.table import Table
 
 from app.cli.serving import settings_or_exit
 from app.cli.shared import JsonOption, cli, out
+from app.contract.worker import WorkerDevice
 from app.reports.plain import given
+from app.reports.precisions import precisions_line
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -98,13 +100,19 @@ def _devices() -> list[dict[str, Any]]:
     return found
 
 
-def _device(device: dict[str, Any]) -> dict[str, Any]:
-    name = f"{device['device']} ({device['gpu']})" if device["gpu"] else device["device"]
-    gib = device["memory_bytes"] / 2**30 if device["memory_bytes"] else 0
-    health = "sick; " if device["faults"] else ""
-    state = f"{health}{', '.join(device['precisions'])}; {gib:.0f} GiB; torch {device['torch']}"
-    remedy = " ".join([*device["faults"], *device["problems"].values()])
-    return _finding(name, bool(device["precisions"]) and not device["faults"], state, remedy)
+def _device(probed: dict[str, Any]) -> dict[str, Any]:
+    """What is emulated has a remedy, but is no fault."""
+    facts = {field: probed.get(field) for field in ("kind", "gpu", "memory_bytes")}
+    device = WorkerDevice(name=probed["device"], precisions=probed.get("support"), **facts)
+    name = f"{device.name} ({device.gpu})" if device.gpu else device.name
+    gib = device.memory_bytes / 2**30 if device.memory_bytes else 0
+    health = "sick; " if probed["faults"] else ""
+    precisions = precisions_line(device) or ", ".join(probed["precisions"])
+    state = f"{health}{precisions}; {gib:.0f} GiB; torch {probed['torch']}"
+    emulated = [one.remedy for one in device.precisions or [] if one.kernels == "emulated" and one.remedy]
+    remedy = " ".join([*probed["faults"], *emulated, *probed["problems"].values()])
+    ok = bool(probed["precisions"]) and not probed["faults"]
+    return _finding(name, ok, state, remedy) | {"precisions": probed.get("support")}
 
 
 def _finding(part: str, ok: bool, state: str, remedy: str = "") -> dict[str, Any]:

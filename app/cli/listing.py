@@ -1,5 +1,6 @@
 """Benchmarks and workers as lists that a person reads: coloured states, figures with intervals, ages in words."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from app.contract.benchmark import BenchmarkItem, Summary
 from app.contract.worker import Worker
 from app.reports.moments import ago
 from app.reports.plain import given
+from app.reports.precisions import precision_remedies, precisions_line
 from app.reports.terminal import COLOURS, STATES
 from app.reports.wording import NOTHING
 
@@ -38,15 +40,17 @@ def benchmarks_list(items: Sequence[BenchmarkItem], now: datetime, width: int) -
 
 
 def workers_list(items: Sequence[Worker], now: datetime, width: int) -> RenderableType:
-    """Every worker, with what it runs; below, why those in quarantine are there."""
+    """Every worker, with what it runs and can do; below, why those in quarantine are there, and what others lack."""
     if not items:
         return Text("No worker was ever seen. Start one with `halftime worker`, or all with `halftime up`.", "dim")
-    parts = [_workers_in_lines(items, now) if width < TABLE_COLUMNS else _workers_table(items, now)]
+    parts: list[RenderableType] = [_workers_in_lines(items, now)]
+    if width >= TABLE_COLUMNS:
+        parts = [_workers_table(items, now), *_precisions_table(items)]
     for item in items:
         if item.quarantine is not None:
             since = ago(item.quarantine.since, now)
             parts += [given(f"{item.id} is quarantined ({since}): {item.quarantine.reason}", "yellow", most=4000)]
-    return Group(*parts)
+    return Group(*parts, *_remedies(items))
 
 
 def state(name: str) -> Text:
@@ -93,12 +97,33 @@ def _workers_table(items: Sequence[Worker], now: datetime) -> RenderableType:
     return table
 
 
+def _precisions_table(items: Sequence[Worker]) -> list[RenderableType]:
+    """What each worker's device can do; nothing where none has measured it."""
+    table = Table("Worker", "Precisions", box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for item in items:
+        if precisions := precisions_line(item.device):
+            table.add_row(given(item.id), given(precisions))
+    return [Text(), table] if table.row_count else []
+
+
+def _remedies(items: Sequence[Worker]) -> list[RenderableType]:
+    """Of the workers that are online, what is emulated or absent and what to do about it, with who has the same."""
+    told: defaultdict[str, list[str]] = defaultdict(list)
+    for item in items:
+        for remedy in precision_remedies(item.device) if item.state != "offline" else []:
+            told[remedy].append(item.id)
+    lines = [given(f"{', '.join(ids)}: {remedy}", "dim", most=4000) for remedy, ids in told.items()]
+    return [Text(), *lines] if lines else []
+
+
 def _workers_in_lines(items: Sequence[Worker], now: datetime) -> RenderableType:
     lines: list[RenderableType] = []
     for item in items:
         runs = f" · runs {item.current_benchmark}" if item.current_benchmark else ""
         told = Text.assemble(_device(item), runs, (f" · {ago(item.last_heartbeat, now)}", "dim"))
         lines += [Text.assemble(given(item.id), "  ", state(item.state)), Padding(told, (0, 0, 0, 2))]
+        if precisions := precisions_line(item.device):
+            lines += [Padding(given(precisions), (0, 0, 0, 2))]
     return Group(*lines)
 
 

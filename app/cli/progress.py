@@ -1,7 +1,7 @@
 """A benchmark or a sweep as it goes on, from the stream of events; Ctrl-C cancels what is the caller's own."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -25,10 +25,10 @@ class Display(Protocol):
 
 
 class Lines:
-    """For a pipe or a log: a line for every change of status, every block and every warning."""
+    """For a pipe or a log: a line for every change of status, every block, and every warning not given before."""
 
-    def __init__(self) -> None:
-        self._said, self._blocks, self._warned = "", 0, set[str]()
+    def __init__(self, warned: Sequence[str] = ()) -> None:
+        self._said, self._blocks, self._warned = "", 0, set(warned)
 
     def update(self, standing: Standing) -> None:
         """Prints what is new."""
@@ -62,10 +62,13 @@ class Silence:
         """Says nothing."""
 
 
-def follow(client: Client, benchmark: Benchmark, *, silent: bool) -> Benchmark:
-    """Shows a benchmark of the caller's own until it is over, and gives it as it ended; Ctrl-C cancels it."""
+def follow(client: Client, benchmark: Benchmark, *, silent: bool, warned: Sequence[str] = ()) -> Benchmark:
+    """Shows a benchmark of the caller's own until it is over, and gives it as it ended; Ctrl-C cancels it.
+
+    Lines do not repeat what was warned of before.
+    """
     try:
-        return attend(client, benchmark, silent=silent)
+        return attend(client, benchmark, silent=silent, warned=warned)
     except KeyboardInterrupt:
         note("Cancelling …")
         with _unless_ended():
@@ -73,9 +76,9 @@ def follow(client: Client, benchmark: Benchmark, *, silent: bool) -> Benchmark:
         return client.wait(benchmark.id)
 
 
-def attend(client: Client, benchmark: Benchmark, *, silent: bool) -> Benchmark:
+def attend(client: Client, benchmark: Benchmark, *, silent: bool, warned: Sequence[str] = ()) -> Benchmark:
     """Shows a benchmark until it is over, and gives it as it ended."""
-    with _display(silent) as display:
+    with _display(silent, warned) as display:
         standing = Standing(benchmark)
         display.update(standing)
         _listen(client, standing, display)
@@ -100,14 +103,14 @@ def follow_sweep(client: Client, sweep: Sweep, *, silent: bool) -> Sweep:
 
 
 @contextlib.contextmanager
-def _display(silent: bool) -> Iterator[Display]:
+def _display(silent: bool, warned: Sequence[str]) -> Iterator[Display]:
     if silent:
         yield Silence()
     elif err.is_interactive:
         with Live(console=err, refresh_per_second=4) as live:
             yield Picture(live)
     else:
-        yield Lines()
+        yield Lines(warned)
 
 
 def _listen(client: Client, standing: Standing, display: Display) -> None:

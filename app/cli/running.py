@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ import typer
 from pydantic import ValidationError
 
 from app.cli.conclusion import EXIT_CODES, Wanted, conclude
-from app.cli.cost import cost_line
+from app.cli.cost import cost_line, forewarnings
 from app.cli.options import REPORT_FORMATS, SWEEP_FORMATS, formats_of, labels_of
 from app.cli.progress import follow, follow_sweep
 from app.cli.requests import check_request, is_sweep, read_request
@@ -77,19 +77,18 @@ def run(
 
 
 def _run_one(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
-    if not wanted.as_json:
-        note(cost_line([client.preview(body)]))
+    warned = [] if wanted.as_json else _foretell([client.preview(body)])
     benchmark = client.submit(body)
     if not wanted.wait:
         _announce(benchmark, wanted.as_json)
         return 0
-    return conclude(client, follow(client, benchmark, silent=wanted.as_json), wanted)
+    return conclude(client, follow(client, benchmark, silent=wanted.as_json, warned=warned), wanted)
 
 
 def _run_sweep(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
     previews = [] if wanted.as_json else _previews(client, body)
     if previews:
-        note(cost_line(previews))
+        _foretell(previews)
     sweep = client.submit_sweep(body)
     if not wanted.as_json:
         note(f"Sweep {sweep.id}")
@@ -102,6 +101,15 @@ def _run_sweep(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
     else:
         print_sweep(out, sweep)
     return _exit_code(sweep) if wanted.wait else 0
+
+
+def _foretell(previews: Sequence[Preview]) -> list[str]:
+    """Says the rough cost and every warning before anything runs; gives the warnings."""
+    note(cost_line(previews))
+    warnings = forewarnings(previews)
+    for warning in warnings:
+        note(f"warning: {warning}")
+    return warnings
 
 
 def _previews(client: Client, body: dict[str, Any]) -> list[Preview]:

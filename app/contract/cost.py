@@ -1,5 +1,7 @@
 """What a request would cost, roughly, before it is sent."""
 
+from pydantic import Field
+
 from app.contract.precisions import DeviceKind
 from app.contract.request import BenchmarkRequest
 from app.contract.strict import Output
@@ -14,7 +16,8 @@ class Cost(Output):
     #: Forward and backward, of all training steps; null where only torch can count them.
     least_training_flops: float | None
     most_training_flops: float | None
-    #: From the throughput of benchmarks that ended lately on such a device; null without any to go by.
+    #: From the throughput of benchmarks that ended lately on such a device; for precisions without any, from the rates
+    #: of matrix products that the workers online measured; null without either. Never more than `time_budget_seconds`.
     least_seconds: float | None
     most_seconds: float | None
     #: What the seconds are taken from, or why there are none.
@@ -32,3 +35,5 @@ class Preview(Output):
     #: Live workers that could take it.
     workers_online: int
     cost: Cost
+    #: Precisions that every device emulates, or lacks, on which it could run now; each with what to do.
+    warnings: list[str] = Field(default=[])

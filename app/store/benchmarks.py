@@ -19,6 +19,7 @@ from app.contract.models.naming import name_of
 from app.contract.request import BenchmarkRequest
 from app.store import events, totals, webhooks, workers
 from app.store.database import driver_connection
+from app.store.forewarnings import precision_warnings
 from app.store.tables import QUEUED, BenchmarkRow, CompletedBlockRow
 
 NO_CUDA = (
@@ -60,6 +61,7 @@ async def submit(
 ) -> BenchmarkRow:
     """Stores a benchmark and its queue entry in one transaction; without any CUDA a `cuda` job ends here."""
     fleet = await workers.fleet(session)
+    queue_name = queue.queue_of(request.config, cuda_seen=fleet.cuda_seen)
     row = BenchmarkRow(
         id=benchmark_id or uuid_utils.compat.uuid7(),
         status="queued",
@@ -71,10 +73,10 @@ async def submit(
         model_name=name_of(request.model),
         device=request.config.device,
         priority=request.priority,
-        queue=queue.queue_of(request.config, cuda_seen=fleet.cuda_seen),
+        queue=queue_name,
         came_back=False,
         attempt=0,
-        warnings=[],
+        warnings=precision_warnings(request, await workers.serving_devices(session, queue_name)),
         last_event=0,
         logs="",
         traceparent=tracing.traceparent(),

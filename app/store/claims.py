@@ -16,6 +16,7 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.report import Comparison, Leg, Report
 from app.contract.request import BenchmarkRequest, stored_request
 from app.store import benchmarks, events, totals, webhooks, workers
+from app.store.forewarnings import precision_warnings
 from app.store.tables import BenchmarkRow, CompletedBlockRow, Json
 from app.store.workers import LEASE
 
@@ -47,6 +48,7 @@ async def take(
     """Claims a queued benchmark; None if this entry is no longer the one that counts.
 
     A worker that is draining or quarantined puts it back. One that never heard the answer to its claim claims again.
+    Of what the fleet emulates or lacks, the warnings from now on tell what this worker's device does.
     """
     query = select(BenchmarkRow).where(
         BenchmarkRow.id == benchmark_id,
@@ -69,11 +71,14 @@ async def take(
     row.worker_id, row.worker_gpu = worker_id, gpu
     row.started_at = await benchmarks.now(session)
     row.lease_expires_at = row.started_at + LEASE
+    request = stored_request(row.request)
+    device = await workers.device_of(session, worker_id)
+    row.warnings = precision_warnings(request, [device] if device else [])
     events.append(session, row, "started", {"attempt": row.attempt, "worker": worker_id})
     await webhooks.notify(session, row, "started")
     waited_seconds = (row.started_at - row.queued_at).total_seconds()
     await totals.add(session, *totals.QUEUE_WAIT.observation(waited_seconds))
-    return Claim(row.id, entry_id, row.attempt, stored_request(row.request), row.traceparent)
+    return Claim(row.id, entry_id, row.attempt, request, row.traceparent)
 
 
 async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) -> bool:

@@ -128,6 +128,12 @@ async def serving_devices(session: AsyncSession, queue_name: str) -> list[Worker
     return [_device(row) for row in rows]
 
 
+async def device_of(session: AsyncSession, worker_id: str) -> WorkerDevice | None:
+    """The device of a worker; None for one that was never seen."""
+    row = await session.get(WorkerRow, worker_id)
+    return None if row is None else _device(row)
+
+
 def _takes(queue: ColumnElement[str] | InstrumentedAttribute[str]) -> ColumnElement[bool]:
     return and_(is_live(), ~WorkerRow.draining, ~_is_quarantined(), any_(WorkerRow.queues) == queue)
 

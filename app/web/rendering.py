@@ -4,7 +4,7 @@ from functools import cache
 
 import jinja2
 
-from app.reports import remedies, wording
+from app.reports import precisions, remedies, wording
 from app.web import formats
 
 
@@ -26,6 +26,9 @@ def environment() -> jinja2.Environment:
         "trial_rows": wording.trial_rows,
         "context_lines": wording.context_lines,
         "remedy": remedies.remedy,
+        "told_precisions": precisions.told_precisions,
+        "precision_hint": precisions.precision_hint,
+        "precision_remedies": precisions.precision_remedies,
     }
     templates.filters |= formats.FILTERS
     templates.globals["trial_columns"] = wording.TRIAL_COLUMNS

@@ -4,7 +4,7 @@ import uuid
 
 from sqlalchemy import text
 
-from app.contract.worker import WorkerDevice
+from app.contract.worker import PrecisionSupport, WorkerDevice
 from app.store import claims, workers
 from tests.factories import comparison, request, trial
 from worker.comparison import compare
@@ -14,20 +14,34 @@ CPU_JOB = {"model": {"kind": "mlp"}, "config": {"device": "cpu"}}
 MIB = 2**20
 
 
+def support(precision, flops_per_second=None, kernels="native"):
+    """What a worker measured of one precision."""
+    remedy = None if kernels == "native" else f"The device has no {precision} arithmetic: use fp32."
+    return PrecisionSupport(precision=precision, kernels=kernels, flops_per_second=flops_per_second, remedy=remedy)
+
+
+#: What a CPU has that multiplies in BF16, and one that has no half precision at all.
+NATIVE_BF16 = [
+    support("fp32", 2.2e11), support("tf32", kernels="absent"), support("fp16", 4.1e9, "emulated"),
+    support("bf16", 4.8e11),
+]  # fmt: skip
+EMULATED = [*NATIVE_BF16[:3], support("bf16", 3.8e9, "emulated")]
+
+
 async def post(client, body=CPU_JOB, **headers):
     response = await client.post("/benchmarks", json=body, headers=headers)
     assert response.status_code == 202, response.text
     return response.json()
 
 
-async def claim(client, benchmark):
+async def claim(client, benchmark, worker_id="node:cpu"):
     """Claims a queued benchmark as a worker would."""
     database = client.app.state.database
     async with database.sessions.begin() as session:
         entry = await session.scalar(
             text("SELECT queue_entry_id FROM benchmarks WHERE id = :id").bindparams(id=uuid.UUID(benchmark["id"]))
         )
-        return await claims.take(session, uuid.UUID(benchmark["id"]), entry, "node:cpu", None)
+        return await claims.take(session, uuid.UUID(benchmark["id"]), entry, worker_id, None)
 
 
 async def finish(client, benchmark, asked=None, **changes):
@@ -51,7 +65,8 @@ async def made_report(benchmark_id, asked=None, baseline_seconds=0.02, **changes
     return make_report(benchmark_id, await compare(comparison(asked or request()), run_trial, lambda progress: None))
 
 
-async def register(client, kind="cpu", worker_id="node:cpu"):
-    device = WorkerDevice(name=kind, kind=kind, gpu="NVIDIA H200" if kind == "cuda" else None, memory_bytes=2**34)
+async def register(client, kind="cpu", worker_id="node:cpu", precisions=None):
+    gpu = "NVIDIA H200" if kind == "cuda" else None
+    device = WorkerDevice(name=kind, kind=kind, gpu=gpu, memory_bytes=2**34, precisions=precisions)
     async with client.app.state.database.sessions.begin() as session:
         await workers.register(session, worker_id, uuid.uuid4(), device)

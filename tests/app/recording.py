@@ -7,7 +7,7 @@ import anyio
 from app.store import claims
 from app.store.webhooks import Outcome
 from app.webhooks import Sender
-from tests.app.acts import claim, made_report, post, register
+from tests.app.acts import NATIVE_BF16, claim, made_report, post, register
 from tests.factories import request
 
 #: Never spoken to.
@@ -40,7 +40,7 @@ async def record(client, monkeypatch):
     """The answers of the whole flow; nothing leaves the machine, and no trial runs."""
     ask, sent = Recording(client), []
     monkeypatch.setattr(Sender, "send", lambda self, url, delivery, body: _taken(sent, body))
-    await register(client)
+    await register(client, precisions=NATIVE_BF16)
     first, second = await _submits(ask), await post(client, HOOKED)
     await _ends(client, first)
     await _ends(client, second)

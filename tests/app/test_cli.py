@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -159,3 +160,21 @@ def test_doctor_says_what_this_machine_offers(settings):
     assert findings["database (external)"]["state"].startswith("PostgreSQL")
     assert "bf16" in findings["cpu"]["state"]
     assert "tf32" in findings["cpu"]["remedy"]
+    assert findings["cpu"]["state"].startswith("fp32 ")
+    assert "FLOP/s" in findings["cpu"]["state"]
+    assert {one["precision"] for one in findings["cpu"]["precisions"]} == {"fp32", "tf32", "fp16", "bf16"}
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="no x86 CPU")
+def test_doctor_tells_the_remedy_of_an_emulated_precision_and_finds_no_fault(settings):
+    avx2_only = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "COLUMNS": "60"}
+    result = halftime("doctor", HALFTIME_DATABASE_URL=settings.database_url, **avx2_only)
+    assert result.returncode == 0, result.stdout
+    assert "bf16 emulated" in " ".join(cells_of(result.stdout, 1))
+    assert "Use fp32 here; bf16 needs a CUDA GPU" in " ".join(cells_of(result.stdout, 2))
+
+
+def cells_of(table, column):
+    """The words of a column of a table whose cells go on in the next line."""
+    rows = [line.split("│") for line in table.splitlines() if line.startswith("│")]
+    return [word for row in rows for word in row[1 + column].split()]

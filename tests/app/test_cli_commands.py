@@ -22,7 +22,7 @@ from app.contract.benchmark import Progress
 from app.contract.cost import Cost, Preview
 from app.contract.request import BenchmarkRequest
 from app.routes import answers
-from tests.app.acts import CPU_JOB, finish, post, register
+from tests.app.acts import CPU_JOB, EMULATED, finish, post, register
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +91,24 @@ async def test_run_shows_the_cost_the_report_and_exits_with_the_verdict(live, ha
     assert "Rough cost: 12 to 32 trials; how long is not known" in result.stderr
     assert "bf16 against fp32" in result.stdout
     assert (benchmark["labels"], benchmark["priority"]) == ({"team": "a"}, 3)
+
+
+async def test_run_warns_once_of_an_emulated_precision_before_it_runs(live, halftime, job):
+    await register(live, precisions=EMULATED)
+    running = asyncio.create_task(halftime("run", job()))
+    (benchmark,) = await submitted(live)
+    await finish(live, benchmark)
+    told = (await running).stderr.splitlines()
+    warning = "warning: bf16 is emulated there: The device has no bf16 arithmetic: use fp32."
+    assert told[0].startswith("Rough cost: ")
+    assert told[1] == warning
+    assert told.count(warning) == 1
+
+
+async def test_run_of_a_sweep_gives_a_warning_of_many_benchmarks_once(live, halftime, job):
+    await register(live, precisions=EMULATED)
+    result = await halftime("run", job(TWO), "--no-wait", "--server", live.base_url)
+    assert result.stderr.count("bf16 is emulated there") == 1
 
 
 async def test_a_report_is_written_in_the_format_of_each_file(live, halftime, tmp_path):
@@ -373,6 +391,17 @@ def test_a_cost_is_told_in_minutes_where_it_is_known(device, unit):
     )
     assert cost_line([preview]) == f"Rough cost: 12 to 32 trials, 1.0 to 4.0 {unit}, by {cost.basis}."
     assert "2 benchmarks, 24 to 64 trials, 2.0 to 8.0" in cost_line([preview, preview])
+
+
+def test_a_cost_that_may_be_next_to_nothing_is_up_to_its_most():
+    cost = Cost(
+        least_trials=12, most_trials=32, least_training_flops=1.0, most_training_flops=1.0, least_seconds=0.2,
+        most_seconds=90.0, basis="their rates",
+    )  # fmt: skip
+    preview = Preview(
+        request=BenchmarkRequest.model_validate(CPU_JOB), parameter_count=1, device="cpu", workers_online=1, cost=cost
+    )
+    assert cost_line([preview]) == "Rough cost: 12 to 32 trials, up to 1.5 minutes, by their rates."
 
 
 async def test_a_worker_is_drained_and_undrained(live, halftime):

@@ -15,6 +15,7 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.report import Estimate
 from app.contract.worker import Quarantine, Worker, WorkerDevice
 from app.reports.moments import ago, duration
+from tests.app.acts import EMULATED
 from tests.factories import request
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -58,6 +59,15 @@ def worker(**changes):
     return Worker(**values | changes)
 
 
+def cpu_worker(**changes):
+    device = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=2**34, precisions=EMULATED)
+    return worker(**{"id": "node:cpu", "device": device, "state": "idle", "current_benchmark": None} | changes)
+
+
+def one_line(text):
+    return " ".join(text.split())
+
+
 def drawn(renderable, width=140, **options):
     console = Console(file=io.StringIO(), width=width, **options)
     console.print(renderable)
@@ -82,6 +92,25 @@ def test_workers_tell_state_device_work_and_heartbeat(width):
     told = " ".join(drawn(workers_list([worker(), sick], NOW, width), width).split())
     assert all(shown in told for shown in ("node:cuda:0", "busy", "NVIDIA H200, 128 GiB", "12 seconds ago"))
     assert "node:cuda:1 is quarantined (just now): reset it" in told
+
+
+@pytest.mark.parametrize("width", [40, 80, 140])
+def test_workers_tell_what_their_device_can_do_in_each_precision(width):
+    told = drawn(workers_list([cpu_worker()], NOW, width), width)
+    assert "fp32 220 GFLOP/s · fp16 emulated, 4.1 GFLOP/s · bf16 emulated, 3.8 GFLOP/s · no tf32" in one_line(told)
+    assert "node:cpu: The device has no bf16 arithmetic: use fp32." in one_line(told)
+    assert max(map(len, told.splitlines())) <= width
+
+
+def test_a_remedy_is_told_once_for_all_workers_online_that_need_it():
+    workers = [cpu_worker(), cpu_worker(id="other:cpu"), cpu_worker(id="gone:cpu", state="offline")]
+    told = one_line(drawn(workers_list(workers, NOW, 140)))
+    assert told.count("use fp32") == 2
+    assert "node:cpu, other:cpu: The device has no bf16 arithmetic: use fp32." in told
+
+
+def test_of_workers_that_measured_nothing_no_precisions_are_told():
+    assert "Precisions" not in drawn(workers_list([worker()], NOW, 140))
 
 
 def test_show_tells_the_findings_the_times_and_what_to_do_next():

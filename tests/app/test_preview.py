@@ -5,7 +5,8 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from tests.app.acts import CPU_JOB, finish, post, register
+from app.store.costs import OVERHEAD_SECONDS
+from tests.app.acts import CPU_JOB, EMULATED, NATIVE_BF16, finish, post, register, support
 
 pytestmark = pytest.mark.anyio
 
@@ -60,6 +61,79 @@ async def test_the_time_is_that_of_finished_benchmarks_on_such_a_device(client):
     await register(client, "cuda", "node:cuda:0")
     asked["config"]["device"] = "cuda"
     assert (await preview(client, asked))["cost"]["least_seconds"] is None
+
+
+def job(candidates, **measurement):
+    training = {"batch_size": 8192, "steps": 10_000}
+    config = {"device": "cpu", "candidates": candidates, "training": training, "measurement": measurement}
+    return {"model": MLP, "config": config}
+
+
+async def test_before_the_first_benchmark_the_time_comes_from_what_the_workers_measured(client):
+    await register(client, precisions=[support("fp32", 1e9), support("bf16", 4e9)])
+    cost = (await preview(client, job(["bf16"], time_budget_seconds=86_400)))["cost"]
+    block_seconds = cost["least_training_flops"] / 6 / 2 * (1 / 1e9 + 1 / 4e9)
+    assert cost["least_seconds"] == pytest.approx(6 * block_seconds)
+    assert cost["most_seconds"] == pytest.approx(16 * (4 * block_seconds + 2 * OVERHEAD_SECONDS))
+    assert cost["basis"].startswith("the matrix product rates of the workers that are online")
+
+
+async def test_the_rate_is_the_median_of_the_workers_that_could_take_it(client):
+    for number, rate in enumerate((1e9, 2e9, 9e9)):
+        await register(client, worker_id=f"node-{number}:cpu", precisions=[support("fp32", rate)])
+    await register(client, "cuda", "node:cuda:0", [support("fp32", 1e15)])
+    cost = (await preview(client, job(["fp32"], time_budget_seconds=86_400)))["cost"]
+    assert cost["least_seconds"] == pytest.approx(cost["least_training_flops"] / 2e9)
+
+
+async def test_no_time_is_longer_than_the_budget(client):
+    await register(client, precisions=EMULATED)
+    slow = job(["bf16"], time_budget_seconds=0.5)
+    cost = (await preview(client, slow))["cost"]
+    assert cost["least_seconds"] == cost["most_seconds"] == 0.5
+    await finish(client, await post(client))
+    cost = (await preview(client, slow))["cost"]
+    assert "throughput of the last 1" in cost["basis"]
+    assert cost["least_seconds"] == cost["most_seconds"] == 0.5
+
+
+async def test_a_leg_that_no_benchmark_had_goes_by_what_the_workers_measured(client):
+    await register(client, precisions=EMULATED)
+    await finish(client, await post(client))
+    known = (await preview(client, job(["bf16"], time_budget_seconds=86_400)))["cost"]
+    both = (await preview(client, job(["bf16", "fp16"], time_budget_seconds=86_400)))["cost"]
+    fp16_seconds = both["least_training_flops"] / 6 / 3 / 4.1e9
+    assert both["least_seconds"] == pytest.approx(known["least_seconds"] + 6 * fp16_seconds, rel=0.01)
+    assert both["basis"] == (
+        "the throughput of the last 1 benchmarks on a cpu device, and for fp16 the matrix product rates of the "
+        "workers that are online"
+    )
+
+
+async def test_a_precision_that_the_workers_lack_has_no_time_and_the_basis_says_so(client):
+    await register(client, precisions=[support("fp32", 1e9), support("bf16", kernels="absent")])
+    found = await preview(client, job(["bf16"]))
+    assert found["cost"]["least_seconds"] is found["cost"]["most_seconds"] is None
+    assert found["cost"]["basis"].endswith("and bf16 is absent on the workers that are online")
+    assert found["warnings"] == ["bf16 is absent there: The device has no bf16 arithmetic: use fp32."]
+
+
+async def test_an_emulated_precision_is_warned_of_before_it_runs(client):
+    await register(client, precisions=EMULATED)
+    asked = job(["bf16", "fp16"])
+    asked["config"]["baseline"] = "bf16"
+    assert (await preview(client, asked))["warnings"] == [
+        "bf16 is emulated there: The device has no bf16 arithmetic: use fp32.",
+        "fp16 is emulated there: The device has no fp16 arithmetic: use fp32.",
+    ]
+    assert (await preview(client, job(["fp32"])))["warnings"] == []
+
+
+async def test_where_one_worker_has_the_precision_or_says_nothing_there_is_no_warning(client):
+    await register(client, precisions=EMULATED)
+    for other in (NATIVE_BF16, None):
+        await register(client, worker_id="other:cpu", precisions=other)
+        assert (await preview(client, job(["bf16"])))["warnings"] == []
 
 
 async def test_a_bad_request_is_refused_as_it_would_be(client):

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import expect
 
 from app.web.examples import EXAMPLES
-from tests.app.acts import post, register
+from tests.app.acts import EMULATED, post, register
 
 pytestmark = pytest.mark.anyio
 
@@ -79,6 +79,16 @@ async def test_the_rough_cost_follows(live, form):
     await form.get_by_label("Min blocks").fill("2")
     await expect(form.locator("#cost")).to_contain_text("Trials4 to 32")
     await expect(form.locator("#cost")).to_contain_text("1 worker online for it")
+
+
+async def test_a_warning_stands_below_the_rough_cost(live, form):
+    await register(live, precisions=EMULATED)
+    await form.get_by_label("bf16").check()
+    await expect(form.locator("#cost")).to_contain_text("Warning: bf16 is emulated there: The device has no bf16")
+    await form.get_by_label("bf16").uncheck()
+    await form.get_by_label("fp32").check()
+    await expect(form.locator("#cost")).not_to_contain_text("Warning")
+    await expect(form.locator("#cost")).to_contain_text("the matrix product rates of the workers")
 
 
 async def test_a_fault_is_shown_at_its_field_while_it_is_written(form):

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from app.contract.failure import Failure, FailureCode
 from app.store import claims
-from tests.app.acts import CPU_JOB, claim, finish, post, register
+from tests.app.acts import CPU_JOB, EMULATED, claim, finish, post, register
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -122,7 +122,7 @@ async def purged(client):
 
 async def every_page(client):
     """A path of every page, each in a state that has much to show."""
-    await register(client)
+    await register(client, precisions=EMULATED)
     sweep = (await client.post("/sweeps", json={"request": CPU_JOB, "vary": {"batch_sizes": [8, 16]}})).json()
     first, second = await succeeded(client), await succeeded(client)
     return [

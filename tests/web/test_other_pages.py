@@ -5,7 +5,7 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from tests.app.acts import CPU_JOB, finish, post, register
+from tests.app.acts import CPU_JOB, EMULATED, finish, post, register, support
 from tests.factories import request
 from tests.web.browsing import FROM_HERE, cancelled, page_of, see, succeeded
 
@@ -76,6 +76,29 @@ async def test_workers_show_their_device_state_and_what_they_ran(client):
     assert "cuda, 16 GiB" in page.text
     assert page_of(ran) in page.links()
     assert "none of the newest 200 benchmarks" in page.text
+
+
+async def test_workers_show_what_their_device_can_do_in_each_precision_and_what_to_do(client):
+    await register(client, precisions=EMULATED)
+    await register(client, "cuda", "node:cuda:0", [support("fp32", 5e13)])
+    await register(client, worker_id="older:cpu")
+    page = await see(client, "/ui/workers")
+    assert "fp32 220 GFLOP/s · fp16 emulated, 4.1 GFLOP/s · bf16 emulated, 3.8 GFLOP/s · no tf32" in page.text
+    assert "The device has no bf16 arithmetic: use fp32." in page.text
+    assert "fp32 50 TFLOP/s" in page.text
+    assert page.text.count("Precisions") == 2
+    assert len(page.all("details")) == 1
+
+
+async def test_the_form_has_a_hint_of_what_the_fleet_emulates(client):
+    assert "emulated" not in (await see(client, "/ui/new")).text
+    await register(client, precisions=EMULATED)
+    page = await see(client, "/ui/new")
+    assert "Precisions fp16, bf16: emulated on the CPU" in page.text
+    (described,) = [
+        one["aria-describedby"] for one in page.all("fieldset") if "aria-describedby" in one and "front" in one["id"]
+    ]
+    assert described in page.ids()
 
 
 async def test_without_workers_the_page_says_how_to_start_one(client):

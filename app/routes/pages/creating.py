@@ -1,6 +1,7 @@
 """`/ui/new`: a benchmark to be made, as a form beside its JSON."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -12,6 +13,8 @@ from pydantic import ValidationError
 from app import errors
 from app.contract.faults import field_errors
 from app.contract.request import BenchmarkRequest, stored_request
+from app.contract.worker import WorkerDevice
+from app.queue import ANY_DEVICE
 from app.routes.absence import absence
 from app.routes.admission import AdmissionDep
 from app.routes.benchmarks import check_allowed
@@ -19,7 +22,7 @@ from app.routes.callers import Caller, Submitter
 from app.routes.dependencies import DatabaseDep, SessionDep, SettingsDep
 from app.routes.origin import SameOrigin
 from app.routes.pages.answer import page
-from app.store import benchmarks
+from app.store import benchmarks, workers
 from app.store.database import Database
 from app.web.examples import EXAMPLES, FIRST
 from app.web.form import lean, request_form
@@ -35,11 +38,13 @@ async def show_form(
     request: Request, caller: Submitter, database: DatabaseDep, source: From = None, example: str | None = None
 ) -> Response:
     """Shows the form: with the request of another benchmark, with an example, or with the least there is."""
+    async with database.reading() as session:
+        devices = await workers.serving_devices(session, ANY_DEVICE)
     if source is not None:
-        return _form(request, caller, await _request_of(source, database), source=source)
+        return _form(request, caller, await _request_of(source, database), source=source, devices=devices)
     if example is not None and example not in EXAMPLES:
         raise errors.NotFound("There is no such example. `New` has all of them.")
-    return _form(request, caller, of_json(EXAMPLES[example][1] if example else FIRST))
+    return _form(request, caller, of_json(EXAMPLES[example][1] if example else FIRST), devices=devices)
 
 
 @router.post("", dependencies=[SameOrigin])
@@ -74,8 +79,10 @@ def _form(
     written: str,
     problem: errors.HalftimeError | None = None,
     source: UUID | None = None,
+    devices: Sequence[WorkerDevice] = (),
 ) -> Response:
     shown: dict[str, Any] = {"form": request_form(), "examples": EXAMPLES, "written": written, "source": source}
+    shown["devices"] = devices
     answer = page(request, "new/page.html", caller, problem.status if problem else 200, problem=problem, **shown)
     answer.headers.update(problem.headers if problem else {})
     return answer

@@ -1,4 +1,4 @@
-// A rough cost, in words.
+// A rough cost and what is warned of, in words.
 
 const figure = new Intl.NumberFormat("en");
 
@@ -21,3 +21,6 @@ export function costLines({ cost, device, workers_online: workers, parameter_cou
     ["Runs on", `${device.toUpperCase()}, ${workers} ${workers === 1 ? "worker" : "workers"} online for it`],
   ];
 }
+
+/** What should be known before it runs, from the same answer. */
+export const warningLines = ({ warnings }) => warnings.map((warning) => `Warning: ${warning}`);

@@ -22,6 +22,8 @@ function swap(html) {
     if (!shown) continue;
     const chosen = [...shown.querySelectorAll("input:checked")].map((input) => input.id);
     for (const id of chosen) part.querySelector(`#${CSS.escape(id)}`)?.setAttribute("checked", "");
+    const open = [...shown.querySelectorAll("details[open][id]")].map((details) => details.id);
+    for (const id of open) part.querySelector(`#${CSS.escape(id)}`)?.setAttribute("open", "");
     if (shown.innerHTML === part.innerHTML || shown.dataset.seen === part.innerHTML) continue;
     shown.dataset.seen = part.innerHTML;
     const places = [...shown.querySelectorAll(".scrolls[id]")].map((wide) => [wide.id, wide.scrollLeft]);

@@ -1,6 +1,6 @@
 // The form and the JSON beside it are two views of one request. What is valid, the server alone says.
 
-import { costLines } from "./cost.js";
+import { costLines, warningLines } from "./cost.js";
 import { announce, clearFaults, markFaults } from "./faults.js";
 import { read, show } from "./fields.js";
 import { at, isObject, put } from "./pointer.js";
@@ -83,8 +83,11 @@ function changeKind(choice) {
   showFields();
 }
 
+const paragraphs = (lines, className = "") =>
+  lines.map((textContent) => Object.assign(document.createElement("p"), { textContent, className }));
+
 function tell(...lines) {
-  cost.replaceChildren(...lines.map((line) => Object.assign(document.createElement("p"), { textContent: line })));
+  cost.replaceChildren(...paragraphs(lines));
 }
 
 function showCost(preview) {
@@ -93,7 +96,7 @@ function showCost(preview) {
     facts.append(Object.assign(document.createElement("dt"), { textContent: name }));
     facts.append(Object.assign(document.createElement("dd"), { textContent: value }));
   }
-  cost.replaceChildren(facts);
+  cost.replaceChildren(facts, ...paragraphs(warningLines(preview), "notice"));
 }
 
 const post = (address, headers = {}) =>
