@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from app.contract.precisions import PrecisionName
-from worker.precision_facts import FACTS, FLAGS, PrecisionFacts
+from worker.precision_facts import ACCUMULATION, FACTS, FLAGS, PrecisionFacts
 
 
 class Precision(PrecisionFacts):
@@ -43,19 +43,28 @@ TRANSPOSED_LINEAR = ("transformers.pytorch_utils", "Conv1D")
 
 
 def set_flags(precision: Precision) -> None:
-    """Sets every switch of `torch.backends` that decides how FP32 operands are multiplied.
+    """Sets every switch of `torch.backends` that decides how operands are multiplied and products added.
 
+    Torch has an old pair of switches and a new one for every backend, and raises where the old pair is read while the
+    two disagree; torch.compile's autotuning reads it. So the old pair is set first: it also moves the new ones.
     oneDNN (CPU) stays IEEE in every leg: its lower modes are no precision that Halftime offers.
     """
+    tf32 = precision.fp32_precision == "tf32"
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
     for backend in _accelerated():
         backend.fp32_precision = precision.fp32_precision
     for backend in _onednn():
         backend.fp32_precision = "ieee"
+    for name, allowed in ACCUMULATION.items():
+        setattr(torch.backends.cuda.matmul, name, allowed)
 
 
 def read_flags() -> dict[str, str]:
     """Every switch as it stands now."""
-    return {name: str(backend.fp32_precision) for name, backend in zip(FLAGS, _accelerated() + _onednn(), strict=True)}
+    backends = zip(FLAGS, _accelerated() + _onednn(), strict=True)
+    flags = {name: str(backend.fp32_precision) for name, backend in backends}
+    return flags | {f"cuda.matmul.{name}": str(getattr(torch.backends.cuda.matmul, name)) for name in ACCUMULATION}
 
 
 def environment_overrides() -> dict[str, str]:
