@@ -5,6 +5,7 @@ run in TF32 unless told otherwise, so every switch is set and every one read bac
 """
 
 import os
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -32,8 +33,21 @@ class Precision(PrecisionFacts):
 
 PRECISIONS: dict[PrecisionName, Precision] = {name: Precision(**asdict(facts)) for name, facts in FACTS.items()}
 
-#: Variables that override the switches below without a trace in them.
+#: Variables that override the switches below without a trace in them, whatever their value.
 OVERRIDES = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
+
+#: Torch gives up its allocator, and with it the figures of memory and time, wherever this is set to anything.
+NO_CACHING = "PYTORCH_NO_CUDA_MEMORY_CACHING"
+
+#: The driver waits for every kernel where this is set to a number other than 0.
+LAUNCH_BLOCKING = "CUDA_LAUNCH_BLOCKING"
+
+#: Variables that CUDA, its libraries and torch read begin with one of these.
+RECORDED = ("CUDA_", "CUBLAS", "CUDNN", "TORCH", "PYTORCH", "NVIDIA_")
+
+#: What a variable that nobody should read has in its name, or in its value where that is an address with a password.
+SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+SECRET_VALUE = re.compile(r"://[^/@]*@")
 
 #: Modules whose work is matrix multiplication: what autocast lowers.
 MATMUL_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -68,8 +82,20 @@ def read_flags() -> dict[str, str]:
 
 
 def environment_overrides() -> dict[str, str]:
-    """The overriding environment variables that are set."""
-    return {name: os.environ[name] for name in OVERRIDES if name in os.environ}
+    """The environment variables that are set, and override the switches or spoil figures."""
+    active = {name for name in (*OVERRIDES, NO_CACHING) if name in os.environ}
+    if os.environ.get(LAUNCH_BLOCKING, "0").strip() not in {"", "0"}:
+        active.add(LAUNCH_BLOCKING)
+    return {name: os.environ[name] for name in sorted(active)}
+
+
+def recorded_environment() -> dict[str, str]:
+    """Every variable that is set, and that CUDA, its libraries or torch may read; without secrets."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(RECORDED) and not SECRET_NAME.search(name) and not SECRET_VALUE.search(value)
+    }
 
 
 def multiplies_matrices(module: nn.Module) -> bool:

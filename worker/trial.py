@@ -24,7 +24,14 @@ from worker.determinism import deterministic, is_deterministic
 from worker.memory import CudaPeaks
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
-from worker.precision import PRECISIONS, Precision, environment_overrides, read_flags, set_flags
+from worker.precision import (
+    PRECISIONS,
+    Precision,
+    environment_overrides,
+    read_flags,
+    recorded_environment,
+    set_flags,
+)
 from worker.proof.examination import Findings, State, Subject, examine
 from worker.telemetry.region import MeasuredRegion
 from worker.training import Curves, LoopHooks, Run, Timing, prepare, train, validate
@@ -195,6 +202,7 @@ def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
     attestation = Attestation(
         flags=flags,
         environment_overrides=environment_overrides(),
+        environment=recorded_environment(),
         probes=[],
         forward_dtypes={},
         initial_weights_sha256=hash_weights(model),

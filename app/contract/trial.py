@@ -79,8 +79,10 @@ class Attestation(Output):
 
     #: `torch.backends` switches by name, as read back.
     flags: dict[str, str]
-    #: Environment variables that override the switches, where any is set.
+    #: Environment variables that override the switches or spoil figures, where any is set.
     environment_overrides: dict[str, str]
+    #: Every variable that CUDA, its libraries or torch may read, where any is set; secrets are left out.
+    environment: dict[str, str] = Field(default={})
     #: Under the trial's switches, after it trained.
     probes: list[Probe]
     #: Output dtype of every matrix-multiplying module in one forward pass of the training step, by module kind.

@@ -161,10 +161,21 @@ async def test_autocast_off_in_the_amp_leg_makes_the_report_invalid(monkeypatch)
 
 
 @pytest.mark.anyio
-async def test_an_environment_override_makes_the_report_invalid(monkeypatch):
-    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+@pytest.mark.parametrize("name", ["NVIDIA_TF32_OVERRIDE", "CUDA_LAUNCH_BLOCKING", "PYTORCH_NO_CUDA_MEMORY_CACHING"])
+async def test_an_environment_override_makes_the_report_invalid(monkeypatch, name):
+    monkeypatch.setenv(name, "1")
     report = await report_of(really)
     assert report.verdict == "invalid"
+    assert name in report.reasons[0]
+
+
+@pytest.mark.anyio
+async def test_a_variable_that_overrides_nothing_is_recorded_and_leaves_the_report_valid(monkeypatch):
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:512")
+    report = await report_of(really)
+    assert report.verdict != "invalid"
+    recorded = report.baseline.trials[0].attestation.environment
+    assert recorded["PYTORCH_CUDA_ALLOC_CONF"] == "max_split_size_mb:512"
 
 
 def test_torch_s_defaults_are_not_ieee_and_every_switch_is_set_and_read_back():
