@@ -8,6 +8,10 @@ from app.contract.precisions import PrecisionName
 #: The switches of `torch.backends` that decide how FP32 operands are multiplied.
 FLAGS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 
+#: The relative error against FP64 beyond which a product was not of IEEE FP32, which leaves about 2e-7: the geometric
+#: middle towards TF32, which leaves about 3e-4.
+LARGEST_FP32_ERROR = 1e-5
+
 #: The switches of `torch.backends.cuda.matmul` that decide how cuBLAS adds products of FP16 and BF16, as torch has them
 #: by default: sums in FP32, of which parts may be stored in half precision.
 ACCUMULATION = {

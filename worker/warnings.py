@@ -9,7 +9,7 @@ from app.contract.numerics import Numerics
 from app.contract.training import TrainingConfig
 from app.contract.trial import TrialResult
 from worker.comparison import Comparison, LegRun, median_step
-from worker.precision_facts import FACTS
+from worker.precision_facts import FACTS, LARGEST_FP32_ERROR
 
 #: Tensor cores want dimensions in multiples of this (NVIDIA, "Matrix Multiplication Background User's Guide").
 TENSOR_CORE_MULTIPLE = 8
@@ -25,6 +25,9 @@ TRANSFORMERS_WIDTHS = (
     "dim",
     "hidden_dim",
 )
+
+#: Modules whose work is convolution, as trials name them.
+CONVOLUTIONS = {"Conv1d", "Conv2d", "Conv3d"}
 
 #: Skipped steps after warm-up: one may be the scale feeling for its limit, as many as this are not.
 KEEPS_OVERFLOWING = 3
@@ -82,6 +85,23 @@ def _about_the_legs(measured: Comparison) -> Iterator[str]:
             yield (
                 f"{leg.precision}: gradients kept overflowing after warm-up in {len(overflowing)} trial(s). A skipped "
                 "step is a batch not learned from: use bf16, which has the range of fp32."
+            )
+    for leg in measured.legs:
+        if FACTS[leg.precision].fp32_precision == "tf32":
+            yield from _about_tf32(leg)
+
+
+def _about_tf32(leg: LegRun) -> Iterator[str]:
+    """A library may use TF32 where it is allowed, and need not."""
+    trains_convolutions = any(CONVOLUTIONS & trial.attestation.forward_dtypes.keys() for trial in leg.trials)
+    work = {"matmul_probe": "matrix product"} | ({"convolution_probe": "convolution"} if trains_convolutions else {})
+    probes = [probe for trial in leg.trials for probe in trial.attestation.probes if probe.errors]
+    for name, what in work.items():
+        errors = [error for probe in probes if probe.name == name for error in probe.errors.values()]
+        if errors and all(error is not None and error <= LARGEST_FP32_ERROR for error in errors):
+            yield (
+                f"{leg.precision}: no {what} of the probes was computed in TF32, though it is allowed: the leg may "
+                "have trained in FP32, and its speedup then says nothing of TF32."
             )
 
 

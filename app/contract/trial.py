@@ -72,6 +72,8 @@ class Probe(Output):
     expected: str
     observed: str
     ok: bool
+    #: Relative error against FP64 by the size of what was computed; empty for a probe of another kind.
+    errors: dict[str, MaybeFloat] = Field(default={})
 
 
 class Attestation(Output):
