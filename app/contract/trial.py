@@ -177,8 +177,9 @@ class TrialResult(Output):
     data: DataFacts
     environment: Environment
     parameter_count: int
-    #: Of the matrix products and convolutions of one step; a convolution counts a quarter, as fast algorithms need no
-    #: more, and fused attention nothing, as a causal kernel skips what a counter would count.
+    #: Of the matrix products and convolutions of one step, counted low: a convolution by kernels of up to 3 a quarter
+    #: and by larger ones nothing, as fast algorithms need no more, and fused attention nothing, as a causal kernel
+    #: skips what a counter would count.
     least_flops_per_step: int
     #: Best of large matrix products in this precision, measured after training; null where there was no room for one.
     ceiling_flops_per_second: float | None
