@@ -113,6 +113,12 @@ def _about_the_settings(measured: Comparison) -> Iterator[str]:
             f"{scaled[0]}: {training.optimizer} is not fused, so the gradient scaler waits for the device in every "
             "step. That is a property of the optimizer's implementation, and in the figures."
         )
+    loader = measured.request.config.data.loader
+    if measured.device.kind == "cuda" and loader is not None and not loader.pin_memory:
+        yield (
+            "loader.pin_memory is false: in every step the host may wait for the device before it copies the batch (CUDA "
+            'Runtime API, "API synchronization behavior"). Set it to true.'
+        )
     for leg in measured.legs:
         made = [trial.compilation for trial in leg.trials if trial.compilation]
         spoiled = [one for one in made if one.recompiles_in_measured_steps]

@@ -398,6 +398,20 @@ async def test_a_sync_in_the_measured_loop_is_told_of(monkeypatch):
     )
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("device", "pinned", "warned"), [("cuda", False, True), ("cuda", True, False), ("cpu", False, False)]
+)
+async def test_batches_from_memory_that_is_not_page_locked_are_told_of(device, pinned, warned):
+    async def run_trial(spec, deadline_seconds, after_step):
+        return trial(spec, telemetry=telemetry(gpu_telemetry()))
+
+    asked = request(device=device, candidates=["bf16"], data={"kind": "synthetic", "loader": {"pin_memory": pinned}})
+    worker = WorkerDevice(name=device, kind=device, gpu=None, memory_bytes=2**36)
+    report = make_report("id", await compare(comparison(asked, worker), run_trial, lambda progress: None))
+    assert any("pin_memory" in warning for warning in report.warnings) is warned
+
+
 def test_a_step_that_asks_the_device_for_a_value_is_seen():
     asked = request()
     run = prepare(build_model(asked.model), PRECISIONS["bf16"], asked.config.training, torch.device("cpu"))
