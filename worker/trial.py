@@ -107,6 +107,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         step_seconds=clock.step_seconds(),
         measured_wall_seconds=trained.timing.measured_wall_seconds,
         host_issue_seconds=trained.timing.host_issue_seconds,
+        final_wait_seconds=trained.timing.final_wait_seconds,
         data_wait_seconds=feed.waited_seconds(spec.training.warmup_steps),
         training_time_seconds=trained.timing.training_time_seconds,
         trial_seconds=time.perf_counter() - began,

@@ -41,6 +41,10 @@ LEAST_EXPLAINED = 1e-7
 #: Time to issue a step over the time of a step, beyond which the host, not the GPU, sets the pace.
 HOST_BOUND = 0.9
 
+#: Of a step's time: what the host waits for the device at the end of the measured region at most, where the host sets
+#: the pace. A device that is behind has up to 1024 kernels in its queue then, a good part of most steps.
+AT_ONCE = 0.1
+
 #: The share of the measured time spent waiting for data beyond which the loader has a say in the speedup.
 LOADER_BOUND = 0.1
 
@@ -116,8 +120,8 @@ def _about_the_settings(measured: Comparison) -> Iterator[str]:
     loader = measured.request.config.data.loader
     if measured.device.kind == "cuda" and loader is not None and not loader.pin_memory:
         yield (
-            "loader.pin_memory is false: in every step the host may wait for the device before it copies the batch (CUDA "
-            'Runtime API, "API synchronization behavior"). Set it to true.'
+            "loader.pin_memory is false: the host may wait for the device in every step before it copies the batch "
+            '(CUDA Runtime API, "API synchronization behavior"). Set it to true.'
         )
     for leg in measured.legs:
         made = [trial.compilation for trial in leg.trials if trial.compilation]
@@ -174,11 +178,17 @@ def _about_waiting(leg: LegRun, training: TrainingConfig) -> Iterator[str]:
             "values."
         )
     share = statistics.median(trial.host_issue_seconds / median_step(trial) for trial in leg.trials)
-    if share > HOST_BOUND and not waits:
+    if share > HOST_BOUND and not waits and _final_wait_share(leg.trials) < AT_ONCE:
         yield (
             f"{leg.precision}: launch-bound. The host takes {share:.0%} of a step's time to issue it, so the GPU waits "
             "for the host: a larger batch or model would use the GPU, and show another speedup."
         )
+
+
+def _final_wait_share(trials: list[TrialResult]) -> float:
+    """The last wait for the device, of a step's time, median over trials; 0 where no trial told."""
+    waits = [trial.final_wait_seconds / median_step(trial) for trial in trials if trial.final_wait_seconds is not None]
+    return statistics.median(waits) if waits else 0.0
 
 
 def data_wait_share(trials: list[TrialResult]) -> float | None:

@@ -151,6 +151,10 @@ class TrialResult(Output):
     #: Host time to issue the first measured step, from an idle device: below a step's time on a GPU, unless the host
     #: is the slower of the two, or something in the step waits for the device.
     host_issue_seconds: float
+    #: At the end of the measured region, waiting for the device: next to nothing where the host is the slower one.
+    #: A long step fills the device's queue, and takes as long to issue as to run; here the queue shows. null in reports
+    #: of earlier releases.
+    final_wait_seconds: float | None = None
     #: Of the measured region, waiting for the data loader; null where data lay on the device.
     data_wait_seconds: float | None = None
     #: All steps, warm-up included.

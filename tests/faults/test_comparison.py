@@ -393,6 +393,8 @@ async def test_a_sync_in_the_measured_loop_is_told_of(monkeypatch):
     assert "waits" not in await warnings(host_issue_seconds=0.001)
     assert "launch-bound" not in await warnings(host_issue_seconds=0.001)
     assert "launch-bound" in await warnings()
+    assert "launch-bound" in await warnings(final_wait_seconds=0.0001)
+    assert "launch-bound" not in await warnings(final_wait_seconds=0.005)  # the device is behind: its queue was full
     assert "every step waits for the device (aten::_local_scalar_dense × 1)" in await warnings(
         synchronisations=["aten::_local_scalar_dense × 1"]
     )
