@@ -63,7 +63,7 @@ async def test_every_precision_trains_in_a_fresh_process(precision):
 async def test_rounding_explains_how_far_a_step_is_from_fp64(precision):
     result, _ = await in_a_fresh_process(spec(precision).model_copy(update={"examined": True}))
     found = result.numerics
-    assert found.gradient_relative_rmse < FAR_OUTSIDE * max(found.explained_relative_rmse, LEAST_EXPLAINED)
+    assert found.gradient_relative_rmse < FAR_OUTSIDE[precision] * max(found.explained_relative_rmse, LEAST_EXPLAINED)
 
 
 async def test_energy_is_told_of_a_region_long_enough():
