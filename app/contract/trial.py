@@ -35,8 +35,9 @@ class MemoryBreakdown(Output):
 class Memory(Output):
     """Memory of one trial, in bytes."""
 
-    #: Where `peak_bytes` comes from: the CUDA allocator's counter over all measured steps, or the CPU allocator's
-    #: record of every allocation in one further step.
+    #: Where `peak_bytes` comes from: `cuda_allocator`, the allocator's counter over all measured steps;
+    #: `cuda_reserved`, what the allocator held from the device, where steps were replayed as CUDA graphs, which that
+    #: counter does not see; or `cpu_allocator`, its record of every allocation in one further step.
     source: str
     #: Highest use in a step after warm-up. Batches that wait on the device for their turn are not counted.
     peak_bytes: int
