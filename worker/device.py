@@ -218,8 +218,8 @@ def _little_is_left(cuda: ModuleType) -> bool:
     tell."""
     with contextlib.suppress(RuntimeError):
         if cuda.is_initialized():
-            free, total = cuda.mem_get_info()
-            allowed = int(cuda.get_per_process_memory_fraction() * total) - cuda.memory_reserved()
+            free, total = map(int, cuda.mem_get_info())
+            allowed = int(cuda.get_per_process_memory_fraction() * total) - int(cuda.memory_reserved())
             return min(free, allowed) < LITTLE_BYTES
     return False
 

@@ -35,11 +35,11 @@ class FlopWatch:
         self._counter = FlopCounterMode(display=False, custom_mapping=formulas)
 
     def __enter__(self) -> "FlopWatch":
-        self._counter.__enter__()
+        self._counter.__enter__()  # type: ignore[no-untyped-call] # torch's own
         return self
 
     def __exit__(self, *error: Any) -> None:  # noqa: ANN401 # what a context manager is given
-        self._counter.__exit__(*error)
+        self._counter.__exit__(*error)  # type: ignore[no-untyped-call]
 
     def least_flops(self) -> int:
         """Fused attention counts as nothing: a causal kernel skips half of what torch would count."""
