@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,14 +16,14 @@ from torch._dynamo.utils import calculate_time_spent, counters
 from app.contract.failure import FailureCode
 from app.contract.training import CompileConfig
 from app.contract.trial import Compilation
-from worker.device import TrialFailed
+from worker.device import TrialFailed, is_out_of_memory
 
 #: Where Inductor and Triton keep what they compiled.
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 
 #: The variable that names a compiler, and those that are taken without it: Inductor compiles C++ for a CPU, and Triton
-#: compiles what launches a kernel in C.
-COMPILERS = {"cpu": ("CXX", ("g++",)), "cuda": ("CC", ("gcc", "clang", "cc"))}
+#: compiles what launches a kernel in C (triton/runtime/build.py), as a module of Python.
+COMPILERS = {"cpu": ("CXX", ("g++",)), "cuda": ("CC", ("gcc", "clang"))}
 
 
 @contextlib.contextmanager
@@ -43,6 +44,8 @@ def fresh_compiler(settings: CompileConfig | None, device: torch.device) -> Iter
         try:
             yield
         except TorchDynamoException as error:
+            if is_out_of_memory(error):  # while it tried kernels
+                raise
             raise TrialFailed.because(
                 FailureCode.INVALID_MODEL,
                 f"compile: torch.compile cannot compile the model: {_first_lines(error)} The benchmark's logs have the "
@@ -113,6 +116,13 @@ def _require_compiler(device: torch.device) -> None:
             FailureCode.INVALID_MODEL,
             f"compile: torch.compile needs a compiler, and the worker has no {' or '.join(wanted)}. Install one "
             f"(Debian: apt-get install g++), name one in {variable}, or set it to null.",
+        )
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if device.type == "cuda" and not header.exists():
+        raise TrialFailed.because(
+            FailureCode.INVALID_MODEL,
+            f"compile: Triton needs Python's headers, and the worker has no {header}. Install them (Debian: apt-get "
+            "install python3-dev), or set it to null.",
         )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.profiler import profile
 from torch.distributed._tools.mem_tracker import MemTracker
 
+from app.contract.training import CUDA_GRAPH_MODES
 from app.contract.trial import Memory, MemoryBreakdown
 from worker.data import Batch
 from worker.training import Run, training_step
@@ -34,13 +35,14 @@ class CudaPeaks:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self.first_step_bytes = self.steady_bytes = 0
+        self.first_step_bytes = self.first_step_reserved_bytes = self.steady_bytes = 0
         self.reserved_bytes: int | None = None
 
     def after_first_step(self) -> None:
         """Keeps the peak of the step in which optimizer state comes to exist."""
         if self._device.type == "cuda":
             self.first_step_bytes = torch.cuda.max_memory_allocated(self._device)
+            self.first_step_reserved_bytes = torch.cuda.max_memory_reserved(self._device)
 
     def before_measured(self) -> None:
         """Starts the steady peak."""
@@ -54,13 +56,20 @@ class CudaPeaks:
             self.reserved_bytes = torch.cuda.max_memory_reserved(self._device)
 
 
-def memory_on_cuda(start_bytes: int | None, peaks: CudaPeaks, waiting_bytes: int) -> Memory:
-    """The allocator's peaks, less `waiting_bytes` of data that stand by on the device and are not the step's."""
-    peak_bytes = peaks.steady_bytes - waiting_bytes
+def memory_on_cuda(run: Run, start_bytes: int | None, peaks: CudaPeaks, waiting_bytes: int) -> Memory:
+    """The allocator's peaks, less `waiting_bytes` of data that stand by on the device and are not the step's.
+
+    A CUDA graph allocates once, when it is recorded: its replays move no counter of what is allocated. Where steps are
+    replayed, the peak is of what the allocator holds from the device, in which the graphs' own pools are.
+    """
+    peak_bytes, first_step_bytes, source = peaks.steady_bytes, peaks.first_step_bytes, "cuda_allocator"
+    if _replays(run) and peaks.reserved_bytes is not None:
+        peak_bytes, first_step_bytes, source = peaks.reserved_bytes, peaks.first_step_reserved_bytes, "cuda_reserved"
+    peak_bytes -= waiting_bytes
     return Memory(
-        source="cuda_allocator",
+        source=source,
         peak_bytes=peak_bytes,
-        first_step_peak_bytes=peaks.first_step_bytes - waiting_bytes,
+        first_step_peak_bytes=first_step_bytes - waiting_bytes,
         peak_reserved_bytes=peaks.reserved_bytes,
         start_bytes=start_bytes,
         breakdown=None,
@@ -132,6 +141,12 @@ def break_down(account: MemoryBreakdown, peak_bytes: int) -> MemoryBreakdown:
             "other": other + temporary + activations,
         }
     )
+
+
+def _replays(run: Run) -> bool:
+    """Whether steps are CUDA graphs."""
+    compilation = run.settings.compile
+    return compilation is not None and compilation.mode in CUDA_GRAPH_MODES
 
 
 def _step_state(run: Run) -> list[Tensor]:

@@ -5,6 +5,7 @@ run in TF32 unless told otherwise, so every switch is set and every one read bac
 """
 
 import os
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from app.contract.precisions import PrecisionName
-from worker.precision_facts import FACTS, FLAGS, PrecisionFacts
+from worker.precision_facts import ACCUMULATION, FACTS, FLAGS, PrecisionFacts
 
 
 class Precision(PrecisionFacts):
@@ -32,8 +33,21 @@ class Precision(PrecisionFacts):
 
 PRECISIONS: dict[PrecisionName, Precision] = {name: Precision(**asdict(facts)) for name, facts in FACTS.items()}
 
-#: Variables that override the switches below without a trace in them.
+#: Variables that override the switches below without a trace in them, whatever their value.
 OVERRIDES = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
+
+#: Torch gives up its allocator, and with it the figures of memory and time, wherever this is set to anything.
+NO_CACHING = "PYTORCH_NO_CUDA_MEMORY_CACHING"
+
+#: The driver waits for every kernel where this is set to a number other than 0.
+LAUNCH_BLOCKING = "CUDA_LAUNCH_BLOCKING"
+
+#: Variables that CUDA, its libraries and torch read begin with one of these.
+RECORDED = ("CUDA_", "CUBLAS", "CUDNN", "TORCH", "PYTORCH", "NVIDIA_")
+
+#: What a variable that nobody should read has in its name, or in its value where that is an address with a password.
+SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+SECRET_VALUE = re.compile(r"://[^/@]*@")
 
 #: Modules whose work is matrix multiplication: what autocast lowers.
 MATMUL_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -43,24 +57,45 @@ TRANSPOSED_LINEAR = ("transformers.pytorch_utils", "Conv1D")
 
 
 def set_flags(precision: Precision) -> None:
-    """Sets every switch of `torch.backends` that decides how FP32 operands are multiplied.
+    """Sets every switch of `torch.backends` that decides how operands are multiplied and products added.
 
+    Torch has an old pair of switches and a new one for every backend, and raises where the old pair is read while the
+    two disagree; torch.compile's autotuning reads it. So the old pair is set first: it also moves the new ones.
     oneDNN (CPU) stays IEEE in every leg: its lower modes are no precision that Halftime offers.
     """
+    tf32 = precision.fp32_precision == "tf32"
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
     for backend in _accelerated():
         backend.fp32_precision = precision.fp32_precision
     for backend in _onednn():
         backend.fp32_precision = "ieee"
+    for name, allowed in ACCUMULATION.items():
+        setattr(torch.backends.cuda.matmul, name, allowed)
 
 
 def read_flags() -> dict[str, str]:
     """Every switch as it stands now."""
-    return {name: str(backend.fp32_precision) for name, backend in zip(FLAGS, _accelerated() + _onednn(), strict=True)}
+    backends = zip(FLAGS, _accelerated() + _onednn(), strict=True)
+    flags = {name: str(backend.fp32_precision) for name, backend in backends}
+    return flags | {f"cuda.matmul.{name}": str(getattr(torch.backends.cuda.matmul, name)) for name in ACCUMULATION}
 
 
 def environment_overrides() -> dict[str, str]:
-    """The overriding environment variables that are set."""
-    return {name: os.environ[name] for name in OVERRIDES if name in os.environ}
+    """The environment variables that are set, and override the switches or spoil figures."""
+    active = {name for name in (*OVERRIDES, NO_CACHING) if name in os.environ}
+    if os.environ.get(LAUNCH_BLOCKING, "0").strip() not in {"", "0"}:
+        active.add(LAUNCH_BLOCKING)
+    return {name: os.environ[name] for name in sorted(active)}
+
+
+def recorded_environment() -> dict[str, str]:
+    """Every variable that is set, and that CUDA, its libraries or torch may read; without secrets."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(RECORDED) and not SECRET_NAME.search(name) and not SECRET_VALUE.search(value)
+    }
 
 
 def multiplies_matrices(module: nn.Module) -> bool:

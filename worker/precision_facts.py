@@ -8,6 +8,18 @@ from app.contract.precisions import PrecisionName
 #: The switches of `torch.backends` that decide how FP32 operands are multiplied.
 FLAGS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 
+#: The relative error against FP64 beyond which a product was not of IEEE FP32, which leaves about 2e-7: the geometric
+#: middle towards TF32, which leaves about 3e-4.
+LARGEST_FP32_ERROR = 1e-5
+
+#: The switches of `torch.backends.cuda.matmul` that decide how cuBLAS adds products of FP16 and BF16, as torch has them
+#: by default: sums in FP32, of which parts may be stored in half precision.
+ACCUMULATION = {
+    "allow_fp16_accumulation": False,
+    "allow_fp16_reduced_precision_reduction": True,
+    "allow_bf16_reduced_precision_reduction": True,
+}
+
 
 @dataclass(frozen=True)
 class PrecisionFacts:
@@ -37,4 +49,5 @@ FACTS: dict[PrecisionName, PrecisionFacts] = {
 
 def expected_flags(precision: PrecisionFacts) -> dict[str, str]:
     """What every switch must say under a precision."""
-    return {name: precision.fp32_precision if name.startswith("cu") else "ieee" for name in FLAGS}
+    flags: dict[str, str] = {name: precision.fp32_precision if name.startswith("cu") else "ieee" for name in FLAGS}
+    return flags | {f"cuda.matmul.{name}": str(allowed) for name, allowed in ACCUMULATION.items()}

@@ -92,6 +92,8 @@ class Timing:
     #: Of the first measured step: the device is idle before it, so its queue is empty and holds nothing up.
     host_issue_seconds: float
     training_time_seconds: float
+    #: Of the last synchronisation: what the device still had to do when the host had issued everything.
+    final_wait_seconds: float
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,10 @@ def train(run: Run, feed: Feed, clock: StepClock, curves: Curves, hooks: LoopHoo
         hooks.after_step(index + 1)
         if first_measured is not None and pace.is_over():
             break
+    issued = time.perf_counter()
     clock.synchronise()
     ended = time.perf_counter()
-    return Timing(index + 1, ended - measured_from, first_issued - measured_from, ended - began)
+    return Timing(index + 1, ended - measured_from, first_issued - measured_from, ended - began, ended - issued)
 
 
 def training_step(run: Run, batch: Batch) -> Step:

@@ -25,7 +25,14 @@ from worker.memory import CudaPeaks
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
 from worker.pace import Pace
-from worker.precision import PRECISIONS, Precision, environment_overrides, read_flags, set_flags
+from worker.precision import (
+    PRECISIONS,
+    Precision,
+    environment_overrides,
+    read_flags,
+    recorded_environment,
+    set_flags,
+)
 from worker.proof.examination import Findings, State, Subject, examine
 from worker.telemetry.region import MeasuredRegion
 from worker.training import Curves, LoopHooks, Run, Timing, prepare, train, validate
@@ -102,6 +109,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         step_seconds=step_seconds,
         measured_wall_seconds=trained.timing.measured_wall_seconds,
         host_issue_seconds=trained.timing.host_issue_seconds,
+        final_wait_seconds=trained.timing.final_wait_seconds,
         data_wait_seconds=feed.waited_seconds(trained.timing.steps - len(step_seconds)),
         training_time_seconds=trained.timing.training_time_seconds,
         trial_seconds=time.perf_counter() - began,
@@ -202,6 +210,7 @@ def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
     attestation = Attestation(
         flags=flags,
         environment_overrides=environment_overrides(),
+        environment=recorded_environment(),
         probes=[],
         forward_dtypes={},
         initial_weights_sha256=hash_weights(model),

@@ -6,11 +6,12 @@ from itertools import groupby
 
 from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, TransformerSpec, TransformersSpec
 from app.contract.numerics import Numerics
+from app.contract.precisions import PrecisionName
 from app.contract.training import TrainingConfig
 from app.contract.trial import TrialResult
 from worker.comparison import Comparison, LegRun, median_step
 from worker.pace import NO_TIME
-from worker.precision_facts import FACTS
+from worker.precision_facts import FACTS, LARGEST_FP32_ERROR
 
 #: Tensor cores want dimensions in multiples of this (NVIDIA, "Matrix Multiplication Background User's Guide").
 TENSOR_CORE_MULTIPLE = 8
@@ -37,17 +38,26 @@ EXAMINATIONS = {
     "ceiling": "rate of the fastest matrix product",
 }
 
+
+#: Modules whose work is convolution, as trials name them.
+CONVOLUTIONS = {"Conv1d", "Conv2d", "Conv3d"}
+
 #: Skipped steps after warm-up: one may be the scale feeling for its limit, as many as this are not.
 KEEPS_OVERFLOWING = 3
 
 #: A gradient may be this many times as far from FP64's as rounding explains; models seen here: 0.7 to 1.5 times under
-#: AMP, and 2 to 6 in FP32, where what is explained leaves out the rounding of sums.
-FAR_OUTSIDE = 10
+#: AMP, and 2 to 6 in FP32, where what is explained leaves out the rounding of sums: that grows with their length, and
+#: with Winograd's convolutions.
+FAR_OUTSIDE: dict[PrecisionName, int] = {"fp32": 30, "tf32": 10, "fp16": 10, "bf16": 10}
 #: ...or of an error so small that nothing need explain it.
 LEAST_EXPLAINED = 1e-7
 
 #: Time to issue a step over the time of a step, beyond which the host, not the GPU, sets the pace.
 HOST_BOUND = 0.9
+
+#: Of a step's time: what the host waits for the device at the end of the measured region at most, where the host sets
+#: the pace. A device that is behind has up to 1024 kernels in its queue then, a good part of most steps.
+AT_ONCE = 0.1
 
 #: The share of the measured time spent waiting for data beyond which the loader has a say in the speedup.
 LOADER_BOUND = 0.1
@@ -141,6 +151,23 @@ def _about_the_legs(measured: Comparison) -> Iterator[str]:
                 f"{leg.precision}: gradients kept overflowing after warm-up in {len(overflowing)} trial(s). A skipped "
                 "step is a batch not learned from: use bf16, which has the range of fp32."
             )
+    for leg in measured.legs:
+        if FACTS[leg.precision].fp32_precision == "tf32":
+            yield from _about_tf32(leg)
+
+
+def _about_tf32(leg: LegRun) -> Iterator[str]:
+    """A library may use TF32 where it is allowed, and need not."""
+    trains_convolutions = any(CONVOLUTIONS & trial.attestation.forward_dtypes.keys() for trial in leg.trials)
+    work = {"matmul_probe": "matrix product"} | ({"convolution_probe": "convolution"} if trains_convolutions else {})
+    probes = [probe for trial in leg.trials for probe in trial.attestation.probes if probe.errors]
+    for name, what in work.items():
+        errors = [error for probe in probes if probe.name == name for error in probe.errors.values()]
+        if errors and all(error is not None and error <= LARGEST_FP32_ERROR for error in errors):
+            yield (
+                f"{leg.precision}: no {what} of the probes was computed in TF32, though it is allowed: the leg may "
+                "have trained in FP32, and its speedup then says nothing of TF32."
+            )
 
 
 def _about_the_settings(measured: Comparison) -> Iterator[str]:
@@ -150,6 +177,12 @@ def _about_the_settings(measured: Comparison) -> Iterator[str]:
         yield (
             f"{scaled[0]}: {training.optimizer} is not fused, so the gradient scaler waits for the device in every "
             "step. That is a property of the optimizer's implementation, and in the figures."
+        )
+    loader = measured.request.config.data.loader
+    if measured.device.kind == "cuda" and loader is not None and not loader.pin_memory:
+        yield (
+            "loader.pin_memory is false: the host may wait for the device in every step before it copies the batch "
+            '(CUDA Runtime API, "API synchronization behavior"). Set it to true.'
         )
     for leg in measured.legs:
         made = [trial.compilation for trial in leg.trials if trial.compilation]
@@ -172,7 +205,7 @@ def _about_the_trials(leg: LegRun, measured: Comparison) -> Iterator[str]:
         )
     yield from _about_what_is_missing(leg)
     numerics = leg.trials[0].numerics
-    if numerics is not None and not _explained(numerics):
+    if numerics is not None and not _explained(numerics, leg.precision):
         layers = ", ".join(layer.name for layer in numerics.worst_layers)
         yield (
             f"{leg.precision}: the gradient of one step is {_percent(numerics.gradient_relative_rmse)} off that of "
@@ -216,11 +249,17 @@ def _about_waiting(leg: LegRun, training: TrainingConfig) -> Iterator[str]:
             "values."
         )
     share = statistics.median(trial.host_issue_seconds / median_step(trial) for trial in leg.trials)
-    if share > HOST_BOUND and not waits:
+    if share > HOST_BOUND and not waits and _final_wait_share(leg.trials) < AT_ONCE:
         yield (
             f"{leg.precision}: launch-bound. The host takes {share:.0%} of a step's time to issue it, so the GPU waits "
             "for the host: a larger batch or model would use the GPU, and show another speedup."
         )
+
+
+def _final_wait_share(trials: list[TrialResult]) -> float:
+    """The last wait for the device, of a step's time, median over trials; 0 where no trial told."""
+    waits = [trial.final_wait_seconds / median_step(trial) for trial in trials if trial.final_wait_seconds is not None]
+    return statistics.median(waits) if waits else 0.0
 
 
 def data_wait_share(trials: list[TrialResult]) -> float | None:
@@ -231,10 +270,12 @@ def data_wait_share(trials: list[TrialResult]) -> float | None:
     return statistics.median(shares) if shares else None
 
 
-def _explained(numerics: Numerics) -> bool:
+def _explained(numerics: Numerics, precision: PrecisionName) -> bool:
     """Whether the gradient is as near to the exact one as rounding lets expect."""
     off, explained = numerics.gradient_relative_rmse, numerics.explained_relative_rmse
-    return off is not None and explained is not None and off <= FAR_OUTSIDE * max(explained, LEAST_EXPLAINED)
+    if off is None or explained is None:
+        return False
+    return off <= FAR_OUTSIDE[precision] * max(explained, LEAST_EXPLAINED)
 
 
 def _percent(share: float | None) -> str:

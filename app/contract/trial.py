@@ -35,8 +35,9 @@ class MemoryBreakdown(Output):
 class Memory(Output):
     """Memory of one trial, in bytes."""
 
-    #: Where `peak_bytes` comes from: the CUDA allocator's counter over all measured steps, or the CPU allocator's
-    #: record of every allocation in one further step.
+    #: Where `peak_bytes` comes from: `cuda_allocator`, the allocator's counter over all measured steps;
+    #: `cuda_reserved`, what the allocator held from the device, where steps were replayed as CUDA graphs, which that
+    #: counter does not see; or `cpu_allocator`, its record of every allocation in one further step.
     source: str
     #: Highest use in a step after warm-up. Batches that wait on the device for their turn are not counted.
     peak_bytes: int
@@ -73,6 +74,8 @@ class Probe(Output):
     expected: str
     observed: str
     ok: bool
+    #: Relative error against FP64 by the size of what was computed; empty for a probe of another kind.
+    errors: dict[str, MaybeFloat] = Field(default={})
 
 
 class Attestation(Output):
@@ -80,8 +83,10 @@ class Attestation(Output):
 
     #: `torch.backends` switches by name, as read back.
     flags: dict[str, str]
-    #: Environment variables that override the switches, where any is set.
+    #: Environment variables that override the switches or spoil figures, where any is set.
     environment_overrides: dict[str, str]
+    #: Every variable that CUDA, its libraries or torch may read, where any is set; secrets are left out.
+    environment: dict[str, str] = Field(default={})
     #: Under the trial's switches, after it trained.
     probes: list[Probe]
     #: Output dtype of every matrix-multiplying module in one forward pass of the training step, by module kind.
@@ -148,6 +153,10 @@ class TrialResult(Output):
     #: Host time to issue the first measured step, from an idle device: below a step's time on a GPU, unless the host
     #: is the slower of the two, or something in the step waits for the device.
     host_issue_seconds: float
+    #: At the end of the measured region, waiting for the device: next to nothing where the host is the slower one.
+    #: A long step fills the device's queue, and takes as long to issue as to run; here the queue shows. null in reports
+    #: of earlier releases.
+    final_wait_seconds: float | None = None
     #: Of the measured region, waiting for the data loader; null where data lay on the device.
     data_wait_seconds: float | None = None
     #: All steps, warm-up included.
@@ -175,9 +184,9 @@ class TrialResult(Output):
     data: DataFacts
     environment: Environment
     parameter_count: int
-    #: Of the matrix products and convolutions of one step; a convolution counts a quarter, as fast algorithms need no
-    #: more, and fused attention nothing, as a causal kernel skips what a counter would count. null where no step could
-    #: be observed: see `not_examined`.
+    #: Of the matrix products and convolutions of one step, counted low: a convolution by kernels of up to 3 a quarter
+    #: and by larger ones nothing, as fast algorithms need no more, and fused attention nothing, as a causal kernel
+    #: skips what a counter would count. null where no step could be observed: see `not_examined`.
     least_flops_per_step: int | None
     #: Best of large matrix products in this precision, measured after training; null where there was no room for one.
     ceiling_flops_per_second: float | None

@@ -161,16 +161,27 @@ async def test_autocast_off_in_the_amp_leg_makes_the_report_invalid(monkeypatch)
 
 
 @pytest.mark.anyio
-async def test_an_environment_override_makes_the_report_invalid(monkeypatch):
-    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+@pytest.mark.parametrize("name", ["NVIDIA_TF32_OVERRIDE", "CUDA_LAUNCH_BLOCKING", "PYTORCH_NO_CUDA_MEMORY_CACHING"])
+async def test_an_environment_override_makes_the_report_invalid(monkeypatch, name):
+    monkeypatch.setenv(name, "1")
     report = await report_of(really)
     assert report.verdict == "invalid"
+    assert name in report.reasons[0]
+
+
+@pytest.mark.anyio
+async def test_a_variable_that_overrides_nothing_is_recorded_and_leaves_the_report_valid(monkeypatch):
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:512")
+    report = await report_of(really)
+    assert report.verdict != "invalid"
+    recorded = report.baseline.trials[0].attestation.environment
+    assert recorded["PYTORCH_CUDA_ALLOC_CONF"] == "max_split_size_mb:512"
 
 
 def test_torch_s_defaults_are_not_ieee_and_every_switch_is_set_and_read_back():
     torch.backends.cudnn.conv.fp32_precision = "tf32"
     set_flags(PRECISIONS["fp32"])
-    assert set(read_flags().values()) == {"ieee"}
+    assert read_flags() == expected_flags(PRECISIONS["fp32"])
     set_flags(PRECISIONS["tf32"])
     assert {name for name, value in read_flags().items() if value == "tf32"} == {
         "cuda.matmul",
@@ -382,9 +393,25 @@ async def test_a_sync_in_the_measured_loop_is_told_of(monkeypatch):
     assert "waits" not in await warnings(host_issue_seconds=0.001)
     assert "launch-bound" not in await warnings(host_issue_seconds=0.001)
     assert "launch-bound" in await warnings()
+    assert "launch-bound" in await warnings(final_wait_seconds=0.0001)
+    assert "launch-bound" not in await warnings(final_wait_seconds=0.005)  # the device is behind: its queue was full
     assert "every step waits for the device (aten::_local_scalar_dense × 1)" in await warnings(
         synchronisations=["aten::_local_scalar_dense × 1"]
     )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("device", "pinned", "warned"), [("cuda", False, True), ("cuda", True, False), ("cpu", False, False)]
+)
+async def test_batches_from_memory_that_is_not_page_locked_are_told_of(device, pinned, warned):
+    async def run_trial(spec, deadline_seconds, after_step):
+        return trial(spec, telemetry=telemetry(gpu_telemetry()))
+
+    asked = request(device=device, candidates=["bf16"], data={"kind": "synthetic", "loader": {"pin_memory": pinned}})
+    worker = WorkerDevice(name=device, kind=device, gpu=None, memory_bytes=2**36)
+    report = make_report("id", await compare(comparison(asked, worker), run_trial, lambda progress: None))
+    assert any("pin_memory" in warning for warning in report.warnings) is warned
 
 
 def test_a_step_that_asks_the_device_for_a_value_is_seen():

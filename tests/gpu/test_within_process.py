@@ -1,5 +1,7 @@
 """What only a CUDA device can show, in this process: after the tests in fresh processes, which want to be alone."""
 
+import gc
+
 import pytest
 import torch
 
@@ -22,6 +24,21 @@ SMALL = TransformerSpec(vocab_size=256, hidden_size=256, num_layers=2, num_heads
 DEVICE = "cuda:0"
 
 
+@pytest.fixture(autouse=True)
+def workspaces_freed():
+    """Those of cuBLAS live as long as the process, and are memory held to whoever looks for an empty device."""
+    yield
+    gc.collect()
+    torch._C._cuda_clearCublasWorkspaces()
+    torch.cuda.empty_cache()
+
+
+def needs_ampere(precision="tf32"):
+    """TF32 and BF16 came with compute capability 8.0."""
+    if precision in {"tf32", "bf16"} and torch.cuda.get_device_capability(DEVICE) < (8, 0):
+        pytest.skip("needs compute capability 8.0")
+
+
 def spec(precision, model=SMALL, **settings):
     config = TrainingConfig(**{"batch_size": 16, "steps": 12, "warmup_steps": 4} | settings)
     return TrialSpec(device=DEVICE, precision=precision, block=0, position=0, model=model, training=config)
@@ -30,6 +47,7 @@ def spec(precision, model=SMALL, **settings):
 @pytest.mark.parametrize("backend", ["cuda.matmul", "cudnn.conv"])
 def test_tf32_left_on_in_the_fp32_leg_is_caught_by_the_probe_itself(monkeypatch, backend):
     """The fault is planted in cuBLAS and cuDNN, after the flags were read."""
+    needs_ampere()
     set_flags(PRECISIONS["fp32"])
     owner = torch.backends.cuda.matmul if backend == "cuda.matmul" else torch.backends.cudnn.conv
     owner.fp32_precision = "tf32"
@@ -53,7 +71,9 @@ def test_the_flags_change_what_the_device_computes():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
 def test_no_measured_step_waits_for_the_device(precision):
+    needs_ampere(precision)
     config = spec(precision).training
     torch.manual_seed(0)
     device = torch.device(DEVICE)

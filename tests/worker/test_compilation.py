@@ -1,5 +1,6 @@
 """torch.compile where a request asks for it: from an empty cache, counted, and proven on the module itself."""
 
+import contextlib
 import os
 import tempfile
 from functools import partial
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.exc import TorchDynamoException
 
 from app.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
 from app.contract.training import CompileConfig, TrainingConfig
@@ -131,6 +133,37 @@ def test_a_machine_without_a_compiler_says_so_at_once(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(TrialFailed, match="no-such-compiler"):
         result(compile=CompileConfig())
+
+
+def command(folder, name):
+    made = folder / name
+    made.write_text("")
+    made.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "header", "said"),
+    [("gcc", True, None), ("clang", True, None), ("cc", True, "no gcc or clang"), ("gcc", False, "no .*Python.h")],
+)
+def test_on_cuda_triton_s_compiler_and_python_s_headers_must_be_there(monkeypatch, tmp_path, compiler, header, said):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    command(tmp_path, compiler)
+    if header:
+        (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(compilation.sysconfig, "get_path", lambda name: str(tmp_path))
+    expected = pytest.raises(TrialFailed, match=said) if said else contextlib.nullcontext()
+    with expected as failed, fresh_compiler(CompileConfig(), torch.device("cuda", 0)):
+        pass
+    assert failed is None or failed.value.failure.code == "invalid_model"
+
+
+def test_memory_that_ran_out_while_compiling_is_not_the_model_s_fault():
+    with (
+        pytest.raises(TorchDynamoException, match="out of memory"),
+        fresh_compiler(CompileConfig(), CPU),
+    ):
+        raise TorchDynamoException("Triton Error [CUDA]: out of memory")
 
 
 def test_every_trial_compiles_from_an_empty_cache_and_leaves_none(monkeypatch):

@@ -184,3 +184,58 @@ def test_doctor_and_worker_mean_the_same_gpu_by_a_number(monkeypatch):
     monkeypatch.delenv("CUDA_DEVICE_ORDER")
     monkeypatch.setattr(doctor, "probe_devices", lambda: os.environ["CUDA_DEVICE_ORDER"])
     assert CliRunner().invoke(command.cli, ["probe"]).output == '"PCI_BUS_ID"\n'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA driver error: out of memory",
+        "Triton Error [CUDA]: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_libraries_say_in_their_own_words_that_memory_ran_out(said):
+    assert device.is_out_of_memory(RuntimeError(said))
+    assert not device.is_out_of_memory(ValueError(said))
+
+
+def cuda_with(free, reserved=0, share=1.0, initialized=True):
+    """Of 16 GiB."""
+    return SimpleNamespace(
+        is_initialized=lambda: initialized,
+        mem_get_info=lambda: (free, 2**34),
+        get_per_process_memory_fraction=lambda: share,
+        memory_reserved=lambda: reserved,
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "GET was unable to find an engine to execute this computation",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+    ],
+)
+@pytest.mark.parametrize(
+    ("cuda", "memory_ran_out"),
+    [
+        pytest.param(cuda_with(free=2**28), True, id="little is free"),
+        pytest.param(cuda_with(free=2**33), False, id="much is free"),
+        pytest.param(cuda_with(free=2**33, reserved=2**33, share=0.5), True, id="little of the share is left"),
+        pytest.param(cuda_with(free=2**28, initialized=False), False, id="CUDA is not in use"),
+    ],
+)
+def test_what_may_mean_that_memory_ran_out_does_where_little_is_left(said, cuda, memory_ran_out):
+    assert device.is_out_of_memory(RuntimeError(said), cuda) is memory_ran_out
+
+
+def test_a_device_that_does_not_tell_what_is_free_is_not_out_of_memory():
+    def broken():
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    cuda = cuda_with(free=0)
+    cuda.mem_get_info = broken
+    assert not device.is_out_of_memory(RuntimeError("unable to find an engine"), cuda)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from app.contract.models import MODEL_KINDS, ConvnetSpec, LayersSpec, MlpSpec, TransformerSpec, TransformersSpec
-from app.contract.training import TrainingConfig
+from app.contract.training import CompileConfig, TrainingConfig
 from tests.factories import data_of
-from worker.memory import account_for_step, cpu_step_peak
+from worker.memory import CudaPeaks, account_for_step, break_down, cpu_step_peak, memory_on_cuda
 from worker.messages import TrialSpec
 from worker.models import blueprint_of, build_model
 from worker.models.blueprint import count_parameters
@@ -33,6 +33,9 @@ MODELS = {
     ),
 }
 SETTINGS = TrainingConfig(batch_size=16, steps=4, warmup_steps=1)
+
+#: Peaks of CUDA's allocator in the first step, and in measured ones.
+FIRST, STEADY = {"allocated": 2 * 10**8, "reserved": 4 * 10**8}, {"allocated": 10**8, "reserved": 3 * 10**8}
 
 #: What the kernels of a convolution allocate for their own work is no tensor: `other` holds it, and nothing less.
 KERNELS_ALLOCATE = {"convnet"}
@@ -108,3 +111,34 @@ def test_a_larger_batch_needs_more_activations_and_the_same_weights():
     small, large = (memory_of("transformer", "fp32", batch_size=size).breakdown for size in (8, 32))
     assert large.activations > 2 * small.activations
     assert large.parameters == small.parameters
+
+
+@pytest.mark.parametrize(
+    ("mode", "source", "peak_bytes", "first_step_bytes"),
+    [
+        (None, "cuda_allocator", 10**8, 2 * 10**8),
+        ("default", "cuda_allocator", 10**8, 2 * 10**8),
+        ("max-autotune-no-cudagraphs", "cuda_allocator", 10**8, 2 * 10**8),
+        ("reduce-overhead", "cuda_reserved", 3 * 10**8, 4 * 10**8),
+        ("max-autotune", "cuda_reserved", 3 * 10**8, 4 * 10**8),
+    ],
+)
+def test_steps_that_are_replayed_are_measured_by_what_the_allocator_holds(
+    monkeypatch, mode, source, peak_bytes, first_step_bytes
+):
+    """CUDA's counters are faked; the account is of a real step."""
+    counters = dict(FIRST)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: counters.update(STEADY))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: counters["allocated"])
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: counters["reserved"])
+    peaks = CudaPeaks(torch.device("cuda", 0))
+    peaks.after_first_step()
+    peaks.before_measured()
+    peaks.after_training()
+    settings = SETTINGS.model_copy(update={"compile": CompileConfig(mode=mode) if mode else None})
+    run = prepare(build_model(MODELS["mlp"]), PRECISIONS["fp32"], settings, torch.device("cpu"))
+    batch = data_of(MODELS["mlp"], SETTINGS).training[0]
+    memory = memory_on_cuda(run, start_bytes=0, peaks=peaks, waiting_bytes=1000)
+    assert (memory.source, memory.peak_reserved_bytes) == (source, 3 * 10**8)
+    assert (memory.peak_bytes, memory.first_step_peak_bytes) == (peak_bytes - 1000, first_step_bytes - 1000)
+    assert break_down(account_for_step(run, batch), memory.peak_bytes).total_bytes() == memory.peak_bytes

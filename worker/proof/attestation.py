@@ -47,7 +47,7 @@ def _probe_checks(leg: LegRun) -> list[AttestationCheck]:
     for probe in (probe for trial in leg.trials for probe in trial.attestation.probes):
         if probe.name not in by_name or not probe.ok:
             by_name[probe.name] = probe
-    return [AttestationCheck(leg=leg.precision, **probe.model_dump()) for probe in by_name.values()]
+    return [AttestationCheck(leg=leg.precision, **probe.model_dump(exclude={"errors"})) for probe in by_name.values()]
 
 
 def _all_equal(

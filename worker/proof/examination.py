@@ -138,7 +138,8 @@ def _memory(subject: Subject, examiner: _Examiner) -> Memory | None:
     """The peaks, and what they consist of where that can be had."""
     batch = subject.data.training[0]
     if subject.device.type == "cuda":
-        memory: Memory | None = memory_on_cuda(subject.start_bytes, subject.peaks, subject.data.waiting_bytes())
+        waiting_bytes = subject.data.waiting_bytes()
+        memory: Memory | None = memory_on_cuda(subject.run, subject.start_bytes, subject.peaks, waiting_bytes)
     else:
         memory = examiner.attempt("memory", PEAK_STEPS, lambda: _peaks_on_cpu(subject))
     if memory is None:

@@ -1,0 +1,129 @@
+"""What makes the host wait for the device in a step: seen by torch's dispatcher everywhere, and by CUDA itself."""
+
+import contextlib
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+#: Operations that hand a value of the device to the host, or a result whose size only the device knows.
+WAITING = frozenset(
+    {
+        "aten::_local_scalar_dense",
+        "aten::nonzero",
+        "aten::masked_select",
+        "aten::_unique",
+        "aten::_unique2",
+        "aten::unique_dim",
+        "aten::unique_consecutive",
+        "aten::unique_dim_consecutive",
+        "aten::equal",
+        "aten::bincount",
+    }
+)
+
+#: Operations that index: by a mask, they look for its ones first.
+INDEXING = frozenset({"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"})
+
+#: Operations that copy: between device and host, at once or when page-locked memory and the stream allow it.
+COPYING = frozenset({"aten::_to_copy", "aten::copy_"})
+
+#: What torch says of an operation that waits, where it is told to warn of them (c10/cuda/CUDAFunctions.cpp).
+SYNCHRONISES = "called a synchronizing CUDA operation"
+
+Arguments = tuple[Any, ...]
+Keywords = dict[str, Any]
+
+
+class SynchronisationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
+    """Counts the operations that make the host wait for the device, while it is open.
+
+    On CUDA torch warns of those that it knows to wait, which are not all: both are counted.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: Counter[str] = Counter()
+        self._device = device
+        self._warned: list[warnings.WarningMessage] = []
+        self._explained = 0
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> "SynchronisationWatch":
+        if self._device.type == "cuda":
+            self._warned = self._open.enter_context(warnings.catch_warnings(record=True))
+            warnings.simplefilter("always")
+            self._open.callback(torch.cuda.set_sync_debug_mode, torch.cuda.get_sync_debug_mode())
+            torch.cuda.set_sync_debug_mode("warn")  # warns of itself, being a prototype: not of interest here
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:  # noqa: ANN401 # what a context manager is given
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._open.close()
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: Arguments = (), kwargs: Keywords | None = None
+    ) -> object:
+        """Notes what waits, and goes on. Nothing waits for a tensor of the host's, as optimizers' counters may be."""
+        name, before = func._schema.name, self._warnings()
+        waits = self._waits(name, args, kwargs or {})
+        self.seen[name] += waits
+        result = func(*args, **kwargs or {})
+        warned = self._warnings() - before
+        self.seen[name] += warned > 0 and not waits
+        self._explained += warned
+        return result
+
+    def found(self) -> list[str]:
+        """Every operation that waits, with how often it did; what CUDA alone saw has no name."""
+        seen = +self.seen
+        unnamed = self._warnings() - self._explained
+        if unnamed > 0:
+            seen["synchronisation seen by CUDA"] = unnamed
+        return [f"{name} × {times}" for name, times in sorted(seen.items())]
+
+    def _warnings(self) -> int:
+        return sum(SYNCHRONISES in str(warned.message) for warned in self._warned)
+
+    def _waits(self, name: str, args: Arguments, kwargs: Keywords) -> bool:
+        if name in COPYING:
+            return self._copies_and_waits(name, args, kwargs)
+        if not args or not self._is_here(args[0]):
+            return False
+        if name in INDEXING:
+            return _has_mask(args[1]) and not _fills(args)
+        if name == "aten::repeat_interleave":
+            return kwargs.get("output_size") is None
+        return name in WAITING
+
+    def _copies_and_waits(self, name: str, args: Arguments, kwargs: Keywords) -> bool:
+        """A copy does not wait if it need not, and the host's memory is page-locked; a new tensor there then is."""
+        if name == "aten::copy_":
+            target, source, non_blocking = args[0], args[1], kwargs.get("non_blocking", len(args) > 2 and args[2])
+            places = [target.device, source.device]
+        else:
+            source, non_blocking = args[0], kwargs.get("non_blocking", False)
+            target, places = None, [torch.device(kwargs.get("device") or source.device), source.device]
+        if {place.type for place in places} != {"cpu", self._device.type} or self._device.type == "cpu":
+            return False
+        on_host = source if source.device.type == "cpu" else target
+        return not non_blocking or (on_host is not None and not on_host.is_pinned())
+
+    def _is_here(self, value: object) -> bool:
+        return isinstance(value, Tensor) and value.device.type == self._device.type
+
+
+def _has_mask(indices: Iterable[Tensor | None]) -> bool:
+    return any(index is not None and index.dtype in {torch.bool, torch.uint8} for index in indices)
+
+
+def _fills(args: Arguments) -> bool:
+    """A single value of the host's, put where a mask is: that becomes a masked fill, which looks for nothing."""
+    value = args[2] if len(args) > 2 else None
+    return isinstance(value, Tensor) and value.numel() == 1 and value.device.type == "cpu"
