@@ -1,6 +1,7 @@
 """Which device a worker takes: NVML is asked, and faked here."""
 
 import os
+from types import SimpleNamespace
 
 import pynvml
 import pytest
