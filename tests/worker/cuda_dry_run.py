@@ -230,13 +230,17 @@ def table(found):
     columns = [f"{optimizer}, {implementation}" for optimizer, implementation in OPTIMIZERS]
     yield f"| model | precision | {' | '.join(columns)} |"
     yield "| --- " * (2 + len(columns)) + "|"
-    cells = {}
+    cells, waited = {}, set()
     for row in found:
         named = f"{row.model}, {row.setting}" if row.setting else row.model
         line = cells.setdefault((named, row.precision), dict.fromkeys(columns, ""))
-        line[f"{row.optimizer}, {row.implementation}"] = f"{row.outcome} {row.detail}".strip()
+        waited |= {row.detail} if row.outcome == "waits" else set()
+        line[f"{row.optimizer}, {row.implementation}"] = (
+            f"failed: {row.detail}" if row.outcome == "failed" else row.outcome
+        )
     for (model, precision), line in cells.items():
         yield f"| {model} | {precision} | {' | '.join(line.values())} |"
+    yield f"\nWhat waits: {'; '.join(sorted(waited)) or 'nothing'}. All else of those steps is well."
 
 
 def main():
