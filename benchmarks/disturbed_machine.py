@@ -15,7 +15,7 @@ from app.contract.benchmark import Progress
 from app.contract.report import Estimate, Report
 from app.contract.request import BenchmarkRequest
 from benchmarks.job import run_job
-from worker.comparison import median_step
+from worker.legs import median_step
 
 #: The load ends on its own after this time, whatever happens to the benchmark.
 LONGEST_LOAD_SECONDS = 900

@@ -7,9 +7,10 @@ from app.contract.failure import Failure
 from app.contract.report import Report
 from app.contract.request import BenchmarkRequest
 from app.contract.trial import TrialResult
-from worker.comparison import Comparison, compare
+from worker.comparison import compare
 from worker.device import detect
 from worker.launcher import TrialLauncher
+from worker.legs import Comparison
 from worker.messages import TrialSpec
 from worker.report import make_report
 

@@ -16,8 +16,8 @@ from app.contract.trial import (
     TrialResult,
 )
 from app.contract.worker import WorkerDevice
-from worker.comparison import Comparison
 from worker.data import make_data
+from worker.legs import Comparison
 from worker.models import blueprint_of
 from worker.precision import PRECISIONS
 from worker.precision_facts import expected_flags

@@ -14,7 +14,8 @@ from app.contract.failure import Failure, FailureCode
 from app.contract.report import Capacity
 from app.contract.training import MAX_BATCH_SIZE
 from app.contract.trial import TrialResult
-from worker.comparison import Comparison, LegRun, TrialRunner, median_step
+from worker.comparison import TrialRunner
+from worker.legs import Comparison, LegRun, median_step
 from worker.messages import TrialSpec
 from worker.telemetry.host import available_host_bytes
 

@@ -5,23 +5,20 @@ the two between run it last (ABBA BAAB): a linear drift of clock or temperature 
 noise that remembers itself from trial to trial makes neighbouring blocks as often too alike as too different.
 """
 
-import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 
 from app.contract.benchmark import Progress
 from app.contract.block import Block, KeptBlock, LegOutcome
 from app.contract.failure import Failure, FailureCode
-from app.contract.precisions import PrecisionName, leg_names
-from app.contract.report import Capacity, StoppedBy
-from app.contract.request import BenchmarkRequest, MeasurementConfig
+from app.contract.report import StoppedBy
+from app.contract.request import MeasurementConfig
 from app.contract.trial import TrialResult
-from app.contract.worker import WorkerDevice
+from worker.legs import Comparison, LegRun, median_step, paired
 from worker.messages import TimeLimit, TrialSpec
 from worker.statistics import blocks_needed, log_ratios
 from worker.telemetry.disturbance import disturbances
-from worker.time_budget import time_limit
+from worker.time_budget import limit_of_next_trial, out_of_time
 
 #: Failures that end one leg; every other one ends the benchmark.
 LEG_FAILURES = frozenset({FailureCode.OUT_OF_MEMORY, FailureCode.NONFINITE_LOSS, FailureCode.TIME_BUDGET})
@@ -53,95 +50,6 @@ TrialRunner = Callable[[TrialSpec, float, Callable[[int], None]], Awaitable[Tria
 
 #: Is given every completed block, to keep it for an attempt that may follow.
 BlockKeeper = Callable[[Block], Awaitable[None]]
-
-
-@dataclass(eq=False)
-class LegRun:
-    """One leg and its trials so far, in the order of blocks."""
-
-    name: str
-    precision: PrecisionName
-    trials: list[TrialResult] = field(default_factory=list)
-    failure: Failure | None = None
-    #: Where the request asks for it.
-    capacity: Capacity | None = None
-
-    def by_block(self) -> dict[int, TrialResult]:
-        """Trials by the index of their block."""
-        return {trial.block: trial for trial in self.trials}
-
-
-@dataclass
-class Comparison:
-    """A comparison under way, and afterwards what it measured."""
-
-    request: BenchmarkRequest
-    device: WorkerDevice
-    baseline: LegRun
-    candidates: list[LegRun]
-    #: A second baseline, where the request asks for one.
-    control: LegRun | None
-    planned_blocks: int
-    #: Where the worker had to count.
-    parameter_count: int | None
-    #: When the last block ended, on the monotonic clock, in seconds; before the first, when the attempt began.
-    last_block_ended: float
-    blocks: int = 0
-    #: The first ones, measured by an earlier attempt.
-    reused: list[KeptBlock] = field(default_factory=list)
-    #: Steps of every further trial, once the time budget has ended one early: so that legs stay comparable.
-    most_steps: int | None = None
-    #: Trials thrown away as disturbed.
-    repeats: int = 0
-    stopped_by: StoppedBy = "max_blocks"
-    #: Of all blocks, those of earlier attempts included, and of the search for capacity.
-    total_seconds: float = 0.0
-
-    @classmethod
-    def of(
-        cls,
-        request: BenchmarkRequest,
-        device: WorkerDevice,
-        parameter_count: int | None = None,
-        began: float | None = None,
-    ) -> "Comparison":
-        """The legs of a request on a device; `began` is when its time began, on the monotonic clock, if not now."""
-        precision, candidates = request.config.baseline, request.config.resolved_candidates(device.kind)
-        names = iter(leg_names(precision, candidates, request.config.measurement.control))
-        return cls(
-            request=request,
-            device=device,
-            baseline=LegRun(next(names), precision),
-            candidates=[LegRun(next(names), candidate) for candidate in candidates],
-            control=LegRun(next(names), precision) if request.config.measurement.control else None,
-            planned_blocks=request.config.measurement.min_blocks,
-            parameter_count=parameter_count,
-            last_block_ended=time.monotonic() if began is None else began,
-        )
-
-    @property
-    def legs(self) -> list[LegRun]:
-        """The baseline, then the candidates, then the control: as far from the baseline as a candidate may be."""
-        return [self.baseline, *self.candidates, *([self.control] if self.control else [])]
-
-    @property
-    def share_of_blocks(self) -> float:
-        """Of the whole work, for progress; the search for capacity is guessed to be a fifth of it."""
-        return 0.8 if self.request.config.measurement.capacity else 1.0
-
-    @property
-    def elapsed_seconds(self) -> float:
-        """What all blocks took, and the one under way so far; not what lies between two attempts."""
-        return self.total_seconds + time.monotonic() - self.last_block_ended
-
-    @property
-    def seconds_left(self) -> float:
-        """Of the time budget."""
-        return self.request.config.measurement.time_budget_seconds - self.elapsed_seconds
-
-    def can_compare(self) -> bool:
-        """Whether a comparison can still be had."""
-        return self.baseline.failure is None and any(leg.failure is None for leg in self.candidates)
 
 
 async def _kept_nowhere(block: Block) -> None:
@@ -264,7 +172,7 @@ async def _run_leg(
     if failure.code is FailureCode.TIME_BUDGET:
         if leg.trials:  # what was measured before stands
             return
-        failure = _out_of_time(comparison, leg, steps_done)
+        failure = out_of_time(comparison, leg, steps_done)
     if failure.code not in LEG_FAILURES or (leg is comparison.baseline and failure.code in BASELINE_FAILURES):
         raise BenchmarkFailed(failure)
     leg.failure = failure
@@ -276,7 +184,7 @@ async def _run_undisturbed(
     """Runs a trial, and again while it is disturbed, as often as is allowed. The last one counts, not the best."""
     kept: TrialResult | None = None
     for repeats in range(MOST_REPEATS + 1):
-        limit = _time_limit(comparison, leg)
+        limit = _limit(comparison, leg)
         if limit.most_seconds <= 0:
             return kept or Failure.of(FailureCode.TIME_BUDGET, "")
         outcome = await run_trial(
@@ -284,6 +192,8 @@ async def _run_undisturbed(
         )
         if isinstance(outcome, Failure):
             return kept or outcome  # a trial that was disturbed is better than none
+        if kept is not None and outcome.ended_early and not kept.ended_early:
+            return kept  # the repetition did not fit after all
         kept = outcome.model_copy(update={"repeats": repeats})
         if not disturbances(kept, leg.trials) or not _may_repeat(comparison, leg, kept):
             break
@@ -294,53 +204,22 @@ async def _run_undisturbed(
 
 def _may_repeat(comparison: Comparison, leg: LegRun, trial: TrialResult) -> bool:
     """Whether a disturbed trial may be run again: as often as is allowed, and if another of its length fits."""
-    fits = trial.trial_seconds <= _time_limit(comparison, leg).share_seconds
+    fits = (
+        trial.trial_seconds
+        <= limit_of_next_trial(comparison, leg, _order(comparison.legs, comparison.blocks)).share_seconds
+    )
     return fits and comparison.repeats < MOST_REPEATS_OF_ALL
 
 
-def _time_limit(comparison: Comparison, leg: LegRun) -> TimeLimit:
-    """What a trial of the leg may take of the time budget."""
-    alive = [one for one in _order(comparison.legs, comparison.blocks) if one.failure is None]
-    later = alive if comparison.blocks == 0 else []
-    return time_limit(
-        comparison.seconds_left,
-        [_expected_seconds(comparison, other) for other in alive[alive.index(leg) + 1 :]],
-        [_expected_seconds(comparison, other) for other in later],
-    )
-
-
-def _expected_seconds(comparison: Comparison, leg: LegRun) -> float | None:
-    """What the leg's next trial is expected to take: as long as its last, or less if it is to train for fewer steps."""
-    if not leg.trials:
-        return None
-    last = leg.trials[-1]
-    steps = len(last.loss_curve)
-    fewer = max(0, steps - (comparison.most_steps or steps))
-    return last.trial_seconds - last.training_time_seconds * fewer / steps
+def _limit(comparison: Comparison, leg: LegRun) -> TimeLimit:
+    """Of the next trial of a leg in the block under way."""
+    return limit_of_next_trial(comparison, leg, _order(comparison.legs, comparison.blocks))
 
 
 def _note_steps(comparison: Comparison, trial: TrialResult) -> None:
     """Lets no later trial do more steps than one that the time budget ended early."""
     if trial.ended_early:
         comparison.most_steps = len(trial.loss_curve)
-
-
-def _out_of_time(comparison: Comparison, leg: LegRun, steps_done: int) -> Failure:
-    """Why a leg has no figure, and what would give it one."""
-    budget_seconds = comparison.request.config.measurement.time_budget_seconds
-    steps = comparison.request.config.training.steps
-    known = (
-        f"; a step of {comparison.baseline.name} takes {median_step(comparison.baseline.trials[0]):.3g} s"
-        if comparison.baseline.trials
-        else ""
-    )
-    support = comparison.device.support_of(leg.precision)
-    emulated = f" {support.remedy}" if support and support.kernels == "emulated" else ""
-    return Failure.of(
-        FailureCode.TIME_BUDGET,
-        f"{leg.name}: the time budget of {budget_seconds:g} s ended when {steps_done} of {steps} steps were done, "
-        f"too few for a figure{known}.{emulated} Raise measurement.time_budget_seconds, or shrink model or batch.",
-    )
 
 
 def flag_disturbed(leg: LegRun) -> None:
@@ -407,17 +286,6 @@ def _needed(comparison: Comparison, measurement: MeasurementConfig) -> int:
             medians = [(median_step(one), median_step(other)) for one, other in pairs]
             pilots.append(log_ratios([a for a, _ in medians], [b for _, b in medians]))
     return max(blocks_needed(pilot, measurement.target_ci) for pilot in pilots)
-
-
-def paired(baseline: LegRun, leg: LegRun) -> list[tuple[TrialResult, TrialResult]]:
-    """The trials of the blocks in which both legs have one."""
-    ours = baseline.by_block()
-    return [(ours[block], trial) for block, trial in leg.by_block().items() if block in ours]
-
-
-def median_step(trial: TrialResult) -> float:
-    """Median seconds of the measured steps of a trial."""
-    return statistics.median(trial.step_seconds)
 
 
 def _deadline_seconds(comparison: Comparison, leg: LegRun) -> float:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from app.contract.report import Estimate
 from app.contract.trial import TrialResult
-from worker.comparison import Comparison, LegRun, median_step, paired
+from worker.legs import Comparison, LegRun, median_step, paired
 from worker.statistics import ratio_estimate
 
 if TYPE_CHECKING:

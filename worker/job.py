@@ -26,10 +26,11 @@ from app.store.claims import Claim, ClaimLost
 from app.store.workers import LEASE
 from worker import interim
 from worker.capacity import measure_capacity
-from worker.comparison import BenchmarkFailed, Comparison, TrialRunner, compare
+from worker.comparison import BenchmarkFailed, TrialRunner, compare
 from worker.hand_over import hand_over
 from worker.identity import measured_with
 from worker.launching import Launcher
+from worker.legs import Comparison
 from worker.messages import Inspection, ModelFacts, TrialSpec
 from worker.quarantine import DeviceSick, casts_doubt
 from worker.report import make_report

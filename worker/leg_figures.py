@@ -9,7 +9,7 @@ from app.contract.request import BenchmarkConfig
 from app.contract.telemetry import GpuTelemetry
 from app.contract.trial import Memory, MemoryBreakdown, TrialResult
 from app.contract.worker import KernelSupport, WorkerDevice
-from worker.comparison import LegRun, median_step
+from worker.legs import LegRun, median_step
 from worker.proof.attestation import achieved_flops_per_second
 from worker.statistics import geometric_mean
 from worker.warnings import data_wait_share

@@ -8,9 +8,9 @@ from typing import TypeVar
 from app.contract.failure import FailureCode
 from app.contract.report import Comparison, Estimate, Leg, NoiseFloor, Report, Requirement, Verdict
 from app.contract.trial import TrialResult
-from worker import comparison as running
-from worker.comparison import LegRun, median_step, paired
+from worker import legs as running
 from worker.leg_figures import longest, make_leg
+from worker.legs import LegRun, median_step, paired
 from worker.proof.attestation import attest
 from worker.statistics import difference_estimate, noise_floor, ratio_estimate, reduction_percent
 from worker.verdicts import judge, judge_requirements, worst

@@ -7,10 +7,51 @@ is expected to take as long again.
 
 from collections.abc import Sequence
 
+from app.contract.failure import Failure, FailureCode
+from worker.legs import Comparison, LegRun, median_step
 from worker.messages import TimeLimit
 
 #: Seconds that a trial is expected to take; None where no trial of its leg has run.
 Expected = float | None
+
+
+def limit_of_next_trial(comparison: Comparison, leg: LegRun, order: Sequence[LegRun]) -> TimeLimit:
+    """What a trial of the leg may take; `order` is that of the legs in the block."""
+    alive = [one for one in order if one.failure is None]
+    later = alive if comparison.blocks == 0 else []
+    return time_limit(
+        comparison.seconds_left,
+        [_expected_seconds(comparison, other) for other in alive[alive.index(leg) + 1 :]],
+        [_expected_seconds(comparison, other) for other in later],
+    )
+
+
+def _expected_seconds(comparison: Comparison, leg: LegRun) -> float | None:
+    """What the leg's next trial is expected to take: as long as its last, or less if it is to train for fewer steps."""
+    if not leg.trials:
+        return None
+    last = leg.trials[-1]
+    steps = len(last.loss_curve)
+    fewer = max(0, steps - (comparison.most_steps or steps))
+    return last.trial_seconds - last.training_time_seconds * fewer / steps
+
+
+def out_of_time(comparison: Comparison, leg: LegRun, steps_done: int) -> Failure:
+    """Why a leg has no figure, and what would give it one."""
+    budget_seconds = comparison.request.config.measurement.time_budget_seconds
+    steps = comparison.request.config.training.steps
+    known = (
+        f"; a step of {comparison.baseline.name} takes {median_step(comparison.baseline.trials[0]):.3g} s"
+        if comparison.baseline.trials
+        else ""
+    )
+    support = comparison.device.support_of(leg.precision)
+    emulated = f" {support.remedy}" if support and support.kernels == "emulated" else ""
+    return Failure.of(
+        FailureCode.TIME_BUDGET,
+        f"{leg.name}: the time budget of {budget_seconds:g} s ended when {steps_done} of {steps} steps were done, "
+        f"too few for a figure{known}.{emulated} Raise measurement.time_budget_seconds, or shrink model or batch.",
+    )
 
 
 def time_limit(left_seconds: float, others: Sequence[Expected], later: Sequence[Expected]) -> TimeLimit:

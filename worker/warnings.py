@@ -9,7 +9,7 @@ from app.contract.numerics import Numerics
 from app.contract.precisions import PrecisionName
 from app.contract.training import TrainingConfig
 from app.contract.trial import TrialResult
-from worker.comparison import Comparison, LegRun, median_step
+from worker.legs import Comparison, LegRun, median_step
 from worker.pace import NO_TIME
 from worker.precision_facts import FACTS, LARGEST_FP32_ERROR
 

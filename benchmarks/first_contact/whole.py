@@ -16,8 +16,9 @@ from benchmarks.first_contact.processes import OutOfTime
 from benchmarks.first_contact.scale import Scale
 from benchmarks.first_contact.timetable import Deadline
 from benchmarks.first_contact.trials import Trials
-from worker.comparison import Comparison, compare
+from worker.comparison import compare
 from worker.device import detect
+from worker.legs import Comparison
 from worker.messages import TrialSpec
 from worker.report import make_report
 

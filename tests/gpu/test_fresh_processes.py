@@ -15,9 +15,10 @@ from app.contract.trial import NEAR_ZERO_BYTES
 from app.reports.markdown import to_markdown
 from tests.factories import CPU, request
 from worker import nvml
-from worker.comparison import Comparison, compare
+from worker.comparison import compare
 from worker.device import detect, gpu_count
 from worker.launcher import TrialLauncher
+from worker.legs import Comparison
 from worker.messages import TrialSpec
 from worker.precision import PRECISIONS
 from worker.report import make_report

@@ -14,12 +14,12 @@ from app.contract.data import LoaderConfig, SyntheticData
 from app.contract.training import TrainingConfig
 from tests.factories import comparison, request, trial
 from tests.worker.test_launcher import LONG, spec, trial_processes, until
-from worker.comparison import paired
 from worker.data import make_data
 from worker.data.feed import DrawnBatches, LoaderFeed
 from worker.data.shapes import Vectors
 from worker.data.vectors import VectorTask
 from worker.launcher import TrialLauncher
+from worker.legs import paired
 from worker.messages import TrialSpec
 from worker.report import make_report
 from worker.telemetry.host import HostCounters

@@ -14,6 +14,7 @@ from app.contract.worker import PrecisionSupport
 from app.reports.wording import headline
 from tests.factories import CPU, comparison, request, telemetry, trial
 from worker import comparison as comparing
+from worker import legs
 from worker import pace as pacing
 from worker.comparison import BenchmarkFailed, compare
 from worker.launcher import TrialLauncher
@@ -47,7 +48,8 @@ class Machine:
         )
         self.specs, self.progress = [], []
         self.disturbed = set()
-        monkeypatch.setattr(comparing, "time", SimpleNamespace(monotonic=lambda: self.now))
+        for module in (comparing, legs):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     async def run_trial(self, spec, deadline_seconds, after_step):
         self.specs.append(spec)
@@ -274,3 +276,18 @@ async def test_a_trial_that_goes_on_beyond_its_limit_is_ended():
     finally:
         await launcher.close()
     assert outcome.code == "time_budget"
+
+
+@pytest.mark.anyio
+async def test_a_repetition_that_ends_early_does_not_replace_a_whole_trial():
+    runs = []
+
+    async def run_trial(spec, deadline_seconds, after_step):
+        runs.append(spec.name)
+        made = trial(spec, telemetry=telemetry(foreign_cores=8.0 if spec.block else 0.0))
+        early = made.model_copy(update={"ended_early": True, "loss_curve": made.loss_curve[:3]})
+        return early if runs.count(spec.name) > 1 else made
+
+    report = make_report("id", await compare(comparison(), run_trial, lambda progress: None))
+    assert len(runs) > 4, "disturbed trials were run again"
+    assert report.baseline.shortened_trials == report.comparisons[0].candidate.shortened_trials == 0

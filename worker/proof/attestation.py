@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from app.contract.report import AttestationCheck, ReportAttestation
 from app.contract.trial import NEAR_ZERO_BYTES, Probe, TrialResult
-from worker.comparison import Comparison, LegRun, median_step
+from worker.legs import Comparison, LegRun, median_step
 from worker.precision_facts import FACTS, expected_flags
 
 #: Of the ceiling: a margin for a ceiling that was measured while the machine was slower than in training.
