@@ -1,0 +1,83 @@
+"""What is examined after training may fail, or not fit: the trial stands without it, and says what is missing."""
+
+import pytest
+import torch
+
+from app.contract.failure import FailureCode
+from app.contract.models import MlpSpec
+from app.contract.training import TrainingConfig
+from tests.factories import comparison, trial
+from worker.comparison import compare
+from worker.device import TrialFailed
+from worker.messages import TrialSpec
+from worker.proof import examination
+from worker.report import make_report
+from worker.trial import run_trial
+
+SPEC = TrialSpec(
+    device="cpu",
+    precision="fp32",
+    block=0,
+    position=0,
+    model=MlpSpec(input_size=8, hidden_size=16, num_layers=1, num_classes=4),
+    training=TrainingConfig(batch_size=8, steps=5, warmup_steps=2),
+    examined=True,
+)
+
+OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def failing(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("examination_name", "missing"),
+    [
+        ("observe_step", "forward_dtypes"),
+        ("memory_on_cpu", "memory"),
+        ("account_for_step", "memory_breakdown"),
+        ("compare_with_fp64", "numerics"),
+        ("measure_ceiling", "ceiling"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OUT_OF_MEMORY, "there was not enough memory"),
+        (RuntimeError("\"grouped_mm\" not implemented for 'Double'"), 'RuntimeError: "grouped_mm" not implemented'),
+        (TrialFailed.because(FailureCode.OUT_OF_MEMORY, "needs 9 MiB, has 1"), "needs 9 MiB, has 1"),
+    ],
+    ids=["out of memory", "not implemented", "no room"],
+)
+def test_an_examination_that_fails_costs_nothing_but_its_figure(monkeypatch, examination_name, missing, error, reason):
+    monkeypatch.setattr(examination, examination_name, failing(error))
+    result = run_trial(SPEC, lambda step: None)
+    assert list(result.not_examined) == [missing]
+    assert result.not_examined[missing].startswith(reason)
+    assert len(result.step_seconds) == 3
+    assert result.validation_loss > 0
+
+
+def test_memory_keeps_its_peak_where_only_the_account_of_it_fails(monkeypatch):
+    monkeypatch.setattr(examination, "account_for_step", failing(RuntimeError("frozen")))
+    memory = run_trial(SPEC, lambda step: None).memory
+    assert memory.peak_bytes > 0
+    assert memory.breakdown is None
+
+
+@pytest.mark.anyio
+async def test_a_report_without_proof_of_the_dtypes_says_so_and_checks_none():
+    async def simulate(spec, deadline_seconds, after_step):
+        made = trial(spec, not_examined={"forward_dtypes": "there was not enough memory"}, least_flops_per_step=None)
+        return made.model_copy(update={"attestation": made.attestation.model_copy(update={"forward_dtypes": {}})})
+
+    report = make_report("id", await compare(comparison(), simulate, lambda progress: None))
+    assert report.attestation.ok
+    assert not {"forward_dtypes", "plausible_throughput"} & {check.name for check in report.attestation.checks}
+    assert (
+        "bf16: there is no proof of the dtypes in which it multiplied: there was not enough memory." in report.warnings
+    )
