@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from app.contract.trial import NEAR_ZERO_BYTES, TrialResult
+from app.contract.trial import NEAR_ZERO_BYTES, Memory, TrialResult
 from benchmarks.first_contact.lines import (
     Begun,
     Ceiling,
@@ -15,13 +15,13 @@ from benchmarks.first_contact.lines import (
     TrialLine,
     Waits,
 )
-from worker.precision_facts import FACTS, expected_flags
+from worker.precision_facts import FACTS, LARGEST_FP32_ERROR, expected_flags
 from worker.proof.attestation import achieved_flops_per_second
 from worker.proof.probes import ERROR_RANGES
 from worker.warnings import FAR_OUTSIDE, LEAST_EXPLAINED
 
 #: A TF32 product is this far from FP64 at least: IEEE FP32 is nearer.
-LEAST_TF32_ERROR = ERROR_RANGES["tf32"][0]
+LEAST_TF32_ERROR = LARGEST_FP32_ERROR
 
 #: Largest over smallest ceiling of one precision, on a GPU: a CPU has others' work to do.
 REPEATABLE = 1.15
@@ -121,15 +121,23 @@ def _result(label: str, result: TrialResult) -> Iterator[str]:
     for kind, dtypes in result.attestation.forward_dtypes.items():
         if dtypes != [dtype]:
             yield f"{kind} puts out {', '.join(dtypes)}, not {dtype}"
-    if (result.memory.start_bytes or 0) > NEAR_ZERO_BYTES:
-        yield f"it starts with {result.memory.start_bytes} bytes"
-    if result.memory.breakdown.total_bytes() != result.memory.peak_bytes:
-        yield "the parts of the peak of memory do not add up to it"
+    for what, why in result.not_examined.items():
+        yield f"{what} is missing: {why}"
+    yield from _memory(result.memory)
     if result.synchronisations and label not in WAITING_TRIALS:
         yield f"a step waits: {', '.join(result.synchronisations)}"
     yield from _numerics(result)
     yield from _gpu(label, result)
     yield from EDGES[label](result) if label in EDGES else ()
+
+
+def _memory(memory: Memory | None) -> Iterator[str]:
+    if memory is None:
+        return
+    if (memory.start_bytes or 0) > NEAR_ZERO_BYTES:
+        yield f"it starts with {memory.start_bytes} bytes"
+    if memory.breakdown is not None and memory.breakdown.total_bytes() != memory.peak_bytes:
+        yield "the parts of the peak of memory do not add up to it"
 
 
 def _throughput(lines: Sequence[Line]) -> Iterator[str]:
@@ -142,7 +150,7 @@ def _throughput(lines: Sequence[Line]) -> Iterator[str]:
     for line, result in trials:
         best = max((value for precision, value in ceilings if precision == result.precision and value), default=0.0)
         achieved = achieved_flops_per_second(result)
-        if achieved > best:
+        if achieved is not None and achieved > best:
             figures = f"{achieved / 1e12:.3g} TFLOP/s are more than the ceiling of {best / 1e12:.3g}"
             yield f"{line.stage}: {line.label}: {figures}"
 
@@ -150,14 +158,14 @@ def _throughput(lines: Sequence[Line]) -> Iterator[str]:
 def _numerics(result: TrialResult) -> Iterator[str]:
     found = result.numerics
     if found and found.gradient_relative_rmse is not None and found.explained_relative_rmse is not None:
-        bound = FAR_OUTSIDE * max(found.explained_relative_rmse, LEAST_EXPLAINED)
+        bound = FAR_OUTSIDE[result.precision] * max(found.explained_relative_rmse, LEAST_EXPLAINED)
         if found.gradient_relative_rmse > bound:
             yield f"the gradient is {found.gradient_relative_rmse:.1e} off, and rounding explains {bound:.1e} at most"
 
 
 def _gpu(label: str, result: TrialResult) -> Iterator[str]:
     """What telemetry should have told, on a GPU."""
-    if result.memory.source != "cuda_allocator":
+    if result.memory is None or not result.memory.source.startswith("cuda"):
         return
     gpu = result.telemetry.gpu
     if gpu is None:

@@ -104,7 +104,9 @@ def _trials(lines: Sequence[Line]) -> Iterator[str]:
             said = line.failure.code if line.failure else "no result"
         else:
             step = statistics.median(line.result.step_seconds)
-            said = f"{1000 * step:.2f} ms a step, peak {line.result.memory.peak_bytes / 2**20:.1f} MiB"
+            memory = line.result.memory
+            peak = f"peak {memory.peak_bytes / 2**20:.1f} MiB" if memory else "peak not measured"
+            said = f"{1000 * step:.2f} ms a step, {peak}"
         yield f"  {line.stage}: {line.label:<26}{line.seconds:6.1f} s  {said}"
 
 
