@@ -219,7 +219,8 @@ def _limit(comparison: Comparison, leg: LegRun) -> TimeLimit:
 def _note_steps(comparison: Comparison, trial: TrialResult) -> None:
     """Lets no later trial do more steps than one that the time budget ended early."""
     if trial.ended_early:
-        comparison.most_steps = len(trial.loss_curve)
+        steps = len(trial.loss_curve)
+        comparison.most_steps = min(comparison.most_steps or steps, steps)
 
 
 def flag_disturbed(leg: LegRun) -> None:
@@ -235,7 +236,7 @@ def nonfinite(trial: TrialResult) -> Failure | None:
     skipped = set(trial.grad_scaler.skipped_steps) if trial.grad_scaler else set()
     broken = [step for step, loss in enumerate(trial.loss_curve) if loss is None and step not in skipped]
     where = f"step {broken[0]}" if broken else "validation" if trial.validation_loss is None else None
-    if trial.applied_steps == 0:
+    if trial.applied_steps == 0 and not trial.ended_early:  # a few steps may all be the scale coming down
         where = "every step: the gradient scaler skipped them all"
     if where is None:
         return None

@@ -34,6 +34,7 @@ from worker.messages import (
     SupportCheck,
     SupportMeasured,
     Task,
+    TimeLimit,
     TrialGaveUp,
     TrialSpec,
     TrialSucceeded,
@@ -116,7 +117,7 @@ class TrialLauncher:
             is_trial = isinstance(task, TrialSpec)
             before = await self._neighbours.wait_until_alone(task.device, ends) if is_trial else None
             left_seconds = ends - time.monotonic()
-            process = _TrialProcess(self._context, task, after_step, self._lock)
+            process = _TrialProcess(self._context, _within(task, left_seconds), after_step, self._lock)
             outcome = await process.run(min(deadline_seconds, max(0.0, left_seconds)))
             if isinstance(outcome, Failure) and outcome.code is FailureCode.TIMEOUT and left_seconds < deadline_seconds:
                 outcome = Failure.of(FailureCode.TIME_BUDGET, "The time budget ended before the trial did.")
@@ -129,6 +130,15 @@ class TrialLauncher:
             logs += f"[{task.name} was killed by {outcome.name}]\n"
             if attempt == TRIES:
                 return _killed(task, outcome, process.oom_killed), logs
+
+
+def _within(task: Task, left_seconds: float) -> Task:
+    """The task with what waiting and earlier tries have left of its time."""
+    if not isinstance(task, TrialSpec) or task.limit is None:
+        return task
+    used_seconds = task.limit.most_seconds - left_seconds
+    limit = TimeLimit(share_seconds=task.limit.share_seconds - used_seconds, most_seconds=left_seconds)
+    return task.model_copy(update={"limit": limit})
 
 
 class _TrialProcess:

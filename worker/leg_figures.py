@@ -34,7 +34,7 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         precision=leg.precision,
         median_step_seconds=step_seconds,
         mean_step_seconds=geometric_mean(medians, config.measurement.min_blocks) if len(medians) > 1 else None,
-        training_time_seconds=statistics.fmean(trial.training_time_seconds for trial in trials),
+        training_time_seconds=statistics.fmean(trial.training_time_seconds for trial in whole),
         samples_per_second=batch_size / step_seconds,
         data_wait_share=data_wait_share(trials),
         peak_memory_bytes=_low_median([memory.peak_bytes for memory in memories]),
@@ -101,9 +101,9 @@ def _longest_run(steps: list[int]) -> int:
 
 
 def longest(trials: list[TrialResult]) -> list[TrialResult]:
-    """Those that trained for the most steps: losses of others are of another training."""
-    most = max(len(trial.loss_curve) for trial in trials)
-    return [trial for trial in trials if len(trial.loss_curve) == most]
+    """Those that trained for the most steps, and were validated on the most data: others' losses are of another run."""
+    most = max((len(trial.loss_curve), trial.validation_share) for trial in trials)
+    return [trial for trial in trials if (len(trial.loss_curve), trial.validation_share) == most]
 
 
 def _low_median(values: list[int]) -> int | None:

@@ -11,7 +11,7 @@ from app.contract.trial import TrialResult
 from worker import legs as running
 from worker.leg_figures import longest, make_leg
 from worker.legs import LegRun, median_step, paired
-from worker.proof.attestation import attest
+from worker.proof.attestation import attest, unproven
 from worker.statistics import difference_estimate, noise_floor, ratio_estimate, reduction_percent
 from worker.verdicts import judge, judge_requirements, worst
 from worker.warnings import warnings_of
@@ -32,6 +32,10 @@ def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
     verdict, reasons = judge(comparisons, baseline, [check for check in attestation.checks if not check.ok])
     if verdict == "invalid":  # no candidate of it passes
         comparisons = [found.model_copy(update={"verdict": verdict}) for found in comparisons]
+    reasons += [
+        f"{leg.name}: no step could be observed, so nothing proves in which dtype it multiplied"
+        for leg in unproven(measured.legs)
+    ]
     trials = [trial for leg in measured.legs for trial in leg.trials]
     measured_seconds = sum(trial.measured_wall_seconds for trial in trials)
     return Report(
@@ -68,7 +72,7 @@ def compare_legs(measured: running.Comparison, run: LegRun, candidate: Leg, floo
     accounted = [(one, other) for one, other in pairs if one.memory and other.memory]
     if len(accounted) >= 2:
         memory = reduction_percent(*_columns(accounted, _peak_bytes))
-    alike = [(one, other) for one, other in pairs if len(one.loss_curve) == len(other.loss_curve)]
+    alike = [pair for pair in pairs if _trained_alike(*pair)]
     if len(alike) >= 2:  # trained for as many steps
         training_time = ratio_estimate(*_columns(alike, lambda trial: trial.training_time_seconds), pilot)
         accuracy = difference_estimate(*_columns(alike, lambda trial: trial.validation_accuracy), pilot)
@@ -93,13 +97,21 @@ def _comparison_verdict(measured: running.Comparison, run: LegRun, requirements:
         return "invalid"
     if run.failure and run.failure.code is FailureCode.TIME_BUDGET:
         return "inconclusive"
-    return "fail" if run.failure else worst([requirement.status for requirement in requirements])
+    if run.failure:
+        return "fail"
+    verdict = worst([requirement.status for requirement in requirements])
+    return "inconclusive" if verdict == "pass" and unproven([measured.baseline, run]) else verdict
 
 
 def _columns(
     pairs: list[tuple[TrialResult, TrialResult]], figure: Callable[[TrialResult], Figure]
 ) -> tuple[list[Figure], list[Figure]]:
     return [figure(baseline) for baseline, _ in pairs], [figure(candidate) for _, candidate in pairs]
+
+
+def _trained_alike(one: TrialResult, other: TrialResult) -> bool:
+    """Whether two trials trained for as many steps, and were validated on as much data."""
+    return (len(one.loss_curve), one.validation_share) == (len(other.loss_curve), other.validation_share)
 
 
 def _peak_bytes(trial: TrialResult) -> int:
@@ -138,7 +150,7 @@ def _same_seed_spread(
     pairs: list[tuple[TrialResult, TrialResult]], metric: Callable[[TrialResult], float]
 ) -> float | None:
     """Standard deviation of one run: the difference of two varies twice as much."""
-    alike = [(one, other) for one, other in pairs if len(one.loss_curve) == len(other.loss_curve)]
+    alike = [pair for pair in pairs if _trained_alike(*pair)]
     squares = [(metric(one) - metric(other)) ** 2 for one, other in alike]
     return math.sqrt(statistics.fmean(squares) / 2) if squares else None
 

@@ -11,6 +11,9 @@ from app.contract.failure import Failure, FailureCode
 from worker.legs import Comparison, LegRun, median_step
 from worker.messages import TimeLimit
 
+#: Between a trial's share and its end, for what it cannot foresee: this part of its time, or so many seconds.
+SLACK, LEAST_SLACK_SECONDS = 0.05, 1.0
+
 #: Seconds that a trial is expected to take; None where no trial of its leg has run.
 Expected = float | None
 
@@ -39,18 +42,19 @@ def _expected_seconds(comparison: Comparison, leg: LegRun) -> float | None:
 def out_of_time(comparison: Comparison, leg: LegRun, steps_done: int) -> Failure:
     """Why a leg has no figure, and what would give it one."""
     budget_seconds = comparison.request.config.measurement.time_budget_seconds
-    steps = comparison.request.config.training.steps
+    settings = comparison.request.config.training
     known = (
         f"; a step of {comparison.baseline.name} takes {median_step(comparison.baseline.trials[0]):.3g} s"
         if comparison.baseline.trials
         else ""
     )
+    lost = "whose figures were lost with it" if steps_done > settings.warmup_steps else "too few for a figure"
     support = comparison.device.support_of(leg.precision)
     emulated = f" {support.remedy}" if support and support.kernels == "emulated" else ""
     return Failure.of(
         FailureCode.TIME_BUDGET,
-        f"{leg.name}: the time budget of {budget_seconds:g} s ended when {steps_done} of {steps} steps were done, "
-        f"too few for a figure{known}.{emulated} Raise measurement.time_budget_seconds, or shrink model or batch.",
+        f"{leg.name}: the time budget of {budget_seconds:g} s ended when {steps_done} of {settings.steps} steps were "
+        f"done, {lost}{known}.{emulated} Raise measurement.time_budget_seconds, or shrink model or batch.",
     )
 
 
@@ -59,8 +63,10 @@ def time_limit(left_seconds: float, others: Sequence[Expected], later: Sequence[
 
     `others` are the trials that follow in the block; `later`, those of the block that has to follow, if one has.
     """
-    share_seconds = _share(left_seconds, [*others, *later])
-    return TimeLimit(share_seconds=share_seconds, most_seconds=max(share_seconds, _share(left_seconds, others)))
+    most_seconds = _share(left_seconds, others)
+    slack_seconds = min(most_seconds / 2, max(LEAST_SLACK_SECONDS, SLACK * most_seconds))
+    share_seconds = min(_share(left_seconds, [*others, *later]), most_seconds - slack_seconds)
+    return TimeLimit(share_seconds=share_seconds, most_seconds=most_seconds)
 
 
 def _share(left_seconds: float, others: Sequence[Expected]) -> float:

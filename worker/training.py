@@ -208,18 +208,27 @@ def loss_of(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Te
 
 
 @torch.no_grad()
-def validate(model: nn.Module, batches: list[Batch]) -> tuple[float, float]:
-    """Loss (nats) and accuracy on held-out batches, in FP32 outside autocast, weighted by predictions."""
+def validate(
+    model: nn.Module, batches: list[Batch], seconds_left: Callable[[], float] = lambda: math.inf
+) -> tuple[float, float, float]:
+    """Loss (nats), accuracy and the share of the held-out batches that they are of, weighted by predictions.
+
+    In FP32 outside autocast. Ends after the batch within which no seconds are left any more.
+    """
     model.eval()
     total_loss = total_correct = predictions = 0.0
+    done = 0
     for inputs, targets in batches:
         logits = model(inputs)
         predicted = int((targets != IGNORED).sum())
         total_loss += float(loss_of(logits, targets)) * predicted
         total_correct += float((logits.argmax(dim=-1) == targets).sum())
         predictions += predicted
+        done += 1
+        if seconds_left() <= 0:
+            break
     model.train()
-    return total_loss / predictions, total_correct / predictions
+    return total_loss / predictions, total_correct / predictions, done / len(batches)
 
 
 def _found_inf(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer, like: Tensor) -> Tensor:

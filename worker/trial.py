@@ -24,7 +24,7 @@ from worker.determinism import deterministic, is_deterministic
 from worker.memory import CudaPeaks
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
-from worker.pace import Pace
+from worker.pace import VALIDATION_STEP, Pace
 from worker.precision import (
     PRECISIONS,
     Precision,
@@ -65,6 +65,8 @@ class Trained:
     clock: StepClock
     curves: Curves
     timing: Timing
+    #: Mean, without the first.
+    step_seconds: float
     telemetry: Telemetry
     peaks: CudaPeaks
     compilation: Compilation | None
@@ -92,7 +94,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
     trained = _train(spec, prepared, after_step, pace)
     run, curves, feed, step_seconds = trained.run, trained.curves, trained.feed, trained.clock.step_seconds()
     applied_steps, final_learning_rate = int(run.learning_rate.applied_steps), float(run.learning_rate.value)
-    validation_loss, validation_accuracy = _validate_in_fp32(prepared)
+    validation_loss, validation_accuracy, validation_share = _validate_in_fp32(prepared, pace)
     skipped_steps = [index for index, found in enumerate(curves.found_infs.tolist()) if found]
     found = _examine(spec, prepared, trained, skipped_steps, pace)
     seen_after = {
@@ -123,6 +125,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         grad_scaler=_scaler_trace(trained, len(step_seconds), skipped_steps, found.first_overflow),
         validation_loss=validation_loss if math.isfinite(validation_loss) else None,
         validation_accuracy=validation_accuracy,
+        validation_share=validation_share,
         memory=found.memory,
         attestation=prepared.attestation.model_copy(update=seen_after),
         data=prepared.data.facts,
@@ -147,6 +150,8 @@ def _train(spec: TrialSpec, prepared: Prepared, after_step: Callable[[int], None
         run = replace(run, forward=compiled(prepared.model, spec.training.compile))
     initial_scale = run.scaler.get_scale()
     clock = make_clock(device, spec.training.steps + 1)
+    validation = prepared.data.validation
+    pace.keep(VALIDATION_STEP * sum(len(inputs) for inputs, _ in validation) / spec.training.batch_size)
     curves = Curves.empty(spec.training.steps, device)
     started_at = datetime.now(UTC)
     peaks, compilations = CudaPeaks(device), CompileWatch()
@@ -163,11 +168,14 @@ def _train(spec: TrialSpec, prepared: Prepared, after_step: Callable[[int], None
 
         hooks = LoopHooks(after_first_step, before_measured, after_step)
         timing = train(run, feed, clock, curves, hooks, pace)
+        step_seconds = pace.step_seconds
         telemetry = region.stop()
     peaks.after_training()
     compilation = compilations.result(spec.training.compile)
     done = curves.first(timing.steps)
-    return Trained(run, feed, clock, done, timing, telemetry, peaks, compilation, initial_scale, started_at)
+    return Trained(
+        run, feed, clock, done, timing, step_seconds, telemetry, peaks, compilation, initial_scale, started_at
+    )
 
 
 def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_steps: list[int], pace: Pace) -> Findings:
@@ -186,7 +194,7 @@ def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_step
             skipped_steps=skipped_steps,
             ceiling_wanted=spec.phase == "measure",
             pace=pace,
-            step_seconds=trained.timing.training_time_seconds / trained.timing.steps,
+            step_seconds=trained.step_seconds,
         )
     )
 
@@ -227,11 +235,11 @@ def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
     return Prepared(device, precision, model, data.to(device, memory_format), attestation, start_bytes, initial_state)
 
 
-def _validate_in_fp32(prepared: Prepared) -> tuple[float, float]:
-    """Loss and accuracy of the weights, not of the leg's arithmetic."""
+def _validate_in_fp32(prepared: Prepared, pace: Pace) -> tuple[float, float, float]:
+    """Loss and accuracy of the weights, not of the leg's arithmetic, and the share of the data they are of."""
     set_flags(PRECISIONS["fp32"])
     try:
-        return validate(prepared.model, prepared.data.validation)
+        return validate(prepared.model, prepared.data.validation, lambda: pace.seconds_to_validate)
     finally:
         set_flags(prepared.precision)
 

@@ -9,7 +9,7 @@ from app.contract.numerics import Numerics
 from app.contract.precisions import PrecisionName
 from app.contract.training import TrainingConfig
 from app.contract.trial import TrialResult
-from worker.legs import Comparison, LegRun, median_step
+from worker.legs import Comparison, LegRun, median_step, paired
 from worker.pace import NO_TIME
 from worker.precision_facts import FACTS, LARGEST_FP32_ERROR
 
@@ -105,6 +105,15 @@ def _about_the_time(measured: Comparison) -> Iterator[str]:
                 "trials, for lack of time. Losses and accuracies are those after as many steps, and are compared only "
                 "where both legs did as many."
             )
+        warmup = [len(trial.loss_curve) - len(trial.step_seconds) for trial in leg.trials]
+        asked = measured.request.config.training.warmup_steps
+        if warmup and min(warmup) < asked:
+            yield (
+                f"{leg.name}: warm-up had {_range(warmup)} of {asked} steps, for lack of time: the measured steps may "
+                "hold what first steps cost."
+            )
+        if any(trial.validation_share < 1 for trial in leg.trials):
+            yield f"{leg.name}: validated on a part of the held-out data, for lack of time."
     needed_seconds = _seconds_for_whole_trials(measured)
     if any(trial.ended_early for leg in measured.legs for trial in leg.trials):
         yield (
@@ -299,7 +308,8 @@ def _about_the_blocks(measured: Comparison) -> Iterator[str]:
         yield f"{measured.blocks} blocks is an odd number: a drift of the machine does not cancel. Use an even one."
     least = measured.request.config.measurement.min_blocks
     if measured.stopped_by == "time_budget" and measured.blocks < least:
-        effect = "the intervals are wide" if measured.blocks >= 2 else "there is no interval"
+        pairs = max(len(paired(measured.baseline, leg)) for leg in measured.candidates)
+        effect = "the intervals are wide" if pairs >= 2 else "there is no interval"
         yield f"The time budget ended after {measured.blocks} of at least {least} blocks: {effect}."
     facts = measured.legs[0].trials[0].data if measured.legs[0].trials else None
     steps = measured.request.config.training.steps

@@ -31,7 +31,7 @@ class MeasurementConfig(Input):
         default=600,
         gt=0,
         le=604_800,
-        description="no trial starts or goes on beyond this: what was measured until then is reported",
+        description="no trial of a block starts or goes on beyond this; what was measured until then is reported",
     )
     control: bool = Field(default=False, description="a second baseline leg in every block: identical work, paired")
     capacity: bool = Field(

@@ -178,6 +178,8 @@ class TrialResult(Output):
     grad_scaler: GradScalerTrace | None
     validation_loss: MaybeFloat
     validation_accuracy: float
+    #: Of the held-out data, what loss and accuracy are of: less than all only for lack of time.
+    validation_share: float = 1.0
     #: null where the time did not suffice: see `not_examined`.
     memory: Memory | None
     attestation: Attestation

@@ -110,3 +110,5 @@ def _warnings(baseline: Report, contender: Report) -> Iterator[str]:
         disturbed = sum(leg.disturbed_trials for leg in legs_of(report))
         if disturbed:
             yield f"{disturbed} trials of the {name} were disturbed"
+        if any(leg.shortened_trials for leg in legs_of(report)):
+            yield f"the {name} trained for fewer steps than it was asked to, for lack of time: losses do not compare"

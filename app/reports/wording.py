@@ -1,5 +1,7 @@
 """How figures and verdicts are worded, the same in every format."""
 
+from collections.abc import Sequence
+
 from app.contract.numerics import Numerics
 from app.contract.report import Capacity, Comparison, Difference, Estimate, Leg, Report, Requirement, Verdict
 from app.contract.trial import MemoryBreakdown
@@ -133,9 +135,9 @@ def leg_rows(report: Report) -> list[tuple[str, ...]]:
         "Peak memory of the first step (MiB)": [_scaled(leg.first_step_peak_bytes, 1 / MIB, 1) for leg in legs],
         "Reserved by the allocator (MiB)": [_scaled(leg.peak_reserved_bytes, 1 / MIB, 1) for leg in legs],
         "In use on the GPU (MiB)": [_scaled(leg.peak_device_bytes, 1 / MIB, 1) for leg in legs],
-        "Final training loss (nats)": [_scaled(leg.final_train_loss, 1, 4) for leg in legs],
-        "Validation loss (nats)": [_scaled(leg.validation_loss, 1, 4) for leg in legs],
-        "Validation accuracy": [_scaled(leg.validation_accuracy, 1, 4) for leg in legs],
+        "Final training loss (nats)": _trained([leg.final_train_loss for leg in legs], legs),
+        "Validation loss (nats)": _trained([leg.validation_loss for leg in legs], legs),
+        "Validation accuracy": _trained([leg.validation_accuracy for leg in legs], legs),
         "Skipped steps": [str(leg.grad_scaler.skipped_steps) if leg.grad_scaler else NOTHING for leg in legs],
         "Gradient off FP64 (%)": [_gradient_error(leg.numerics) for leg in legs],
         "Of the fastest matrix product (%)": [_share_of_ceiling(leg) for leg in legs],
@@ -147,6 +149,17 @@ def leg_rows(report: Report) -> list[tuple[str, ...]]:
         ],
     }
     return [(name, *values) for name, values in figures.items() if set(values) != {NOTHING}]
+
+
+def _trained(figures: Sequence[float | None], legs: Sequence[Leg]) -> list[str]:
+    """What legs reached; after how many steps, where they did not train for as many."""
+    steps = [len(leg.loss_curve) for leg in legs]
+    differ = len({count for count in steps if count}) > 1
+    reached = [_scaled(figure, 1, 4) for figure in figures]
+    return [
+        f"{text} after {count} steps" if differ and text != NOTHING else text
+        for text, count in zip(reached, steps, strict=True)
+    ]
 
 
 def memory_rows(report: Report) -> list[tuple[str, ...]]:

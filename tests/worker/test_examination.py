@@ -5,8 +5,9 @@ import torch
 
 from app.contract.failure import FailureCode
 from app.contract.models import MlpSpec
+from app.contract.request import Requirements
 from app.contract.training import TrainingConfig
-from tests.factories import comparison, trial
+from tests.factories import comparison, request, trial
 from worker.comparison import compare
 from worker.device import TrialFailed
 from worker.messages import TrialSpec
@@ -23,6 +24,9 @@ SPEC = TrialSpec(
     training=TrainingConfig(batch_size=8, steps=5, warmup_steps=2),
     examined=True,
 )
+
+#: Identical trials meet it.
+LAX = request().model_copy(update={"requirements": Requirements(min_speedup=1, min_memory_reduction_percent=0)})
 
 OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -75,8 +79,11 @@ async def test_a_report_without_proof_of_the_dtypes_says_so_and_checks_none():
         made = trial(spec, not_examined={"forward_dtypes": "there was not enough memory"}, least_flops_per_step=None)
         return made.model_copy(update={"attestation": made.attestation.model_copy(update={"forward_dtypes": {}})})
 
-    report = make_report("id", await compare(comparison(), simulate, lambda progress: None))
+    report = make_report("id", await compare(comparison(LAX), simulate, lambda progress: None))
     assert report.attestation.ok
+    assert {one.status for one in report.comparisons[0].requirements} == {"pass", "off"}
+    assert report.verdict == "inconclusive", "nothing proves that the candidate was one"
+    assert "bf16: no step could be observed, so nothing proves in which dtype it multiplied" in report.reasons
     assert not {"forward_dtypes", "plausible_throughput"} & {check.name for check in report.attestation.checks}
     assert (
         "bf16: there is no proof of the dtypes in which it multiplied: there was not enough memory." in report.warnings

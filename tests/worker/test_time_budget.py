@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,11 +18,12 @@ from worker import comparison as comparing
 from worker import legs
 from worker import pace as pacing
 from worker.comparison import BenchmarkFailed, compare
-from worker.launcher import TrialLauncher
+from worker.launcher import TrialLauncher, _within
 from worker.messages import TimeLimit, TrialSpec
 from worker.pace import Pace
 from worker.report import make_report
 from worker.time_budget import time_limit
+from worker.training import validate
 from worker.trial import run_trial
 
 STEPS = 40
@@ -64,6 +66,7 @@ class Machine:
             spec,
             step_seconds=step_seconds * (1 + 0.01 * (spec.block % 2)),
             trial_seconds=steps * step_seconds,
+            training_time_seconds=steps * step_seconds,
             loss_curve=[1.0] * steps,
             ended_early=steps < STEPS,
             telemetry=telemetry(foreign_cores=8.0 if spec.name in self.disturbed else 0.0),
@@ -211,17 +214,18 @@ class Clock:
         monkeypatch.setattr(pacing, "time", SimpleNamespace(perf_counter=lambda: self.now))
 
 
-def steps_of(monkeypatch, step_seconds, share_seconds):
+def steps_of(monkeypatch, step_seconds, share_seconds, first_seconds=None, validation_steps=0.0):
     """Warm-up steps, and all steps, of a trial with this share."""
     clock = Clock(monkeypatch)
     limit = TimeLimit(share_seconds=share_seconds, most_seconds=1e9)
     pace = Pace(TrainingConfig(batch_size=8, steps=STEPS, warmup_steps=5), limit, None, 0.0)
+    pace.keep(validation_steps)
     pace.start()
     warmup = None
     for step in range(STEPS):
         if warmup is None and pace.is_warm():
             warmup = step
-        clock.now += step_seconds
+        clock.now += first_seconds if first_seconds and step == 0 else step_seconds
         pace.count(step + 1)
         if warmup is not None and pace.is_over():
             break
@@ -243,6 +247,16 @@ def test_warm_up_takes_no_more_than_half_of_the_time(monkeypatch):
 
 def test_a_trial_has_one_warm_up_step_and_one_measured_step_at_least(monkeypatch):
     assert steps_of(monkeypatch, 10.0, 1) == (1, 2)
+
+
+def test_a_first_step_that_compiles_is_not_taken_for_what_a_step_takes(monkeypatch):
+    assert steps_of(monkeypatch, 0.1, 150, first_seconds=20) == (5, STEPS)
+    assert steps_of(monkeypatch, 0.1, 150, first_seconds=43) == (1, STEPS)
+
+
+def test_training_leaves_time_for_validation_too_but_no_more_than_a_quarter(monkeypatch):
+    assert steps_of(monkeypatch, 1.0, 40, validation_steps=5.0) == (5, 31)
+    assert steps_of(monkeypatch, 1.0, 40, validation_steps=85.0) == (5, 26)
 
 
 def spec_of(**changes):
@@ -291,3 +305,41 @@ async def test_a_repetition_that_ends_early_does_not_replace_a_whole_trial():
     report = make_report("id", await compare(comparison(), run_trial, lambda progress: None))
     assert len(runs) > 4, "disturbed trials were run again"
     assert report.baseline.shortened_trials == report.comparisons[0].candidate.shortened_trials == 0
+
+
+def test_validation_ends_where_the_time_does_and_says_how_much_it_saw():
+    model, batches = torch.nn.Linear(4, 3), [(torch.randn(2, 4), torch.tensor([0, 1]))] * 4
+    left = iter([2.0, 1.0, 0.0])
+    loss, accuracy, share = validate(model, batches, lambda: next(left))
+    assert share == 0.75
+    assert validate(model, batches) == (pytest.approx(loss), accuracy, 1.0)
+
+
+def test_what_waiting_has_used_is_no_longer_the_trial_s():
+    task = spec_of(limit=TimeLimit(share_seconds=80, most_seconds=90))
+    assert _within(task, 40).limit == TimeLimit(share_seconds=30, most_seconds=40)
+    assert _within(spec_of(), 40).limit is None
+
+
+@pytest.mark.anyio
+async def test_a_few_steps_whose_scale_still_comes_down_are_no_broken_training():
+    async def simulate(spec, deadline_seconds, after_step):
+        made = trial(spec, ended_early=True, loss_curve=[1.0, 1.0])
+        if spec.precision != "fp16":
+            return made
+        skipped = made.grad_scaler.model_copy(update={"skipped_steps": [0, 1]})
+        return made.model_copy(update={"grad_scaler": skipped, "applied_steps": 0})
+
+    measured = await compare(comparison(request(candidates=["fp16"])), simulate, lambda progress: None)
+    assert measured.candidates[0].failure is None
+
+
+@pytest.mark.anyio
+async def test_blocks_of_an_earlier_attempt_leave_the_fewest_steps_that_any_trial_did():
+    lengths = iter([4, 3, 3, 3])
+
+    async def simulate(spec, deadline_seconds, after_step):
+        return trial(spec, ended_early=True, loss_curve=[1.0] * next(lengths))
+
+    measured = await compare(comparison(), simulate, lambda progress: None)
+    assert measured.most_steps == 3

@@ -62,9 +62,18 @@ def _all_equal(
     return AttestationCheck(leg=leg.precision, name=name, expected=expected, observed=observed, ok=observed == expected)
 
 
+def unproven(legs: Sequence[LegRun]) -> list[LegRun]:
+    """Those that trained, but of which no step could be observed."""
+    return [leg for leg in legs if leg.trials and not _observed(leg)]
+
+
+def _observed(leg: LegRun) -> list[TrialResult]:
+    return [trial for trial in leg.trials if "forward_dtypes" not in trial.not_examined]
+
+
 def _dtype_checks(leg: LegRun) -> list[AttestationCheck]:
     """None where no step could be observed: a warning says why."""
-    observed = [trial for trial in leg.trials if "forward_dtypes" not in trial.not_examined]
+    observed = _observed(leg)
     expected = FACTS[leg.precision].matmul_dtype_name
     return [_all_equal(leg, "forward_dtypes", expected, _dtypes, observed)] if observed else []
 

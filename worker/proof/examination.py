@@ -28,9 +28,11 @@ from worker.training import Run, prepare
 #: Of FP64 values: a weight, a copy to restore it from, and the gradients of the leg, of FP64, and of FP64 disturbed.
 FP64_BYTES_PER_PARAMETER = 40
 
-#: What examinations take, in training steps: two steps of a part of the batch in FP64 beside one of the leg; products
-#: of matrices for about as long as a step of a small model.
-NUMERICS_STEPS, CEILING_STEPS = 3, 1
+#: What a comparison with FP64 takes, in training steps: two of a part of the batch in FP64, beside one of the leg.
+NUMERICS_STEPS = 3
+
+#: What the products take whose rate is the ceiling, on any device.
+CEILING_SECONDS = 1.5
 
 State = dict[str, torch.Tensor]
 Finding = TypeVar("Finding")
@@ -87,13 +89,15 @@ class _Examiner:
         self._pace, self._step_seconds = pace, step_seconds
         self.missing: dict[str, str] = {}
 
-    def attempt(self, name: str, steps: float, examination: Callable[[], Finding]) -> Finding | None:
+    def attempt(
+        self, name: str, steps: float, examination: Callable[[], Finding], seconds: float = 0.0
+    ) -> Finding | None:
         """What is found; None, with the reason noted, where it fails or would outlast the trial's share of the time.
 
-        `steps` is what it takes, in training steps; 0 for what is tried in any case.
+        It takes about so many training `steps`, and `seconds`; 0 for what is tried in any case.
         """
-        needed_seconds, left_seconds = steps * self._step_seconds, self._pace.seconds_left
-        if steps and needed_seconds > left_seconds:
+        needed_seconds, left_seconds = steps * self._step_seconds + seconds, self._pace.seconds_left
+        if needed_seconds and needed_seconds > left_seconds:
             self.missing[name] = f"{NO_TIME} ({needed_seconds:.1f} s needed, {max(0.0, left_seconds):.1f} s left)"
             return None
         try:
@@ -113,6 +117,9 @@ def examine(subject: Subject) -> Findings:
     examiner = _Examiner(subject.pace, subject.step_seconds)
     # Always tried: without it, nothing says in which dtype the leg multiplied.
     observed = examiner.attempt("forward_dtypes", 0, lambda: observe_step(subject.run, subject.data.training[0]))
+    if observed is None:  # its scaler may have been left in the middle of a step
+        scaler = prepare(subject.model, subject.precision, subject.settings, subject.device).scaler
+        subject = replace(subject, run=replace(subject.run, scaler=scaler))
     memory = _memory(subject, examiner)
     _make_room(subject)
     numerics = overflow = None
@@ -126,7 +133,7 @@ def examine(subject: Subject) -> Findings:
     if subject.ceiling_wanted:
         products = observed.products.get(subject.precision.matmul_dtype, []) if observed else []
         ceiling = examiner.attempt(
-            "ceiling", CEILING_STEPS, lambda: measure_ceiling(subject.precision, subject.device, products)
+            "ceiling", 0, lambda: measure_ceiling(subject.precision, subject.device, products), CEILING_SECONDS
         )
     probes = probe_precision(subject.precision, subject.device)
     return Findings(

@@ -22,6 +22,9 @@ EMULATED_BELOW = 0.5
 #: Rows and columns of the matrices that one thread multiplies, and how often at most.
 CPU_SIZE, MANY = 256, 1000
 
+#: How torch says that a device has no kernel for a dtype.
+NO_KERNEL = ("not implemented for", "could not create a primitive", "no kernel image is available")
+
 #: Where each half precision is multiplied by hardware.
 HARDWARE = {
     "fp16": "a CUDA GPU, or a CPU with AVX512-FP16 or AMX-FP16",
@@ -57,6 +60,8 @@ def _problem(precision: Precision, device: torch.device) -> str | None:
     except RuntimeError as error:
         if devices.is_out_of_memory(error):
             return None
+        if not any(words in str(error) for words in NO_KERNEL):  # a fault of the device, and no answer
+            raise
         said = str(error).split("\n", maxsplit=1)[0][:300]
         return f"torch {torch.__version__} has no {precision.name} kernels for {device}: {said}"
     return None
