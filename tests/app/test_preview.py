@@ -5,7 +5,7 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from app.store.costs import OVERHEAD_SECONDS
+from app.store.costs import LEAST_SHARE_OF_PRODUCTS, OVERHEAD_SECONDS
 from tests.app.acts import CPU_JOB, EMULATED, NATIVE_BF16, finish, post, register, support
 
 pytestmark = pytest.mark.anyio
@@ -74,7 +74,7 @@ async def test_before_the_first_benchmark_the_time_comes_from_what_the_workers_m
     cost = (await preview(client, job(["bf16"], time_budget_seconds=86_400)))["cost"]
     block_seconds = cost["least_training_flops"] / 6 / 2 * (1 / 1e9 + 1 / 4e9)
     assert cost["least_seconds"] == pytest.approx(6 * block_seconds)
-    assert cost["most_seconds"] == pytest.approx(16 * (4 * block_seconds + 2 * OVERHEAD_SECONDS))
+    assert cost["most_seconds"] == pytest.approx(16 * (block_seconds / LEAST_SHARE_OF_PRODUCTS + 2 * OVERHEAD_SECONDS))
     assert cost["basis"].startswith("the matrix product rates of the workers that are online")
 
 
