@@ -52,12 +52,4 @@ def test_a_benchmark_ends_with_its_budget_and_says_why_the_candidate_is_slow(emu
     assert found.candidate.kernels == "emulated"
     assert "no BF16 arithmetic and emulates it" in headline(report)
     assert any(warning.startswith("bf16 is emulated.") for warning in report.warnings)
-    assert any("of 100 steps were done" in warning for warning in report.warnings)
-
-
-def test_a_candidate_without_a_figure_in_time_is_reported_as_such(emulating):
-    report = run(emulating, batch_size=80, budget_seconds=20)
-    (found,) = report.comparisons
-    assert (report.verdict, found.candidate.failure.code) == ("inconclusive", "time_budget")
-    assert "steps were done, too few for a figure; a step of fp32 takes" in found.candidate.failure.detail
-    assert report.baseline.median_step_seconds > 0
+    assert any("of 100 steps were done" in line for line in [*report.warnings, *report.reasons])
