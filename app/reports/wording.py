@@ -87,9 +87,11 @@ def _compared(report: Report, found: Comparison, baseline: str, device: str) -> 
 
 
 def _speed_of(found: Comparison, speedup: Estimate, baseline: str) -> str:
-    if found.indistinguishable_from_noise:
+    if not found.indistinguishable_from_noise:
+        return f"{_speed(speedup)} {baseline}"
+    if speedup.ci_low <= 1 <= speedup.ci_high:
         return f"indistinguishable in speed from {baseline} ({_times(speedup)})"
-    return f"{_speed(speedup)} {baseline}"
+    return f"{_speed(speedup)} {baseline}, within what identical work shows,"
 
 
 def _plain_speed(ratio: float) -> str:

@@ -21,7 +21,7 @@ from app.client import Client, ConnectionLost, flows
 from app.contract.benchmark import Progress
 from app.contract.cost import Cost, Preview
 from app.contract.request import BenchmarkRequest
-from app.routes import answers
+from app.routes import answers, reports
 from tests.app.acts import CPU_JOB, EMULATED, finish, post, register
 
 pytestmark = pytest.mark.anyio
@@ -243,7 +243,7 @@ async def test_benchmarks_that_cannot_be_compared_are_refused_with_the_reasons(l
     result = await halftime("compare", first, second)
     assert result.exit_code == 2
     assert "No report yet" in result.stderr
-    assert "Try again in 2 s" in result.stderr
+    assert f"Try again in {reports.RETRY_AFTER['queued']} s" in result.stderr
 
 
 async def test_an_export_has_every_benchmark_that_matches(live, halftime, tmp_path):
