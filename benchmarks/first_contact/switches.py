@@ -35,8 +35,9 @@ def observe_switches(observer: Observer) -> None:
     """Every precision in turn."""
     for name in observer.in_time(observer.scale.precisions):
         set_flags(PRECISIONS[name])
+        flags = read_flags()  # before the old readers: one that enters and leaves changes what the new ones say
         legacy = {reader: _answer(ask) for reader, ask in LEGACY.items()}
-        observer.write(Switches(precision=name, flags=read_flags(), legacy=legacy))
+        observer.write(Switches(precision=name, flags=flags, legacy=legacy))
 
 
 def _answer(ask: Callable[[], object]) -> str:
