@@ -114,11 +114,13 @@ def _about_the_time(measured: Comparison) -> Iterator[str]:
             )
         if any(trial.validation_share < 1 for trial in leg.trials):
             yield f"{leg.name}: validated on a part of the held-out data, for lack of time."
-    needed_seconds = _seconds_for_whole_trials(measured)
-    if any(trial.ended_early for leg in measured.legs for trial in leg.trials):
+    # Of a leg without a trial nobody knows how long one takes.
+    if all(leg.trials for leg in measured.legs) and any(
+        trial.ended_early for leg in measured.legs for trial in leg.trials
+    ):
         yield (
             f"Whole trials in {measured.request.config.measurement.min_blocks} blocks need a time_budget_seconds of "
-            f"about {needed_seconds:.0f}."
+            f"about {_seconds_for_whole_trials(measured):.0f}."
         )
 
 
@@ -130,9 +132,7 @@ def _seconds_for_whole_trials(measured: Comparison) -> float:
     """What the least number of blocks would take with every step of every leg, and as much beside training as here."""
     config = measured.request.config
     trials = [
-        max(leg.trials, key=lambda trial: trial.trial_seconds - trial.training_time_seconds)
-        for leg in measured.legs
-        if leg.trials
+        max(leg.trials, key=lambda trial: trial.trial_seconds - trial.training_time_seconds) for leg in measured.legs
     ]
     seconds = [
         trial.trial_seconds - trial.training_time_seconds + config.training.steps * median_step(trial)
