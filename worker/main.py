@@ -20,6 +20,7 @@ from app.store import reaper, workers
 from app.store.database import Database, open_database
 from worker.job import Job
 from worker.launching import Launcher
+from worker.messages import DeviceSupport
 from worker.quarantine import RECHECK_SECONDS, DeviceWatch
 from worker.queue import serve_for_good
 
@@ -68,6 +69,7 @@ class _Worker:
         self._job: Job | None = None
         self._launcher, self._watch = launcher, DeviceWatch(launcher, device.name)
         self._stopping = self._draining = self._superseded = False
+        self._measuring: asyncio.Task[DeviceSupport | Failure] | None = None
         #: Something of the two has changed, or whether the device is quarantined.
         self._turn = asyncio.Event()
 
@@ -99,10 +101,21 @@ class _Worker:
         log.info("worker stopped", worker=self._id)
 
     async def _measure_precisions(self) -> None:
-        """Learns what the device can do in each precision; a sick one is not asked."""
-        if self._watch.fault is not None:
+        """Learns what the device can do in each precision, if nobody tells the worker to stop meanwhile.
+
+        A sick device is asked when it is well again.
+        """
+        if self._watch.fault is not None or self._stopping:
             return
-        found = await self._launcher.measure_support(self._device.name, SUPPORT_SECONDS)
+        self._measuring = asyncio.create_task(self._launcher.measure_support(self._device.name, SUPPORT_SECONDS))
+        try:
+            found = await self._measuring
+        except asyncio.CancelledError:
+            if self._stopping:
+                return
+            raise
+        finally:
+            self._measuring = None
         if isinstance(found, Failure):
             log.warning("what the device can do in each precision is not known", reason=found.detail)
         else:
@@ -125,6 +138,8 @@ class _Worker:
     def _stop(self) -> None:
         self._stopping = True
         self._turn.set()
+        if self._measuring is not None:
+            self._measuring.cancel()
 
     def _duties(self) -> list[tuple[Callable[[], Awaitable[None]], float]]:
         return [
@@ -211,7 +226,15 @@ class _Worker:
     async def _recheck(self) -> None:
         if self._watch.fault is not None:
             await self._watch.recheck()
+            if self._watch.fault is None and self._device.precisions is None:
+                await self._measure_precisions()
+                await self._enter_precisions()
             await self._say_health()
+
+    async def _enter_precisions(self) -> None:
+        if self._device.precisions is not None:
+            async with self._database.sessions.begin() as session:
+                await workers.enter_precisions(session, self._id, self._session_id, self._device.precisions)
 
     async def _say_health(self) -> None:
         self._turn.set()

@@ -13,7 +13,7 @@ from sqlalchemy.sql.selectable import LateralFromClause
 
 from app import __version__
 from app.contract.precisions import DeviceKind
-from app.contract.worker import Quarantine, Worker, WorkerDevice, WorkerState
+from app.contract.worker import PrecisionSupport, Quarantine, Worker, WorkerDevice, WorkerState
 from app.queue import queues_of
 from app.store.tables import ACTIVE, BenchmarkRow, WorkerRow
 
@@ -70,6 +70,14 @@ async def register(session: AsyncSession, worker_id: str, session_id: UUID, devi
     await session.execute(statement.on_conflict_do_update(index_elements=[WorkerRow.id], set_=values))
     orphans = update(BenchmarkRow).where(BenchmarkRow.worker_id == worker_id, BenchmarkRow.status.in_(ACTIVE))
     await session.execute(orphans.values(lease_expires_at=func.now()))
+
+
+async def enter_precisions(
+    session: AsyncSession, worker_id: str, session_id: UUID, precisions: list[PrecisionSupport]
+) -> None:
+    """Says what a worker's device can do in each precision, where that was not known when it registered."""
+    mine = update(WorkerRow).where(WorkerRow.id == worker_id, WorkerRow.session == session_id)
+    await session.execute(mine.values(precisions=[one.model_dump(mode="json") for one in precisions]))
 
 
 async def heartbeat(

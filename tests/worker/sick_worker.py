@@ -1,6 +1,7 @@
 """A real worker whose device falls sick and recovers when a file says so: `python -m tests.worker.sick_worker run …`.
 
-The fault is planted in the trial process, under the check: matrix products come out wrong, crash, or never come.
+The fault is planted in the trial process, under the check: matrix products come out wrong, crash, or never come; or
+under the measurement of what the device can do, which then says so in the same file and does not end.
 """
 
 import os
@@ -26,7 +27,15 @@ def planted_main(task_json, *pipes):
         torch.matmul = lambda left, right: os.abort()
     if fault == "hang":
         torch.matmul = lambda left, right: time.sleep(3600)
+    if fault == "endless measurement":
+        trial_process.measure_support = endless_measurement
     real_main(task_json, *pipes)
+
+
+def endless_measurement(device):
+    """In place of the real one."""
+    Path(os.environ["PLANTED_FAULT"]).write_text("measuring")
+    time.sleep(3600)
 
 
 if __name__ == "__main__":

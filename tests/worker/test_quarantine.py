@@ -1,8 +1,10 @@
 """A real worker process whose device falls sick, by a fault that is planted under its check, and recovers."""
 
+import contextlib
 import signal
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from app.settings import Settings
@@ -48,20 +50,39 @@ class Patient:
             new[0].send_signal(signal.SIGKILL)
 
 
+@contextlib.asynccontextmanager
+async def worker_with(fault, folder, postgres, template, seen):
+    planted = folder / "planted"
+    planted.write_text(fault)
+    with new_database(postgres, template) as url:
+        address = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        environment = {"HALFTIME_DATABASE_URL": address, "PLANTED_FAULT": str(planted)}
+        worker = worker_on(Settings(database_url=address), folder, "tests.worker.sick_worker", seen, **environment)
+        async with worker as running:
+            yield Patient(running, planted)
+
+
 @pytest.fixture(scope="module")
 async def patient(postgres, migrated_template, tmp_path_factory):
     async def seen(running):
         return await running.ask("SELECT 1 FROM workers WHERE quarantine_reason IS NOT NULL")
 
     folder = tmp_path_factory.mktemp("sick")
-    planted = folder / "planted"
-    planted.write_text("wrong")
-    with new_database(postgres, migrated_template) as url:
-        address = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        environment = {"HALFTIME_DATABASE_URL": address, "PLANTED_FAULT": str(planted)}
-        worker = worker_on(Settings(database_url=address), folder, "tests.worker.sick_worker", seen, **environment)
-        async with worker as running:
-            yield Patient(running, planted)
+    async with worker_with("wrong", folder, postgres, migrated_template, seen) as patient:
+        yield patient
+
+
+async def test_a_worker_told_to_stop_does_not_wait_for_the_measurement_of_its_device(
+    tmp_path, postgres, migrated_template
+):
+    async def measures(running):
+        return (tmp_path / "planted").read_text() == "measuring"
+
+    async with worker_with("endless measurement", tmp_path, postgres, migrated_template, measures) as patient:
+        process = patient.running.process
+        process.send_signal(signal.SIGTERM)
+        assert await anyio.to_thread.run_sync(process.wait) == 0
+        assert not await patient.running.says("is not known")
 
 
 @pytest.fixture
@@ -78,8 +99,10 @@ async def test_a_worker_that_starts_with_a_sick_device_takes_nothing_until_it_is
     assert "came out wrong" in row.quarantine.reason
     assert await worker.status(benchmark_id) == "queued"
     assert not await worker.listening()
+    assert row.device.precisions is None
     await patient.heal()
     await worker.until_status(benchmark_id, "succeeded")
+    assert (await patient.row()).device.precisions
 
 
 @pytest.mark.parametrize(("fault", "reason"), [("wrong", "came out wrong"), ("crash", "SIGABRT")])
