@@ -2,8 +2,10 @@
 
 HalftimeError
 ├── BadRequest            400
+│   └── UntrustedHost         reached under a name of another site, while no key is asked for
 ├── Unauthenticated       401  with WWW-Authenticate
 ├── Forbidden             403  the key lacks the scope
+│   └── CrossSite             a page of another site asks for a change
 ├── NotFound              404
 ├── NotAcceptable         406
 ├── Conflict              409
@@ -51,6 +53,12 @@ class BadRequest(HalftimeError):
     status, code, title = 400, "bad_request", "The request cannot be read"
 
 
+class UntrustedHost(BadRequest):
+    """The `Host` may be a name of another site."""
+
+    code, title = "untrusted_host", "Not a name of this server"
+
+
 class Unauthenticated(HalftimeError):
     """A key is needed, and none that holds came along."""
 
@@ -61,6 +69,12 @@ class Forbidden(HalftimeError):
     """The key does not have the scope."""
 
     status, code, title = 403, "forbidden", "The API key does not allow this"
+
+
+class CrossSite(Forbidden):
+    """A browser says that a page of another site sent the request."""
+
+    code, title = "cross_site", "Sent by a page of another site"
 
 
 class NotFound(HalftimeError):

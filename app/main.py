@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import anyio
 import structlog
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from app import __version__, tracing, upkeep
 from app.body_limit import BodyLimit
@@ -29,6 +29,7 @@ from app.routes import (
     workers,
 )
 from app.routes.callers import REFUSALS, Door
+from app.routes.origin import refuse_cross_site
 from app.routes.pages.problems import install_problem_pages
 from app.routes.pages.static import Assets
 from app.settings import Settings
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # FastAPI's own pages for it load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(refuse_cross_site)],
         webhooks=webhooks.messages,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)

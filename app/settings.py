@@ -58,6 +58,11 @@ class Settings(BaseSettings):
     cors_origins: Annotated[str | None, AfterValidator(_origins)] = Field(
         default=None, description="Origins whose pages may call the API from a browser, separated by commas"
     )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed_hosts)] = Field(
+        default=(),
+        description="Names besides loopback and the bound address that a server without keys answers to, separated by "
+        "commas: `gpu-node`, `*.example.com`",
+    )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines look")
     webhook_allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed_hosts)] = Field(
         default=(), description="Where webhooks may be sent: host names by commas, `*.example.com` for all below one"
@@ -68,6 +73,11 @@ class Settings(BaseSettings):
     retention_days: int | None = Field(
         default=None, ge=1, le=36_500, description="Age at which a finished benchmark is purged; half of it for samples"
     )
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`."""
+        return tuple(origin.strip() for origin in self.cors_origins.split(",")) if self.cors_origins else ()
 
     @property
     def open_without_keys(self) -> bool:

@@ -38,14 +38,14 @@ def install_middleware(app: FastAPI, settings: Settings, durations: Histogram) -
 
     def stack() -> ASGIApp:
         inner: ASGIApp = HeadAsGet(build())
-        if settings.cors_origins:
-            inner = _cross_origin(inner, [origin.strip() for origin in settings.cors_origins.split(",")])
+        if settings.allowed_origins:
+            inner = _cross_origin(inner, settings.allowed_origins)
         return RequestId(AccessLog(SecurityHeaders(inner), durations))
 
     app.build_middleware_stack = stack  # type: ignore[method-assign] # its own list stands inside its error handling
 
 
-def _cross_origin(app: ASGIApp, origins: list[str]) -> ASGIApp:
+def _cross_origin(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
     return CORSMiddleware(
         app,
         allow_origins=origins,

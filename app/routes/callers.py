@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app import errors
 from app.contract.key import IMPLIED, Scope
 from app.routes.origin import SAFE, require_same_origin
+from app.routes.trusted_host import require_trusted_host
 from app.settings import Settings
 from app.store import keys
 
@@ -35,7 +36,9 @@ HOW = (
 )
 
 #: What every guarded route can answer; `include_router` adds it.
-REFUSALS = errors.problem_responses(errors.Unauthenticated, errors.Forbidden, errors.DatabaseUnavailable)
+REFUSALS = errors.problem_responses(
+    errors.UntrustedHost, errors.Unauthenticated, errors.Forbidden, errors.DatabaseUnavailable
+)
 
 bearer = HTTPBearer(
     scheme_name="ApiKey",
@@ -67,7 +70,7 @@ class Door:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sessions = sessions
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
         self._is_open = False
         self._ask_again_at = float("-inf")
@@ -76,9 +79,9 @@ class Door:
 
     async def is_open(self) -> bool:
         """Whether anyone may come in."""
-        if self._settings.open_without_keys and self._clock() >= self._ask_again_at:
+        if self.settings.open_without_keys and self._clock() >= self._ask_again_at:
             async with self.sessions() as session:
-                self._is_open = not await keys.are_asked_for(session, self._settings)
+                self._is_open = not await keys.are_asked_for(session, self.settings)
             self._ask_again_at = self._clock() + KEYS_REMEMBERED_SECONDS
         return self._is_open
 
@@ -106,6 +109,7 @@ async def _caller(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Caller:
     if await door.is_open():
+        await require_trusted_host(request, door.settings)
         return ANONYMOUS
     key = credentials.credentials if credentials else _key_of_browser(request)
     if key is None:
