@@ -1,39 +1,50 @@
 """Faults into running fleets, in random places, until all their benchmarks have ended; what must hold afterwards.
 
-Half of the jobs run on the embedded PostgreSQL, half on an external one. HALFTIME_FAULT_JOBS and HALFTIME_FAULT_SEED
-set how many there are, and the seed.
+Half of them strike a fleet on the embedded PostgreSQL, half one on an external PostgreSQL; both fleets run at once.
+HALFTIME_FAULTS and HALFTIME_FAULT_JOBS set how many there are at least of faults and benchmarks, HALFTIME_FAULT_SEED the
+seed.
 """
 
+import concurrent.futures
 import os
 
 from app.store.workers import LEASE
 from tests.faults.injection import faults
-from tests.faults.injection.campaign import Plan, run_campaign
+from tests.faults.injection.campaign import Outcome, Plan, run_campaign
 from tests.faults.injection.fleet import shared_folder
 from tests.faults.injection.sites import MAX_ATTEMPTS, embedded_site, external_site
 
-JOBS, SEED = 120, 20261123
+FAULTS, JOBS, SEED = 1000, 120, 20261123
 WORKERS = 3
 
-#: Between two faults, as long as trials run.
-PAUSE_SECONDS = (1.0, 3.0)
+#: Between two faults, about as long as trials run.
+PAUSE_SECONDS = (0.5, 1.5)
 
-#: For all jobs of a site.
-PATIENCE_SECONDS = 1800.0
+#: For all jobs of a site: this, and more for each fault.
+PATIENCE_SECONDS, PATIENCE_SECONDS_PER_FAULT = 1200.0, 15.0
+
+SITES = {"embedded": (embedded_site, faults.EMBEDDED), "external": (external_site, faults.EXTERNAL)}
 
 
 def measure() -> dict[str, object]:
     """Counts of what was done and what came of it; the violations must be none."""
-    jobs = int(os.environ.get("HALFTIME_FAULT_JOBS", JOBS))
-    seed = int(os.environ.get("HALFTIME_FAULT_SEED", SEED))
+    least, jobs, seed = (
+        int(os.environ.get(f"HALFTIME_{name}", usual))
+        for name, usual in (("FAULTS", FAULTS), ("FAULT_JOBS", JOBS), ("FAULT_SEED", SEED))
+    )
     print(f"seed {seed}")
-    plan = Plan(seed, jobs // 2, PAUSE_SECONDS, endless=True, patience_seconds=PATIENCE_SECONDS)
-    found: dict[str, object] = {"seed": seed, "workers": WORKERS}
-    for name, site, kinds in (
-        ("embedded", embedded_site, faults.EMBEDDED),
-        ("external", external_site, faults.EXTERNAL),
-    ):
-        with shared_folder() as folder, site(folder, WORKERS) as running:
-            found[name] = run_campaign(running, kinds, plan).table()
-        print(name, found[name])
-    return found | {"lease_seconds": LEASE.total_seconds(), "max_attempts": MAX_ATTEMPTS}
+    patience = PATIENCE_SECONDS + PATIENCE_SECONDS_PER_FAULT * least
+    plan = Plan(seed, jobs // 2, PAUSE_SECONDS, endless=True, patience_seconds=patience, faults=least // 2)
+    with concurrent.futures.ThreadPoolExecutor() as hands:
+        under_way = {name: hands.submit(_campaign, name, plan) for name in SITES}
+    outcomes = {name: done.result().table() for name, done in under_way.items()}
+    found: dict[str, object] = {"seed": seed, "workers": WORKERS, "lease_seconds": LEASE.total_seconds()}
+    return found | {"max_attempts": MAX_ATTEMPTS} | outcomes
+
+
+def _campaign(name: str, plan: Plan) -> Outcome:
+    site, kinds = SITES[name]
+    with shared_folder() as folder, site(folder, WORKERS) as running:
+        outcome = run_campaign(running, kinds, plan)
+    print(name, outcome.table(), flush=True)
+    return outcome

@@ -1,27 +1,16 @@
-"""Requests that schemathesis makes of the OpenAPI document, against a live server, every check on.
+"""The service does what its OpenAPI document says. `python -m benchmarks generated_requests` is the long run."""
 
-A short run; CONTRIBUTING.md has the long one.
-"""
-
-import os
-import re
-import sys
-from pathlib import Path
-
-import anyio
+import anyio.to_thread
 import pytest
 
 from app.contract.key import NewKey
 from app.settings import Settings
 from app.store import keys
+from tests.generated import SHORT, generate
 
 pytestmark = pytest.mark.anyio
 
-CONFIG = Path(__file__).parents[1] / "schemathesis.toml"
-
-#: Set to a number of cases per operation for the long run, which also tries every boundary of every field.
-LONG = os.environ.get("HALFTIME_TEST_GENERATED")
-EXAMPLES, PHASES = (LONG, "examples,coverage,fuzzing,stateful") if LONG else ("4", "examples,fuzzing,stateful")
+CASES = 4
 
 
 @pytest.fixture
@@ -39,18 +28,6 @@ def settings(database_url):
 async def test_the_service_does_what_its_document_says(live):
     async with live.app.state.database.sessions.begin() as session:
         _, key = await keys.create(session, NewKey(name="generated", scopes=["admin"]))
-    command = [
-        sys.executable,
-        "-m",
-        "schemathesis.cli",
-        "--config-file",
-        CONFIG,
-        "run",
-        f"{live.base_url}/openapi.json",
-    ]
-    command += ["--header", f"Authorization: Bearer {key}", "--checks", "all", "--max-examples", EXAMPLES]
-    command += ["--phases", PHASES, "--no-color", "--generation-deterministic"]
-    done = await anyio.run_process(command, check=False)
-    printed = done.stdout.decode()
-    assert done.returncode == 0, printed[-6000:]
-    assert re.search(r"[1-9]\d+ generated", printed), printed
+    done = await anyio.to_thread.run_sync(generate, str(live.base_url), key, CASES, SHORT)
+    assert done.passed, done.printed[-6000:]
+    assert done.requests > 0, done.printed

@@ -16,6 +16,9 @@ from tests.faults.injection.sites import MAX_ATTEMPTS, Site
 #: Faults at once: two long ones, and the short ones beside them.
 HANDS = 3
 
+#: Faults between two lines that say how far a campaign is.
+TOLD_EVERY = 25
+
 #: Of everything that has ended until nothing is left of it.
 SETTLING_SECONDS = 60.0
 
@@ -25,7 +28,7 @@ class Plan:
     """How much, how fast, and the seed of what is random."""
 
     seed: int
-    #: At least; and as many more as every kind of fault needs to strike once.
+    #: At least; and as many more as every kind of fault needs to strike once, and `faults` of them in all.
     jobs: int
     #: Between two faults, at least and at most.
     pause_seconds: tuple[float, float]
@@ -33,6 +36,8 @@ class Plan:
     endless: bool
     #: For all jobs together.
     patience_seconds: float = 120.0
+    #: At least; `endless` where it is more than one of every kind.
+    faults: int = 0
 
 
 @dataclass
@@ -79,8 +84,10 @@ def _inject(site: Site, kinds: list[Fault], plan: Plan, clients: Clients, rng: r
         try:
             if kind(site, random.Random(seed)):  # noqa: S311 # to be repeated
                 struck[kind.__name__] += 1
-                if len(struck) == len(kinds):
+                if len(struck) == len(kinds) and struck.total() >= plan.faults:
                     clients.enough.set()
+                if struck.total() % TOLD_EVERY == 0:
+                    print(f"{site.name}: {struck.total()} faults, {len(clients.statuses)} benchmarks", flush=True)
             elif kind.__name__ not in struck:
                 missing.append(kind)
         finally:

@@ -27,6 +27,11 @@ class Site:
     external: ExternalServer | None = None
     proxies: list[Proxy] = field(default_factory=list)
 
+    @property
+    def name(self) -> str:
+        """As campaigns call it."""
+        return "external" if self.external else "embedded"
+
     def postmaster(self) -> int:
         """The process id of the embedded server. Raises FileNotFoundError while it is down."""
         assert self.data_dir is not None

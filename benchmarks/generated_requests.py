@@ -1,0 +1,60 @@
+"""Requests that are made from the OpenAPI document, by the ten thousand, against a running API.
+
+HALFTIME_TEST_GENERATED sets how many cases each operation gets.
+"""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.api_process import served, temporary_folder
+from tests.generated import LONG, generate
+
+CASES = 100
+
+
+def measure() -> dict[str, object]:
+    """How many requests were made, how the API answered them, and whether every check passed."""
+    cases = int(os.environ.get("HALFTIME_TEST_GENERATED", CASES))
+    with temporary_folder() as folder:
+        settings = {
+            "HALFTIME_DATA_DIR": str(folder),
+            "HALFTIME_REQUIRE_API_KEY": "true",
+            "HALFTIME_MAX_QUEUED": "1000000",
+            "HALFTIME_WEBHOOK_ALLOWED_HOSTS": "localhost",
+            "HALFTIME_WEBHOOK_SECRET": "whsec_" + "c2VjcmV0" * 4,
+        }
+        with served(**settings) as (_, http):
+            done = generate(str(http.base_url), _made_key(settings), cases, LONG)
+            answers = _answers(http)
+    if not done.passed:
+        print(done.printed[-6000:])
+    return {
+        "cases_per_operation": cases,
+        "generated": done.requests,
+        "passed": done.passed,
+        "answers_by_status": dict(sorted(answers.items())),
+        "answers_5xx": sum(count for status, count in answers.items() if status.startswith("5")),
+    }
+
+
+def _made_key(settings: dict[str, str]) -> str:
+    command = [Path(sys.executable).with_name("halftime"), "keys", "create", "generated", "--scope", "admin"]
+    made = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=True)
+    return made.stdout.strip()
+
+
+def _answers(http: httpx.Client) -> Counter[str]:
+    """Answers by status, as the API itself counted them."""
+    answers: Counter[str] = Counter()
+    for family in text_string_to_metric_families(http.get("/metrics").text):
+        if family.name == "halftime_http_request_duration_seconds":
+            for sample in family.samples:
+                if sample.name.endswith("_count"):
+                    answers[sample.labels["status"]] += int(sample.value)
+    return answers

@@ -1,0 +1,31 @@
+"""Requests that schemathesis makes of a running service's OpenAPI document, every check on."""
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIG = Path(__file__).parent / "schemathesis.toml"
+
+#: Of a short run; a long one also tries every boundary of every field.
+SHORT, LONG = "examples,fuzzing,stateful", "examples,coverage,fuzzing,stateful"
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What came of a run."""
+
+    passed: bool
+    requests: int
+    printed: str
+
+
+def generate(url: str, key: str, cases: int, phases: str) -> Generated:
+    """Makes so many cases of each operation; the same ones each time."""
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", f"{url}/openapi.json"]
+    command += ["--header", f"Authorization: Bearer {key}", "--checks", "all", "--max-examples", str(cases)]
+    command += ["--phases", phases, "--no-color", "--generation-deterministic"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"([\d,]+) generated", done.stdout)
+    return Generated(done.returncode == 0, int(found[1].replace(",", "")) if found else 0, done.stdout)
