@@ -1,8 +1,7 @@
 """Faults into running fleets, in random places, until all their benchmarks have ended; what must hold afterwards.
 
 Half of them strike a fleet on the embedded PostgreSQL, half one on an external PostgreSQL; both fleets run at once.
-HALFTIME_FAULTS and HALFTIME_FAULT_JOBS set how many there are at least of faults and benchmarks, HALFTIME_FAULT_SEED the
-seed.
+HALFTIME_FAULTS and HALFTIME_FAULT_JOBS: at least so many faults and benchmarks. HALFTIME_FAULT_SEED: the seed.
 """
 
 import concurrent.futures
