@@ -172,7 +172,7 @@ def test_the_device_s_compiler_and_python_s_headers_must_be_there(
 
 def test_a_worker_that_can_write_nowhere_is_told_what_to_mount(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    with pytest.raises(TrialFailed, match="the worker has none: .*docker run --tmpfs /tmp:exec") as failed:
+    with pytest.raises(TrialFailed, match=r"the worker has none: .*docker run --tmpfs /tmp:exec") as failed:
         result(compile=CompileConfig())
     assert failed.value.failure.code == "invalid_model"
 
