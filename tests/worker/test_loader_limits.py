@@ -53,7 +53,7 @@ def test_a_refusal_has_the_figures_and_the_remedies(free):
     with pytest.raises(TrialFailed) as refused:
         require_shared_memory(LoaderConfig(workers=4), batch, 64, 100)
     assert refused.value.failure.detail == (
-        "data.loader: 4 workers may hold 9 batches of 256.0 MiB at once in shared memory, 2304.1 MiB in all, and "
+        "data.loader: with workers=4, 9 batches of 256.0 MiB may be in shared memory at once, 2304.1 MiB in all, and "
         "/dev/shm has 64.0 MiB free. Give the worker more (docker run --shm-size 3g; compose: shm_size: 3gb; "
         "Kubernetes: an emptyDir of medium Memory at /dev/shm), or ask for fewer data.loader.workers or a smaller "
         "training.batch_size."
@@ -161,7 +161,7 @@ def test_in_a_small_shared_memory_a_loader_that_fits_trains_and_one_that_outgrow
     room = (3 * (64 + 1) + 11) * PAGE  # a sample has 4,096 bytes, and the targets of a batch a page of their own
     trained, refused, failed = python_with_tmpfs("/dev/shm", f"size={room}", OUTGROWN).splitlines()  # noqa: S108
     assert trained == "trained for 12"
-    assert refused.startswith("invalid_data data.loader: 1 workers may hold 3 batches of 0.3 MiB at once")
+    assert refused.startswith("invalid_data data.loader: with workers=1, 3 batches of 0.3 MiB may be in")
     assert "has 0.8 MiB free. Give the worker more (docker run --shm-size 1g" in refused
     assert failed.startswith("invalid_data data.loader: a batch found no room in shared memory: unable to allocate")
     assert "--shm-size 1g" in failed

@@ -37,7 +37,7 @@ def require_shared_memory(loader: LoaderConfig, example: Batch, batch_size: int,
     free_bytes = free_shared_bytes()
     if free_bytes is not None and needed_bytes > free_bytes:
         raise _no_room(
-            f"{loader.workers} workers may hold {batches} batches of {_mib(batch_bytes)} at once in shared memory, "
+            f"with workers={loader.workers}, {batches} batches of {_mib(batch_bytes)} may be in shared memory at once, "
             f"{_mib(needed_bytes)} in all, and {SHARED_MEMORY} has {_mib(free_bytes)} free.",
             needed_bytes,
         )
