@@ -207,7 +207,7 @@ def lost():
 
 def test_a_source_that_hangs_in_a_loader_s_process_is_told_apart_from_shared_memory(lost):
     assert lost[0].startswith("invalid_data data.loader: no batch came within 90 s. The data source hangs")
-    assert "shared memory is not short (/dev/shm has" in lost[0]
+    assert "a lack of shared memory would have been told (/dev/shm has" in lost[0]
 
 
 def test_a_loader_s_process_that_dies_of_a_full_shared_memory_is_told_as_that(lost):

@@ -68,8 +68,8 @@ def loader_failure(error: RuntimeError) -> Failure | None:
         return Failure.of(
             FailureCode.INVALID_DATA,
             f"data.loader: no batch came within {PATIENCE_SECONDS:.0f} s. The data source hangs in the loader's "
-            f"processes, or takes longer for a batch; shared memory is not short ({_room()}). Mend the source, or ask "
-            "for a smaller training.batch_size.",
+            f"processes, or takes longer for a batch; a lack of shared memory would have been told ({_room()}). Mend "
+            "the source, or ask for a smaller training.batch_size.",
         )
     if BUS_ERROR in f"{said} {error.__cause__}":  # the loop that waits says only that the process is gone
         return _no_room(f"a process of the loader died for lack of shared memory ({_room()}).").failure
