@@ -22,22 +22,30 @@ from worker.device import TrialFailed, is_out_of_memory
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 
 #: The variable that names a compiler, and those that are taken without it: Inductor compiles C++ for a CPU, and Triton
-#: compiles what launches a kernel in C (triton/runtime/build.py), as a module of Python.
+#: compiles what launches a kernel in C (triton/runtime/build.py). Both make modules of Python.
 COMPILERS = {"cpu": ("CXX", ("g++",)), "cuda": ("CC", ("gcc", "clang"))}
+
+#: What to do about a folder for temporary files that is of no use.
+OF_TMP = (
+    "Mount one that allows it (docker run --tmpfs /tmp:exec; compose: tmpfs: /tmp:exec; Kubernetes: an emptyDir at "
+    "/tmp), name another in TMPDIR, or set it to null."
+)
 
 
 @contextlib.contextmanager
 def fresh_compiler(settings: CompileConfig | None, device: torch.device) -> Iterator[None]:
     """Inside, torch.compile starts from nothing; what it leaves behind is removed.
 
-    Raises TrialFailed (`invalid_model`) where there is no compiler, or what is compiled inside does not compile.
+    Raises TrialFailed (`invalid_model`) where there is no compiler, or no folder from which what it makes can be
+    loaded, or what is compiled inside does not compile.
     """
     if settings is None:
         yield
         return
     _require_compiler(device)
     before = {name: os.environ.get(name) for name in CACHES}
-    with tempfile.TemporaryDirectory(prefix=_prefix(os.getpid()), ignore_cleanup_errors=True) as cache:
+    with _new_folder() as cache:
+        _require_exec(cache)
         os.environ |= {name: str(Path(cache, name.lower())) for name in CACHES}
         torch.compiler.reset()
         counters.clear()
@@ -108,6 +116,25 @@ def _prefix(pid: int) -> str:
     return f"halftime-compile-{pid}-"
 
 
+def _new_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix=_prefix(os.getpid()), ignore_cleanup_errors=True)
+    except OSError as error:
+        raise TrialFailed.because(
+            FailureCode.INVALID_MODEL,
+            f"compile: torch.compile needs a folder to write to, and the worker has none: {error}. {OF_TMP}",
+        ) from error
+
+
+def _require_exec(folder: str) -> None:
+    """What is compiled is loaded from there as a library, which a file system mounted `noexec` refuses."""
+    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        raise TrialFailed.because(
+            FailureCode.INVALID_MODEL,
+            f"compile: torch.compile loads what it makes, and {Path(folder).parent} is mounted noexec. {OF_TMP}",
+        )
+
+
 def _require_compiler(device: torch.device) -> None:
     variable, names = COMPILERS[device.type]
     wanted = [os.environ[variable]] if variable in os.environ else list(names)
@@ -118,11 +145,11 @@ def _require_compiler(device: torch.device) -> None:
             f"(Debian: apt-get install g++), name one in {variable}, or set it to null.",
         )
     header = Path(sysconfig.get_path("include"), "Python.h")
-    if device.type == "cuda" and not header.exists():
+    if not header.exists():
         raise TrialFailed.because(
             FailureCode.INVALID_MODEL,
-            f"compile: Triton needs Python's headers, and the worker has no {header}. Install them (Debian: apt-get "
-            "install python3-dev), or set it to null.",
+            f"compile: torch.compile needs Python's headers, and the worker has no {header}. Install them (Debian: "
+            "apt-get install python3-dev), or set it to null.",
         )
 
 

@@ -20,6 +20,7 @@ from worker.clock import StepClock, make_clock
 from worker.compilation import CompileWatch, compiled, fresh_compiler
 from worker.data import TrialData, make_data
 from worker.data.feed import Feed
+from worker.data.loader_limits import loader_failure
 from worker.determinism import deterministic, is_deterministic
 from worker.memory import CudaPeaks
 from worker.messages import TrialSpec
@@ -84,6 +85,9 @@ def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult
     except (RuntimeError, MemoryError) as error:
         if devices.is_out_of_memory(error):
             raise devices.out_of_memory(device, error) from error
+        failure = loader_failure(error) if isinstance(error, RuntimeError) else None
+        if failure is not None:
+            raise devices.TrialFailed(failure) from error
         raise
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from app.contract.training import CompileConfig, TrainingConfig
 from app.contract.trial import Compilation, MemoryBreakdown
 from app.reports.wording import context_lines
 from tests.factories import comparison, request, trial
+from tests.mounts import python_with_tmpfs
 from worker import compilation
 from worker.comparison import compare
 from worker.compilation import CompileWatch, fresh_compiler, remove_caches
@@ -142,20 +144,58 @@ def command(folder, name):
 
 
 @pytest.mark.parametrize(
-    ("compiler", "header", "said"),
-    [("gcc", True, None), ("clang", True, None), ("cc", True, "no gcc or clang"), ("gcc", False, "no .*Python.h")],
+    ("device", "compiler", "header", "said"),
+    [
+        ("cuda", "gcc", True, None),
+        ("cuda", "clang", True, None),
+        ("cuda", "cc", True, "no gcc or clang"),
+        ("cuda", "gcc", False, "no .*Python.h"),
+        ("cpu", "g++", True, None),
+        ("cpu", "g++", False, "no .*Python.h"),
+    ],
 )
-def test_on_cuda_triton_s_compiler_and_python_s_headers_must_be_there(monkeypatch, tmp_path, compiler, header, said):
+def test_the_device_s_compiler_and_python_s_headers_must_be_there(
+    monkeypatch, tmp_path, device, compiler, header, said
+):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CC", raising=False)
+    for variable in ("CC", "CXX"):
+        monkeypatch.delenv(variable, raising=False)
     command(tmp_path, compiler)
     if header:
         (tmp_path / "Python.h").touch()
     monkeypatch.setattr(compilation.sysconfig, "get_path", lambda name: str(tmp_path))
     expected = pytest.raises(TrialFailed, match=said) if said else contextlib.nullcontext()
-    with expected as failed, fresh_compiler(CompileConfig(), torch.device("cuda", 0)):
+    with expected as failed, fresh_compiler(CompileConfig(), torch.device(device, 0)):
         pass
     assert failed is None or failed.value.failure.code == "invalid_model"
+
+
+def test_a_worker_that_can_write_nowhere_is_told_what_to_mount(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(TrialFailed, match=r"the worker has none: .*docker run --tmpfs /tmp:exec") as failed:
+        result(compile=CompileConfig())
+    assert failed.value.failure.code == "invalid_model"
+
+
+#: Says what keeps torch.compile from its work, or that nothing does.
+TRIED = """
+import os, torch
+from app.contract.training import CompileConfig
+from worker.compilation import fresh_compiler
+from worker.device import TrialFailed
+try:
+    with fresh_compiler(CompileConfig(), torch.device("cpu")):
+        print("compiles in", os.environ["TORCHINDUCTOR_CACHE_DIR"])
+except TrialFailed as error:
+    print(error.failure.code, error.failure.detail)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [("exec", "compiles in {}"), ("noexec", "invalid_model compile: .* {} is mounted noexec")]
+)
+def test_a_folder_from_which_nothing_can_be_loaded_is_refused(tmp_path, options, said):
+    assert re.match(said.format(tmp_path), python_with_tmpfs(tmp_path, options, TRIED, TMPDIR=str(tmp_path)))
 
 
 def test_memory_that_ran_out_while_compiling_is_not_the_model_s_fault():

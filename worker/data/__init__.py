@@ -9,6 +9,7 @@ from app.contract.data import ArraysData, DataConfig, LoaderConfig, PluginData, 
 from app.contract.training import TrainingConfig
 from app.contract.trial import DataFacts
 from worker.data.feed import Batches, DrawnBatches, Feed, LoaderFeed, Place, ResidentFeed
+from worker.data.loader_limits import require_shared_memory
 from worker.data.plugin import plugin_source
 from worker.data.shapes import DataShape, predictions_per_sample
 from worker.data.source import Batch, Part, Source, seeded, sha256
@@ -85,13 +86,18 @@ def make_source(shape: DataShape, config: DataConfig, seed: int) -> Source:
 def make_data(
     shape: DataShape, config: DataConfig, training: TrainingConfig, block_seed: int, most_batches: int | None = None
 ) -> TrialData:
-    """Samples from the source of `training.seed`, drawn with the block's seed; on the CPU."""
+    """Samples from the source of `training.seed`, drawn with the block's seed; on the CPU.
+
+    Raises TrialFailed (`invalid_data`) where there are none that fit, or a loader has no room for its batches.
+    """
     source = make_source(shape, config, training.seed)
     needed = math.ceil(VALIDATION_PREDICTIONS / predictions_per_sample(shape))
     held_out = training.validation_samples or max(needed, training.batch_size)
     # In the parts that training puts through the model at once: what fits in training fits here.
     part = training.batch_size // training.gradient_accumulation
     validation = _draw(source, "validation", held_out, part, block_seed)
+    if config.loader is not None:
+        require_shared_memory(config.loader, validation[0], training.batch_size, training.steps)
     batches = _training_batches(source, config.loader, training, block_seed, most_batches or training.steps)
     facts = DataFacts(
         kind=config.kind,

@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import itertools
+import multiprocessing
 import os
 import signal
 import time
@@ -12,10 +13,11 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from app.contract.data import LoaderConfig
 from app.contract.failure import Failure
+from worker.data.loader_limits import PATIENCE_SECONDS, PREFETCH, in_shared_memory
 from worker.data.source import Batch, Source, seeded, sha256
 from worker.device import TrialFailed
 
@@ -116,11 +118,14 @@ class LoaderFeed:
         self._place = batches.place
         self._waits: list[float] = []
         self._hashes: list[bytes] = []
+        others = multiprocessing.active_children()
         self._made: Iterator[Made] = iter(
             DataLoader(
                 _Maker(batches),
                 batch_size=None,  # a batch is an item
                 num_workers=loader.workers,
+                prefetch_factor=PREFETCH if loader.workers else None,
+                timeout=PATIENCE_SECONDS if loader.workers else 0,
                 pin_memory=loader.pin_memory and batches.place.device.type == "cuda",
                 collate_fn=_as_it_is,
                 worker_init_fn=partial(_die_with, os.getpid()),
@@ -129,11 +134,20 @@ class LoaderFeed:
                 generator=seeded("loader", batches.block_seed),  # torch's global one is the model's
             )
         )
+        self._processes = [child for child in multiprocessing.active_children() if child not in others]
 
     def next(self) -> Batch:
-        """The next one; the copy to the device goes on while the host does. Raises what the source raised."""
+        """The next one; the copy to the device goes on while the host does. Raises what the source raised.
+
+        Raises RuntimeError where none comes: `loader_failure` says what it means.
+        """
         began = time.perf_counter()
-        made = next(self._made)
+        try:
+            made = next(self._made)
+        except RuntimeError:
+            for process in self._processes:  # at its end, the iterator would wait 5 s for each that hangs
+                process.terminate()
+            raise
         self._waits.append(time.perf_counter() - began)
         if isinstance(made, Failure):
             raise TrialFailed(made)
@@ -166,6 +180,8 @@ class _Maker(Dataset[Made]):
     def __getitem__(self, index: int) -> Made:
         try:
             batch = self._batches.draw(index)
+            if get_worker_info() is not None:
+                batch = in_shared_memory(batch)
         except TrialFailed as error:  # torch would hand over its text alone
             return error.failure
         return batch, sha256([batch])

@@ -11,6 +11,9 @@ import psutil
 
 from app.contract.telemetry import HostTelemetry
 
+#: Where Linux keeps what processes share by name.
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 # looked at, not written to
+
 #: The kernel counts a machine's CPU time in hundredths of a second; a shorter region says nothing of others' work.
 LEAST_REGION_SECONDS = 0.5
 
@@ -67,9 +70,25 @@ def between(start: HostCounters, end: HostCounters) -> HostTelemetry:
 
 
 def available_host_bytes() -> int | None:
-    """What the kernel says can be had without swapping; None where it does not tell."""
+    """What the kernel says the machine has without swapping; None where it does not tell.
+
+    Not what processes can hand to each other: that is `free_shared_bytes`.
+    """
     with contextlib.suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return None
+
+
+def free_shared_bytes(folder: Path = SHARED_MEMORY) -> int | None:
+    """What processes here can still put into shared memory, whatever the machine has available.
+
+    It is the room of the file system that this process sees: a container has one of its own, which is small (Docker:
+    64 MiB). One without a bound has what the machine has; None where that is not told.
+    """
+    try:
+        found = os.statvfs(folder)
+    except FileNotFoundError:
+        return 0
+    return found.f_bavail * found.f_frsize if found.f_blocks else available_host_bytes()
