@@ -1,9 +1,11 @@
 """One log for the app and the worker: structlog, with the standard library's loggers joined in."""
 
 import logging
+import os
 import re
 import sys
-from typing import Literal
+import threading
+from typing import Literal, NoReturn
 
 import structlog
 
@@ -51,6 +53,30 @@ def configure_logs(log_format: Literal["console", "json"]) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    logging.captureWarnings(True)
+    if log_format == "json":
+        _log_what_nobody_catches()
+
+
+def end(message: str, exit_code: int) -> NoReturn:
+    """Ends a process of the service with the reason: as the log's last line where that is JSON, else in plain words.
+
+    Also before the settings are read, which may be what is wrong: the environment says what the log shall be.
+    """
+    if os.environ.get("HALFTIME_LOG_FORMAT") == "json":
+        configure_logs("json")
+        structlog.get_logger(__name__).error(message)
+    else:
+        print(message, file=sys.stderr)
+    sys.exit(exit_code)
+
+
+def _log_what_nobody_catches() -> None:
+    """Python would print it as text."""
+    log = logging.getLogger(__name__)
+    sys.excepthook = lambda kind, error, trace: log.critical("uncaught", exc_info=(kind, error, trace))
+    threading.excepthook = lambda of: log.error("uncaught in a thread", exc_info=of.exc_value)
+    sys.unraisablehook = lambda of: log.error(of.err_msg or "ignored", exc_info=of.exc_value)
 
 
 def _without_secrets(render: structlog.typing.Processor) -> structlog.typing.Processor:

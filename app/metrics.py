@@ -110,7 +110,9 @@ def _fill(family: HistogramMetricFamily, snapshot: Snapshot, histogram: totals.H
 
 
 def _workers(snapshot: Snapshot) -> Iterator[Metric]:
-    workers = GaugeMetricFamily("halftime_workers", "Workers ever seen, by state now.", labels=["device", "state"])
+    workers = GaugeMetricFamily(
+        "halftime_workers", "Workers of the last days, by state now.", labels=["device", "state"]
+    )
     age = GaugeMetricFamily(
         "halftime_worker_heartbeat_age_seconds", "Seconds since the longest silent of them spoke.", labels=["state"]
     )

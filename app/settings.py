@@ -6,15 +6,33 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.webhook_settings import listed_hosts, signing_secret
+
+#: How a process ends whose settings are wrong: starting it again does not help. systemd's units know it.
+WRONG_SETTINGS = 2
 
 
 def _default_data_dir() -> Path:
     """Root's is never under a home: the embedded PostgreSQL runs as its own user and must reach it."""
     return Path("/var/lib/halftime") if os.geteuid() == 0 else Path.home() / ".local/share/halftime"
+
+
+def _postgresql(url: str | None) -> str | None:
+    if url is None:
+        return None
+    from sqlalchemy import make_url  # noqa: PLC0415 # without a URL, commands start faster without it
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    try:
+        backend = make_url(url).get_backend_name()
+    except (ArgumentError, ValueError):  # its words may have the password
+        backend = ""
+    if backend not in {"postgresql", "postgres"}:
+        raise ValueError("write it as postgresql://user:password@host:port/database")
+    return url
 
 
 def _origins(text: str | None) -> str | None:
@@ -30,7 +48,7 @@ class Settings(BaseSettings):
         env_prefix="HALFTIME_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
     )
 
-    database_url: str | None = Field(
+    database_url: Annotated[str | None, AfterValidator(_postgresql)] = Field(
         default=None, description="A PostgreSQL (14 or later) to use instead of the embedded one: `postgresql://…`"
     )
     data_dir: Path = Field(
@@ -83,6 +101,11 @@ class Settings(BaseSettings):
     def open_without_keys(self) -> bool:
         """Whether clients need no key before one is made: only where told so, or where the machine alone gets in."""
         return not self.require_api_key and (self.allow_anonymous or _is_loopback(self.host))
+
+
+def faults(error: ValidationError) -> str:
+    """A line for each setting that is wrong."""
+    return "\n".join(f"HALFTIME_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
 
 
 def _is_loopback(host: str) -> bool:

@@ -59,18 +59,23 @@ def ready(service):
 
 
 @contextlib.contextmanager
-def running_service(database_url, folder, device="cpu"):
-    """`halftime up` with one worker."""
+def running_service(database_url, folder, device="cpu", **settings):
+    """`halftime up` with one worker, and a log of all that it writes; no URL is the embedded database."""
     port = free_port()
+    url = database_url.set(drivername="postgresql").render_as_string(hide_password=False) if database_url else ""
     environment = os.environ | {
-        "HALFTIME_DATABASE_URL": database_url.set(drivername="postgresql").render_as_string(hide_password=False),
+        "HALFTIME_DATABASE_URL": url,
         "HALFTIME_PORT": str(port),
         "HALFTIME_HOST": "127.0.0.1",
+        **settings,
     }
     log = folder / "service.log"
-    with log.open("w") as stderr:
+    with log.open("w") as written:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "up", "--device", device], env=environment, stderr=stderr
+            [sys.executable, "-m", "app.cli", "up", "--device", device],
+            env=environment,
+            stdout=written,
+            stderr=subprocess.STDOUT,
         )
     running = Service(process, f"http://127.0.0.1:{port}", log)
     try:

@@ -1,9 +1,13 @@
 """What the systemd units promise, shown without a systemd that runs."""
 
 import configparser
+import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +55,22 @@ def test_what_fails_starts_again_ever_more_slowly_and_for_good(unit):
     assert int(service["RestartSteps"]) > 1
 
 
+@each_unit
+def test_wrong_settings_are_named_and_not_tried_again(unit):
+    _, *arguments = _service(unit)["ExecStart"].replace("%i", "cpu").split()
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", *arguments],
+        env=os.environ | {"HALFTIME_LOG_FORMAT": "json", "HALFTIME_DATABASE_URL": "mysql://u:hunter2@h/d"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert str(done.returncode) == _service(unit)["RestartPreventExitStatus"]
+    assert "HALFTIME_DATABASE_URL" in json.loads(done.stderr)["event"]
+    assert "hunter2" not in done.stderr
+
+
 def test_stopping_has_the_time_that_the_code_takes():
     api, worker = (int(_service(unit)["TimeoutStopSec"]) for unit in (API, WORKER))
     assert api >= STREAMS_SECONDS + upkeep.GRACE_SECONDS + upkeep.SETTLING_SECONDS + SETTLING_SECONDS
@@ -95,6 +115,19 @@ def test_the_environment_names_the_database_and_settings_alone():
     for unit in (API, WORKER):
         # Without a dash: a unit that lacks its file does not start, rather than on a database of its own.
         assert _service(unit)["EnvironmentFile"] == example.split()[1].rstrip(",")
+
+
+def test_keys_are_made_where_the_units_look_for_them():
+    pages = (FOLDER.parents[1] / "docs" / "operations.md").read_text()
+    (line,) = re.findall(r"^\$ sudo (systemd-run (?:.*\\\n)*.*)$", pages, re.MULTILINE)
+    words = shlex.split(line)
+    for unit in (API, WORKER):
+        service = _service(unit)
+        program = service["ExecStart"].split()[0]
+        assert f"--property=EnvironmentFile={service['EnvironmentFile']}" in words
+        assert {f"--uid={service['User']}", f"--gid={service['Group']}"} <= set(words)
+        assert program in words
+    parse(["halftime", *words[words.index(program) + 1 :]])
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")

@@ -5,14 +5,15 @@ import json
 import os
 import platform
 import re
-import sys
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
-from app.logs import configure_logs
-from app.settings import Settings
+from app.logs import configure_logs, end
+from app.settings import WRONG_SETTINGS, Settings, faults
+from app.signals import end_well_on_sigterm
 
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Halftime's worker.")
 
@@ -35,13 +36,14 @@ def run(
     worker_id: Annotated[str | None, typer.Option("--id", callback=_usable_id, help="default: host and device")] = None,
 ) -> None:
     """Claims benchmarks and runs them until it is told to stop."""
+    end_well_on_sigterm()
+    settings = _settings()
+    configure_logs(settings.log_format)
     from worker import device_lock, nvml  # noqa: PLC0415
     from worker.device import detect  # noqa: PLC0415 # loads torch
     from worker.launcher import TrialLauncher  # noqa: PLC0415
     from worker.main import Superseded, run_worker  # noqa: PLC0415
 
-    settings = Settings()
-    configure_logs(settings.log_format)
     if device.startswith(nvml.UUIDS):
         worker_id = worker_id or f"{platform.node()}:{device}"
         os.environ["CUDA_VISIBLE_DEVICES"], device = device, "cuda:0"
@@ -51,12 +53,13 @@ def run(
         with device_lock.owned(found, settings.lock_dir) as lock:
             asyncio.run(run_worker(settings, found, TrialLauncher(lock), worker_id))
     except* device_lock.DeviceTaken as group:
-        print(group.exceptions[0], file=sys.stderr)
-        sys.exit(os.EX_TEMPFAIL)
+        end(str(group.exceptions[0]), os.EX_TEMPFAIL)
+    except* device_lock.LockUnusable as group:
+        end(str(group.exceptions[0]), WRONG_SETTINGS)
     except* (Superseded, ValueError) as group:
-        sys.exit(str(group.exceptions[0]))
+        end(str(group.exceptions[0]), 1)
     except* OperationalError as group:
-        sys.exit(f"The database does not answer. Check HALFTIME_DATABASE_URL. {group.exceptions[0]}")
+        end(f"The database does not answer. Check HALFTIME_DATABASE_URL. {group.exceptions[0]}", 1)
 
 
 @cli.command()
@@ -74,6 +77,13 @@ def probe() -> None:
 
     _number_gpus_as_nvml_does()
     print(json.dumps(probe_devices()))
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        end(faults(error), WRONG_SETTINGS)
 
 
 def _number_gpus_as_nvml_does() -> None:

@@ -23,6 +23,10 @@ class DeviceTaken(Exception):
     """Another worker of this node owns the GPU."""
 
 
+class LockUnusable(ValueError):
+    """The folder of the locks cannot be used as it is set."""
+
+
 class _Sent(Protocol):
     """A descriptor on its way to a child process."""
 
@@ -43,7 +47,7 @@ class DeviceLock:
 def owned(device: WorkerDevice, folder: Path) -> Iterator[DeviceLock | None]:
     """Owns a GPU for the length of the block. A CPU is nobody's: several workers may share it, for None.
 
-    Raises DeviceTaken, and ValueError for a folder that cannot be used.
+    Raises DeviceTaken, and LockUnusable for a folder that cannot be used.
     """
     uuid = nvml.uuid_of(device.name)
     if uuid is None:
@@ -53,7 +57,7 @@ def owned(device: WorkerDevice, folder: Path) -> Iterator[DeviceLock | None]:
     try:
         descriptor = _opened(path)
     except OSError as error:
-        raise ValueError(
+        raise LockUnusable(
             f"The lock of {device.name} cannot be opened ({error}). Set HALFTIME_LOCK_DIR to a folder that every "
             "worker of this node can write to, the same for all of them."
         ) from error

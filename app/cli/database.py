@@ -17,6 +17,13 @@ class NoDatabase(Exception):
     """A wrong URL, or a server that does not answer or does not start."""
 
 
+def is_missing(settings: Settings) -> bool:
+    """Whether there is no database yet: the embedded one is made by the first that opens it."""
+    from app.store.embedded import was_made  # noqa: PLC0415
+
+    return settings.database_url is None and not was_made(settings.data_dir)
+
+
 def in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Found]]") -> Found:
     """What the work gives, done in one transaction. Raises NoDatabase."""
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.table import Table
 
+from app.cli.database import is_missing
 from app.cli.serving import settings_or_exit
 from app.cli.shared import JsonOption, cli, out
 from app.contract.worker import WorkerDevice
@@ -46,17 +47,19 @@ def _database(settings: Settings) -> list[dict[str, Any]]:
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
     from sqlalchemy.pool import NullPool  # noqa: PLC0415
 
-    from app.store.database import located  # noqa: PLC0415
+    from app.store.database import located, place  # noqa: PLC0415
 
     kind = "external" if settings.database_url else "embedded"
+    where = f"{place(settings)}, made just now" if is_missing(settings) else place(settings)
     try:
         with located(settings) as url, create_engine(url, poolclass=NullPool).connect() as connection:
             version = connection.execute(text("SHOW server_version")).scalar_one()
             found = _quarantined(connection)
     except (SQLAlchemyError, ValueError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         remedy = "Check HALFTIME_DATABASE_URL." if settings.database_url else "Check HALFTIME_DATA_DIR: is it writable?"
-        return [_finding(f"database ({kind})", False, str(error).split("\n", maxsplit=1)[0], remedy)]
-    return [_finding(f"database ({kind})", True, f"PostgreSQL {version}"), *found]
+        reason = str(error).split("\n", maxsplit=1)[0]
+        return [_finding(f"database ({kind})", False, f"{place(settings)}: {reason}", remedy)]
+    return [_finding(f"database ({kind})", True, f"PostgreSQL {version}, {where}"), *found]
 
 
 def _quarantined(connection: "Connection") -> list[dict[str, Any]]:

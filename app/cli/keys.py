@@ -9,9 +9,9 @@ import typer
 from pydantic import ValidationError
 from rich.table import Column, Table
 
-from app.cli.database import NoDatabase, in_database
+from app.cli.database import NoDatabase, in_database, is_missing
 from app.cli.serving import settings_or_exit
-from app.cli.shared import JsonOption, cli, err, fail, out, print_json
+from app.cli.shared import JsonOption, cli, fail, note, out, print_json
 from app.contract.key import ApiKey, ApiKeyPage, CreatedKey, NewKey
 from app.reports.plain import given
 from app.settings import Settings
@@ -26,6 +26,9 @@ Found = TypeVar("Found")
 #: Who gets in where no valid key is left.
 CLOSED = "nobody gets in until `halftime keys create NAME` makes another."
 OPEN = "the API is open to all, as HALFTIME_ALLOW_ANONYMOUS=true says. Set it to false, and restart, to close it."
+
+#: What is wrong where a command met another database than the service has.
+OTHER_SETTINGS = "A service that runs with other settings, as units and containers do, has its keys elsewhere."
 
 commands = typer.Typer(no_args_is_help=True, help="API keys: who may use the API, and for what.")
 cli.add_typer(commands, name="keys")
@@ -43,14 +46,16 @@ def create(
 
     settings = settings_or_exit()
     wanted = _wanted(name, scope or ["submit"], submits_per_hour)
+    is_new = is_missing(settings)
     row, key = _in_database(settings, lambda session: store.create(session, wanted))
     created = CreatedKey.model_validate(_facts(row) | {"key": key})
     if as_json:
         print_json(created)
-        return
-    print(key)
-    note = f"Key {created.id} for {name!r} is in {_where(settings)}. It is not shown again."
-    err.print(note, markup=False, highlight=False, soft_wrap=True)
+    else:
+        print(key)
+        note(f"Key {created.id} for {name!r} is in {_where(settings)}. It is not shown again.")
+    if is_new:
+        note(f"Nothing was there before: {_where(settings)} was made for this key. {OTHER_SETTINGS}")
 
 
 @commands.command("list")
@@ -58,7 +63,8 @@ def list_keys(as_json: JsonOption = False) -> None:
     """Lists every key ever made, without the keys themselves."""
     from app.store import keys as store  # noqa: PLC0415 # the other commands start faster without it
 
-    rows = _in_database(settings_or_exit(), store.all_keys)
+    settings = settings_or_exit()
+    rows = _in_database_that_is_there(settings, store.all_keys)
     page = ApiKeyPage(items=[ApiKey.model_validate(_facts(row)) for row in rows])
     if as_json:
         print_json(page)
@@ -77,17 +83,18 @@ def list_keys(as_json: JsonOption = False) -> None:
         times = [_minute(item.created_at), _minute(item.last_used_at), _minute(item.revoked_at)]
         table.add_row(item.id, given(item.name), ", ".join(item.scopes), quota, *times)
     out.print(table)
+    note(f"In {_where(settings)}.")
 
 
 @commands.command()
 def revoke(key: Annotated[UUID, typer.Argument(help="the key's id")], as_json: JsonOption = False) -> None:
     """Ends a key for good; what it submitted stays. Repeating it is harmless."""
     settings = settings_or_exit()
-    row, outlook = _in_database(settings, lambda session: _revoke(session, key, settings))
+    row, outlook = _in_database_that_is_there(settings, lambda session: _revoke(session, key, settings))
     if row is None:
         fail(f"There is no key {key} in {_where(settings)}. `halftime keys list` shows those it has.", 2)
     if outlook:
-        err.print(f"No key is valid any more: {outlook}", soft_wrap=True)
+        note(f"No key is valid any more: {outlook}")
     if as_json:
         print_json(ApiKey.model_validate(_facts(row)))
     else:
@@ -120,8 +127,17 @@ def _in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[F
         fail(f"No answer from {_where(settings)} ({error}). `halftime doctor` checks it.", 4)
 
 
+def _in_database_that_is_there(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Found]]") -> Found:
+    """The same for what makes none: only for a first key is it made, since an open address asks for one."""
+    if is_missing(settings):
+        fail(f"There is no database in {settings.data_dir}, and HALFTIME_DATABASE_URL is not set. {OTHER_SETTINGS}", 2)
+    return _in_database(settings, work)
+
+
 def _where(settings: Settings) -> str:
-    return "the database of HALFTIME_DATABASE_URL" if settings.database_url else f"the database in {settings.data_dir}"
+    from app.store.database import place  # noqa: PLC0415 # the other commands start faster without it
+
+    return f"the database {place(settings)}"
 
 
 def _facts(row: "ApiKeyRow") -> dict[str, object]:

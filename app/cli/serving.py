@@ -5,7 +5,8 @@ import json
 import os
 import subprocess
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, NoReturn
 
 import typer
 import uvicorn
@@ -14,8 +15,9 @@ from pydantic import ValidationError
 from app.cli.database import NoDatabase, in_database
 from app.cli.shared import cli, fail
 from app.cli.supervisor import Child, supervise
-from app.logs import configure_logs
-from app.settings import Settings
+from app.logs import configure_logs, end
+from app.settings import WRONG_SETTINGS, Settings, faults
+from app.signals import end_well_on_sigterm
 
 #: What a stopping API waits for clients that listen to a stream; they come back to the next one.
 STREAMS_SECONDS = 2
@@ -32,10 +34,7 @@ DeviceOption = Annotated[
 @cli.command()
 def up(device: DeviceOption = None) -> None:
     """Runs the API and its workers, restarts what dies, and stops all on Ctrl-C or SIGTERM; at once on the second."""
-    settings = settings_or_exit()
-    configure_logs(settings.log_format)
-    refuse_open_address(settings)
-    refuse_full_disk(settings)
+    _settings_to_serve_with()
     api = Child("serve", [sys.executable, "-m", "app.cli", "serve"])
     asyncio.run(supervise([api, *_workers([device] if device else _devices())]))
 
@@ -43,12 +42,9 @@ def up(device: DeviceOption = None) -> None:
 @cli.command()
 def serve() -> None:
     """Runs the API on HALFTIME_HOST and HALFTIME_PORT."""
+    settings = _settings_to_serve_with()
     from app.main import create_app  # noqa: PLC0415 # the other commands start faster without it
 
-    settings = settings_or_exit()
-    configure_logs(settings.log_format)
-    refuse_open_address(settings)
-    refuse_full_disk(settings)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
@@ -70,12 +66,23 @@ def worker(
     A worker owns one device and takes one benchmark at a time.
     """
     if device is None and worker_id is None:
-        configure_logs(settings_or_exit().log_format)
+        end_well_on_sigterm()
+        configure_logs(settings_or_exit(end).log_format)
         asyncio.run(supervise(_workers(_devices())))
         return
     identity = ["--id", worker_id] if worker_id else []
     # The app never imports the worker; it becomes it.
     os.execv(sys.executable, [*_worker_command(device or "auto"), *identity])  # noqa: S606
+
+
+def _settings_to_serve_with() -> Settings:
+    """The settings, once the log is as they say. Ends the command where nothing can be served with them."""
+    end_well_on_sigterm()
+    settings = settings_or_exit(end)
+    configure_logs(settings.log_format)
+    refuse_open_address(settings)
+    refuse_full_disk(settings)
+    return settings
 
 
 def _workers(devices: list[str]) -> list[Child]:
@@ -91,7 +98,7 @@ def _devices() -> list[str]:
     told = subprocess.run([sys.executable, "-m", "worker", "devices"], capture_output=True, text=True, check=False)
     if told.returncode:
         reason = told.stderr.strip().split("\n")[-1]
-        fail(f"The devices of this machine cannot be told ({reason}). pip install 'halftime[worker]', or --device.", 1)
+        end(f"The devices of this machine cannot be told ({reason}). pip install 'halftime[worker]', or --device.", 1)
     devices: list[str] = json.loads(told.stdout)
     return devices
 
@@ -107,11 +114,11 @@ def refuse_open_address(settings: Settings) -> None:
     except NoDatabase:
         return  # The server says what is wrong. On such an address it lets nobody in without a key.
     if not a_key_was_made:
-        fail(
+        end(
             f"HALFTIME_HOST is {settings.host}, which others reach, and no API key was ever made. "
             "Make one with `halftime keys create NAME`, or set HALFTIME_ALLOW_ANONYMOUS=true where the network keeps "
             "strangers out.",
-            2,
+            WRONG_SETTINGS,
         )
 
 
@@ -124,13 +131,12 @@ def refuse_full_disk(settings: Settings) -> None:
     try:
         in_database(settings, keys.any_made)
     except NoDatabase as error:
-        fail(str(error), 1)
+        end(str(error), 1)
 
 
-def settings_or_exit() -> Settings:
-    """The settings of the environment; one line for each that is wrong."""
+def settings_or_exit(give_up: Callable[[str, int], NoReturn] = fail) -> Settings:
+    """The settings of the environment. Ends the command where some are wrong, with a line for each."""
     try:
         return Settings()
     except ValidationError as error:
-        faults = [f"HALFTIME_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()]
-        fail("\n".join(faults), 2)
+        give_up(faults(error), WRONG_SETTINGS)

@@ -177,7 +177,7 @@ def sweep_text(sweep_id: str, sweep_format: str) -> Call[str]:
 
 
 def workers() -> Call[WorkerPage]:
-    """Lists every worker ever seen, live ones first."""
+    """Lists the workers of the last days, live ones first."""
     return Call("GET", "/workers", _model(WorkerPage))
 
 

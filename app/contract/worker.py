@@ -68,6 +68,6 @@ class Worker(Output):
 
 
 class WorkerPage(Output):
-    """Every worker ever seen, live ones first."""
+    """The workers of the last days, live ones first."""
 
     items: list[Worker]

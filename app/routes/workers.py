@@ -20,7 +20,7 @@ WorkerId = Annotated[str, Path(max_length=255, pattern=r"^[^/\x00]+$", descripti
 
 @router.get("", dependencies=[require("read")], responses=errors.problem_responses(errors.DatabaseUnavailable))
 async def list_workers(session: SessionDep) -> WorkerPage:
-    """Lists every worker ever seen, live ones first: its device, its state, what it runs."""
+    """Lists the workers of the last days, live ones first: device, state, what each runs."""
     return WorkerPage(items=await all_workers(session))
 
 

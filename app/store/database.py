@@ -58,8 +58,7 @@ class Database:
 async def open_database(settings: Settings, *, pool_size: int) -> AsyncIterator[Database]:
     """Starts the embedded server where no URL is set, migrates, and opens connections.
 
-    Raises ValueError for a URL that names no PostgreSQL and where the embedded server does not start,
-    OperationalError where the server does not answer.
+    Raises ValueError where the embedded server does not start, OperationalError where the server does not answer.
     """
     with contextlib.ExitStack() as stack:
         url = await anyio.to_thread.run_sync(stack.enter_context, located(settings))
@@ -81,16 +80,23 @@ def located(settings: Settings) -> Iterator[URL]:
     """The URL of the database; holds the embedded server, where no URL is set, for the length of the block.
 
     What the URL does not say of how long a silent server is waited for is added.
-    Raises ValueError for a URL that names no PostgreSQL, and where the embedded server does not start.
+    Raises ValueError where the embedded server does not start.
     """
     if settings.database_url is None:
         with embedded_server(settings.data_dir) as url:
             yield url
         return
     url = make_url(settings.database_url)
-    if url.get_backend_name() not in {"postgresql", "postgres"}:
-        raise ValueError("HALFTIME_DATABASE_URL must begin with postgresql://")
     yield url.set(drivername="postgresql+psycopg", query=LIVENESS | url.query)
+
+
+def place(settings: Settings) -> str:
+    """Which database the settings name, for people to read: of a URL only what holds no secret."""
+    if settings.database_url is None:
+        return f"embedded in {settings.data_dir}"
+    url = make_url(settings.database_url)
+    shown = {name: value for name, value in url.query.items() if name in {"host", "port", "dbname", "service"}}
+    return libpq_url(url.set(query=shown)._replace(password=None))
 
 
 def libpq_url(url: URL) -> str:

@@ -73,6 +73,13 @@ def make_user(name: str) -> None:
         os.close(accounts)
 
 
+def was_made(data_dir: Path) -> bool:
+    """Whether the data directory has a database; so it may where this user may not look."""
+    with contextlib.suppress(PermissionError):
+        return (data_dir / "postgres" / "PG_VERSION").exists()
+    return True
+
+
 def is_short_of_room(data_dir: Path) -> bool:
     """Whether the server may not start for want of room."""
     return _free_bytes(data_dir) < LEAST_FREE_BYTES

@@ -1,4 +1,4 @@
-"""What is kept for how long: raw samples for half of the retention, the rest for the whole of it.
+"""What is kept for how long: raw samples for half of the retention, the rest for the whole of it; workers for a week.
 
 Only what has ended is touched. Safe in many processes at once: each locks what it takes, and skips what is locked.
 """
@@ -17,7 +17,7 @@ from sqlalchemy.orm import undefer
 
 from app.contract.benchmark import TERMINAL
 from app.contract.report import Report
-from app.store.tables import BenchmarkRow, PurgedRow, SweepRow
+from app.store.tables import ACTIVE, BenchmarkRow, PurgedRow, SweepRow, WorkerRow
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +26,9 @@ BATCH = 100
 
 #: Rows whose report is rewritten in one transaction, which rests meanwhile: a report may have megabytes.
 SAMPLES_BATCH = 1
+
+#: After so long without a word a worker is forgotten: in containers, each new one has a name of its own.
+WORKERS_KEPT = timedelta(days=7)
 
 #: Stands where logs were.
 LOGS_DROPPED = "Dropped by retention (HALFTIME_RETENTION_DAYS).\n"
@@ -41,6 +44,20 @@ async def apply(sessions: async_sessionmaker[AsyncSession], keep: timedelta) -> 
     thinned = await _in_batches(sessions, _drop_samples, keep / 2)
     if purged or sweeps or thinned:
         log.info("retention applied", purged=purged, sweeps=sweeps, samples_dropped=thinned)
+
+
+async def forget_workers(sessions: async_sessionmaker[AsyncSession]) -> None:
+    """Strikes workers that were silent for long from the list; one that comes back is entered again.
+
+    Not those that are drained, which a restart must not change, nor those that hold a benchmark.
+    """
+    holds = exists().where(BenchmarkRow.worker_id == WorkerRow.id, BenchmarkRow.status.in_(ACTIVE))
+    silent = WorkerRow.last_heartbeat < func.now() - WORKERS_KEPT
+    async with sessions.begin() as session:
+        gone = delete(WorkerRow).where(silent, ~WorkerRow.draining, ~holds).returning(WorkerRow.id)
+        ids = (await session.scalars(gone)).all()
+    if ids:
+        log.info("workers forgotten", workers=sorted(ids), silent_days=WORKERS_KEPT.days)
 
 
 async def was_purged(session: AsyncSession, row_id: UUID) -> bool:

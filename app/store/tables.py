@@ -206,7 +206,7 @@ class EventRow(Base):
 
 
 class WorkerRow(Base):
-    """A worker, live while its heartbeat is fresh. Rows stay: what was once here matters to what is missing."""
+    """A worker, live while its heartbeat is fresh. Its row stays for days: what was here matters to what is missing."""
 
     __tablename__ = "workers"
 

@@ -12,8 +12,9 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.contract.benchmark import TERMINAL
 from app.contract.failure import FailureCode
-from app.contract.precisions import DEFAULT_CANDIDATE
+from app.contract.precisions import DEFAULT_CANDIDATE, PrecisionName
 from app.contract.report import Verdict
 from app.store.tables import BenchmarkRow, TotalRow
 
@@ -67,6 +68,7 @@ ZEROS: dict[str, list[tuple[str, ...]]] = {
     ],
     TRIAL_FAILURES: [(code,) for code in FailureCode],
     QUEUE_WAIT.sums: [()],
+    RUN_DURATION.sums: list(product(get_args(PrecisionName), sorted(TERMINAL))),
 }
 
 

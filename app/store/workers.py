@@ -161,13 +161,13 @@ QUARANTINED = (
 
 
 async def all_workers(session: AsyncSession) -> list[Worker]:
-    """Every worker ever seen, live ones first, then by id."""
+    """The workers of the last days, live ones first, then by id."""
     rows = await session.execute(select(WorkerRow, _state()).order_by(is_live().desc(), WorkerRow.id))
     return [_worker(row, worker_state) for row, worker_state in rows]
 
 
 async def by_state(session: AsyncSession) -> list[tuple[DeviceKind, WorkerState, int, float]]:
-    """Workers ever seen, counted by device and state, with the seconds since the longest silent of them spoke."""
+    """Workers of the last days by device and state, with the seconds since the longest silent of them spoke."""
     state = _state().label("state")
     silent_seconds = func.extract("epoch", func.clock_timestamp() - func.min(WorkerRow.last_heartbeat))
     query = select(WorkerRow.device_kind, state, func.count(), silent_seconds).group_by(WorkerRow.device_kind, state)

@@ -5,20 +5,21 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
+from pathlib import Path
 
 import httpx
 import pytest
-import typer
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 from typer.testing import CliRunner
 
 from app.cli import cli
 from app.cli.running import free_port, own_environment
 from app.cli.serving import refuse_open_address
 from app.client import Client
-from app.settings import Settings
+from app.settings import WRONG_SETTINGS, Settings
 from app.store.keys import PREFIX
 
 
@@ -112,12 +113,49 @@ def test_a_database_that_does_not_answer_is_said_in_a_line(run):
     assert "halftime doctor" in result.stderr
 
 
+def test_the_commands_say_which_database_they_speak_to_but_not_its_password(run, settings):
+    url = settings.database_url.replace("postgresql+psycopg", "postgresql")
+    secretive = f"{url}{'&' if '?' in url else '?'}password=hunter2&application_name=hunter2"
+    shown = f"postgresql://{make_url(url).username or ''}"
+    for command in (["keys", "create", "ci"], ["keys", "list"]):
+        said = run(*command, HALFTIME_DATABASE_URL=secretive).stderr
+        assert shown in said
+        assert make_url(url).database in said
+        assert "hunter2" not in said
+
+
+@pytest.fixture
+def data_dir():
+    """Where there is no database yet; short, as a socket's path must be, and open to the server's own user."""
+    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / "data"
+
+
+def test_a_database_that_a_key_was_made_with_is_said_to_be_new(run, data_dir):
+    here = {"HALFTIME_DATABASE_URL": "", "HALFTIME_DATA_DIR": str(data_dir)}
+    first, second = (run("keys", "create", "ci", **here) for _ in range(2))
+    assert first.exit_code == second.exit_code == 0
+    assert "Nothing was there before" in first.stderr
+    assert "Nothing was there before" not in second.stderr
+    for result in (first, second, run("keys", "list", **here)):
+        assert f"embedded in {data_dir}" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["list"], ["revoke", uuid.UUID(int=7)]])
+def test_only_a_new_key_makes_a_database(run, data_dir, command):
+    result = run("keys", *command, HALFTIME_DATABASE_URL="", HALFTIME_DATA_DIR=str(data_dir))
+    assert result.exit_code == 2
+    assert str(data_dir) in result.stderr
+    assert not data_dir.exists()
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "gpu-node.example"])  # noqa: S104
 def test_an_address_beyond_loopback_wants_a_key_or_to_be_told(settings, run, host, capsys):
     beyond = settings.model_copy(update={"host": host})
-    with pytest.raises(typer.Exit) as refused:
+    with pytest.raises(SystemExit) as refused:
         refuse_open_address(beyond)
-    assert refused.value.exit_code == 2
+    assert refused.value.code == WRONG_SETTINGS
     said = capsys.readouterr().err
     assert "halftime keys create" in said
     assert "HALFTIME_ALLOW_ANONYMOUS=true" in said

@@ -2,6 +2,10 @@
 
 import json
 import logging
+import subprocess
+import sys
+import textwrap
+import threading
 
 import pytest
 import structlog
@@ -13,6 +17,7 @@ from app.logs import configure_logs
 def logged(capsys):
     """Configures the log and gives what was written; afterwards everything is as before."""
     handlers, level = logging.root.handlers[:], logging.root.level
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
 
     def read(log_format, write):
         configure_logs(log_format)
@@ -21,6 +26,8 @@ def logged(capsys):
 
     yield read
     structlog.reset_defaults()
+    logging.captureWarnings(False)
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     logging.root.handlers[:], logging.root.level = handlers, level
 
 
@@ -76,3 +83,32 @@ def test_a_traceback_is_written_without_local_variables(logged, log_format):
     written = logged(log_format, write)
     assert "RuntimeError: a fault of 7 letters" in written
     assert "hunter2" not in written.replace('hidden = "hunter2"', "")
+
+
+def test_what_python_itself_says_is_json_too():
+    program = """
+        import threading, warnings
+        from app.logs import configure_logs
+
+        class Unruly:
+            def __del__(self):
+                raise RuntimeError("in a finalizer")
+
+        def fail(where):
+            raise RuntimeError(where)
+
+        configure_logs("json")
+        warnings.warn("a warning")
+        Unruly()
+        thread = threading.Thread(target=fail, args=["in a thread"])
+        thread.start()
+        thread.join()
+        fail("in the main thread")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    said = [line["event"] + line.get("exception", "") for line in lines]
+    for text, line in zip(("a warning", "a finalizer", "a thread", "the main thread"), said, strict=True):
+        assert text in line

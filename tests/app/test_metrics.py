@@ -3,7 +3,9 @@
 import json
 import re
 import uuid
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import anyio
 import httpx
@@ -13,7 +15,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 from sqlalchemy import create_engine, text
 
+from app.contract.benchmark import TERMINAL
 from app.contract.failure import Failure, FailureCode
+from app.contract.precisions import PrecisionName
 from app.main import create_app
 from app.store import benchmarks, claims, totals, workers
 from app.store.snapshot import take_snapshot
@@ -134,6 +138,14 @@ async def test_waits_and_runs_are_histograms(client):
     bounds = ("600.0", "1800.0", "+Inf")
     assert [found[sample("run_duration_seconds_bucket", le=bound, **run)] for bound in bounds] == [0, 1, 1]
     assert found[sample("run_duration_seconds_count", **run)] == 1
+
+
+async def test_the_first_run_of_every_kind_is_an_increase(client):
+    found = await scrape(client)
+    for precision, status in product(get_args(PrecisionName), TERMINAL):
+        labels = {"precision": precision, "status": status}
+        assert found[sample("run_duration_seconds_count", **labels)] == 0
+        assert found[sample("run_duration_seconds_bucket", le="60.0", **labels)] == 0
 
 
 async def test_trials_without_a_result_are_counted_by_code(client):

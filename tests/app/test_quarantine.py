@@ -152,7 +152,9 @@ async def test_doctor_tells_of_it_and_finds_fault_with_this_machine_s_alone(data
 def test_doctor_reads_a_database_that_nothing_has_migrated(empty_database_url, monkeypatch):
     monkeypatch.setattr(doctor, "_devices", list)
     monkeypatch.setenv("HALFTIME_DATABASE_URL", empty_database_url.render_as_string(hide_password=False))
-    assert CliRunner().invoke(cli, ["doctor", "--json"]).exit_code == 0
+    result = CliRunner().invoke(cli, ["doctor", "--json"])
+    assert result.exit_code == 0
+    assert f"/{empty_database_url.database}" in json.loads(result.stdout)[0]["state"]
 
 
 async def test_the_list_of_workers_gives_the_reason(live):

@@ -11,10 +11,12 @@ from sqlalchemy import text
 from app import upkeep
 from app.contract.report import Report
 from app.contract.sweep import SweepRequest
+from app.contract.worker import WorkerDevice
 from app.main import create_app
 from app.reports.markdown import to_markdown
 from app.settings import Settings
-from app.store import benchmarks, claims, retention, sweeps
+from app.store import benchmarks, claims, retention, sweeps, workers
+from tests.app.acts import claim, post, register
 from tests.factories import comparison, request, trial
 from worker.comparison import compare
 from worker.report import make_report
@@ -22,6 +24,7 @@ from worker.report import make_report
 pytestmark = pytest.mark.anyio
 
 KEEP = timedelta(days=10)
+CPU = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=2**34)
 
 
 async def succeeded(database, days_ago, **more):
@@ -166,10 +169,47 @@ async def test_what_a_client_deleted_stays_not_found(client):
     assert (await client.get(f"/benchmarks/{benchmark_id}")).status_code == 404
 
 
+async def test_a_worker_that_is_silent_for_long_is_forgotten_unless_it_is_drained_or_holds_a_benchmark(client):
+    database = client.app.state.database
+    for name in ("fresh", "gone", "drained", "held"):
+        await register(client, worker_id=name)
+    await claim(client, await post(client), "held")
+    assert (await client.post("/workers/drained/drain")).status_code == 200
+    await silence(database, retention.WORKERS_KEPT - timedelta(minutes=1), "gone", "drained", "held")
+    await retention.forget_workers(database.sessions)
+    assert await left(database, "workers") == ["drained", "fresh", "gone", "held"]
+    await silence(database, retention.WORKERS_KEPT, "gone", "drained", "held")
+    await retention.forget_workers(database.sessions)
+    assert await left(database, "workers") == ["drained", "fresh", "held"]
+    await register(client, worker_id="gone")
+    assert "gone" in await left(database, "workers")
+
+
+async def test_what_a_forgotten_worker_ran_still_names_it(client):
+    database = client.app.state.database
+    await register(client)
+    benchmark_id = await succeeded(database, 20)
+    await silence(database, retention.WORKERS_KEPT, "node:cpu")
+    await retention.forget_workers(database.sessions)
+    assert await left(database, "workers") == []
+    assert (await client.get(f"/benchmarks/{benchmark_id}")).json()["worker"]["id"] == "node:cpu"
+    assert (await client.get(f"/benchmarks/{benchmark_id}/report")).status_code == 200
+
+
+async def silence(database, length, *names):
+    """Makes it so long ago that these workers were heard of."""
+    statement = text("UPDATE workers SET last_heartbeat = now() - CAST(:length AS interval) WHERE id = ANY(:ids)")
+    async with database.sessions.begin() as session:
+        await session.execute(statement.bindparams(length=length, ids=list(names)))
+
+
 @pytest.mark.parametrize(("days", "kept"), [(10, False), (None, True)])
 async def test_the_service_applies_its_setting_from_its_start(settings, database, monkeypatch, days, kept):
     monkeypatch.setattr(upkeep, "START_SECONDS", 0.01)
     benchmark_id = await cancelled(database, 11)
+    async with database.sessions.begin() as session:
+        await workers.register(session, "gone", uuid.uuid4(), CPU)
+    await silence(database, retention.WORKERS_KEPT, "gone")
     app = create_app(Settings(database_url=settings.database_url, retention_days=days))
     rounds = text("SELECT count(*) FROM procrastinate_periodic_defers WHERE task_name = 'apply_retention'")
     busy = text("SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'apply_retention'")
@@ -179,3 +219,4 @@ async def test_the_service_applies_its_setting_from_its_start(settings, database
                 await anyio.sleep(0.02)
                 await session.rollback()
     assert (benchmark_id in await left(database, "benchmarks")) is kept
+    assert await left(database, "workers") == []

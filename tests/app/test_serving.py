@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from app.cli.running import free_port
+from app.settings import WRONG_SETTINGS
 
 PATIENCE_SECONDS = 60
 
@@ -33,7 +35,7 @@ def served(database_url, tmp_path):
             yield http, log
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE_SECONDS)
+        assert process.wait(PATIENCE_SECONDS) == 0
 
 
 def wait_until_ready(http, log):
@@ -62,3 +64,42 @@ def test_every_line_is_json_and_no_secret_is_in_any(served):
     assert line["event"] == "request"
     assert (line["method"], line["route"], line["status"]) == ("GET", "/benchmarks/{benchmark_id}", 422)
     assert "hunter2" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "log_format"),
+    [("up", "json"), ("serve", "json"), ("serve", "console"), ("worker", "json"), ("worker --device cpu", "json")],
+)
+def test_a_wrong_setting_is_named_in_the_format_of_the_log(command, log_format):
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", *command.split()],
+        env=os.environ | {"HALFTIME_PORT": "eighty", "HALFTIME_LOG_FORMAT": log_format},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert (done.returncode, done.stdout) == (WRONG_SETTINGS, "")
+    (line,) = done.stderr.splitlines()
+    said = json.loads(line)["event"] if log_format == "json" else line
+    assert said.startswith("HALFTIME_PORT: ")
+
+
+@pytest.fixture
+def mute_database():
+    """The address of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE_SECONDS)
+        yield server
+
+
+def test_a_worker_that_is_stopped_while_it_starts_ends_well(mute_database):
+    port = mute_database.getsockname()[1]
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "worker", "--device", "cpu"],
+        env=os.environ | {"HALFTIME_DATABASE_URL": f"postgresql://127.0.0.1:{port}/d?connect_timeout=2"},
+    )
+    connection, _ = mute_database.accept()
+    with connection:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(PATIENCE_SECONDS) == 0

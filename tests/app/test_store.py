@@ -13,10 +13,11 @@ import psutil
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from pydantic import ValidationError
 from sqlalchemy import create_engine, inspect, make_url, text
 
-from app.settings import Settings
-from app.store.database import LIVENESS, driver_connection, libpq_url, located
+from app.settings import Settings, faults
+from app.store.database import LIVENESS, driver_connection, libpq_url, located, place
 from app.store.migrate import migrate
 from app.store.tables import Base
 
@@ -72,12 +73,28 @@ async def test_a_connection_has_these_limits(database):
         assert connection.info.get_parameters().items() >= LIVENESS.items()
 
 
-def test_a_url_of_another_database_is_refused():
-    with (
-        pytest.raises(ValueError, match="HALFTIME_DATABASE_URL must begin with postgresql"),
-        located(Settings(database_url="sqlite:///x.db")),
-    ):
-        pass
+@pytest.mark.parametrize(
+    "url", ["sqlite:///x.db", "mysql://u:hunter2@h/d", "localhost", "postgresql://u:hunter2@h:p/d"]
+)
+def test_a_url_that_names_no_postgresql_is_refused_without_its_password(url):
+    with pytest.raises(ValidationError) as refused:
+        Settings(database_url=url)
+    said = faults(refused.value)
+    assert said.startswith("HALFTIME_DATABASE_URL: ")
+    assert "postgresql://" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (None, "embedded in /data"),
+        ("postgresql+psycopg://u:hunter2@h:5433/d?sslmode=require&password=hunter2", "postgresql://u@h:5433/d"),
+        ("postgres:///d?host=/run/postgresql&sslpassword=hunter2", "postgresql:///d?host=%2Frun%2Fpostgresql"),
+    ],
+)
+def test_a_database_is_named_without_secrets(url, said):
+    assert place(Settings(database_url=url, data_dir="/data")) == said
 
 
 @pytest.fixture
@@ -140,8 +157,8 @@ def test_an_open_database_whose_embedded_server_is_killed_recovers_with_what_was
 import asyncio, os, signal, sys
 from pathlib import Path
 from sqlalchemy import text
-from app.settings import Settings
-from app.store.database import open_database
+from app.settings import Settings, faults
+from app.store.database import open_database, place
 
 async def main():
     data_dir = Path(sys.argv[1])

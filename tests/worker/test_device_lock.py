@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.contract.worker import WorkerDevice
+from app.settings import WRONG_SETTINGS
 from tests.worker import fake_nvml
 from tests.worker.test_launcher import PATIENCE_SECONDS, trial_processes
 from worker import __main__ as command
@@ -80,14 +81,32 @@ def test_a_folder_that_cannot_be_used_is_said_with_the_remedy(tmp_path):
         pass
 
 
-def test_the_second_worker_ends_with_a_code_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setenv("HALFTIME_LOCK_DIR", str(tmp_path))
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Starts a worker on the GPU, as far as its lock."""
     monkeypatch.setattr(device, "detect", lambda choice: GPU)
     monkeypatch.setattr(command, "configure_logs", lambda log_format: None)
+    monkeypatch.setattr(command, "end_well_on_sigterm", lambda: None)
+
+    def invoke(lock_dir):
+        environment = {"HALFTIME_LOCK_DIR": str(lock_dir)}
+        return CliRunner().invoke(command.cli, ["run", "--device", "cuda:0"], env=environment)
+
+    return invoke
+
+
+def test_the_second_worker_ends_with_a_code_of_its_own(tmp_path, start):
     with owned(GPU, tmp_path):
-        result = CliRunner().invoke(command.cli, ["run", "--device", "cuda:0"])
+        result = start(tmp_path)
     assert result.exit_code == os.EX_TEMPFAIL
     assert "belongs to another worker" in result.stderr
+
+
+def test_a_worker_that_is_given_no_usable_folder_has_wrong_settings(tmp_path, start):
+    (tmp_path / "file").touch()
+    result = start(tmp_path / "file" / "locks")
+    assert result.exit_code == WRONG_SETTINGS
+    assert "HALFTIME_LOCK_DIR" in result.stderr
 
 
 async def until(condition):

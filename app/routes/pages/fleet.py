@@ -25,7 +25,7 @@ HISTORY = 5
 
 @router.get("")
 async def show_workers(request: Request, caller: Reader, database: DatabaseDep, fragment: str = "") -> Response:
-    """Lists every worker ever seen with its state, its last heartbeat, and its part of the newest benchmarks."""
+    """Lists the workers of the last days with their state, last heartbeat, and part of the newest benchmarks."""
     async with database.reading() as session:
         found = await workers.all_workers(session)
         rows = await benchmarks.latest(session, LOOKED_THROUGH)

@@ -1,0 +1,26 @@
+"""The log of a whole life of the service, on a database that it makes itself."""
+
+import json
+import signal
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from tests.e2e.test_main_road import job
+from tests.service import PATIENCE_SECONDS, running_service
+
+
+def test_every_line_from_start_to_stop_is_json():
+    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
+        Path(folder).chmod(0o755)  # the embedded PostgreSQL runs as its own user
+        data_dir = str(Path(folder) / "data")
+        with running_service(None, Path(folder), HALFTIME_DATA_DIR=data_dir, HALFTIME_LOG_FORMAT="json") as service:
+            service.until_status(service.post(job()), "succeeded")
+            (worker,) = [one for one in psutil.Process(service.process.pid).children() if "worker" in one.cmdline()]
+            worker.kill()
+            service.until(lambda: "died" in service.log.read_text())
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.wait(PATIENCE_SECONDS) == 0
+        lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+    assert {"app.cli.supervisor", "app.routes", "worker.main"} <= {line["logger"] for line in lines}
