@@ -1,6 +1,7 @@
 """`up`, `serve`, `worker`: the processes."""
 
 import asyncio
+import importlib.util
 import json
 import os
 import subprocess
@@ -34,6 +35,7 @@ def up(device: DeviceOption = None) -> None:
     """Runs the API and its workers, restarts what dies, and stops all on Ctrl-C or SIGTERM; at once on the second."""
     settings = settings_or_exit()
     configure_logs(settings.log_format)
+    refuse_without_torch()
     refuse_open_address(settings)
     refuse_full_disk(settings)
     api = Child("serve", [sys.executable, "-m", "app.cli", "serve"])
@@ -69,8 +71,10 @@ def worker(
 
     A worker owns one device and takes one benchmark at a time.
     """
+    settings = settings_or_exit()
+    refuse_without_torch()
     if device is None and worker_id is None:
-        configure_logs(settings_or_exit().log_format)
+        configure_logs(settings.log_format)
         asyncio.run(supervise(_workers(_devices())))
         return
     identity = ["--id", worker_id] if worker_id else []
@@ -94,6 +98,12 @@ def _devices() -> list[str]:
         fail(f"The devices of this machine cannot be told ({reason}). pip install 'halftime[worker]', or --device.", 1)
     devices: list[str] = json.loads(told.stdout)
     return devices
+
+
+def refuse_without_torch() -> None:
+    """Ends a command that runs workers where their libraries are not installed, as in the API's image."""
+    if importlib.util.find_spec("torch") is None:
+        fail("A worker needs torch: pip install 'halftime[worker]', or use the image of the worker.", 2)
 
 
 def refuse_open_address(settings: Settings) -> None:
