@@ -1,9 +1,17 @@
 # Three images:
-#   docker build --tag halftime .                         all in one, with the embedded PostgreSQL:
-#     docker run --gpus all --publish 127.0.0.1:8000:8000 --volume halftime:/var/lib/halftime \
-#         --env HALFTIME_ALLOW_ANONYMOUS=true halftime
+#   docker build --tag halftime .                         all in one, with the embedded PostgreSQL
 #   docker build --target api --tag halftime-api .        the API, without torch; wants HALFTIME_DATABASE_URL
 #   docker build --target worker --tag halftime-worker .  one worker for one GPU; wants HALFTIME_DATABASE_URL
+#
+#   docker run --detach --name halftime --hostname halftime --gpus all --publish 127.0.0.1:8000:8000 \
+#       --env HALFTIME_ALLOW_ANONYMOUS=true --volume halftime:/var/lib/halftime \
+#       --shm-size 1g --stop-timeout 30 halftime
+#   docker run --detach --name worker-gpu-0 --hostname worker-gpu-0 --gpus device=0 --env HALFTIME_DATABASE_URL \
+#       --volume halftime-locks:/run/lock/halftime --shm-size 1g --stop-timeout 30 halftime-worker
+#
+# A worker's id begins with its host name: without --hostname every new container is one more worker. --shm-size is what a
+# data loader's processes share; Docker's 64 MB hold few batches. --stop-timeout lets a worker hand its benchmark back;
+# Docker's 10 s may be too few. docs/operations.md says how they run read-only and without rights.
 
 # A stage of its own: an edit of pyproject.toml that moves no dependency leaves the layers below as they are.
 FROM python:3.11-slim AS requirements
@@ -33,10 +41,12 @@ RUN pip install --constraint constraints.txt --requirement worker.txt
 
 # Our code lies over the dependencies as a layer of its own, so that a release ships a megabyte, not torch.
 FROM api-dependencies AS code
+# What builds it is pinned like the rest: without isolation pip takes what lies here.
+RUN pip install --constraint constraints.txt setuptools
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY worker worker
-RUN pip install --no-deps --prefix /opt/code .
+RUN pip install --no-deps --no-build-isolation --prefix /opt/code .
 
 FROM python:3.11-slim AS runtime
 # As PID 1, tini passes SIGTERM on and reaps orphans. The embedded PostgreSQL is one: unreaped, it never seems to stop.
@@ -65,12 +75,20 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", 
 ENTRYPOINT ["tini", "--"]
 
 FROM runtime AS api
+# A database inside the container would be lost with it.
+ENV HALFTIME_EMBEDDED_DATABASE=false
 COPY --from=api-dependencies /opt/halftime /opt/halftime
 COPY --from=code /opt/code /opt/halftime
 EXPOSE 8000
 CMD ["halftime", "serve"]
 
 FROM runtime AS with-torch
+# For torch.compile: C++ on a CPU, C on a GPU, and the C library's headers. Python's own come with Python's image.
+USER root
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ \
+    && rm -rf /var/lib/apt/lists/*
+USER 10001:10001
 # `utility` is NVML: the worker looks for its GPU there.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=worker-dependencies /opt/halftime /opt/halftime
@@ -79,6 +97,7 @@ COPY --from=code /opt/code /opt/halftime
 FROM with-torch AS worker
 # A worker listens on no port: its heartbeat is in the database, and GET /workers shows it.
 HEALTHCHECK NONE
+ENV HALFTIME_EMBEDDED_DATABASE=false
 CMD ["halftime", "worker"]
 
 # Last, so that it is what a build without --target makes.

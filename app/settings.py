@@ -1,12 +1,14 @@
 """Everything an operator can set, by environment variables with the prefix HALFTIME_."""
 
+import difflib
 import ipaddress
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.webhook_settings import listed_hosts, signing_secret
@@ -41,6 +43,24 @@ def _origins(text: str | None) -> str | None:
     return text
 
 
+def _somewhere(url: str | None, info: ValidationInfo) -> str | None:
+    """Where the embedded PostgreSQL is switched off, there must be another."""
+    if url is None and info.data.get("embedded_database") is False:
+        raise PydanticCustomError(
+            "no_database",
+            "not set, and HALFTIME_EMBEDDED_DATABASE=false, as in the images of API and worker, forbids the embedded "
+            "PostgreSQL. Set it to postgresql://USER:PASSWORD@HOST/DATABASE.{misspelt}",
+            {"misspelt": "".join(f" {name} is no setting: is it misspelt?" for name in _like_the_url())},
+        )
+    return url
+
+
+def _like_the_url() -> list[str]:
+    """Variables of the environment that are no settings, and may be meant as HALFTIME_DATABASE_URL."""
+    settings = {f"HALFTIME_{field.upper()}" for field in Settings.model_fields}
+    return difflib.get_close_matches("HALFTIME_DATABASE_URL", os.environ.keys() - settings, cutoff=0.7)
+
+
 class Settings(BaseSettings):
     """The settings of one process. Each field has a row in the README's table."""
 
@@ -48,7 +68,10 @@ class Settings(BaseSettings):
         env_prefix="HALFTIME_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True
     )
 
-    database_url: Annotated[str | None, AfterValidator(_postgresql)] = Field(
+    embedded_database: bool = Field(
+        default=True, description="Whether the embedded PostgreSQL is started where no HALFTIME_DATABASE_URL is set"
+    )
+    database_url: Annotated[str | None, AfterValidator(_somewhere), AfterValidator(_postgresql)] = Field(
         default=None, description="A PostgreSQL (14 or later) to use instead of the embedded one: `postgresql://…`"
     )
     data_dir: Path = Field(

@@ -13,15 +13,27 @@ from pathlib import Path
 import pytest
 import yaml
 
+from app.cli import supervisor
 from app.settings import Settings
 from tests.commands import parse
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE_FILE = (ROOT / "docker-compose.yml").read_text()
+ENV_EXAMPLE = (ROOT / ".env.example").read_text()
 SERVICES = yaml.safe_load(COMPOSE_FILE)["services"]
 PORT = str(Settings.model_fields["port"].default)
 BUILT = ["api", "worker", "halftime"]
+
+#: What a process has for the rest of stopping, once its children have ended.
+SETTLING_SECONDS = 10
+
+#: The documented commands that start a service, with their lines joined.
+STARTS = [
+    command
+    for page in (DOCKERFILE, (ROOT / "README.md").read_text())
+    for command in re.findall(r"docker run (?:-d|--detach) .*", re.sub(r"\\\n#?\s*", "", page))
+]
 
 
 def _stages():
@@ -86,7 +98,7 @@ def test_the_api_is_open_to_all_only_where_its_port_is_published_on_loopback():
 
 
 def test_every_environment_name_is_a_setting():
-    named = set(re.findall(r"\bHALFTIME_[A-Z_]+", DOCKERFILE + COMPOSE_FILE))
+    named = set(re.findall(r"\bHALFTIME_[A-Z_]+", DOCKERFILE + COMPOSE_FILE + ENV_EXAMPLE))
     assert named <= {f"HALFTIME_{field.upper()}" for field in Settings.model_fields}
 
 
@@ -114,6 +126,51 @@ def test_no_image_runs_as_root(stage):
     assert user.isdecimal()
     assert int(user) > 0
     assert f"useradd --uid {user} " in DOCKERFILE
+
+
+def _environment(stage):
+    pairs = (pair.partition("=") for name, value in _all(stage) if name == "ENV" for pair in value.split())
+    return {name: value for name, _, value in pairs}
+
+
+@pytest.mark.parametrize("stage", BUILT)
+def test_no_image_but_the_one_with_a_volume_may_start_a_database_inside(stage):
+    forbidden = _environment(stage).get("HALFTIME_EMBEDDED_DATABASE") == "false"
+    assert forbidden == (_environment(stage)["HALFTIME_DATA_DIR"] not in [v for n, v in _all(stage) if n == "VOLUME"])
+
+
+@pytest.mark.parametrize("stage", BUILT)
+def test_whatever_has_torch_has_what_torch_compile_needs(stage):
+    compilers = any(name == "RUN" and re.search(r"apt-get install .*\bg\+\+", value) for name, value in _all(stage))
+    assert compilers == ("with-torch" in {stage, STAGES[stage][0]})
+
+
+def test_what_builds_our_code_is_pinned():
+    steps = [value for name, value in STAGES["code"][1] if name == "RUN"]
+    assert steps[0] == "pip install --constraint constraints.txt setuptools"
+    assert [step for step in steps if step.endswith(" .")] == steps[1:]
+    assert all("--no-build-isolation" in step for step in steps[1:])
+
+
+def test_what_torch_leaves_open_is_pinned_for_both_of_its_builds():
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    # Of the build for CUDA, torch's metadata names the version of every other part.
+    assert {"torch", "setuptools", "cuda-bindings", "cuda-pathfinder", "nvidia-nvjitlink"} <= pinned
+
+
+def test_every_start_that_is_documented_names_the_host_shares_memory_and_leaves_time_to_stop():
+    assert len(STARTS) == 3
+    for command in STARTS:
+        assert re.search(r" --hostname \S+ ", command)
+        assert " --shm-size 1g " in command
+        (seconds,) = re.findall(r" --stop-timeout (\d+) ", command)
+        assert int(seconds) >= supervisor.GRACE_SECONDS + SETTLING_SECONDS
+
+
+def test_wherever_tmp_is_a_tmpfs_it_may_hold_what_torch_compiles():
+    for page in [ROOT / "Dockerfile", ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        assert set(re.findall(r"--tmpfs \S+?(?=[` ])", page.read_text())) <= {"--tmpfs /tmp:exec"}
+    assert "--tmpfs /tmp:exec" in (ROOT / "docs" / "operations.md").read_text()
 
 
 @pytest.mark.parametrize("stage", ["api", "halftime"])
@@ -160,27 +217,51 @@ def test_services_build_stages_and_wait_for_what_reports_its_health():
             assert "test" in other.get("healthcheck", {}) or " CMD " in _last(other["build"]["target"], "HEALTHCHECK")
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_has_time_to_stop_and_bounded_logs(service):
+    assert SERVICES[service]["stop_grace_period"] == "30s"
+    assert SERVICES[service]["logging"]["driver"] == "json-file"
+    assert set(SERVICES[service]["logging"]["options"]) == {"max-size", "max-file"}
+
+
+def _started(profile):
+    return {name for name, service in SERVICES.items() if profile in service.get("profiles", [profile])}
+
+
 def test_a_gpu_is_reserved_by_default_and_never_under_the_cpu_profile():
-    def started(profile):
-        return {name for name, service in SERVICES.items() if profile in service.get("profiles", [profile])}
-
-    assert "COMPOSE_PROFILES=gpu" in (ROOT / ".env").read_text().splitlines()
-    assert started("gpu") == {"postgres", "api", "worker"}
-    assert "gpu" in SERVICES["worker"]["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"]
-    assert started("cpu") == {"postgres", "api", "worker-cpu"}
-    assert not any("deploy" in SERVICES[name] for name in started("cpu"))
+    assert "COMPOSE_PROFILES=gpu" in ENV_EXAMPLE.splitlines()
+    assert _started("gpu") == {"postgres", "api", "worker-gpu-0"}
+    assert "gpu" in SERVICES["worker-gpu-0"]["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"]
+    assert _started("cpu") == {"postgres", "api", "worker-cpu"}
+    assert not any("deploy" in SERVICES[name] for name in _started("cpu"))
 
 
-def test_each_further_gpu_has_a_worker_and_a_profile_of_its_own():
-    workers = {name: service for name, service in SERVICES.items() if re.fullmatch(r"worker-\d+", name)}
-    assert workers
-    for name, service in workers.items():
-        number = name.removeprefix("worker-")
+def test_settings_of_the_compose_file_are_shown_with_their_defaults_and_kept_out_of_git():
+    used = dict(re.findall(r"\$\{(\w+):-(.*?)\}", COMPOSE_FILE))
+    shown = dict(re.findall(r"(?m)^# ([A-Z_]+)=(.*)$", ENV_EXAMPLE))
+    assert shown == used
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+    assert not subprocess.run(["git", "ls-files", ".env"], cwd=ROOT, capture_output=True, check=True).stdout
+
+
+def test_down_as_documented_leaves_no_worker():
+    for page in (COMPOSE_FILE, *((ROOT / name).read_text() for name in ("README.md", "docs/operations.md"))):
+        assert "docker compose --profile '*' down" in page
+
+
+def test_each_gpu_has_a_worker_that_is_named_for_it_and_a_profile_of_its_own():
+    workers = {name: service for name, service in SERVICES.items() if "deploy" in service}
+    assert list(workers) == [f"worker-gpu-{number}" for number in range(8)]
+    first, *further = workers.values()
+    assert (first["profiles"], first["hostname"]) == (["gpu"], "worker-gpu-${GPU:-0}")
+    assert first["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"] == ["${GPU:-0}"]
+    unlike = {"profiles", "deploy", "hostname"}
+    for number, service in enumerate(further, start=1):
         (reserved,) = service["deploy"]["resources"]["reservations"]["devices"]
-        assert (service["profiles"], reserved["device_ids"]) == ([f"gpu-{number}"], [number])
-        unlike = {"profiles", "deploy", "hostname"}
+        named = (service["profiles"], service["hostname"], reserved["device_ids"])
+        assert named == ([f"gpu-{number}"], f"worker-gpu-{number}", [str(number)])
         assert {key: value for key, value in service.items() if key not in unlike} == {
-            key: value for key, value in SERVICES["worker"].items() if key not in unlike
+            key: value for key, value in first.items() if key not in unlike
         }
 
 

@@ -18,7 +18,9 @@ from worker.main import GRACE_SECONDS
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "deploy" / "kubernetes"
-KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+MIGRATION = FOLDER / "migrate"
+FOLDERS = [FOLDER, MIGRATION]
+KUSTOMIZATIONS = {folder: yaml.safe_load((folder / "kustomization.yaml").read_text()) for folder in FOLDERS}
 EXAMPLE = FOLDER / "secret.example.yaml"
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 PORT = Settings.model_fields["port"].default
@@ -31,7 +33,11 @@ def _documents(path):
     return list(yaml.safe_load_all(path.read_text()))
 
 
-RESOURCES = [document for name in KUSTOMIZATION["resources"] for document in _documents(FOLDER / name)]
+def _resources(folder):
+    return [document for name in KUSTOMIZATIONS[folder]["resources"] for document in _documents(folder / name)]
+
+
+RESOURCES = [resource for folder in FOLDERS for resource in _resources(folder)]
 WORKLOADS = {resource["metadata"]["name"]: resource for resource in RESOURCES if "template" in resource.get("spec", {})}
 PODS = {name: workload["spec"]["template"] for name, workload in WORKLOADS.items()}
 each_pod = pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
@@ -76,32 +82,45 @@ def test_every_manifest_is_valid_in_the_oldest_version_named_and_the_newest_know
 
 
 def test_every_manifest_is_applied_but_the_example_of_a_secret():
-    files = {path.name for path in FOLDER.iterdir()} - {"kustomization.yaml"}
-    assert files - set(KUSTOMIZATION["resources"]) == {EXAMPLE.name}
+    files = {path for path in FOLDER.rglob("*.yaml") if path.name != "kustomization.yaml"}
+    applied = {folder / name for folder, told in KUSTOMIZATIONS.items() for name in told["resources"]}
+    assert files - applied == {EXAMPLE}
     (secret,) = _documents(EXAMPLE)
     assert ":PASSWORD@" in secret["stringData"]["HALFTIME_DATABASE_URL"]
 
 
+def test_what_is_applied_at_an_upgrade_can_be_changed():
+    changed = {resource["kind"] for resource in _resources(FOLDER)}
+    assert "Job" not in changed, "of a Job, Kubernetes refuses another image"
+    assert {resource["kind"] for resource in _resources(MIGRATION)} == {"Job"}
+    for name in [resource["metadata"]["name"] for resource in _resources(MIGRATION)]:
+        assert f"kubectl delete job {name} --ignore-not-found" in (MIGRATION / "kustomization.yaml").read_text()
+
+
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
-def test_kustomize_puts_it_together_with_the_images_of_this_version():
-    done = subprocess.run(["kubectl", "kustomize", FOLDER], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_kustomize_puts_it_together_with_the_images_of_this_version(folder):
+    done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     made = [item for item in yaml.safe_load_all(done.stdout) if "template" in item.get("spec", {})]
     images = {_container(item["spec"]["template"])["image"] for item in made}
-    assert images == {f"registry.example.com/halftime-{name}:{__version__}" for name in ("api", "worker")}
+    named = {image["name"] for image in KUSTOMIZATIONS[folder]["images"]}
+    assert images == {f"registry.example.com/{name}:{__version__}" for name in named}
 
 
-def test_every_image_is_named_in_the_kustomization_and_built_by_the_dockerfile():
-    named = {image["name"] for image in KUSTOMIZATION["images"]}
-    assert named == {_container(pod)["image"] for pod in PODS.values()}
-    for image in KUSTOMIZATION["images"]:
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_image_is_named_in_the_kustomization_and_built_by_the_dockerfile(folder):
+    pods = [resource["spec"]["template"] for resource in _resources(folder) if "template" in resource.get("spec", {})]
+    images = KUSTOMIZATIONS[folder]["images"]
+    assert {image["name"] for image in images} == {_container(pod)["image"] for pod in pods}
+    for image in images:
         assert f" AS {image['name'].removeprefix('halftime-')}\n" in (ROOT / "Dockerfile").read_text()
         assert image["newTag"] == __version__
 
 
 def test_every_environment_name_is_a_setting():
     settings = {f"HALFTIME_{field.upper()}" for field in Settings.model_fields}
-    for path in FOLDER.iterdir():
+    for path in FOLDER.rglob("*.yaml"):
         assert set(re.findall(r"\bHALFTIME_[A-Z_]+", path.read_text())) <= settings
 
 
@@ -161,6 +180,11 @@ def test_every_container_says_what_it_needs_and_is_bounded_in_memory(pod):
     assert "memory" in resources["limits"]
 
 
+def test_a_worker_fits_a_node_with_four_cpus_beside_what_kubernetes_itself_needs():
+    requests = _container(PODS["halftime-worker"])["resources"]["requests"]
+    assert (int(requests["cpu"]) < 4, int(requests["memory"].removesuffix("Gi")) < 16) == (True, True)
+
+
 def test_selectors_find_the_pods_they_mean():
     for name, labels in {name: pod["metadata"]["labels"] for name, pod in PODS.items()}.items():
         if WORKLOADS[name]["kind"] != "Job":
@@ -205,7 +229,7 @@ def test_stopping_has_the_time_that_the_code_takes():
     stopping = STREAMS_SECONDS + upkeep.GRACE_SECONDS + upkeep.SETTLING_SECONDS
     assert api["terminationGracePeriodSeconds"] >= pause + stopping + SETTLING_SECONDS
     assert worker["terminationGracePeriodSeconds"] >= GRACE_SECONDS + SETTLING_SECONDS
-    assert SERVICES["worker"]["stop_grace_period"] == f"{worker['terminationGracePeriodSeconds']}s"
+    assert SERVICES["worker-gpu-0"]["stop_grace_period"] == f"{worker['terminationGracePeriodSeconds']}s"
 
 
 def test_a_worker_owns_one_gpu_of_a_node_that_has_one():
@@ -220,7 +244,7 @@ def test_data_loaders_share_as_much_memory_as_under_compose():
     volumes = {volume["name"]: volume["emptyDir"] for volume in PODS["halftime-worker"]["spec"]["volumes"]}
     shared = volumes[mounts["/dev/shm"]]  # noqa: S108 # a path in a container
     assert (shared["medium"], shared["sizeLimit"]) == ("Memory", "1Gi")
-    assert SERVICES["worker"]["shm_size"] == "1gb"
+    assert SERVICES["worker-gpu-0"]["shm_size"] == "1gb"
 
 
 @each_pod

@@ -33,7 +33,7 @@ from app.reports.terminal import print_sweep
 WORST_FIRST = (4, 1, 3, 0)
 
 #: Of the environment, what a service of one's own is not to have.
-ELSEWHERE = {"HALFTIME_DATABASE_URL", "HALFTIME_API_KEY"}
+ELSEWHERE = {"HALFTIME_DATABASE_URL", "HALFTIME_EMBEDDED_DATABASE", "HALFTIME_API_KEY"}
 
 START_SECONDS = 60.0
 

@@ -1,6 +1,7 @@
 """`up`, `serve`, `worker`: the processes."""
 
 import asyncio
+import importlib.util
 import json
 import os
 import subprocess
@@ -35,6 +36,7 @@ DeviceOption = Annotated[
 def up(device: DeviceOption = None) -> None:
     """Runs the API and its workers, restarts what dies, and stops all on Ctrl-C or SIGTERM; at once on the second."""
     _settings_to_serve_with()
+    refuse_without_torch()
     api = Child("serve", [sys.executable, "-m", "app.cli", "serve"])
     asyncio.run(supervise([api, *_workers([device] if device else _devices())]))
 
@@ -65,9 +67,11 @@ def worker(
 
     A worker owns one device and takes one benchmark at a time.
     """
+    end_well_on_sigterm()
+    settings = settings_or_exit(end)
+    refuse_without_torch()
     if device is None and worker_id is None:
-        end_well_on_sigterm()
-        configure_logs(settings_or_exit(end).log_format)
+        configure_logs(settings.log_format)
         asyncio.run(supervise(_workers(_devices())))
         return
     identity = ["--id", worker_id] if worker_id else []
@@ -101,6 +105,12 @@ def _devices() -> list[str]:
         end(f"The devices of this machine cannot be told ({reason}). pip install 'halftime[worker]', or --device.", 1)
     devices: list[str] = json.loads(told.stdout)
     return devices
+
+
+def refuse_without_torch() -> None:
+    """Ends a command that runs workers where their libraries are not installed, as in the API's image."""
+    if importlib.util.find_spec("torch") is None:
+        end("A worker needs torch: pip install 'halftime[worker]', or use the image of the worker.", WRONG_SETTINGS)
 
 
 def refuse_open_address(settings: Settings) -> None:

@@ -51,7 +51,7 @@ def in_shared_memory(batch: Batch) -> Batch:
     try:
         # torch shares a storage as a whole: of one that holds more than the batch, only a copy of the batch.
         inputs, targets = (
-            (tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor).share_memory_()
+            (tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor).share_memory_()  # type: ignore[no-untyped-call]
             for tensor in batch
         )
     except RuntimeError as error:
