@@ -3,6 +3,8 @@
 import math
 import mmap
 
+from torch import Tensor
+
 from app.contract.data import LoaderConfig
 from app.contract.failure import Failure, FailureCode
 from worker.data.source import Batch
@@ -49,11 +51,7 @@ def in_shared_memory(batch: Batch) -> Batch:
     torch itself would put it there later, in a thread whose errors reach nobody: the loop would wait for ever.
     """
     try:
-        # torch shares a storage as a whole: of one that holds more than the batch, only a copy of the batch.
-        inputs, targets = (
-            (tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor).share_memory_()  # type: ignore[no-untyped-call]
-            for tensor in batch
-        )
+        inputs, targets = map(_shared, batch)
     except RuntimeError as error:
         if "shared memory" not in str(error):
             raise
@@ -74,6 +72,13 @@ def loader_failure(error: RuntimeError) -> Failure | None:
     if BUS_ERROR in f"{said} {error.__cause__}":  # the loop that waits says only that the process is gone
         return _no_room(f"a process of the loader died for lack of shared memory ({_room()}).").failure
     return None
+
+
+def _shared(tensor: Tensor) -> Tensor:
+    """torch shares a storage as a whole: of one that holds more than the tensor, a copy of the tensor."""
+    own = tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
+    shared: Tensor = own.share_memory_()  # type: ignore[no-untyped-call] # missing from torch's annotations
+    return shared
 
 
 def _no_room(what: str, needed_bytes: int = 0) -> TrialFailed:
