@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # For what needs torch and a few wheels alone: .venv's Python, or without .venv one that finds the wheels in .wheels
 LIGHT := $(if $(wildcard $(BIN)/python),$(BIN)/python,PYTHONPATH=.wheels:$$PYTHONPATH $(PYTHON))
 
-.PHONY: help setup demo test other-cpu browser check bench gpu gpu-record up
+.PHONY: help setup demo test other-cpu browser check bench images gpu gpu-record up
 
 help:  ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ check: setup  ## ruff, mypy --strict, import-linter
 
 bench: setup  ## measures Halftime itself; results in benchmarks/results/
 	$(BIN)/python -m benchmarks
+
+images: setup  ## builds and runs the container images, as root on Debian even without an engine; 5 to 15 minutes
+	$(BIN)/python -m benchmarks.images $(ARGS)
 
 gpu:  ## the tests that need a CUDA device
 	$(LIGHT) -m pytest -m gpu tests/gpu

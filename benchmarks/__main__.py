@@ -1,13 +1,8 @@
 """`python -m benchmarks [NAME ...]`: measures, prints, and writes `benchmarks/results/NAME.DEVICE.json`."""
 
 import json
-import os
-import platform
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
-
-import torch
 
 from benchmarks import (
     api_memory,
@@ -29,7 +24,7 @@ from benchmarks.fleet import history as fleet_history
 from benchmarks.fleet import soak as fleet_soak
 from benchmarks.fleet import submit_to_start as fleet_submit_to_start
 from benchmarks.fleet import throughput as fleet_throughput
-from worker.device import environment
+from benchmarks.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
@@ -52,18 +47,6 @@ BENCHMARKS = {
     "history_cost": fleet_history.measure,
     "soak": fleet_soak.measure,
 }
-
-
-def machine() -> dict[str, object]:
-    """Facts of the machine and the moment."""
-    device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    return {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cores": os.cpu_count(),
-        "load_average_before": os.getloadavg()[0],
-        "machine": platform.machine(),
-        **environment(device).model_dump(),
-    }
 
 
 def main() -> None:

@@ -1,0 +1,21 @@
+"""The machine that something was measured on."""
+
+import os
+import platform
+from datetime import UTC, datetime
+
+import torch
+
+from worker.device import environment
+
+
+def machine() -> dict[str, object]:
+    """Facts of the machine and the moment."""
+    device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "load_average_before": os.getloadavg()[0],
+        "machine": platform.machine(),
+        **environment(device).model_dump(),
+    }
