@@ -48,9 +48,15 @@ def test_a_newer_database_is_refused_and_left_as_it_is(engine):
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999_later"
 
 
-@pytest.mark.parametrize("url", ["postgresql://127.0.0.1:9/none", "mysql://127.0.0.1/none"])
-def test_a_database_that_cannot_be_migrated_is_said_in_a_line(url):
+@pytest.mark.parametrize(
+    ("url", "exit_code", "said"),
+    [
+        ("postgresql://127.0.0.1:9/none", 4, "The database was not migrated: "),
+        ("mysql://127.0.0.1/none", 2, "HALFTIME_DATABASE_URL: "),
+    ],
+)
+def test_a_database_that_cannot_be_migrated_is_said_in_a_line(url, exit_code, said):
     result = migrate(url)
-    assert result.exit_code == 4
-    assert result.stderr.startswith("The database was not migrated: ")
+    assert result.exit_code == exit_code
+    assert result.stderr.startswith(said)
     assert result.stderr.count("\n") == 1
