@@ -72,13 +72,19 @@ def _answers(environment: Mapping[str, str]) -> bool:
 def _compose_command(folder: Path, environment: Mapping[str, str]) -> list[str]:
     if outcome("docker", "compose", "version", environment=environment)[0] == 0:
         return ["docker", "compose"]
-    return [str(packages.compose(folder))]
+    try:
+        return [str(packages.compose(folder / "packages"))]
+    except (CommandFailed, StopIteration) as error:
+        raise NoEngine(f"There is no `docker compose`, and Debian's cannot be had: {error}") from error
 
 
 @contextlib.contextmanager
 def _unpacked(folder: Path) -> Iterator[dict[str, str]]:
     """The environment of its command line. What it changes of the machine's network is as before afterwards."""
-    found = packages.unpacked(folder / "packages", "docker.io", "containerd", "runc", "iptables", "debootstrap")
+    try:
+        found = packages.unpacked(folder / "packages", "docker.io", "containerd", "runc", "iptables", "debootstrap")
+    except CommandFailed as error:
+        raise NoEngine(f"No container engine answers, and Debian's cannot be unpacked: {error}") from error
     state = folder / "engine"
     (state / "config").mkdir(parents=True, exist_ok=True)
     environment = {

@@ -18,13 +18,13 @@ LONG: dict[str, Any] = {
     "config": {"device": "cpu", "training": {"batch_size": 256, "steps": 10_000}},
 }
 
-#: Some blocks of some seconds, the first of which are done when a worker is killed.
+#: Two blocks of trials of some seconds each: it is under way when something is killed, and ends soon.
 BLOCKS: dict[str, Any] = {
-    "model": {"kind": "mlp", "hidden_size": 512},
+    "model": {"kind": "mlp", "hidden_size": 1024},
     "config": {
         "device": "cpu",
         "training": {"batch_size": 128, "steps": 100},
-        "measurement": {"min_blocks": 3, "max_blocks": 3},
+        "measurement": {"min_blocks": 2, "max_blocks": 2},
     },
 }
 
