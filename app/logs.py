@@ -72,10 +72,19 @@ def end(message: str, exit_code: int) -> NoReturn:
 
 
 def _log_what_nobody_catches() -> None:
-    """Python would print it as text."""
+    """Python would print it as text; but for Ctrl-C, and for threads that end by SystemExit."""
     log = logging.getLogger(__name__)
-    sys.excepthook = lambda kind, error, trace: log.critical("uncaught", exc_info=(kind, error, trace))
-    threading.excepthook = lambda of: log.error("uncaught in a thread", exc_info=of.exc_value)
+
+    def uncaught_in_thread(of: threading.ExceptHookArgs) -> None:
+        if not issubclass(of.exc_type, SystemExit):
+            log.error("uncaught in a thread", exc_info=of.exc_value)
+
+    sys.excepthook = lambda kind, error, trace: (
+        log.critical("interrupted")
+        if issubclass(kind, KeyboardInterrupt)
+        else log.critical("uncaught", exc_info=(kind, error, trace))
+    )
+    threading.excepthook = uncaught_in_thread
     sys.unraisablehook = lambda of: log.error(of.err_msg or "ignored", exc_info=of.exc_value)
 
 

@@ -29,11 +29,13 @@ def _postgresql(url: str | None) -> str | None:
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
 
     try:
-        backend = make_url(url).get_backend_name()
+        named = make_url(url)
     except (ArgumentError, ValueError):  # its words may have the password
-        backend = ""
-    if backend not in {"postgresql", "postgres"}:
+        named = None
+    if named is None or named.get_backend_name() not in {"postgresql", "postgres"}:
         raise ValueError("write it as postgresql://user:password@host:port/database")
+    if "@" in (named.host or ""):
+        raise ValueError("write an @ in the user or the password as %40")
     return url
 
 

@@ -107,8 +107,8 @@ def _tasks(connector: PsycopgConnector, database: Database, settings: Settings, 
     @app.periodic(cron="0 * * * *")
     @app.task(name="apply_retention", queue=MAINTENANCE, queueing_lock="apply_retention")
     async def apply_retention(timestamp: int) -> None:
-        await retention.forget_workers(database.sessions)
         if settings.retention_days is not None:
             await retention.apply(database.sessions, timedelta(days=settings.retention_days))
+        await retention.forget_workers(database.sessions)
 
     return app

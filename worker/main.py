@@ -208,6 +208,10 @@ class _Worker:
     async def _heartbeat(self) -> None:
         async with self._database.sessions.begin() as session:
             draining = await workers.heartbeat(session, self._id, self._session_id, self._current, self._watch.fault)
+            if draining is None and await workers.device_of(session, self._id) is None:
+                log.info("the worker was forgotten, and is entered again", worker=self._id)
+                await workers.register(session, self._id, self._session_id, self._device)
+                draining = False
         if draining is None:
             self._superseded = True
             self._stop()

@@ -42,7 +42,9 @@ def benchmarks_list(items: Sequence[BenchmarkItem], now: datetime, width: int) -
 def workers_list(items: Sequence[Worker], now: datetime, width: int) -> RenderableType:
     """Every worker, with what it runs and can do; below, why those in quarantine are there, and what others lack."""
     if not items:
-        return Text("No worker was ever seen. Start one with `halftime worker`, or all with `halftime up`.", "dim")
+        return Text(
+            "No worker was seen in the last days. Start one with `halftime worker`, or all with `halftime up`.", "dim"
+        )
     parts: list[RenderableType] = [_workers_in_lines(items, now)]
     if width >= TABLE_COLUMNS:
         parts = [_workers_table(items, now), *_precisions_table(items)]

@@ -54,8 +54,9 @@ async def forget_workers(sessions: async_sessionmaker[AsyncSession]) -> None:
     holds = exists().where(BenchmarkRow.worker_id == WorkerRow.id, BenchmarkRow.status.in_(ACTIVE))
     silent = WorkerRow.last_heartbeat < func.now() - WORKERS_KEPT
     async with sessions.begin() as session:
-        gone = delete(WorkerRow).where(silent, ~WorkerRow.draining, ~holds).returning(WorkerRow.id)
-        ids = (await session.scalars(gone)).all()
+        found = select(WorkerRow.id).where(silent, ~WorkerRow.draining, ~holds).order_by(WorkerRow.id)
+        ids = (await session.scalars(found.with_for_update(skip_locked=True))).all()
+        await session.execute(delete(WorkerRow).where(WorkerRow.id.in_(ids)))
     if ids:
         log.info("workers forgotten", workers=sorted(ids), silent_days=WORKERS_KEPT.days)
 

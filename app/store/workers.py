@@ -108,7 +108,7 @@ async def retire(session: AsyncSession, worker_id: str, session_id: UUID) -> Non
 
 
 async def set_draining(session: AsyncSession, worker_id: str, draining: bool) -> Worker | None:
-    """Lets a worker take no more benchmarks, or take them again; None for one that was never seen."""
+    """Lets a worker take no more benchmarks, or take them again; None for one that is not known."""
     await session.execute(update(WorkerRow).where(WorkerRow.id == worker_id).values(draining=draining))
     found = (await session.execute(select(WorkerRow, _state()).where(WorkerRow.id == worker_id))).one_or_none()
     return None if found is None else _worker(*found)
@@ -137,7 +137,7 @@ async def serving_devices(session: AsyncSession, queue_name: str) -> list[Worker
 
 
 async def device_of(session: AsyncSession, worker_id: str) -> WorkerDevice | None:
-    """The device of a worker; None for one that was never seen."""
+    """The device of a worker; None for one that is not known."""
     row = await session.get(WorkerRow, worker_id)
     return None if row is None else _device(row)
 

@@ -192,6 +192,7 @@ held = feed.LoaderFeed(feed.DrawnBatches(Lost(hang), 8, 5, 0), LoaderConfig(work
 try:
     held.next()
 except RuntimeError:
+    time.sleep(0.5)  # what is closed on the way out takes its time, and nothing may be raised there
     for child in multiprocessing.active_children():
         child.join(30)
     print("left:", multiprocessing.active_children())

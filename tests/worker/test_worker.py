@@ -333,6 +333,13 @@ async def test_the_second_signal_ends_it_at_once_and_its_trial_too(own):
     assert alive == []
 
 
+async def test_a_worker_that_was_forgotten_while_it_was_cut_off_is_entered_again(shared):
+    await shared.do("DELETE FROM workers")
+    await shared.until(shared.ask, "SELECT 1 FROM workers WHERE id = 'tested' AND online")
+    benchmark_id = await shared.submit(BRIEF)
+    await shared.until_status(benchmark_id, "succeeded")
+
+
 async def test_a_worker_whose_id_another_takes_stops_and_says_why(own):
     benchmark_id = await own.submit(LONG)
     await own.until_in_a_trial()

@@ -145,6 +145,8 @@ class LoaderFeed:
         try:
             made = next(self._made)
         except RuntimeError:
+            # torch's handler would raise anew for each process that ends here, in the place of what is raised now.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for process in self._processes:  # at its end, the iterator would wait 5 s for each that hangs
                 process.terminate()
             raise

@@ -18,7 +18,7 @@ PREFETCH = 2
 LOCK_PAGES, LOCK_PAGES_PER_PROCESS = 8, 3
 
 #: The longest silence of a loader whose processes live. A first batch may have to open files on a slow disk; but a
-#: trial may be ended after 120 s (worker.comparison), and its cause must be told before that.
+#: trial may be ended 120 s after its start (worker.comparison), before which the cause must be told.
 PATIENCE_SECONDS = 90.0
 
 #: How torch says that a process of a loader died where it wrote to shared memory.
