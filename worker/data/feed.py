@@ -24,9 +24,6 @@ from worker.device import TrialFailed
 #: Linux's prctl(2): a signal for the day the parent dies.
 PR_SET_PDEATHSIG = 1
 
-#: What a loader's process that is told to end may take.
-DYING_SECONDS = 2.0
-
 #: What a loader's process hands over: a batch and its hash, or why there is none.
 Made = tuple[Batch, bytes] | Failure
 
@@ -148,7 +145,8 @@ class LoaderFeed:
         try:
             made = next(self._made)
         except RuntimeError:
-            self._end_processes()
+            for process in self._processes:  # at its end, the iterator would wait 5 s for each that hangs
+                process.terminate()
             raise
         self._waits.append(time.perf_counter() - began)
         if isinstance(made, Failure):
@@ -156,16 +154,6 @@ class LoaderFeed:
         batch, batch_hash = made
         self._hashes.append(batch_hash)
         return self._place.put(batch, non_blocking=True)
-
-    def _end_processes(self) -> None:
-        """At its end, torch's iterator would wait 5 s for each that hangs."""
-        # torch's handler would raise anew for each process that ends here, in the place of what is raised now.
-        handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.join(DYING_SECONDS)
-        signal.signal(signal.SIGCHLD, handler)
 
     def waited_seconds(self, first_step: int) -> float | None:
         """For the loader, not for the copy."""
