@@ -68,11 +68,17 @@ def test_every_line_is_json_and_no_secret_is_in_any(served):
 
 @pytest.mark.parametrize(
     ("command", "log_format"),
-    [("up", "json"), ("serve", "json"), ("serve", "console"), ("worker", "json"), ("worker --device cpu", "json")],
+    [
+        ("app.cli up", "json"),
+        ("app.cli serve", "json"),
+        ("app.cli serve", "console"),
+        ("app.cli worker", "json"),
+        ("worker run --device cpu", "json"),
+    ],
 )
 def test_a_wrong_setting_is_named_in_the_format_of_the_log(command, log_format):
     done = subprocess.run(
-        [sys.executable, "-m", "app.cli", *command.split()],
+        [sys.executable, "-m", *command.split()],
         env=os.environ | {"HALFTIME_PORT": "eighty", "HALFTIME_LOG_FORMAT": log_format},
         capture_output=True,
         text=True,
