@@ -41,6 +41,6 @@ LARGE_BATCHES: dict[str, Any] = {
         "data": {"kind": "synthetic", "loader": {"workers": 2}},
         "training": {"batch_size": 96, "steps": 3, "warmup_steps": 1},
         "measurement": {"min_blocks": 2, "max_blocks": 2},
-        "timeout_seconds": 600,
+        "timeout_seconds": 150,
     },
 }
