@@ -122,7 +122,7 @@ def _compiles(client: Client, worker: Container, record: Record) -> None:
     began = time.monotonic()
     benchmark = client.wait(client.submit(COMPILED).id, timeout_seconds=PATIENCE_SECONDS, check=True)
     seconds = round(time.monotonic() - began, 1)
-    found = [trial.compilation for trial in client.report(benchmark.id).trials]
+    found = [trial.compilation for leg in client.report(benchmark.id).legs for trial in leg.trials]
     took = [round(compilation.compile_seconds, 1) for compilation in found if compilation]
     good = bool(took) and None not in found and worker.user() > 0
     record.note("worker without rights, torch.compile", good, seconds=seconds, compile_seconds=took, user=worker.user())
