@@ -8,10 +8,9 @@ import pytest
 import yaml
 
 from app.contract.request import BenchmarkRequest
-from benchmarks.images import composed, requests, standins
+from benchmarks.images import composed, engine, requests, standins
 from benchmarks.images.commands import CommandFailed
 from benchmarks.images.containers import no_json
-from benchmarks.images.engine import _restoring
 from benchmarks.images.record import Record
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +25,7 @@ def test_what_is_posted_is_a_request(body):
 
 def test_the_large_batches_outgrow_what_docker_shares_and_fit_what_is_documented():
     request = BenchmarkRequest.model_validate_json(json.dumps(requests.LARGE_BATCHES))
-    batch = request.config.training.batch_size * 3 * request.model.image_size**2 * 4
+    batch = request.config.training.batch_size * request.model.input_size * 4
     ready = batch * 2 * request.config.data.loader.workers
     assert DOCKER_SHARES_BYTES < batch < ready < DOCUMENTED_BYTES
 
@@ -66,4 +65,13 @@ def test_rules_of_the_network_are_restored_and_tables_that_came_are_emptied():
     before = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j ACCEPT\nCOMMIT\n"
     came = "*nat\n:POSTROUTING ACCEPT [3:180]\n:DOCKER - [0:0]\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n"
     after = "*filter\n:FORWARD DROP [0:0]\n:DOCKER - [0:0]\nCOMMIT\n" + came
-    assert _restoring(before, after).split("\n\n") == [before.strip(), "*nat\n:POSTROUTING ACCEPT\nCOMMIT\n"]
+    assert engine._restoring(before, after).split("\n\n") == [before.strip(), "*nat\n:POSTROUTING ACCEPT\nCOMMIT\n"]
+
+
+def test_folders_that_an_engine_makes_go_and_those_that_were_there_stay(tmp_path, monkeypatch):
+    there, made = tmp_path / "there", tmp_path / "made"
+    there.mkdir()
+    monkeypatch.setattr(engine, "OUTSIDE", [there, made])
+    with engine._nothing_left_outside():
+        (made / "plugins").mkdir(parents=True)
+    assert (there.exists(), made.exists()) == (True, False)

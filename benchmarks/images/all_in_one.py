@@ -4,12 +4,19 @@ import time
 
 from app.cli.running import free_port
 from app.client import Client
-from benchmarks.images.containers import PREFIX, WITHOUT_RIGHTS, Container, no_json, started, tag, until
+from benchmarks.images.containers import (
+    PATIENCE_SECONDS,
+    PREFIX,
+    WITHOUT_RIGHTS,
+    Container,
+    no_json,
+    started,
+    tag,
+    until,
+)
 from benchmarks.images.engine import Engine
 from benchmarks.images.record import Record
 from benchmarks.images.requests import LARGE_BATCHES, LONG, SHORT
-
-PATIENCE_SECONDS = 180.0
 
 VOLUME = f"{PREFIX}-data"
 
@@ -57,6 +64,12 @@ def ended(client: Client, benchmark_id: str) -> str:
     return client.wait(benchmark_id, timeout_seconds=PATIENCE_SECONDS).status
 
 
+def cause(client: Client, benchmark_id: str) -> str:
+    """Why it failed; empty where it did not."""
+    failure = client.get(benchmark_id).failure
+    return failure.detail if failure else ""
+
+
 def _serves(client: Client, container: Container, record: Record) -> None:
     began = time.monotonic()
     until(container.healthy, "a healthy container")
@@ -101,5 +114,6 @@ def _hands_back_when_stopped(client: Client, container: Container, record: Recor
 
 
 def _loads_large_batches(client: Client, record: Record) -> None:
-    status = ended(client, client.submit(LARGE_BATCHES).id)
-    record.note("all in one, large batches in 1 GiB of shared memory", status == "succeeded", status=status)
+    benchmark_id = client.submit(LARGE_BATCHES).id
+    good = ended(client, benchmark_id) == "succeeded"
+    record.note("all in one, large batches in 1 GiB of shared memory", good, said=cause(client, benchmark_id))

@@ -10,8 +10,17 @@ from pathlib import Path
 
 from app.cli.running import free_port
 from app.client import Client
-from benchmarks.images.all_in_one import PATIENCE_SECONDS, ended, online, training
-from benchmarks.images.containers import PREFIX, WITHOUT_RIGHTS, Container, no_json, started, tag, until
+from benchmarks.images.all_in_one import cause, ended, online, training
+from benchmarks.images.containers import (
+    PATIENCE_SECONDS,
+    PREFIX,
+    WITHOUT_RIGHTS,
+    Container,
+    no_json,
+    started,
+    tag,
+    until,
+)
 from benchmarks.images.engine import Engine
 from benchmarks.images.record import Record
 from benchmarks.images.requests import BLOCKS, COMPILED, LARGE_BATCHES, LONG, SHORT
@@ -122,7 +131,9 @@ def _compiles(client: Client, worker: Container, record: Record) -> None:
     began = time.monotonic()
     benchmark = client.wait(client.submit(COMPILED).id, timeout_seconds=PATIENCE_SECONDS, check=True)
     seconds = round(time.monotonic() - began, 1)
-    found = [trial.compilation for trial in client.report(benchmark.id).trials]
+    report = client.report(benchmark.id)
+    legs = [report.baseline, *(comparison.candidate for comparison in report.comparisons)]
+    found = [trial.compilation for leg in legs for trial in leg.trials]
     took = [round(compilation.compile_seconds, 1) for compilation in found if compilation]
     good = bool(took) and None not in found and worker.user() > 0
     record.note("worker without rights, torch.compile", good, seconds=seconds, compile_seconds=took, user=worker.user())
@@ -131,9 +142,9 @@ def _compiles(client: Client, worker: Container, record: Record) -> None:
 def _refuses_large_batches(client: Client, record: Record) -> None:
     """It has Docker's own 64 MB of shared memory."""
     began = time.monotonic()
-    benchmark = client.wait(client.submit(LARGE_BATCHES).id, timeout_seconds=PATIENCE_SECONDS)
-    figures = {"seconds": round(time.monotonic() - began, 1), "status": benchmark.status}
-    said = benchmark.failure.detail if benchmark.failure else ""
+    benchmark_id = client.submit(LARGE_BATCHES).id
+    figures = {"status": ended(client, benchmark_id), "seconds": round(time.monotonic() - began, 1)}
+    said = cause(client, benchmark_id)
     named = "/dev/shm" in said or "shared memory" in said  # noqa: S108 # what is looked for in a text
     record.note("worker with 64 MB of shared memory, large batches", named, **figures, said=said)
 

@@ -17,7 +17,7 @@ WITHOUT_RIGHTS = [
     *("--security-opt", "no-new-privileges"),
 ]
 
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = 300.0
 POLL_SECONDS = 0.1
 
 Found = TypeVar("Found")

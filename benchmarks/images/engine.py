@@ -16,6 +16,9 @@ from benchmarks.images.commands import CommandFailed, outcome, run
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 
+#: What it makes outside its own folders.
+OUTSIDE = [Path("/etc/docker"), Path("/run/docker"), Path("/run/containerd")]
+
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
@@ -98,6 +101,7 @@ def _unpacked(folder: Path) -> Iterator[dict[str, str]]:
     images = ["--containerd", f"{state}/c.sock", "--data-root", f"{state}/data", "--exec-root", f"{state}/exec"]
     listens = ["--pidfile", f"{state}/dockerd.pid", "--host", environment["DOCKER_HOST"]]
     with (
+        _nothing_left_outside(),
         _network_as_before(environment),
         _started(["containerd", *containers], environment, state / "containerd.log") as below,
     ):
@@ -134,6 +138,17 @@ def _until(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None or time.monotonic() > deadline:
             raise NoEngine(f"{process.args!r} did not start; its log lies beside its state.")
         time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def _nothing_left_outside() -> Iterator[None]:
+    """Folders that were there before stay."""
+    made = [folder for folder in OUTSIDE if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in made:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
