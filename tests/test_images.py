@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +78,30 @@ def test_folders_that_an_engine_makes_go_and_those_that_were_there_stay(tmp_path
     with engine._nothing_left_outside():
         (made / "plugins").mkdir(parents=True)
     assert (there.exists(), made.exists()) == (True, False)
+
+
+ENDED = """
+import contextlib, sys, time
+import benchmarks.images.__main__ as images
+
+@contextlib.contextmanager
+def engine(folder):
+    try:
+        print("began", flush=True)
+        time.sleep(600)
+        yield
+    finally:
+        print("put back", flush=True)
+
+images.engine = engine
+sys.argv = ["images"]
+images.main()
+"""
+
+
+def test_sigterm_puts_back_what_the_engine_changed():
+    with subprocess.Popen([sys.executable, "-c", ENDED], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+        assert run.stdout.readline() == b"began\n"
+        run.send_signal(signal.SIGTERM)
+        assert run.stdout.read() == b"put back\n"
+    assert run.returncode != 0

@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="keeps what is downloaded and built here, for the next time")
     parser.add_argument("--output", type=Path, default=RESULT, help="where the summary goes")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what the engine changed is put back
     facts, record = machine(), Record()
     try:
         with _folder(arguments.folder) as folder, engine(folder) as found:
