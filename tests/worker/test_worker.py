@@ -240,9 +240,9 @@ async def test_a_benchmark_outlives_a_crash_of_the_database_and_the_worker_liste
             benchmark_id = await worker.submit(LONG)
             await worker.until_in_a_trial()
             trials = worker.trials()
-            postmaster = int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0])
-            os.kill(postmaster, signal.SIGKILL)
-            await anyio.to_thread.run_sync(psutil.wait_procs, [psutil.Process(postmaster)], PATIENCE_SECONDS)
+            server = psutil.Process(int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0]))
+            server.kill()
+            await anyio.to_thread.run_sync(server.wait, PATIENCE_SECONDS)
 
             async def back():
                 try:
