@@ -27,7 +27,8 @@ demo: setup  ## benchmarks a small transformer over HTTP and prints the report
 	status=$$?; case $$status in 0|1|3) echo "Wrote demo-report.json and demo-report.md.";; *) exit $$status;; esac
 
 test: setup browser  ## runs all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal  # torch's threads would wait for each other
+	# One thread: torch's would wait for each other. Three processes: for 2 cores, as much of it is waiting.
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist worksteal
 
 other-cpu: setup  ## the main road once more, on a CPU made to look like one without half-precision arithmetic
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 \

