@@ -63,6 +63,10 @@ def _like_the_url() -> list[str]:
     return difflib.get_close_matches("HALFTIME_DATABASE_URL", os.environ.keys() - settings, cutoff=0.7)
 
 
+#: No shell has seen what stands in an environment file: a `~` at its beginning is a home directory there, too.
+HomePath = Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]  # noqa: PTH111 # never raises
+
+
 class Settings(BaseSettings):
     """The settings of one process. Each field has a row in the README's table."""
 
@@ -76,7 +80,7 @@ class Settings(BaseSettings):
     database_url: Annotated[str | None, AfterValidator(_somewhere), AfterValidator(_postgresql)] = Field(
         default=None, description="A PostgreSQL (14 or later) to use instead of the embedded one: `postgresql://…`"
     )
-    data_dir: Path = Field(
+    data_dir: HomePath = Field(
         default_factory=_default_data_dir, description="Where the embedded PostgreSQL keeps its data"
     )
     host: str = Field(default="127.0.0.1", description="Address the API listens on")
@@ -91,10 +95,10 @@ class Settings(BaseSettings):
         default=2_000_000_000, ge=1, description="Largest model accepted, counted without building it"
     )
     max_attempts: int = Field(default=2, ge=1, le=10, description="Runs of a benchmark whose worker vanishes")
-    datasets_dir: Path | None = Field(
+    datasets_dir: HomePath | None = Field(
         default=None, description="Where the worker looks for the files that a request names as data"
     )
-    lock_dir: Path = Field(
+    lock_dir: HomePath = Field(
         default=Path("/run/lock/halftime"),
         description="Where the workers of a node lock their GPUs; containers that share GPUs must share it",
     )

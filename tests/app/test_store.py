@@ -1,6 +1,7 @@
 """The database itself: migrations, the embedded server, URLs."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -15,10 +16,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from pydantic import ValidationError
 from sqlalchemy import create_engine, inspect, make_url, text
+from sqlalchemy.exc import OperationalError
 
 from app.settings import Settings, faults
 from app.store.database import LIVENESS, driver_connection, libpq_url, located, place
-from app.store.migrate import migrate
+from app.store.embedded import embedded_server
+from app.store.migrate import migrate, upgrade
 from app.store.tables import Base
 
 
@@ -39,6 +42,20 @@ def test_many_processes_may_migrate_at_once(empty_database_url):
     assert faults == []
     engine = create_engine(empty_database_url)
     assert {"benchmarks", "events", "workers", "procrastinate_jobs"} <= set(inspect(engine).get_table_names())
+    engine.dispose()
+
+
+def test_a_migration_never_waits_for_a_table_as_long_as_everyone_behind_it_would(empty_database_url, monkeypatch):
+    monkeypatch.setattr("app.store.migrate.TABLE_SECONDS", 0.2)
+    monkeypatch.setattr("app.store.migrate.TRIES", 2)
+    engine = create_engine(empty_database_url)
+    with engine.begin() as connection:
+        upgrade(connection, "0017")
+    with engine.connect() as backup:
+        backup.execute(text("LOCK TABLE benchmarks IN ACCESS SHARE MODE"))
+        with pytest.raises(OperationalError, match="lock timeout"):
+            migrate(empty_database_url)
+    migrate(empty_database_url)
     engine.dispose()
 
 
@@ -236,13 +253,17 @@ def test_a_killed_server_whose_pid_another_program_has_is_started_again(data_dir
 #: Its server is killed, and killed once more as soon as it is started again; prints what came of that, and then of the
 #: next start. What fails before is what PostgreSQL says while the dead one's processes still end.
 KILLED_AS_IT_STARTS = """
-import os, signal, subprocess, sys, time
+import subprocess, sys, time
 from pathlib import Path
+import psutil
 from app.store import embedded
 data_dir = Path(sys.argv[1])
 
 def kill():
-    os.kill(int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    server = psutil.Process(int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0]))
+    server.kill()
+    while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
 
 def start_and_kill(*args, **options):
     pgexec(*args, **options)
@@ -287,6 +308,34 @@ def test_a_server_that_recovers_yet_is_waited_for(data_dir):
             assert joins.stdout.readline().startswith("postgresql")
             joins.communicate()
         holder.communicate()
+
+
+def test_a_first_start_that_was_cut_off_as_it_made_the_database_is_begun_anew(data_dir):
+    half_made = data_dir / "postgres"
+    half_made.mkdir()
+    (half_made / "PG_VERSION").write_text("18\n")
+    (data_dir / "initdb.begun").touch()
+    with hold(data_dir) as holder:
+        assert holder.stdout.readline().startswith("postgresql")
+        holder.communicate()
+    assert not (data_dir / "initdb.begun").exists()
+
+
+def test_a_database_that_was_made_is_never_made_anew(data_dir):
+    for _ in range(2):
+        with hold(data_dir) as holder:
+            holder.stdout.readline()
+            (data_dir / "postgres" / "kept").touch()
+            holder.communicate()
+    assert (data_dir / "postgres" / "kept").exists()
+
+
+def test_a_start_that_another_process_never_ends_is_not_waited_for_without_end(data_dir, monkeypatch):
+    monkeypatch.setattr("app.store.embedded.LOCK_SECONDS", 0.3)
+    with (data_dir / "start.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match=r"another process has held .*start\.lock"), embedded_server(data_dir):
+            pass
 
 
 def test_a_label_lookup_uses_its_index(database_url):
