@@ -5,8 +5,9 @@ import math
 import multiprocessing
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -52,6 +53,9 @@ LOG_BYTES = 65_536
 #: A trial killed by a signal is run once more.
 TRIES = 2
 
+#: For the start of a process, and of the forkserver with all that it loads where there is none yet.
+STARTING_SECONDS = 180.0
+
 #: What a process is waited for after SIGKILL: one that hangs in the driver may not die.
 DYING_SECONDS = 10.0
 
@@ -71,12 +75,13 @@ class TrialLauncher:
     async def warm_up(self) -> None:
         """Starts the forkserver now rather than with the first trial."""
         process = self._context.Process(target=_nothing)
-        await anyio.to_thread.run_sync(process.start)
+        await anyio.to_thread.run_sync(_start, process)
         await anyio.to_thread.run_sync(process.join)
 
     async def close(self) -> None:
         """Ends the forkserver and waits for its end: on its own it would outlive the worker for a moment."""
-        await anyio.to_thread.run_sync(forkserver._forkserver._stop)  # type: ignore[attr-defined] # no public way
+        with _killing_a_stuck_forkserver(DYING_SECONDS):
+            await anyio.to_thread.run_sync(forkserver._forkserver._stop)  # type: ignore[attr-defined] # no public way
 
     async def inspect(self, inspection: Inspection, deadline_seconds: float) -> tuple[ModelFacts | Failure, str]:
         """What is known of a model, or why it cannot be trained, and what the process wrote to standard error."""
@@ -168,9 +173,13 @@ class _TrialProcess:
         """What came of the trial; a signal, if one killed it."""
         oom_kills = _oom_kills()
         try:
-            await anyio.to_thread.run_sync(self._process.start)
-            for end in self._child_ends:
-                end.close()
+            try:
+                await anyio.to_thread.run_sync(_start, self._process)
+            except (EOFError, ConnectionError):  # the forkserver was killed meanwhile
+                return signal.SIGKILL
+            finally:
+                for end in self._child_ends:
+                    end.close()
             with anyio.move_on_after(deadline_seconds) as deadline:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._listen)
@@ -221,6 +230,8 @@ class _TrialProcess:
     async def _end(self) -> None:
         """No process of the trial's group outlives this."""
         if self._process.pid is None:  # it could not be started
+            self._results.close()
+            self._errors.close()
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -240,6 +251,31 @@ class _TrialProcess:
             return signal.Signals(-code)
         detail = f"The trial process ended with exit code {code} and no result; the logs may say why."
         return Failure.of(FailureCode.INTERNAL, detail)
+
+
+def _start(process: "ForkServerProcess") -> None:
+    """Raises EOFError or ConnectionError where the forkserver dies meanwhile; one that hangs is killed."""
+    with _killing_a_stuck_forkserver(STARTING_SECONDS):
+        process.start()
+
+
+@contextlib.contextmanager
+def _killing_a_stuck_forkserver(patience_seconds: float) -> Iterator[None]:
+    """Whoever waits for it hears of its death; multiprocessing starts another when one is needed."""
+    killing = threading.Timer(patience_seconds, _kill_forkserver)
+    killing.start()
+    try:
+        yield
+    finally:
+        killing.cancel()
+
+
+def _kill_forkserver() -> None:
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined] # no public way
+    if pid is not None:
+        log.error("the forkserver does not answer, and is killed", pid=pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _nothing() -> None:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.factories import request
+from worker import launcher as launching
 from worker.launcher import TrialLauncher
 from worker.messages import TrialSpec
 
@@ -119,6 +120,33 @@ async def test_a_trial_killed_once_is_repeated_and_twice_is_a_failure(launcher):
     assert failure.code == "internal"
     assert "SIGSEGV" in failure.detail
     assert "Fatal Python error: Segmentation fault" in logs
+
+
+async def test_a_forkserver_that_hangs_as_a_trial_starts_is_replaced(launcher, monkeypatch):
+    patience_seconds, kill = launching.STARTING_SECONDS, launching._kill_forkserver
+
+    def kill_and_be_patient():  # with the next one, which loads torch
+        monkeypatch.setattr(launching, "STARTING_SECONDS", patience_seconds)
+        kill()
+
+    monkeypatch.setattr(launching, "STARTING_SECONDS", 1.0)
+    monkeypatch.setattr(launching, "_kill_forkserver", kill_and_be_patient)
+    (server,) = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
+    server.suspend()
+    outcome, logs = await launcher.run(spec(), 60, lambda step: None)
+    assert not server.is_running()
+    assert len(outcome.step_seconds) == 3
+    assert "was killed by SIGKILL" in logs
+
+
+async def test_a_forkserver_that_hangs_at_the_end_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr("worker.launcher.DYING_SECONDS", 1.0)
+    made = TrialLauncher()
+    await made.warm_up()
+    (server,) = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
+    server.suspend()
+    await made.close()
+    assert not server.is_running()
 
 
 async def test_a_model_beyond_the_machine_s_memory_is_out_of_memory(launcher):
