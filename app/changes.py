@@ -56,7 +56,8 @@ class Changes:
         while True:
             try:
                 async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
-                    await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+                    with anyio.fail_after(ALIVE_SECONDS):
+                        await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
                     self._listening = True
                     self._tell_all()
                     await self._hear(connection)

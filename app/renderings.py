@@ -19,6 +19,10 @@ DRAWN: frozenset[Rendering] = frozenset({"html", "part"})
 LARGE_BYTES = 2**18
 
 
+#: For one, and those before it: a process that hangs must not keep all that come after it waiting.
+PATIENCE_SECONDS = 120.0
+
+
 @dataclass(frozen=True)
 class _Asked:
     """The same as another of the same tag."""
@@ -48,4 +52,8 @@ class Renderings:
     async def _render(self, asked: _Asked) -> bytes:
         if asked.rendering not in DRAWN and len(asked.stored) <= LARGE_BYTES:
             return await anyio.to_thread.run_sync(render, asked.stored, asked.rendering)
-        return await anyio.to_process.run_sync(render, asked.stored, asked.rendering, limiter=self._one_at_a_time)
+        with anyio.fail_after(PATIENCE_SECONDS):
+            # The process is killed then; the next one who asks gets another.
+            return await anyio.to_process.run_sync(
+                render, asked.stored, asked.rendering, cancellable=True, limiter=self._one_at_a_time
+            )

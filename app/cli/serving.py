@@ -23,6 +23,9 @@ from app.signals import end_well_on_sigterm
 #: What a stopping API waits for clients that listen to a stream; they come back to the next one.
 STREAMS_SECONDS = 2
 
+#: For the list of this machine's devices: torch is loaded for it, and a driver may hang.
+DEVICES_SECONDS = 180.0
+
 DeviceOption = Annotated[
     str | None,
     typer.Option(
@@ -99,7 +102,20 @@ def _worker_command(device: str) -> list[str]:
 
 def _devices() -> list[str]:
     """One for each worker that this machine has room for. Ends the command where they cannot be told."""
-    told = subprocess.run([sys.executable, "-m", "worker", "devices"], capture_output=True, text=True, check=False)
+    try:
+        told = subprocess.run(
+            [sys.executable, "-m", "worker", "devices"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEVICES_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        end(
+            f"The devices of this machine did not answer within {DEVICES_SECONDS:.0f} s. Check `nvidia-smi` and the "
+            "kernel's log; reset the GPU or reboot. --device cpu does without it.",
+            1,
+        )
     if told.returncode:
         reason = told.stderr.strip().split("\n")[-1]
         end(f"The devices of this machine cannot be told ({reason}). pip install 'halftime[worker]', or --device.", 1)

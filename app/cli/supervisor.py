@@ -27,6 +27,9 @@ GRACE_SECONDS = 15.0
 #: The same after a second signal.
 HURRIED_GRACE_SECONDS = 1.0
 
+#: After SIGKILL: one that hangs in a driver may not die.
+DYING_SECONDS = 5.0
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -94,7 +97,10 @@ async def _end(process: asyncio.subprocess.Process, stop: _Stop) -> None:
             await asyncio.wait_for(process.wait(), HURRIED_GRACE_SECONDS)
     if process.returncode is None:
         process.kill()
-        await process.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), DYING_SECONDS)
+    if process.returncode is None:
+        log.error("does not die: it may hang in a driver", child_pid=process.pid)
 
 
 async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:

@@ -84,3 +84,17 @@ async def test_a_large_report_is_parsed_in_a_process_apart(client, path, monkeyp
     before = len(psutil.Process().children())
     assert (await client.get(f"{path}?format=csv")).text.startswith("section,")
     assert len(psutil.Process().children()) == before + 1
+
+
+async def test_a_process_that_hangs_as_it_renders_is_replaced(client, path, monkeypatch):
+    monkeypatch.setattr(renderings, "LARGE_BYTES", 0)
+    first = (await client.get(f"{path}?format=csv")).text
+    (process,) = psutil.Process().children()[-1:]
+    process.suspend()
+    monkeypatch.setattr(renderings, "PATIENCE_SECONDS", 0.5)
+    assert (await client.get(f"{path}?format=md")).status_code == 500
+    monkeypatch.undo()
+    monkeypatch.setattr(renderings, "LARGE_BYTES", 0)
+    again = await client.get(f"{path}?format=md")
+    assert (again.status_code, first[:8]) == (200, "section,")
+    assert not process.is_running()

@@ -109,6 +109,14 @@ def test_up_runs_the_api_and_a_worker_for_every_gpu(children, monkeypatch):
     assert children == ["serve", "worker cuda:0", "worker cuda:1", "serve", "worker cuda:1"]
 
 
+def test_devices_that_do_not_answer_are_not_waited_for_without_end(monkeypatch, capsys):
+    monkeypatch.setattr(serving, "DEVICES_SECONDS", 0.05)
+    with pytest.raises(SystemExit) as ended:
+        serving._devices()
+    assert ended.value.code == 1
+    assert "nvidia-smi" in capsys.readouterr().err
+
+
 def test_the_devices_are_asked_of_the_worker(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert serving._devices() == ["cpu"]
