@@ -95,8 +95,7 @@ async def _reap(database: Database, max_attempts: int, stopping: anyio.Event) ->
     """Moves on what dead workers left, also while no worker lives."""
     while not stopping.is_set():
         try:
-            async with database.patience(reaper.TURN_SECONDS):
-                await reaper.take_turn(database.sessions, max_attempts)
+            await reaper.take_turn(database.sessions, max_attempts)
         except Exception as error:  # whatever it was, the next round must come
             log.warning("reaper skipped a round", error=str(error))
             await database.recover()

@@ -19,7 +19,7 @@ DRAWN: frozenset[Rendering] = frozenset({"html", "part"})
 LARGE_BYTES = 2**18
 
 
-#: For one, and those before it: a process that hangs must not keep all that come after it waiting.
+#: For one: a process that hangs must not keep all that come after it waiting.
 PATIENCE_SECONDS = 120.0
 
 
@@ -52,8 +52,7 @@ class Renderings:
     async def _render(self, asked: _Asked) -> bytes:
         if asked.rendering not in DRAWN and len(asked.stored) <= LARGE_BYTES:
             return await anyio.to_thread.run_sync(render, asked.stored, asked.rendering)
-        with anyio.fail_after(PATIENCE_SECONDS):
-            # The process is killed then; the next one who asks gets another.
-            return await anyio.to_process.run_sync(
-                render, asked.stored, asked.rendering, cancellable=True, limiter=self._one_at_a_time
-            )
+        async with self._one_at_a_time:
+            with anyio.fail_after(PATIENCE_SECONDS):
+                # The process is killed then; the next one who asks gets another.
+                return await anyio.to_process.run_sync(render, asked.stored, asked.rendering, cancellable=True)

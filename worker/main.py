@@ -31,9 +31,6 @@ POOL_SIZE = 1
 
 HEARTBEAT_SECONDS = 3.0
 
-#: A session of the database that hangs is given up after this, and the next heartbeat gets another.
-HEARTBEAT_PATIENCE_SECONDS = 15.0
-
 #: A slow device takes seconds to say what it can do in each precision.
 SUPPORT_SECONDS = 60.0
 
@@ -209,10 +206,6 @@ class _Worker:
             raise aborted
 
     async def _heartbeat(self) -> None:
-        async with self._database.patience(HEARTBEAT_PATIENCE_SECONDS):
-            await self._tell_that_it_lives()
-
-    async def _tell_that_it_lives(self) -> None:
         async with self._database.sessions.begin() as session:
             draining = await workers.heartbeat(session, self._id, self._session_id, self._current, self._watch.fault)
             if draining is None and await workers.device_of(session, self._id) is None:
@@ -254,8 +247,7 @@ class _Worker:
 
     async def _reap(self) -> None:
         try:
-            async with self._database.patience(reaper.TURN_SECONDS):
-                await reaper.take_turn(self._database.sessions, self._settings.max_attempts)
+            await reaper.take_turn(self._database.sessions, self._settings.max_attempts)
         except Exception:
             await self._database.recover()
             raise

@@ -1,6 +1,7 @@
 """`up`, `serve`, `worker`: the processes."""
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 
 from app.cli.database import NoDatabase, in_database
 from app.cli.shared import cli, fail
-from app.cli.supervisor import Child, supervise
+from app.cli.supervisor import DYING_SECONDS, Child, supervise
 from app.logs import configure_logs, end
 from app.settings import WRONG_SETTINGS, Settings, faults
 from app.signals import end_well_on_sigterm
@@ -102,24 +103,24 @@ def _worker_command(device: str) -> list[str]:
 
 def _devices() -> list[str]:
     """One for each worker that this machine has room for. Ends the command where they cannot be told."""
+    asked = subprocess.Popen(
+        [sys.executable, "-m", "worker", "devices"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
-        told = subprocess.run(
-            [sys.executable, "-m", "worker", "devices"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=DEVICES_SECONDS,
-        )
+        told, complaint = asked.communicate(timeout=DEVICES_SECONDS)
     except subprocess.TimeoutExpired:
+        asked.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it may hang in the driver
+            asked.communicate(timeout=DYING_SECONDS)
         end(
             f"The devices of this machine did not answer within {DEVICES_SECONDS:.0f} s. Check `nvidia-smi` and the "
             "kernel's log; reset the GPU or reboot. --device cpu does without it.",
             1,
         )
-    if told.returncode:
-        reason = told.stderr.strip().split("\n")[-1]
+    if asked.returncode:
+        reason = complaint.strip().split("\n")[-1]
         end(f"The devices of this machine cannot be told ({reason}). pip install 'halftime[worker]', or --device.", 1)
-    devices: list[str] = json.loads(told.stdout)
+    devices: list[str] = json.loads(told)
     return devices
 
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
 import anyio.to_thread
 import structlog
 from psycopg import AsyncConnection
@@ -44,20 +43,6 @@ class Database:
     reading: async_sessionmaker[AsyncSession]
     #: Of the embedded server; None for an external one.
     data_dir: Path | None
-
-    @contextlib.asynccontextmanager
-    async def patience(self, seconds: float) -> AsyncIterator[None]:
-        """Gives up what hangs in the block, as a server's process that is stopped does. Raises TimeoutError.
-
-        The pool is replaced then: asyncio.wait_for of Python 3.11 may lose a connection that somebody was given as
-        they gave up.
-        """
-        try:
-            with anyio.fail_after(seconds):
-                yield
-        except TimeoutError:
-            await self.engine.dispose()
-            raise
 
     async def recover(self) -> None:
         """Starts the embedded server again if it was killed. Raises nothing: whoever calls does so again."""

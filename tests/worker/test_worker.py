@@ -257,36 +257,6 @@ async def test_a_benchmark_outlives_a_crash_of_the_database_and_the_worker_liste
             await worker.until_status(await worker.submit(), "succeeded")
 
 
-async def test_a_session_of_the_database_that_hangs_is_given_up(shared):
-    async def alive():
-        return await shared.ask("SELECT 1 FROM workers WHERE last_heartbeat > now() - interval '5 seconds'")
-
-    frozen = None
-
-    async def freeze():
-        """The session of its heartbeats, between two of them: inside one it would hold a lock that all others need."""
-        nonlocal frozen
-        resting = f"{ITS_CONNECTIONS} AND state = 'idle' AND query = 'COMMIT'"
-        for pid, _ in await shared.ask(resting):
-            frozen = psutil.Process(pid)
-            frozen.suspend()
-            if (pid, "COMMIT") in await shared.ask(resting):
-                return True
-            frozen.resume()
-        return False
-
-    await shared.until(freeze)
-    try:
-        await shared.until(lambda: not_(alive))
-        await shared.until(alive)
-    finally:
-        frozen.resume()
-
-
-async def not_(condition):
-    return not await condition()
-
-
 #: Trials of a second or a few.
 BRIEF = {
     "model": {"kind": "mlp", "hidden_size": 512},
