@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from pathlib import Path
 
@@ -114,6 +115,16 @@ class Running:
     def trials(self):
         servers = psutil.Process(self.process.pid).children()
         return [trial for server in servers for trial in server.children()]
+
+
+@contextlib.contextmanager
+def for_less_than_a_lease():
+    """Of an outage that a benchmark outlives. Where the machine takes longer over it, the lease is lost, rightly."""
+    began = time.monotonic()
+    yield
+    took_seconds = time.monotonic() - began
+    if took_seconds > 0.8 * workers.LEASE.total_seconds():  # a renewal may have been due shortly before
+        pytest.skip(f"NOT SHOWN: this machine took {took_seconds:.0f} s over what must be shorter than a lease")
 
 
 @contextlib.asynccontextmanager
@@ -241,8 +252,6 @@ async def test_a_benchmark_outlives_a_crash_of_the_database_and_the_worker_liste
             await worker.until_in_a_trial()
             trials = worker.trials()
             server = psutil.Process(int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0]))
-            server.kill()
-            await anyio.to_thread.run_sync(server.wait, PATIENCE_SECONDS)
 
             async def back():
                 try:
@@ -250,7 +259,10 @@ async def test_a_benchmark_outlives_a_crash_of_the_database_and_the_worker_liste
                 except (OperationalError, InterfaceError):
                     return False
 
-            await worker.until(back)
+            with for_less_than_a_lease():
+                server.kill()
+                await anyio.to_thread.run_sync(server.wait, PATIENCE_SECONDS)
+                await worker.until(back)
             assert worker.trials() == trials
             assert await worker.status(benchmark_id) == "running"
             await worker.cancel(benchmark_id)
@@ -287,11 +299,11 @@ def away(url):
 async def test_a_report_is_delivered_though_the_database_was_away_when_a_trial_ended(shared):
     benchmark_id = await shared.submit(BRIEF)
     await shared.until_in_a_trial()
-    with away(shared.database.url):
 
-        async def ended():
-            return not shared.trials()
+    async def ended():
+        return not shared.trials()
 
+    with for_less_than_a_lease(), away(shared.database.url):
         await shared.until(ended)
         await anyio.sleep(2)  # a small part of the lease
         assert not shared.trials(), "it waits for the database before it goes on"
@@ -308,14 +320,15 @@ async def test_a_benchmark_outlives_a_full_disk_of_the_database(shared):
     """)
     benchmark_id = await shared.submit(BRIEF)
     await shared.until_in_a_trial()
-    for table in ("benchmarks", "events"):
-        await shared.do(
-            f"CREATE TRIGGER full_{table} BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION find_no_room()"
-        )
-    await shared.until(shared.says, "No space left on device")
-    await anyio.sleep(2)
-    for table in ("benchmarks", "events"):
-        await shared.do(f"DROP TRIGGER full_{table} ON {table}")
+    with for_less_than_a_lease():
+        for table in ("benchmarks", "events"):
+            await shared.do(
+                f"CREATE TRIGGER full_{table} BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION find_no_room()"
+            )
+        await shared.until(shared.says, "No space left on device")
+        await anyio.sleep(2)
+        for table in ("benchmarks", "events"):
+            await shared.do(f"DROP TRIGGER full_{table} ON {table}")
     await shared.until_status(benchmark_id, "succeeded")
     assert await shared.ask("SELECT attempt FROM benchmarks WHERE id = :id", id=benchmark_id) == [(1,)]
 
