@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.api_process import served, temporary_folder
 from tests.generated import LONG, generate
 
-CASES = 270
+CASES = 3000
 
 
 def measure() -> dict[str, object]:
