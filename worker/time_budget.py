@@ -53,8 +53,8 @@ def out_of_time(comparison: Comparison, leg: LegRun, steps_done: int) -> Failure
     emulated = f" {support.remedy}" if support and support.kernels == "emulated" else ""
     return Failure.of(
         FailureCode.TIME_BUDGET,
-        f"{leg.name}: the time budget of {budget_seconds:g} s ended when {steps_done} of {settings.steps} steps were "
-        f"done, {lost}{known}.{emulated} Raise measurement.time_budget_seconds, or shrink model or batch.",
+        f"{leg.name}: its share of the time budget of {budget_seconds:g} s ended when {steps_done} of {settings.steps} "
+        f"steps were done, {lost}{known}.{emulated} Raise measurement.time_budget_seconds, or shrink model or batch.",
     )
 
 
