@@ -228,6 +228,8 @@ async def test_an_unknown_id_is_not_found(client, path):
         {"created_after": "yesterday"},
         {"created_after": "2026-01-01T00:00:00"},
         {"created_after": "0.5"},
+        {"created_after": "6.850158489479364e-199"},
+        {"created_after": "1_767_225_600"},
         {"created_before": "-1767225600"},
         {"model_kind": "\x00"},
     ],
