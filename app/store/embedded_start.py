@@ -100,8 +100,10 @@ class EmbeddedServer(PostgresServer):
             return None
 
     def _is_ready(self) -> bool:
+        if not self._runs():  # then nothing is learnt: what pgserver knows as its server it may end
+            return False
         found = self._read()
-        return found is not None and found.status == "ready" and self._runs()
+        return found is not None and found.status == "ready"
 
     def _read(self) -> PostmasterInfo | None:
         try:

@@ -13,20 +13,19 @@ from sqlalchemy.pool import NullPool
 #: Taken for the length of the migration: the second process waits, then finds nothing to do.
 ADVISORY_LOCK = 7_105_112
 
-
 #: For a table that something else holds, as a backup does. Everyone who reads it waits behind a migration that waits,
 #: and leases are lost: rather than for long, it waits often.
 TABLE_SECONDS = 3
-TRIES, LONGEST_PAUSE_SECONDS = 8, 30.0
+TRIES = 8
 
 
 def migrate(url: URL) -> None:
     """Applies every migration that is missing, in one transaction under an advisory lock.
 
-    Raises OperationalError where the server does not answer, or a table stays held for about a minute.
+    Raises OperationalError where the server does not answer, or a table is held at every try, half a minute long.
     """
     engine = create_engine(url, poolclass=NullPool)
-    for attempt in stamina.retry_context(_table_is_held, attempts=TRIES, timeout=None, wait_max=LONGEST_PAUSE_SECONDS):
+    for attempt in stamina.retry_context(_table_is_held, attempts=TRIES, timeout=None):
         with attempt, engine.begin() as connection:
             # One that is frozen or cut off in the middle gives back what it holds.
             connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10s'"))

@@ -114,6 +114,11 @@ def test_a_database_is_named_without_secrets(url, said):
     assert place(Settings(database_url=url, data_dir="/data")) == said
 
 
+def test_a_tilde_of_an_environment_file_is_the_home_directory(monkeypatch):
+    monkeypatch.setenv("HALFTIME_DATA_DIR", "~/halftime")
+    assert Settings().data_dir == Path.home() / "halftime"
+
+
 @pytest.fixture
 def data_dir():
     """Short, as a socket's path must be, and open to the server's own user."""
