@@ -1,6 +1,5 @@
 """The command line: requests from files, exit codes, errors in one line."""
 
-import contextlib
 import json
 import os
 import platform
@@ -16,6 +15,8 @@ import yaml
 
 from app.cli.conclusion import EXIT_CODES
 from app.cli.requests import read_request
+from tests.processes import children
+from tests.processes import command as command_line
 
 MLP = {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1}
 QUICK = {
@@ -108,20 +109,13 @@ def test_run_brings_its_own_service_and_exits_with_the_verdict(tmp_path):
     assert re.match(EMULATED + "BF16 is ", (tmp_path / "report.md").read_text())
 
 
-def command_lines(processes):
-    """Of those that are still there: a child may end between being listed and being asked."""
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            yield " ".join(process.cmdline())
-
-
 def test_run_that_is_killed_takes_its_service_along(tmp_path):
     request = tmp_path / "job.json"
     request.write_text(json.dumps({"model": {"kind": "mlp"}, "config": QUICK | {"training": {"steps": 10_000}}}))
     with subprocess.Popen([sys.executable, "-m", "app.cli", "run", str(request)], stderr=subprocess.DEVNULL) as command:
         try:
             process = psutil.Process(command.pid)
-            while not any("forkserver" in line for line in command_lines(process.children(recursive=True))):
+            while not any("forkserver" in " ".join(command_line(child)) for child in children(process, recursive=True)):
                 time.sleep(0.1)
             family = process.children(recursive=True)
         finally:

@@ -7,6 +7,7 @@ import pytest
 from app import renderings
 from app.web.inlined import policy
 from tests.app.acts import finish, post
+from tests.processes import children, command
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +39,7 @@ async def test_a_browser_gets_a_page_that_a_process_apart_has_drawn(client, path
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "<!doctype html>" in response.text
     assert response.text.count('role="img"') >= 4
-    commands = [" ".join(child.cmdline()) for child in psutil.Process().children()]
+    commands = [" ".join(command(child)) for child in children(psutil.Process())]
     assert any("anyio.to_process" in command for command in commands), commands
 
 

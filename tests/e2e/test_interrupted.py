@@ -2,9 +2,8 @@
 
 import signal
 
-import psutil
-
 from app.contract.report import Report
+from tests.processes import child_with
 
 JOB = {
     "model": {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1},
@@ -28,7 +27,7 @@ def blocks_run(seen):
 def test_completed_blocks_outlive_a_worker_that_is_killed(service):
     benchmark_id = service.post(JOB)
     service.until(lambda: 3 in blocks_run(events(service, benchmark_id)))
-    (worker,) = [child for child in psutil.Process(service.process.pid).children() if "worker" in child.cmdline()]
+    worker = child_with(service.process.pid, "worker")
     worker.send_signal(signal.SIGKILL)
     done = service.until_status(benchmark_id, "succeeded", "failed")
     assert (done["status"], done["attempt"]) == ("succeeded", 2), done["failure"]

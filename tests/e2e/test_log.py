@@ -5,9 +5,8 @@ import signal
 import tempfile
 from pathlib import Path
 
-import psutil
-
 from tests.e2e.test_main_road import job
+from tests.processes import child_with
 from tests.service import PATIENCE_SECONDS, running_service
 
 
@@ -17,7 +16,7 @@ def test_every_line_from_start_to_stop_is_json():
         data_dir = str(Path(folder) / "data")
         with running_service(None, Path(folder), HALFTIME_DATA_DIR=data_dir, HALFTIME_LOG_FORMAT="json") as service:
             service.until_status(service.post(job()), "succeeded")
-            (worker,) = [one for one in psutil.Process(service.process.pid).children() if "worker" in one.cmdline()]
+            worker = child_with(service.process.pid, "worker")
             worker.kill()
             service.until(lambda: "died" in service.log.read_text())
             service.process.send_signal(signal.SIGTERM)

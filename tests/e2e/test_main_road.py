@@ -1,6 +1,5 @@
 """The whole journey with real processes: HTTP in, training in the worker's trials, a report out."""
 
-import contextlib
 import re
 import signal
 from itertools import groupby
@@ -10,6 +9,7 @@ import psutil
 import pytest
 
 from app.contract.report import Report
+from tests.processes import child_with, children, command, grandchildren
 
 SMALL_MODEL = {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1}
 
@@ -26,13 +26,8 @@ LONG = job(training={"batch_size": 512, "steps": 10_000}) | {"model": {"kind": "
 
 def trials(service):
     """Processes of trials: the worker's grandchildren."""
-    workers = [child for child in psutil.Process(service.process.pid).children() if "worker" in child.cmdline()]
-    servers = [server for worker in workers for server in worker.children()]
-    found = []
-    for server in servers:
-        with contextlib.suppress(psutil.NoSuchProcess):  # one that ended between the two looks has none
-            found += server.children()
-    return found
+    workers = [child for child in children(psutil.Process(service.process.pid)) if "worker" in command(child)]
+    return [trial for worker in workers for trial in grandchildren(worker.pid)]
 
 
 def test_from_a_post_to_a_validated_report(shared_service):
@@ -92,7 +87,7 @@ def test_a_worker_killed_in_mid_trial_is_restarted_and_the_job_runs_again(servic
     benchmark_id = service.post(LONG)
     service.until(trials, service)
     orphans = trials(service)
-    (worker,) = [child for child in psutil.Process(service.process.pid).children() if "worker" in child.cmdline()]
+    worker = child_with(service.process.pid, "worker")
     worker.send_signal(signal.SIGKILL)
     again = service.until(lambda: (found := service.get(benchmark_id))["attempt"] == 2 and found)
     assert again["status"] == "running"
@@ -105,7 +100,7 @@ def test_a_worker_killed_in_mid_trial_is_restarted_and_the_job_runs_again(servic
 def test_a_worker_that_is_stopped_hands_its_job_back(service):
     benchmark_id = service.post(LONG)
     service.until(trials, service)
-    (worker,) = [child for child in psutil.Process(service.process.pid).children() if "worker" in child.cmdline()]
+    worker = child_with(service.process.pid, "worker")
     worker.send_signal(signal.SIGTERM)
     again = service.until(
         lambda: (found := service.get(benchmark_id))["status"] == "running" and found["version"] > 3 and found

@@ -7,10 +7,10 @@ import sys
 import textwrap
 
 import anyio
-import psutil
 import pytest
 
 from tests.factories import request
+from tests.processes import children, fork_servers, gone
 from worker import launcher as launching
 from worker.launcher import TrialLauncher
 from worker.messages import TrialSpec
@@ -39,13 +39,12 @@ async def launcher():
     await made.warm_up()
     yield made
     await made.close()
-    assert not any("forkserver" in " ".join(child.cmdline()) for child in psutil.Process().children())
+    assert fork_servers() == []
 
 
 def trial_processes(pid=None):
     """Trials are the children of the forkserver, which is a child of the worker."""
-    servers = [child for child in psutil.Process(pid).children() if "forkserver" in " ".join(child.cmdline())]
-    return [child for server in servers for child in server.children() if child.is_running()]
+    return [child for server in fork_servers(pid) for child in children(server) if child.is_running()]
 
 
 async def until(condition):
@@ -131,7 +130,7 @@ async def test_a_forkserver_that_hangs_as_a_trial_starts_is_replaced(launcher, m
 
     monkeypatch.setattr(launching, "STARTING_SECONDS", 1.0)
     monkeypatch.setattr(launching, "_kill_forkserver", kill_and_be_patient)
-    (server,) = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
+    (server,) = fork_servers()
     server.suspend()
     outcome, logs = await launcher.run(spec(), 60, lambda step: None)
     assert not server.is_running()
@@ -143,7 +142,7 @@ async def test_a_forkserver_that_hangs_at_the_end_is_not_waited_for(monkeypatch)
     monkeypatch.setattr("worker.launcher.DYING_SECONDS", 1.0)
     made = TrialLauncher()
     await made.warm_up()
-    (server,) = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
+    (server,) = fork_servers()
     server.suspend()
     await made.close()
     assert not server.is_running()
@@ -177,4 +176,4 @@ async def test_a_trial_dies_with_its_worker():
         worker.stdout.readline()
         (orphan,) = trial_processes(worker.pid)
         worker.kill()
-    await until(lambda: not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE)
+    await until(lambda: gone([orphan]))

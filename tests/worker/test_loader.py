@@ -13,6 +13,7 @@ import torch
 from app.contract.data import LoaderConfig, SyntheticData
 from app.contract.training import TrainingConfig
 from tests.factories import comparison, request, trial
+from tests.processes import children, gone
 from tests.worker.test_launcher import LONG, spec, trial_processes, until
 from worker.data import make_data
 from worker.data.feed import DrawnBatches, LoaderFeed
@@ -154,7 +155,7 @@ def other_than(killed):
 
 
 def loaders_of(trials):
-    return [child for trial in trials for child in trial.children(recursive=True)]
+    return [child for trial in trials for child in children(trial, recursive=True)]
 
 
 async def test_loader_processes_give_what_the_loop_itself_would(launcher):
@@ -174,10 +175,6 @@ while time.process_time() < 0.5:
 print(flush=True)
 sys.stdin.read()
 """
-
-
-def gone(processes):
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
 async def test_cancelling_ends_the_loader_s_processes(launcher):

@@ -15,6 +15,7 @@ from app.contract.report import Report
 from app.contract.tracking import Tracking
 from tests.app.acts import made_report
 from tests.factories import request
+from tests.processes import gone
 from tests.worker.wandb_receiver import Receiver
 from worker.tracking.messages import Logged, NotLogged, TrackingTask
 from worker.tracking.process import run_tracker
@@ -241,7 +242,7 @@ async def test_cancelling_ends_the_process_and_its_children(report, library, tmp
             await anyio.sleep(0.02)
         started = [psutil.Process(int(pid)) for pid in told.read_text().split()]
         tasks.cancel_scope.cancel()
-    while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in started):
+    while not gone(started):
         await anyio.sleep(0.02)
 
 

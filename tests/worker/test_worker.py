@@ -23,6 +23,7 @@ from app.store import benchmarks, workers
 from app.store.database import open_database
 from tests.conftest import new_database
 from tests.factories import CPU
+from tests.processes import grandchildren
 
 pytestmark = pytest.mark.anyio
 
@@ -113,8 +114,7 @@ class Running:
         await self.until(there)
 
     def trials(self):
-        servers = psutil.Process(self.process.pid).children()
-        return [trial for server in servers for trial in server.children()]
+        return grandchildren(self.process.pid)
 
 
 @contextlib.contextmanager

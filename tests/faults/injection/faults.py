@@ -11,6 +11,7 @@ import psutil
 
 from app.store.workers import LEASE
 from tests.faults.injection.sites import Site
+from tests.processes import children
 
 #: So much longer than the lease do the long ones last: by then the benchmark has been run elsewhere.
 BEYOND_SECONDS = 10.0
@@ -60,7 +61,7 @@ def worker_frozen(site: Site, rng: random.Random) -> bool:
     if not busy:
         return False
     worker = rng.choice(busy)
-    frozen = [worker, *(worker.children(recursive=True) if rng.random() < 0.5 else [])]
+    frozen = [worker, *(children(worker, recursive=True) if rng.random() < 0.5 else [])]
     _signal(frozen, signal.SIGSTOP)
     time.sleep(LEASE.total_seconds() + BEYOND_SECONDS)
     _signal(frozen, signal.SIGCONT)

@@ -17,6 +17,7 @@ import httpx
 import psutil
 
 from app.cli.running import free_port, own_environment
+from tests.processes import children, command
 
 PATIENCE_SECONDS = 120.0
 
@@ -56,17 +57,15 @@ class Fleet:
 
     def api(self) -> psutil.Process | None:
         """The process that serves, unless it is dead at this moment."""
-        return next((child for child in self._children() if "app.cli" in _command(child)), None)
+        return next((child for child in self._children() if "app.cli" in command(child)), None)
 
     def worker(self, name: str) -> psutil.Process | None:
         """The worker of that id, unless it is dead at this moment."""
-        return next((child for child in self._children() if name in _command(child)), None)
+        return next((child for child in self._children() if name in command(child)), None)
 
     def trials(self, worker: psutil.Process) -> list[psutil.Process]:
         """Trial processes of a worker: the children of its forkserver."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return [trial for server in worker.children() for trial in server.children()]
-        return []
+        return [trial for server in children(worker) for trial in children(server)]
 
     def processes(self) -> list[psutil.Process]:
         """Every process that came of this fleet, whoever its parent is by now; those of its PostgreSQL too."""
@@ -76,7 +75,7 @@ class Fleet:
         """Those beside the supervisor's own children, their forkservers, and PostgreSQL."""
         known = {self.supervisor.pid}
         for child in self._children():
-            known |= {child.pid, *(server.pid for server in child.children())}
+            known |= {child.pid, *(server.pid for server in children(child))}
         return [found for found in self.processes() if found.pid not in known and found.name() != "postgres"]
 
     def says(self, words: str) -> int:
@@ -101,9 +100,7 @@ class Fleet:
         return answer.is_success and sum(row["state"] != "offline" for row in answer.json()["items"]) >= workers
 
     def _children(self) -> list[psutil.Process]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return self.supervisor.children()
-        return []
+        return children(self.supervisor)
 
     def _is_ours(self, process: psutil.Process) -> bool:
         with contextlib.suppress(psutil.Error):
@@ -156,9 +153,3 @@ def stopped(fleet: Fleet) -> list[psutil.Process]:
     fleet.supervisor.wait(PATIENCE_SECONDS)
     _, left = psutil.wait_procs(fleet.processes(), timeout=10)
     return left
-
-
-def _command(process: psutil.Process) -> list[str]:
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()
-    return []
