@@ -16,7 +16,7 @@ help:  ## lists the targets
 
 setup: .venv/ready  ## makes .venv with everything pinned
 
-.venv/ready: pyproject.toml constraints.txt app/__init__.py
+.venv/ready: pyproject.toml constraints.txt halftime/__init__.py
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX_URL),$(PIP) install --no-deps --index-url $(TORCH_INDEX_URL) --constraint constraints.txt torch)
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'

@@ -7,14 +7,13 @@ import anyio
 import structlog
 from fastapi import Depends, FastAPI
 
-from app import __version__, tracing, upkeep
-from app.body_limit import BodyLimit
-from app.changes import changes_of
-from app.metrics import Metrics
+from app.background import tasks as upkeep
+from app.errors.handlers import install_error_handlers
 from app.middleware import install_middleware
-from app.openapi.document import extend_document
-from app.problems import install_error_handlers
-from app.renderings import Renderings
+from app.middleware.body_limit import BodyLimit
+from app.observability import tracing
+from app.observability.metrics import Metrics
+from app.rendering.cache import Renderings
 from app.routes import (
     benchmarks,
     catalogue,
@@ -28,13 +27,16 @@ from app.routes import (
     webhooks,
     workers,
 )
-from app.routes.callers import REFUSALS, Door
-from app.routes.origin import refuse_cross_site
+from app.routes.http.auth import REFUSALS, Door
+from app.routes.http.csrf import refuse_cross_site
+from app.routes.openapi.document import extend_document
 from app.routes.pages.problems import install_problem_pages
 from app.routes.pages.static import Assets
 from app.settings import Settings
-from app.store import reaper
-from app.store.database import Database, open_database
+from app.store.database.connection import Database, open_database
+from app.store.notifications import changes_of
+from app.store.upkeep import reaper
+from halftime import __version__
 
 log = structlog.get_logger(__name__)
 

@@ -3,9 +3,9 @@
 import anyio
 import torch
 
-from app.contract.report import Report
-from app.contract.request import BenchmarkRequest
 from benchmarks.job import run_job
+from halftime.contract.report.report import Report
+from halftime.contract.request.request import BenchmarkRequest
 
 #: Preset: batch size on a GPU, and what makes it small enough for two cores.
 ARCHITECTURES: dict[str, tuple[int, dict[str, object]]] = {

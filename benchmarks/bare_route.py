@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from app.settings import Settings
-from app.store.tables import BenchmarkRow
+from app.store.database.tables import BenchmarkRow
 
 settings = Settings()
 assert settings.database_url is not None

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker.comparison import baseline_first
-from worker.statistics import blocks_needed, judge_at_least, log_ratios, ratio_estimate
+from worker.comparison.blocks import baseline_first
+from worker.comparison.estimates import blocks_needed, judge_at_least, log_ratios, ratio_estimate
 
 JOBS = 20_000
 MIN_BLOCKS, MAX_BLOCKS, TARGET_CI = 6, 16, 0.02

@@ -11,11 +11,11 @@ from multiprocessing.process import BaseProcess
 
 import anyio
 
-from app.contract.benchmark import Progress
-from app.contract.report import Estimate, Report
-from app.contract.request import BenchmarkRequest
 from benchmarks.job import run_job
-from worker.legs import median_step
+from halftime.contract.report.report import Estimate, Report
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.benchmark import Progress
+from worker.comparison.legs import median_step
 
 #: The load ends on its own after this time, whatever happens to the benchmark.
 LONGEST_LOAD_SECONDS = 900

@@ -9,13 +9,13 @@ import time
 import anyio
 import torch
 
-from app.contract.data import SyntheticData
-from app.contract.request import BenchmarkRequest
 from benchmarks.job import run_job
+from halftime.contract.request.data import SyntheticData
+from halftime.contract.request.request import BenchmarkRequest
 from worker.data import make_data
 from worker.models import blueprint_of, build_model
-from worker.precision import PRECISIONS, set_flags
-from worker.training import prepare, training_step
+from worker.training.loop import prepare, training_step
+from worker.training.precision import PRECISIONS, set_flags
 
 JOBS = 5
 REQUEST = BenchmarkRequest.model_validate(

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 
-from app.contract.benchmark import Progress
-from app.contract.failure import Failure
-from app.contract.report import Report
-from app.contract.request import BenchmarkRequest
-from app.contract.trial import TrialResult
-from worker.comparison import compare
-from worker.device import detect
-from worker.launcher import TrialLauncher
-from worker.legs import Comparison
+from halftime.contract.report.failure import Failure
+from halftime.contract.report.report import Report
+from halftime.contract.report.trial import TrialResult
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.benchmark import Progress
+from worker.agent.launcher import TrialLauncher
+from worker.comparison.blocks import compare
+from worker.comparison.legs import Comparison
+from worker.device.device import detect
 from worker.messages import TrialSpec
-from worker.report import make_report
+from worker.report.build import make_report
 
 
 async def run_job(request: BenchmarkRequest, on_progress: Callable[[Progress], None] = lambda progress: None) -> Report:

@@ -16,17 +16,17 @@ from greenlet import getcurrent, greenlet
 from torch import nn
 from torch.nn import functional
 
-from app.contract.data import SyntheticData
-from app.contract.models import TransformerSpec
-from app.contract.precisions import PrecisionName
-from app.contract.training import TrainingConfig
-from worker.clock import make_clock
+from halftime.contract.models import TransformerSpec
+from halftime.contract.precisions import PrecisionName
+from halftime.contract.request.data import SyntheticData
+from halftime.contract.request.training import TrainingConfig
+from worker.comparison.estimates import ratio_estimate
 from worker.data import Batch, ResidentFeed, make_data
+from worker.device.measured_region import MeasuredRegion
 from worker.models import blueprint_of, build_model
-from worker.precision import PRECISIONS, set_flags
-from worker.statistics import ratio_estimate
-from worker.telemetry.region import MeasuredRegion
-from worker.training import Curves, LoopHooks, prepare, train
+from worker.training.clock import make_clock
+from worker.training.loop import Curves, LoopHooks, prepare, train
+from worker.training.precision import PRECISIONS, set_flags
 
 MODEL = TransformerSpec(vocab_size=64, hidden_size=256, num_layers=2, num_heads=4, sequence_length=128)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from worker.device import environment
+from worker.device.device import environment
 
 
 def machine() -> dict[str, object]:

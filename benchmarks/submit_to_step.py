@@ -4,8 +4,8 @@ import statistics
 import time
 from datetime import UTC, datetime
 
-from app.cli.running import own_service
-from app.client import Client
+from app.cli.commands.running import own_service
+from halftime.client import Client
 
 JOBS = 12
 REQUEST = {

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import httpx
 
-from app.cli.running import free_port
+from app.cli.commands.running import free_port
 from app.settings import Settings
-from app.store.database import located
+from app.store.database.connection import located
 from benchmarks.api_process import temporary_folder, until_ready
 
 SECONDS, CONNECTIONS, ROUNDS = 4, 16, 4

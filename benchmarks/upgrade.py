@@ -19,10 +19,10 @@ import httpx
 from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from app.cli.running import free_port
+from app.cli.commands.running import free_port
 from app.settings import Settings
-from app.store.database import libpq_url, located
-from app.store.migrate import migrate
+from app.store.database.connection import libpq_url, located
+from app.store.database.migrate import migrate
 from benchmarks.api_process import temporary_folder, until_ready
 
 ROOT = Path(__file__).parents[1]

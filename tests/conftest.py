@@ -36,7 +36,7 @@ def postgres():
     """The URL of a PostgreSQL server: HALFTIME_TEST_DATABASE_URL, or an embedded one for the session."""
     from sqlalchemy import make_url, text
 
-    from app.store.embedded import embedded_server
+    from app.store.database.embedded import embedded_server
 
     given = os.environ.get("HALFTIME_TEST_DATABASE_URL")
     if given:
@@ -56,7 +56,7 @@ def postgres():
 @pytest.fixture(scope="session")
 def migrated_template(postgres):
     """A database with all migrations, to be copied."""
-    from app.store.migrate import migrate
+    from app.store.database.migrate import migrate
 
     with new_database(postgres, "template1") as url:
         migrate(url)
@@ -98,7 +98,7 @@ def settings(database_url):
 
 @pytest.fixture
 async def database(settings):
-    from app.store.database import open_database
+    from app.store.database.connection import open_database
 
     async with open_database(settings, pool_size=5) as opened:
         yield opened

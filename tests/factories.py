@@ -2,11 +2,9 @@
 
 from datetime import UTC, datetime
 
-from app.contract.data import SyntheticData
-from app.contract.numerics import LayerError, Numerics
-from app.contract.request import BenchmarkRequest
-from app.contract.telemetry import GpuTelemetry, HostTelemetry, Spread, Telemetry
-from app.contract.trial import (
+from halftime.contract.report.numerics import LayerError, Numerics
+from halftime.contract.report.telemetry import GpuTelemetry, HostTelemetry, Spread, Telemetry
+from halftime.contract.report.trial import (
     Attestation,
     DataFacts,
     Environment,
@@ -15,12 +13,14 @@ from app.contract.trial import (
     MemoryBreakdown,
     TrialResult,
 )
-from app.contract.worker import WorkerDevice
+from halftime.contract.request.data import SyntheticData
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.worker import WorkerDevice
+from worker.comparison.legs import Comparison
 from worker.data import make_data
-from worker.legs import Comparison
 from worker.models import blueprint_of
-from worker.precision import PRECISIONS
-from worker.precision_facts import expected_flags
+from worker.training.precision import PRECISIONS
+from worker.training.precision_facts import expected_flags
 
 CPU = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=2**34)
 

@@ -3,8 +3,8 @@
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from app.contract.models.layers.layer import DoesNotFit, Shape, shape_after
-from app.contract.models.layers.structure import AnyLayer
+from halftime.contract.models.layers.layer import DoesNotFit, Shape, shape_after
+from halftime.contract.models.layers.structure import AnyLayer
 
 LAYERS = TypeAdapter(list[AnyLayer])
 

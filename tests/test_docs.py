@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-import worker.main
+import worker.agent.worker
 from app import main
-from app.contract.failure import FailureCode
-from app.contract.request import BenchmarkRequest
-from app.contract.sweep import SweepRequest
 from app.settings import Settings
+from halftime.contract.report.failure import FailureCode
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.sweep import SweepRequest
 
 ROOT = Path(__file__).parent.parent
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
@@ -41,7 +41,7 @@ def test_every_alert_says_what_to_do():
 def test_connections_to_plan_for_are_those_that_processes_hold():
     rows = dict(re.findall(r"^\| (API|worker) \| (\d+) \|", SCALING, re.MULTILINE))
     # The API also listens for changes, and its queue worker has two; a worker's queue works on the pool, and listens.
-    assert rows == {"API": str(main.POOL_SIZE + 1 + 2), "worker": str(worker.main.POOL_SIZE + 1)}
+    assert rows == {"API": str(main.POOL_SIZE + 1 + 2), "worker": str(worker.agent.worker.POOL_SIZE + 1)}
     assert f"{rows['API']} *a* + {rows['worker']} *w*" in SCALING
 
 

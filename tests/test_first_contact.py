@@ -14,8 +14,6 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from app.contract.models import MlpSpec
-from app.contract.training import TrainingConfig
 from benchmarks.first_contact import expectations, load, probes, switches, timetable, waits
 from benchmarks.first_contact.facts import environment
 from benchmarks.first_contact.lines import (
@@ -37,6 +35,8 @@ from benchmarks.first_contact.run import STAGES
 from benchmarks.first_contact.scale import DRY
 from benchmarks.first_contact.summary import crashed, summary
 from benchmarks.first_contact.wheels import PYTEST_WHEELS, WHEELS
+from halftime.contract.models import MlpSpec
+from halftime.contract.request.training import TrainingConfig
 from tests import factories
 from worker.messages import TrialSpec
 

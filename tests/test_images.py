@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.contract.request import BenchmarkRequest
 from benchmarks.images import composed, engine, requests, standins
 from benchmarks.images.commands import CommandFailed
 from benchmarks.images.containers import no_json
 from benchmarks.images.record import Record
+from halftime.contract.request.request import BenchmarkRequest
 
 ROOT = Path(__file__).parent.parent
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]

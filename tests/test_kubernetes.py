@@ -9,12 +9,13 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from app import __version__, upkeep
-from app.cli.serving import STREAMS_SECONDS
+from app.background import tasks as upkeep
+from app.cli.commands.serving import STREAMS_SECONDS
 from app.main import create_app
 from app.settings import Settings
+from halftime import __version__
 from tests.commands import parse
-from worker.main import GRACE_SECONDS
+from worker.agent.worker import GRACE_SECONDS
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "deploy" / "kubernetes"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from app import upkeep
-from app.cli.serving import STREAMS_SECONDS
+from app.background import tasks as upkeep
+from app.cli.commands.serving import STREAMS_SECONDS
 from app.settings import Settings
 from tests.commands import parse
-from worker.main import GRACE_SECONDS
+from worker.agent.worker import GRACE_SECONDS
 
 FOLDER = Path(__file__).parent.parent / "deploy" / "systemd"
 API, WORKER = FOLDER / "halftime-api.service", FOLDER / "halftime-worker@.service"

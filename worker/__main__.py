@@ -11,9 +11,9 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
-from app.logs import configure_logs, end
-from app.settings import WRONG_SETTINGS, Settings, faults
-from app.signals import end_well_on_sigterm
+from app.observability.logs import configure_logs
+from app.observability.process import WRONG_SETTINGS, end, end_well_on_sigterm
+from app.settings import Settings, faults
 
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Halftime's worker.")
 
@@ -39,10 +39,11 @@ def run(
     end_well_on_sigterm()
     settings = _settings()
     configure_logs(settings.log_format)
-    from worker import device_lock, nvml  # noqa: PLC0415
-    from worker.device import detect  # noqa: PLC0415 # loads torch
-    from worker.launcher import TrialLauncher  # noqa: PLC0415
-    from worker.main import Superseded, run_worker  # noqa: PLC0415
+    from worker.agent.launcher import TrialLauncher  # noqa: PLC0415
+    from worker.agent.worker import Superseded, run_worker  # noqa: PLC0415
+    from worker.device import lock as device_lock  # noqa: PLC0415
+    from worker.device import nvml  # noqa: PLC0415
+    from worker.device.device import detect  # noqa: PLC0415 # loads torch
 
     if device.startswith(nvml.UUIDS):
         worker_id = worker_id or f"{platform.node()}:{device}"
@@ -65,7 +66,7 @@ def run(
 @cli.command()
 def devices() -> None:
     """Prints, as JSON, what `--device` can be on this machine, one for each worker that it has room for."""
-    from worker import nvml  # noqa: PLC0415 # loads the driver's library
+    from worker.device import nvml  # noqa: PLC0415 # loads the driver's library
 
     print(json.dumps(nvml.workable_devices()))
 
@@ -73,7 +74,7 @@ def devices() -> None:
 @cli.command()
 def probe() -> None:
     """Prints, as JSON, the devices and precisions of this machine."""
-    from worker.doctor import probe_devices  # noqa: PLC0415 # loads torch
+    from worker.trial.probe import probe_devices  # noqa: PLC0415 # loads torch
 
     _number_gpus_as_nvml_does()
     print(json.dumps(probe_devices()))

@@ -1,16 +1,17 @@
 """What a worker and its trial process say to each other: JSON over a pipe."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from app.contract.data import DataConfig, SyntheticData
-from app.contract.failure import Failure
-from app.contract.models import ModelSpec
-from app.contract.precisions import PrecisionName
-from app.contract.training import TrainingConfig
-from app.contract.trial import TrialResult
-from app.contract.worker import PrecisionSupport
+from halftime.contract.models import ModelSpec
+from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.failure import Failure
+from halftime.contract.report.trial import TrialResult
+from halftime.contract.request.data import DataConfig, SyntheticData
+from halftime.contract.request.training import TrainingConfig
+from halftime.contract.resources.worker import PrecisionSupport
 
 
 class Inspection(BaseModel):
@@ -176,3 +177,27 @@ Message = Annotated[
     StepDone | TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TrialGaveUp, Field(discriminator="kind")
 ]
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
+
+
+class Launcher(Protocol):
+    """Starts trials, and ends those whose call is cancelled before the call returns."""
+
+    async def warm_up(self) -> None:
+        """Before the first of them."""
+
+    async def close(self) -> None:
+        """After the last."""
+
+    async def inspect(self, inspection: Inspection, deadline_seconds: float) -> tuple[ModelFacts | Failure, str]:
+        """What is known of a model, or why it cannot be trained, and what was written to standard error."""
+
+    async def check(self, check: DeviceCheck, deadline_seconds: float) -> DeviceHealth | Failure:
+        """What is wrong with a device, or why the process that looked did not come to say."""
+
+    async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
+        """What a device can do in each precision, or why that is not known."""
+
+    async def run(
+        self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
+    ) -> tuple[TrialResult | Failure, str]:
+        """The result of a trial or why there is none, and what it wrote to standard error."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 
-from app.contract.failure import FailureCode
-from worker.device import TrialFailed, is_out_of_memory
+from halftime.contract.report.failure import FailureCode
+from worker.errors import TrialFailed, is_out_of_memory
 
 #: Of what a plugin says about its failure.
 MOST_CHARACTERS = 500

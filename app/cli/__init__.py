@@ -1,6 +1,6 @@
 """The command `halftime`."""
 
-from app.cli import (
+from app.cli.commands import (
     catalogue,
     changing,
     doctor,

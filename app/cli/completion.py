@@ -2,7 +2,7 @@
 
 import typer
 
-from app.client import Client, ClientError
+from halftime.client import Client, ClientError
 
 #: A shell does not wait for long.
 PATIENCE_SECONDS = 2.0

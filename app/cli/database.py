@@ -19,7 +19,7 @@ class NoDatabase(Exception):
 
 def is_missing(settings: Settings) -> bool:
     """Whether there is no database yet: the embedded one is made by the first that opens it."""
-    from app.store.embedded import was_made  # noqa: PLC0415
+    from app.store.database.embedded import was_made  # noqa: PLC0415
 
     return settings.database_url is None and not was_made(settings.data_dir)
 
@@ -28,7 +28,7 @@ def in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Fo
     """What the work gives, done in one transaction. Raises NoDatabase."""
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
-    from app.store.database import open_database  # noqa: PLC0415
+    from app.store.database.connection import open_database  # noqa: PLC0415
 
     async def done() -> Found:
         async with open_database(settings, pool_size=1) as database, database.sessions.begin() as session:

@@ -6,9 +6,9 @@ from typing import Annotated, get_args
 
 import typer
 
-from app.client.calls import Filters
-from app.contract.benchmark import Status
-from app.contract.precisions import DeviceChoice
+from halftime.client.endpoints import Filters
+from halftime.contract.precisions import DeviceChoice
+from halftime.contract.resources.benchmark import Status
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 

@@ -9,9 +9,9 @@ import yaml
 from pydantic import ValidationError
 
 from app.cli.shared import fail
-from app.contract.faults import field_errors
-from app.contract.request import BenchmarkRequest
-from app.contract.sweep import SweepRequest
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.faults import field_errors
+from halftime.contract.resources.sweep import SweepRequest
 
 
 class _Loader(yaml.SafeLoader):

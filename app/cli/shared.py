@@ -11,10 +11,10 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console
 
-from app import __version__
 from app.cli.completion import benchmark_ids
-from app.client import DEFAULT_SERVER, Client, ClientError, ProblemError, TransportError
-from app.reports.plain import plain
+from app.reports.sanitize import plain
+from halftime import __version__
+from halftime.client import DEFAULT_SERVER, Client, ClientError, ProblemError, TransportError
 
 cli = typer.Typer(
     no_args_is_help=True,

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterator
 
-from app.contract.report import Estimate, Leg, Report
-from app.contract.report_comparison import EnvironmentDifference, LegChange, ReportComparison, SpeedupChange
-from app.contract.trial import Environment
 from app.reports.wording import legs_of
+from halftime.contract.report.report import Estimate, Leg, Report
+from halftime.contract.report.report_comparison import EnvironmentDifference, LegChange, ReportComparison, SpeedupChange
+from halftime.contract.report.trial import Environment
 
 
 def why_not_comparable(baseline: Report, contender: Report) -> list[str]:

@@ -4,10 +4,10 @@ import csv
 import io
 from collections.abc import Iterator
 
-from app.contract.report import Comparison, Difference, Estimate, Report, Requirement
-from app.contract.trial import TrialResult
-from app.reports.legs import NamedLeg, median_seconds, named_legs, ratios_by_block
 from app.reports.wording import context_lines, headline, other_answers
+from halftime.contract.report.named_legs import NamedLeg, median_seconds, named_legs, ratios_by_block
+from halftime.contract.report.report import Comparison, Difference, Estimate, Report, Requirement
+from halftime.contract.report.trial import TrialResult
 
 Row = dict[str, object]
 

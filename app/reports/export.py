@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from app.contract.benchmark import Benchmark
-from app.contract.report import Comparison, Difference, Estimate, Report
+from halftime.contract.report.report import Comparison, Difference, Estimate, Report
+from halftime.contract.resources.benchmark import Benchmark
 
 Row = dict[str, object]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from app.contract.report import Report
 from app.reports.wording import (
     TRIAL_COLUMNS,
     context_lines,
@@ -15,6 +14,7 @@ from app.reports.wording import (
     titled_comparisons,
     trial_rows,
 )
+from halftime.contract.report.report import Report
 
 
 def to_markdown(report: Report) -> str:

@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from app.contract.precisions import UNSUPPORTED
-from app.contract.worker import KernelSupport, PrecisionSupport, WorkerDevice
+from halftime.contract.precisions import UNSUPPORTED
+from halftime.contract.resources.worker import KernelSupport, PrecisionSupport, WorkerDevice
 
 #: Units of a rate, by the FLOP/s from which on each is used.
 RATE_UNITS = ((1e12, "TFLOP/s"), (1e9, "GFLOP/s"), (1e6, "MFLOP/s"))

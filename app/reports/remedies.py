@@ -1,6 +1,6 @@
 """What to do about a benchmark that ended without a report."""
 
-from app.contract.failure import Failure, FailureCode
+from halftime.contract.report.failure import Failure, FailureCode
 
 REMEDIES: dict[FailureCode, str] = {
     FailureCode.CUDA_UNAVAILABLE: "Start a worker on a CUDA node, or ask for device `auto`.",

@@ -1,7 +1,7 @@
 """The model and the training settings of a report, in a sentence each."""
 
-from app.contract.models import ModelSpec
-from app.contract.training import TrainingConfig
+from halftime.contract.models import ModelSpec
+from halftime.contract.request.training import TrainingConfig
 
 #: Settings that every report states; the others are named where they differ from their defaults.
 ALWAYS = {

@@ -4,9 +4,9 @@ import csv
 import io
 from collections.abc import Callable
 
-from app.contract.report import Estimate
-from app.contract.sweep import Sweep, SweepRow
 from app.reports.wording import MIB, NOTHING, interval
+from halftime.contract.report.report import Estimate
+from halftime.contract.resources.sweep import Sweep, SweepRow
 
 HEADER = [
     "Model",

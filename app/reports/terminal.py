@@ -4,10 +4,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.contract.report import Estimate, Report
-from app.contract.report_comparison import ReportComparison
-from app.contract.sweep import Sweep
-from app.reports.plain import given
+from app.reports.sanitize import given
 from app.reports.sweep_table import HEADER, cells
 from app.reports.wording import (
     NOTHING,
@@ -20,6 +17,9 @@ from app.reports.wording import (
     requirement_rows,
     titled_comparisons,
 )
+from halftime.contract.report.report import Estimate, Report
+from halftime.contract.report.report_comparison import ReportComparison
+from halftime.contract.resources.sweep import Sweep
 
 #: Characters of a warning or a setting that a terminal is shown.
 LONGEST = 4000

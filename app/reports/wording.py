@@ -2,11 +2,20 @@
 
 from collections.abc import Sequence
 
-from app.contract.numerics import Numerics
-from app.contract.report import Capacity, Comparison, Difference, Estimate, Leg, Report, Requirement, Verdict
-from app.contract.trial import MemoryBreakdown
-from app.reports.legs import median_seconds, named_legs
 from app.reports.settings import model_line, training_line
+from halftime.contract.report.named_legs import median_seconds, named_legs
+from halftime.contract.report.numerics import Numerics
+from halftime.contract.report.report import (
+    Capacity,
+    Comparison,
+    Difference,
+    Estimate,
+    Leg,
+    Report,
+    Requirement,
+    Verdict,
+)
+from halftime.contract.report.trial import MemoryBreakdown
 
 MIB = 2**20
 

@@ -9,24 +9,25 @@ from pydantic import AwareDatetime, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from app import errors
-from app.contract.benchmark import TERMINAL, Benchmark, BenchmarkPage, Status
-from app.contract.cost import Preview
-from app.contract.precisions import DeviceChoice
-from app.contract.problem import FieldError
-from app.contract.request import BenchmarkRequest, stored_request
-from app.routes import answers
-from app.routes.absence import UNKNOWN, absence
-from app.routes.admission import AdmissionDep
-from app.routes.answers import LONGEST_WAIT_SECONDS
-from app.routes.callers import require
-from app.routes.dependencies import BenchmarkId, ChangesDep, DatabaseDep, SessionDep, SettingsDep
-from app.routes.idempotency import IdempotencyKey, refusing_reuse
-from app.routes.preferences import preferred_wait
-from app.routes.shapes import to_item
+from app.background.webhooks import check_webhook
+from app.routes.http import long_poll as answers
+from app.routes.http.auth import require
+from app.routes.http.dependencies import BenchmarkId, ChangesDep, DatabaseDep, SessionDep, SettingsDep
+from app.routes.http.idempotency import IdempotencyKey, refusing_reuse
+from app.routes.http.long_poll import LONGEST_WAIT_SECONDS
+from app.routes.http.not_found import UNKNOWN, absence
+from app.routes.http.prefer_header import preferred_wait
+from app.routes.http.quota import AdmissionDep
 from app.settings import Settings
-from app.store import benchmarks, costs, idempotency
+from app.store import benchmarks, idempotency
 from app.store.benchmarks import Filters
-from app.webhooks import check_webhook
+from app.store.history import costs
+from app.store.resources import to_item
+from halftime.contract.precisions import DeviceChoice
+from halftime.contract.request.request import BenchmarkRequest, stored_request
+from halftime.contract.resources.benchmark import TERMINAL, Benchmark, BenchmarkPage, Status
+from halftime.contract.resources.cost import Preview
+from halftime.contract.resources.problem import FieldError
 
 router = APIRouter(prefix="/benchmarks", tags=["benchmarks"])
 

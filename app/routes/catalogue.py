@@ -8,11 +8,11 @@ from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel
 
 from app import errors
-from app.contract.catalogue import Catalogue, Kind, ModelKind, least_example
-from app.contract.data import DATA_KINDS
-from app.contract.models import MODEL_KINDS
-from app.routes.callers import require
-from app.routes.shapes import matches, strong_etag
+from app.routes.http.auth import require
+from app.routes.http.etags import matches, strong_etag
+from halftime.contract.models import MODEL_KINDS
+from halftime.contract.request.data import DATA_KINDS
+from halftime.contract.resources.catalogue import Catalogue, Kind, ModelKind, least_example
 
 #: What an example names beside its own part.
 EXAMPLE: dict[str, Any] = {"model": {"kind": "transformer"}}

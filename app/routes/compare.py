@@ -10,15 +10,15 @@ from fastapi import APIRouter, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import errors
-from app.contract.problem import FieldError
-from app.contract.report import Report
-from app.contract.report_comparison import ReportComparison
+from app.rendering.formats import parse_report
 from app.reports.compare import compare, why_not_comparable
-from app.reports.formats import parse_report
-from app.routes.callers import require
-from app.routes.dependencies import DatabaseDep
+from app.routes.http.auth import require
+from app.routes.http.dependencies import DatabaseDep
 from app.routes.reports import load_report
 from app.store import benchmarks
+from halftime.contract.report.report import Report
+from halftime.contract.report.report_comparison import ReportComparison
+from halftime.contract.resources.problem import FieldError
 
 router = APIRouter(prefix="/compare", tags=["reports"], dependencies=[require("read")])
 

@@ -11,14 +11,14 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from app import errors
-from app.changes import Changes, Watch
-from app.contract.benchmark import TERMINAL, Event, EventPage
-from app.routes.absence import absence
-from app.routes.callers import KEYS_REMEMBERED_SECONDS, Caller, Door, DoorDep, Reader
-from app.routes.dependencies import BenchmarkId, ChangesDep, DatabaseDep
-from app.routes.negotiation import choose
+from app.routes.http.auth import KEYS_REMEMBERED_SECONDS, Caller, Door, DoorDep, Reader
+from app.routes.http.dependencies import BenchmarkId, ChangesDep, DatabaseDep
+from app.routes.http.negotiation import choose
+from app.routes.http.not_found import absence
 from app.store import benchmarks, events
-from app.store.database import Database
+from app.store.database.connection import Database
+from app.store.notifications import Changes, Watch
+from halftime.contract.resources.benchmark import TERMINAL, Event, EventPage
 
 router = APIRouter(prefix="/benchmarks", tags=["reports"])
 

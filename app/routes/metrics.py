@@ -5,9 +5,9 @@ import structlog
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.metrics import Metrics
-from app.store.database import Database
-from app.store.snapshot import Snapshot, take_snapshot
+from app.observability.metrics import Metrics
+from app.store.database.connection import Database
+from app.store.history.snapshot import Snapshot, take_snapshot
 
 log = structlog.get_logger(__name__)
 

@@ -5,9 +5,10 @@ import platform
 from fastapi import APIRouter
 from sqlalchemy import text
 
-from app import __version__, errors
-from app.contract.catalogue import Health, Version
-from app.routes.dependencies import SessionDep
+from app import errors
+from app.routes.http.dependencies import SessionDep
+from halftime import __version__
+from halftime.contract.resources.catalogue import Health, Version
 
 router = APIRouter(tags=["probes"])
 

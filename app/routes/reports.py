@@ -7,19 +7,20 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import PlainTextResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import __version__, errors
-from app.contract.failure import Failure
-from app.contract.report import Report
-from app.reports.formats import MEDIA_TYPES, ReportFormat
-from app.routes.absence import absence
-from app.routes.answers import RETRY_AFTER
-from app.routes.callers import require
-from app.routes.dependencies import BenchmarkId, DatabaseDep, RenderingsDep, SessionDep
-from app.routes.negotiation import choose
-from app.routes.shapes import matches, strong_etag
+from app import errors
+from app.rendering.formats import MEDIA_TYPES, ReportFormat
+from app.routes.http.auth import require
+from app.routes.http.dependencies import BenchmarkId, DatabaseDep, RenderingsDep, SessionDep
+from app.routes.http.etags import matches, strong_etag
+from app.routes.http.long_poll import RETRY_AFTER
+from app.routes.http.negotiation import choose
+from app.routes.http.not_found import absence
 from app.store import benchmarks
-from app.store.tables import BenchmarkRow
+from app.store.database.tables import BenchmarkRow
 from app.web.inlined import policy
+from halftime import __version__
+from halftime.contract.report.failure import Failure
+from halftime.contract.report.report import Report
 
 router = APIRouter(prefix="/benchmarks", tags=["reports"], dependencies=[require("read")])
 

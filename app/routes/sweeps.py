@@ -7,17 +7,18 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from app import errors
-from app.contract.sweep import Sweep, SweepRequest
 from app.reports.sweep_table import to_csv, to_markdown
-from app.routes.absence import absence
-from app.routes.admission import AdmissionDep
 from app.routes.benchmarks import check_allowed
-from app.routes.callers import require
-from app.routes.dependencies import SessionDep, SettingsDep
-from app.routes.idempotency import IdempotencyKey, refusing_reuse
-from app.routes.negotiation import choose
-from app.routes.shapes import matches, strong_etag, to_sweep
+from app.routes.http.auth import require
+from app.routes.http.dependencies import SessionDep, SettingsDep
+from app.routes.http.etags import matches, strong_etag
+from app.routes.http.idempotency import IdempotencyKey, refusing_reuse
+from app.routes.http.negotiation import choose
+from app.routes.http.not_found import absence
+from app.routes.http.quota import AdmissionDep
 from app.store import idempotency, sweeps
+from app.store.resources import to_sweep
+from halftime.contract.resources.sweep import Sweep, SweepRequest
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 

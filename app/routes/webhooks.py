@@ -6,14 +6,14 @@ from uuid import UUID
 from fastapi import APIRouter, Path
 
 from app import errors
-from app.contract.delivery import WebhookDelivery, WebhookDeliveryPage, WebhookMessage
-from app.contract.request import stored_request
-from app.routes.absence import absence
-from app.routes.callers import require
-from app.routes.dependencies import BenchmarkId, SessionDep, SettingsDep
+from app.background.webhooks import check_webhook
+from app.routes.http.auth import require
+from app.routes.http.dependencies import BenchmarkId, SessionDep, SettingsDep
+from app.routes.http.not_found import absence
 from app.store import benchmarks, webhooks
-from app.store.tables import WebhookDeliveryRow
-from app.webhooks import check_webhook
+from app.store.database.tables import WebhookDeliveryRow
+from halftime.contract.request.request import stored_request
+from halftime.contract.resources.delivery import WebhookDelivery, WebhookDeliveryPage, WebhookMessage
 
 router = APIRouter(prefix="/benchmarks/{benchmark_id}/webhook-deliveries", tags=["webhooks"])
 

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import errors
-from app.contract.worker import Worker, WorkerPage
-from app.routes.callers import require
-from app.routes.dependencies import SessionDep
+from app.routes.http.auth import require
+from app.routes.http.dependencies import SessionDep
 from app.store.workers import all_workers, set_draining
+from halftime.contract.resources.worker import Worker, WorkerPage
 
 router = APIRouter(prefix="/workers", tags=["workers"])
 

@@ -12,15 +12,16 @@ from sqlalchemy import ColumnElement, Select, Tuple, bindparam, case, delete, fu
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased, defer
 
-from app import queue, tracing
-from app.contract.benchmark import TERMINAL, QueuePlace, Status
-from app.contract.failure import Failure, FailureCode
-from app.contract.models.naming import name_of
-from app.contract.request import BenchmarkRequest
-from app.store import events, totals, webhooks, workers
-from app.store.database import driver_connection
-from app.store.forewarnings import precision_warnings
-from app.store.tables import QUEUED, BenchmarkRow, CompletedBlockRow
+from app.observability import tracing
+from app.store import events, queue, webhooks, workers
+from app.store.database.connection import driver_connection
+from app.store.database.tables import QUEUED, BenchmarkRow, CompletedBlockRow
+from app.store.history import totals
+from app.store.history.forewarnings import precision_warnings
+from halftime.contract.models.naming import name_of
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.benchmark import TERMINAL, QueuePlace, Status
 
 NO_CUDA = (
     "The benchmark asks for device `cuda`, and no live worker has a CUDA device. Start `halftime worker` on a CUDA "

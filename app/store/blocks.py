@@ -8,10 +8,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contract.block import Block, KeptBlock, MeasuredWith
 from app.store import events
 from app.store.claims import Claim, held
-from app.store.tables import CompletedBlockRow, Json
+from app.store.database.tables import CompletedBlockRow, Json
+from halftime.contract.report.block import Block, KeptBlock, MeasuredWith
 
 #: A drift of the machine cancels over two blocks in opposite order, if one attempt ran both.
 PAIR = 2

@@ -11,14 +11,15 @@ from uuid import UUID
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contract.benchmark import LegSummary, Progress, Summary
-from app.contract.failure import Failure, FailureCode
-from app.contract.report import Comparison, Leg, Report
-from app.contract.request import BenchmarkRequest, stored_request
-from app.store import benchmarks, events, totals, webhooks, workers
-from app.store.forewarnings import precision_warnings
-from app.store.tables import BenchmarkRow, CompletedBlockRow, Json
+from app.store import benchmarks, events, webhooks, workers
+from app.store.database.tables import BenchmarkRow, CompletedBlockRow, Json
+from app.store.history import totals
+from app.store.history.forewarnings import precision_warnings
 from app.store.workers import LEASE
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.report import Comparison, Leg, Report
+from halftime.contract.request.request import BenchmarkRequest, stored_request
+from halftime.contract.resources.benchmark import LegSummary, Progress, Summary
 
 HELD = ("running", "cancelling")
 

@@ -5,8 +5,8 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contract.benchmark import Event
-from app.store.tables import BenchmarkRow, EventRow, Json
+from app.store.database.tables import BenchmarkRow, EventRow, Json
+from halftime.contract.resources.benchmark import Event
 
 
 def append(session: AsyncSession, row: BenchmarkRow, kind: str, data: Json | None = None) -> None:

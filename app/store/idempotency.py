@@ -9,10 +9,10 @@ import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contract.request import BenchmarkRequest
-from app.contract.sweep import SweepRequest
 from app.store import benchmarks, sweeps
-from app.store.tables import BenchmarkRow, IdempotencyKeyRow, SweepRow
+from app.store.database.tables import BenchmarkRow, IdempotencyKeyRow, SweepRow
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.sweep import SweepRequest
 
 Made = TypeVar("Made", BenchmarkRow, SweepRow)
 

@@ -12,10 +12,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contract.key import NewKey
 from app.settings import Settings
 from app.store import benchmarks
-from app.store.tables import ApiKeyRow, KeySubmitsRow
+from app.store.database.tables import ApiKeyRow, KeySubmitsRow
+from halftime.contract.resources.key import NewKey
 
 #: Begins every key, for people and secret scanners to know one by.
 PREFIX = "ht_"

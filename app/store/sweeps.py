@@ -7,9 +7,9 @@ import uuid_utils.compat
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contract.sweep import SweepRequest
 from app.store import benchmarks
-from app.store.tables import BenchmarkRow, SweepRow
+from app.store.database.tables import BenchmarkRow, SweepRow
+from halftime.contract.resources.sweep import SweepRequest
 
 
 async def submit(

@@ -15,10 +15,10 @@ import uuid_utils.compat
 from sqlalchemy import Select, Text, cast, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import queue
-from app.contract.delivery import DeliveryState
-from app.store.database import driver_connection
-from app.store.tables import ENTRIES, BenchmarkRow, WebhookDeliveryRow
+from app.store import queue
+from app.store.database.connection import driver_connection
+from app.store.database.tables import ENTRIES, BenchmarkRow, WebhookDeliveryRow
+from halftime.contract.resources.delivery import DeliveryState
 
 log = structlog.get_logger(__name__)
 

@@ -11,11 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.selectable import LateralFromClause
 
-from app import __version__
-from app.contract.precisions import DeviceKind
-from app.contract.worker import PrecisionSupport, Quarantine, Worker, WorkerDevice, WorkerState
-from app.queue import queues_of
-from app.store.tables import ACTIVE, BenchmarkRow, WorkerRow
+from app.store.database.tables import ACTIVE, BenchmarkRow, WorkerRow
+from app.store.queue import queues_of
+from halftime import __version__
+from halftime.contract.precisions import DeviceKind
+from halftime.contract.resources.worker import PrecisionSupport, Quarantine, Worker, WorkerDevice, WorkerState
 
 #: A worker whose last heartbeat is older is taken for dead; so is the holder of an older lease.
 LEASE = timedelta(seconds=15)

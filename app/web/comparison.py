@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.contract.precisions import PrecisionName
-from app.contract.report import Estimate, Report, Verdict
-from app.contract.report_comparison import ReportComparison
-from app.contract.trial import Environment
 from app.web.drawing import RangeMark, range_marks
+from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.report import Estimate, Report, Verdict
+from halftime.contract.report.report_comparison import ReportComparison
+from halftime.contract.report.trial import Environment
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from app.contract.catalogue import least_example
-from app.contract.data import DATA_KINDS
-from app.contract.models import MODEL_KINDS
-from app.contract.request import BenchmarkRequest
+from halftime.contract.models import MODEL_KINDS
+from halftime.contract.request.data import DATA_KINDS
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.catalogue import least_example
 
 Schema = dict[str, Any]
 Control = Literal["choice", "choices", "switch", "number", "text", "numbers", "pairs", "json"]

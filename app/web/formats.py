@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from app.contract.benchmark import Event
 from app.reports.wording import interval
+from halftime.contract.resources.benchmark import Event
 
 #: What an event is called; others are shown by their kind.
 EVENTS = {

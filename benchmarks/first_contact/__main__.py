@@ -28,7 +28,7 @@ def main() -> int:
         return 2
     if arguments.read is not None:
         return _summarise(arguments.read)
-    from worker.device import detect  # noqa: PLC0415 # after the look at what is missing
+    from worker.device.device import detect  # noqa: PLC0415 # after the look at what is missing
 
     try:
         device = detect(arguments.device)

@@ -6,8 +6,8 @@ import torch
 
 from benchmarks.first_contact.lines import Ceiling, Workspace
 from benchmarks.first_contact.processes import Observer
-from worker.precision import PRECISIONS, set_flags
 from worker.proof.ceiling import measure_ceiling
+from worker.training.precision import PRECISIONS, set_flags
 
 #: Side of the product that makes cuBLAS take its workspace.
 SIDE = 1024

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from app.contract.trial import NEAR_ZERO_BYTES, Memory, TrialResult
 from benchmarks.first_contact.lines import (
     Begun,
     Ceiling,
@@ -15,10 +14,11 @@ from benchmarks.first_contact.lines import (
     TrialLine,
     Waits,
 )
-from worker.precision_facts import FACTS, LARGEST_FP32_ERROR, expected_flags
-from worker.proof.attestation import achieved_flops_per_second
+from halftime.contract.report.trial import NEAR_ZERO_BYTES, Memory, TrialResult
 from worker.proof.probes import ERROR_RANGES
-from worker.warnings import FAR_OUTSIDE, LEAST_EXPLAINED
+from worker.report.attestation import achieved_flops_per_second
+from worker.report.warnings import FAR_OUTSIDE, LEAST_EXPLAINED
+from worker.training.precision_facts import FACTS, LARGEST_FP32_ERROR, expected_flags
 
 #: A TF32 product is this far from FP64 at least: IEEE FP32 is nearer.
 LEAST_TF32_ERROR = LARGEST_FP32_ERROR

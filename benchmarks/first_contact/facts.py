@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.first_contact.lines import Fact
 from benchmarks.first_contact.processes import Observer
-from worker import nvml
-from worker.telemetry import neighbours
+from worker.device import nvml
+from worker.device import other_processes as neighbours
 
 #: Variables that libraries of numerics read.
 PREFIXES = ("CUDA", "CUBLAS", "CUDNN", "NCCL", "NVIDIA", "TORCH", "PYTORCH", "TRITON", "OMP", "MKL", "ONEDNN", "ATEN")

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from app.contract.failure import Failure
-from app.contract.precisions import PrecisionName
-from app.contract.strict import MaybeFloat, Output
-from app.contract.trial import TrialResult
+from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.failure import Failure
+from halftime.contract.report.trial import TrialResult
+from halftime.contract.strict import MaybeFloat, Output
 
 #: done: to its end. cut: its time was up. skipped: it could not begin. crashed: a fault; `detail` has the traceback.
 StageOutcome = Literal["done", "cut", "skipped", "crashed"]

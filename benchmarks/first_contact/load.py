@@ -10,8 +10,8 @@ import torch
 
 from benchmarks.first_contact.lines import EnergyUpdates, Fact, NvmlAnswers
 from benchmarks.first_contact.processes import Observer
-from worker import nvml
-from worker.nvml import Handle
+from worker.device import nvml
+from worker.device.nvml import Handle
 
 #: Times a question is asked.
 TIMES = 20

@@ -13,7 +13,7 @@ from benchmarks.first_contact.processes import OutOfTime
 from benchmarks.first_contact.scale import Scale
 from benchmarks.first_contact.timetable import Deadline
 from benchmarks.first_contact.trials import Trials, specified
-from worker.telemetry import neighbours
+from worker.device import other_processes as neighbours
 
 #: Holds memory of a device, says so, and computes until it is ended, or whoever started it is gone.
 NEIGHBOUR = """

@@ -11,7 +11,7 @@ from torch.nn import functional
 from benchmarks.first_contact.lines import ProbeError
 from benchmarks.first_contact.processes import Observer
 from benchmarks.first_contact.scale import Convolution, Product, Scale
-from worker.precision import PRECISIONS, Precision, set_flags
+from worker.training.precision import PRECISIONS, Precision, set_flags
 
 Operation = Callable[..., Tensor]
 

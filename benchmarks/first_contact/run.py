@@ -12,8 +12,6 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from app import __version__
-from app.contract.failure import Failure
 from benchmarks.first_contact.ceilings import observe_ceilings, observe_workspaces
 from benchmarks.first_contact.facts import machine_facts, observe_device
 from benchmarks.first_contact.lines import Begun, Ended, Fact, StageEnded, StageOutcome
@@ -28,7 +26,9 @@ from benchmarks.first_contact.timetable import Deadline, Timetable
 from benchmarks.first_contact.trials import Planned, Trials, edge_trials, usual_trials
 from benchmarks.first_contact.waits import observe_waits
 from benchmarks.first_contact.whole import run_comparison
-from worker.launcher import TrialLauncher
+from halftime import __version__
+from halftime.contract.report.failure import Failure
+from worker.agent.launcher import TrialLauncher
 from worker.messages import DeviceCheck
 
 #: With less left, a stage is skipped.
@@ -133,7 +133,7 @@ async def run(device: str, budget_seconds: float, folder: Path, record: Record) 
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     record.write(Begun(device=device, budget_seconds=budget_seconds, started_at=started_at, halftime=__version__))
     launcher = TrialLauncher()
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["worker.trial_process", __name__])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["worker.trial.process", __name__])
     share = 0.0
     try:
         await launcher.warm_up()

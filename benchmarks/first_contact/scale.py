@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, TransformerSpec
-from app.contract.precisions import PrecisionName
+from halftime.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, TransformerSpec
+from halftime.contract.precisions import PrecisionName
 
 #: Rows, inner dimension and columns of a matrix product.
 Product = tuple[int, int, int]

@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Iterator, Sequence
 
-from app.contract.failure import FailureCode
 from benchmarks.first_contact.expectations import unmet
 from benchmarks.first_contact.lines import (
     Begun,
@@ -19,6 +18,7 @@ from benchmarks.first_contact.lines import (
     StageEnded,
     TrialLine,
 )
+from halftime.contract.report.failure import FailureCode
 
 #: Of a traceback: its last lines, which name the error.
 LINES_OF_TRACEBACK = 3

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.first_contact.lines import Switches
 from benchmarks.first_contact.processes import Observer
-from worker.precision import PRECISIONS, read_flags, set_flags
+from worker.training.precision import PRECISIONS, read_flags, set_flags
 
 
 def _enter_flags() -> str:

@@ -6,19 +6,18 @@ from dataclasses import dataclass
 
 import anyio
 
-from app.contract.data import LoaderConfig, SyntheticData
-from app.contract.failure import Failure, FailureCode
-from app.contract.models import ModelSpec
-from app.contract.precisions import PrecisionName
-from app.contract.training import TrainingConfig
-from app.contract.trial import TrialResult
 from benchmarks.first_contact.lines import LeftOut, TrialLine
 from benchmarks.first_contact.processes import LOG_CHARACTERS
 from benchmarks.first_contact.record import Record
 from benchmarks.first_contact.scale import Scale
 from benchmarks.first_contact.timetable import Deadline
-from worker.launching import Launcher
-from worker.messages import TrialSpec
+from halftime.contract.models import ModelSpec
+from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.trial import TrialResult
+from halftime.contract.request.data import LoaderConfig, SyntheticData
+from halftime.contract.request.training import TrainingConfig
+from worker.messages import Launcher, TrialSpec
 
 #: No trial here should take longer, one that compiles apart.
 TRIAL_SECONDS, COMPILED_SECONDS = 45.0, 120.0

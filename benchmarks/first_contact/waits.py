@@ -7,19 +7,19 @@ from pathlib import Path
 
 import torch
 
-from app.contract.data import SyntheticData
-from app.contract.models import ModelSpec
-from app.contract.precisions import PrecisionName
-from app.contract.training import TrainingConfig
 from benchmarks.first_contact.lines import Waits
 from benchmarks.first_contact.processes import Observer
 from benchmarks.first_contact.scale import Scale
-from worker import training
+from halftime.contract.models import ModelSpec
+from halftime.contract.precisions import PrecisionName
+from halftime.contract.request.data import SyntheticData
+from halftime.contract.request.training import TrainingConfig
 from worker.data import Batch, make_data
 from worker.models import blueprint_of
-from worker.precision import PRECISIONS, set_flags
 from worker.proof.observed_step import observe_step
-from worker.training import Run, training_step
+from worker.training import loop as training
+from worker.training.loop import Run, training_step
+from worker.training.precision import PRECISIONS, set_flags
 
 #: Steps before the one that is watched: optimizer state comes to exist.
 FIRST_STEPS = 3

@@ -5,10 +5,6 @@ from pathlib import Path
 
 import anyio
 
-from app.contract.failure import Failure
-from app.contract.report import Estimate, Report
-from app.contract.request import BenchmarkRequest
-from app.contract.trial import TrialResult
 from app.reports.markdown import to_markdown
 from app.reports.wording import headline
 from benchmarks.first_contact.lines import ReportLine
@@ -16,11 +12,15 @@ from benchmarks.first_contact.processes import OutOfTime
 from benchmarks.first_contact.scale import Scale
 from benchmarks.first_contact.timetable import Deadline
 from benchmarks.first_contact.trials import Trials
-from worker.comparison import compare
-from worker.device import detect
-from worker.legs import Comparison
+from halftime.contract.report.failure import Failure
+from halftime.contract.report.report import Estimate, Report
+from halftime.contract.report.trial import TrialResult
+from halftime.contract.request.request import BenchmarkRequest
+from worker.comparison.blocks import compare
+from worker.comparison.legs import Comparison
+from worker.device.device import detect
 from worker.messages import TrialSpec
-from worker.report import make_report
+from worker.report.build import make_report
 
 #: Two blocks, the fewest there can be, and a control: every leg runs first and last once.
 BLOCKS = 2

@@ -5,8 +5,8 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from app.contract.worker import WorkerDevice
-from app.queue import GIB
+from app.store.queue import GIB
+from halftime.contract.resources.worker import WorkerDevice
 
 H200 = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA H200", memory_bytes=150_754_820_096)
 H100 = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA H100 80GB HBM3", memory_bytes=85_520_809_984)

@@ -3,7 +3,7 @@
 import random
 from enum import Enum
 
-from app.contract.failure import FailureCode
+from halftime.contract.report.failure import FailureCode
 
 
 class Fate(Enum):

@@ -11,11 +11,11 @@ import httpx
 import psutil
 from sqlalchemy import URL
 
-from app.contract.worker import WorkerDevice
-from app.store.database import libpq_url
+from app.store.database.connection import libpq_url
 from benchmarks.api_process import PATIENCE_SECONDS
 from benchmarks.fleet.launcher import TIME_SCALE
 from benchmarks.fleet.worker import WorkerSpec
+from halftime.contract.resources.worker import WorkerDevice
 
 
 class Fleet:

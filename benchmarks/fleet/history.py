@@ -21,17 +21,19 @@ from sqlalchemy import URL, create_engine, event, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contract.report import Report
-from app.contract.request import BenchmarkRequest
-from app.queue import queues_of
 from app.settings import Settings
-from app.store import benchmarks, claims, events, reaper, retention, snapshot, workers
+from app.store import benchmarks, claims, events, workers
 from app.store.benchmarks import Filters
-from app.store.database import Database, libpq_url, open_database
+from app.store.database.connection import Database, libpq_url, open_database
+from app.store.history import snapshot
+from app.store.queue import queues_of
+from app.store.upkeep import reaper, retention
 from benchmarks.fleet.devices import H200, mixed_fleet, mixed_requests, request
 from benchmarks.fleet.fleet import simulated_fleet
 from benchmarks.fleet.service import service
-from worker.queue import SharedConnector
+from halftime.contract.report.report import Report
+from halftime.contract.request.request import BenchmarkRequest
+from worker.agent.queue import SharedConnector
 
 SIZES = (0, 10_000, 100_000, 1_000_000)
 

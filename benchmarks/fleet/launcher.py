@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import anyio
 
-from app.contract.failure import Failure, FailureCode
-from app.contract.trial import TrialResult
-from app.contract.worker import WorkerDevice
 from benchmarks.fleet.fates import Fate, fate_of
 from benchmarks.fleet.trials import simulated_result
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.trial import TrialResult
+from halftime.contract.resources.worker import WorkerDevice
 from worker.messages import DeviceCheck, DeviceHealth, DeviceSupport, Inspection, ModelFacts, TrialSpec
 
 #: A simulated trial lasts this share of the true one's training.

@@ -13,7 +13,7 @@ import psutil
 from sqlalchemy import URL, Engine, create_engine, text
 
 from app.settings import Settings
-from app.store.database import libpq_url, located
+from app.store.database.connection import libpq_url, located
 from benchmarks.api_process import served, temporary_folder
 
 #: Clients that post at once.

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.contract.worker import WorkerDevice
 from benchmarks.fleet.devices import H200, mixed_fleet, mixed_requests, request
 from benchmarks.fleet.fleet import simulated_fleet
 from benchmarks.fleet.launcher import TIME_SCALE
@@ -17,6 +16,7 @@ from benchmarks.fleet.ledger import ledger_of
 from benchmarks.fleet.processes import Parts, cpu_seconds, postmaster_of
 from benchmarks.fleet.record import install, order_of
 from benchmarks.fleet.service import Service, service
+from halftime.contract.resources.worker import WorkerDevice
 
 WORKERS, JOBS = 32, 5000
 

@@ -4,10 +4,10 @@ import math
 import random
 from datetime import UTC, datetime
 
-from app.contract.numerics import LayerError, Numerics
-from app.contract.precisions import PrecisionName
-from app.contract.telemetry import GpuTelemetry, HostTelemetry, Spread, Telemetry
-from app.contract.trial import (
+from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.numerics import LayerError, Numerics
+from halftime.contract.report.telemetry import GpuTelemetry, HostTelemetry, Spread, Telemetry
+from halftime.contract.report.trial import (
     Attestation,
     DataFacts,
     Environment,
@@ -17,9 +17,9 @@ from app.contract.trial import (
     Probe,
     TrialResult,
 )
-from app.contract.worker import WorkerDevice
+from halftime.contract.resources.worker import WorkerDevice
 from worker.messages import TrialSpec
-from worker.precision_facts import FACTS, expected_flags
+from worker.training.precision_facts import FACTS, expected_flags
 
 #: Of a step in FP32, and how many times as fast the others are.
 STEP_SECONDS = 0.02

@@ -15,11 +15,11 @@ from typing import NoReturn
 
 from pydantic import BaseModel
 
-from app.contract.worker import WorkerDevice
-from app.logs import configure_logs
+from app.observability.logs import configure_logs
 from app.settings import Settings
 from benchmarks.fleet.launcher import TIME_SCALE, SimulatedLauncher
-from worker.main import run_worker
+from halftime.contract.resources.worker import WorkerDevice
+from worker.agent.worker import run_worker
 
 PR_SET_PDEATHSIG = 1
 

@@ -2,8 +2,7 @@
 
 import time
 
-from app.cli.running import free_port
-from app.client import Client
+from app.cli.commands.running import free_port
 from benchmarks.images.containers import (
     PATIENCE_SECONDS,
     PREFIX,
@@ -17,6 +16,7 @@ from benchmarks.images.containers import (
 from benchmarks.images.engine import Engine
 from benchmarks.images.record import Record
 from benchmarks.images.requests import LARGE_BATCHES, LONG, SHORT
+from halftime.client import Client
 
 VOLUME = f"{PREFIX}-data"
 

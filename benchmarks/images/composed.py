@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from app.cli.running import free_port
-from app.client import Client
+from app.cli.commands.running import free_port
 from benchmarks.images.all_in_one import cause, ended, online, training
 from benchmarks.images.containers import (
     PATIENCE_SECONDS,
@@ -24,6 +23,7 @@ from benchmarks.images.containers import (
 from benchmarks.images.engine import Engine
 from benchmarks.images.record import Record
 from benchmarks.images.requests import BLOCKS, COMPILED, LARGE_BATCHES, LONG, SHORT
+from halftime.client import Client
 
 ROOT = Path(__file__).parents[2]
 OURS = ["api", "worker-cpu"]

@@ -4,9 +4,9 @@ import time
 import traceback
 from collections.abc import Callable
 
-from app.client import ClientError
 from benchmarks.images.commands import CommandFailed
 from benchmarks.images.containers import Impatient
+from halftime.client import ClientError
 
 
 class Record:

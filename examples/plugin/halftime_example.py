@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from worker.data.shapes import DataShape, Vectors
-from worker.data.source import Part
-from worker.models.blueprint import Blueprint
+from halftime.plugin import Blueprint, DataShape, Part, Vectors
 
 
 def gated_mlp(width: int = 256, inputs: int = 16, classes: int = 4) -> Blueprint:

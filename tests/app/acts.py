@@ -4,11 +4,11 @@ import uuid
 
 from sqlalchemy import text
 
-from app.contract.worker import PrecisionSupport, WorkerDevice
 from app.store import claims, workers
+from halftime.contract.resources.worker import PrecisionSupport, WorkerDevice
 from tests.factories import comparison, request, trial
-from worker.comparison import compare
-from worker.report import make_report
+from worker.comparison.blocks import compare
+from worker.report.build import make_report
 
 CPU_JOB = {"model": {"kind": "mlp"}, "config": {"device": "cpu"}}
 MIB = 2**20

@@ -7,7 +7,7 @@ from functools import partial
 
 import anyio.to_thread
 
-from app.client import AsyncClient, Client
+from halftime.client import AsyncClient, Client
 
 
 class InThread:

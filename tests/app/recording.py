@@ -4,9 +4,9 @@ import json
 
 import anyio
 
+from app.background.webhooks import Sender
 from app.store import claims
 from app.store.webhooks import Outcome
-from app.webhooks import Sender
 from tests.app.acts import NATIVE_BF16, claim, made_report, post, register
 from tests.factories import request
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from sqlalchemy import text
 
-from app.contract.problem import MEDIA_TYPE
+from halftime.contract.resources.problem import MEDIA_TYPE
 
 pytestmark = pytest.mark.anyio
 

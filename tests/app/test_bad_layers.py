@@ -6,8 +6,8 @@ import tracemalloc
 import pytest
 from sqlalchemy import text
 
-from app.contract.problem import MEDIA_TYPE
-from app.contract.request import BenchmarkRequest
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.problem import MEDIA_TYPE
 
 pytestmark = pytest.mark.anyio
 

@@ -5,9 +5,9 @@ import gzip
 import pytest
 from sqlalchemy import text
 
-from app.contract.block import Block, LegOutcome, MeasuredWith
 from app.store import benchmarks, blocks, claims, events
 from app.store.claims import ClaimLost
+from halftime.contract.report.block import Block, LegOutcome, MeasuredWith
 from tests.app.test_reaper import execute, expire_lease, read, submit, sweep, take
 from tests.factories import request, trial
 from worker.messages import TrialSpec

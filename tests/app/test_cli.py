@@ -13,8 +13,8 @@ import pytest
 import typer
 import yaml
 
-from app.cli.conclusion import EXIT_CODES
 from app.cli.requests import read_request
+from app.cli.view.conclusion import EXIT_CODES
 from tests.processes import children
 from tests.processes import command as command_line
 

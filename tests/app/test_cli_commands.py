@@ -13,15 +13,17 @@ import anyio.to_thread
 import pytest
 from typer.testing import CliRunner
 
-from app import __version__
 from app.cli import cli
-from app.cli.cost import cost_line
 from app.cli.options import labels_of
-from app.client import Client, ConnectionLost, flows
-from app.contract.benchmark import Progress
-from app.contract.cost import Cost, Preview
-from app.contract.request import BenchmarkRequest
-from app.routes import answers, reports
+from app.cli.view.cost import cost_line
+from app.routes import reports
+from app.routes.http import long_poll as answers
+from halftime import __version__
+from halftime.client import Client, ConnectionLost
+from halftime.client import operations as flows
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.benchmark import Progress
+from halftime.contract.resources.cost import Cost, Preview
 from tests.app.acts import CPU_JOB, EMULATED, finish, post, register
 
 pytestmark = pytest.mark.anyio

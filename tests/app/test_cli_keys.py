@@ -16,11 +16,12 @@ from sqlalchemy import create_engine, make_url, text
 from typer.testing import CliRunner
 
 from app.cli import cli
-from app.cli.running import free_port, own_environment
-from app.cli.serving import refuse_open_address
-from app.client import Client
-from app.settings import WRONG_SETTINGS, Settings
+from app.cli.commands.running import free_port, own_environment
+from app.cli.commands.serving import refuse_open_address
+from app.observability.process import WRONG_SETTINGS
+from app.settings import Settings
 from app.store.keys import PREFIX
+from halftime.client import Client
 
 
 @pytest.fixture

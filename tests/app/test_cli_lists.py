@@ -7,14 +7,22 @@ import pytest
 import typer
 from rich.console import Console
 
-from app.cli.describing import described
-from app.cli.listing import benchmarks_list, workers_list
 from app.cli.shared import fail
-from app.contract.benchmark import Benchmark, BenchmarkItem, LegSummary, Links, QueuePlace, Summary, WorkerRef
-from app.contract.failure import Failure, FailureCode
-from app.contract.report import Estimate
-from app.contract.worker import Quarantine, Worker, WorkerDevice
-from app.reports.moments import ago, duration
+from app.cli.view.describing import described
+from app.cli.view.listing import benchmarks_list, workers_list
+from app.reports.relative_time import ago, duration
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.report import Estimate
+from halftime.contract.resources.benchmark import (
+    Benchmark,
+    BenchmarkItem,
+    LegSummary,
+    Links,
+    QueuePlace,
+    Summary,
+    WorkerRef,
+)
+from halftime.contract.resources.worker import Quarantine, Worker, WorkerDevice
 from tests.app.acts import EMULATED
 from tests.factories import request
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from app.cli.live_view import LiveView, block_line
-from app.cli.standing import Standing
-from app.contract.benchmark import Benchmark, Event, Links, Progress, QueuePlace
-from app.contract.report import Estimate
-from app.reports.plain import given, plain
-from app.reports.range_mark import Scale, range_mark
+from app.cli.view.live_view import LiveView, block_line
+from app.reports.interval_bar import Scale, range_mark
+from app.reports.live.state import Standing
+from app.reports.sanitize import given, plain
+from halftime.contract.report.report import Estimate
+from halftime.contract.resources.benchmark import Benchmark, Event, Links, Progress, QueuePlace
 from tests.factories import request
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -9,17 +9,9 @@ import anyio.to_thread
 import pytest
 from httpx_sse import ServerSentEvent
 
-from app.client import (
-    AsyncClient,
-    BenchmarkFailed,
-    CannotConnect,
-    Client,
-    ProblemError,
-    WaitTimeout,
-    stream,
-)
-from app.contract.benchmark import Event, Progress
-from app.contract.request import BenchmarkRequest
+from halftime.client import AsyncClient, BenchmarkFailed, CannotConnect, Client, ProblemError, WaitTimeout, stream
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.benchmark import Event, Progress
 from tests.app.acts import CPU_JOB, claim, finish, post, register
 from tests.app.clients import KINDS, cutting
 
@@ -114,7 +106,7 @@ async def test_run_gives_the_report(live, either):
 
 async def test_the_example_in_the_readme_runs_as_it_stands(live, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
-    (example,) = (block for block in blocks if "app.client" in block)
+    (example,) = (block for block in blocks if "halftime.client" in block)
     monkeypatch.setenv("HALFTIME_SERVER", str(live.base_url))
     await register(live)
     running = asyncio.create_task(anyio.to_thread.run_sync(exec, example, {}))
@@ -175,7 +167,7 @@ async def test_a_submit_whose_answer_is_lost_makes_one_benchmark(live, connect):
 
 
 async def test_lists_are_filtered_and_cover_all_pages(either, monkeypatch):
-    monkeypatch.setattr("app.client.flows.PAGE", 2)
+    monkeypatch.setattr("halftime.client.operations.PAGE", 2)
     mine = [(await either.submit(CPU_JOB | {"labels": {"team": "a"}})).id for _ in range(3)]
     await either.submit(CPU_JOB | {"labels": {"team": "b"}})
     found = await either.iterate(labels={"team": "a"}, status=["queued"], device="cpu")

@@ -8,9 +8,12 @@ import httpx
 import pytest
 import stamina
 
-from app.client import CannotConnect, ConnectionLost, ProblemError, UnexpectedAnswer, WaitTimeout, call, calls, flows
-from app.client.retrying import attempts
-from app.contract.catalogue import Version
+from halftime.client import CannotConnect, ConnectionLost, ProblemError, UnexpectedAnswer, WaitTimeout
+from halftime.client import endpoints as calls
+from halftime.client import operations as flows
+from halftime.client import request as call
+from halftime.client.retrying import attempts
+from halftime.contract.resources.catalogue import Version
 from tests.app.acts import CPU_JOB
 from tests.app.clients import KINDS
 

@@ -6,8 +6,8 @@ import uuid
 import numpy as np
 import pytest
 
-from app.contract.report import Estimate
 from app.reports.compare import ratio
+from halftime.contract.report.report import Estimate
 from tests.app.acts import finish, post
 from tests.factories import request
 

@@ -3,10 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
-from app.contract.data import DATA_KINDS, ArraysData, LoaderConfig, PluginData, TextData
-from app.contract.models import PluginSpec
-from app.contract.plugin import MAX_ARGUMENT_CHARACTERS, MAX_ARGUMENT_DEPTH
-from app.contract.request import BenchmarkRequest
+from halftime.contract.models import PluginSpec
+from halftime.contract.request.data import DATA_KINDS, ArraysData, LoaderConfig, PluginData, TextData
+from halftime.contract.request.plugin import MAX_ARGUMENT_CHARACTERS, MAX_ARGUMENT_DEPTH
+from halftime.contract.request.request import BenchmarkRequest
 
 pytestmark = pytest.mark.anyio
 

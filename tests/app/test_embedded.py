@@ -13,7 +13,7 @@ import psutil
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from app.store.embedded import embedded_server
+from app.store.database.embedded import embedded_server
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def data_dir():
 HOLDER = """
 import os, signal, sys
 from pathlib import Path
-from app.store.embedded import embedded_server
+from app.store.database.embedded import embedded_server
 with embedded_server(Path(sys.argv[1])) as url:
     print(url, flush=True)
     sys.stdin.read()
@@ -59,7 +59,7 @@ def test_servers_that_start_at_once_on_a_fresh_machine_make_their_user_once(tmp_
     counted.chmod(0o755)
     code = f"""
 from concurrent.futures import ThreadPoolExecutor
-from app.store.embedded import make_user
+from app.store.database.embedded import make_user
 with ThreadPoolExecutor(4) as starters:
     list(starters.map(make_user, [{name!r}] * 4))
 """
@@ -77,7 +77,7 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from sqlalchemy import text
 from app.settings import Settings, faults
-from app.store.database import open_database, place
+from app.store.database.connection import open_database, place
 
 async def main():
     data_dir = Path(sys.argv[1])
@@ -158,7 +158,7 @@ KILLED_AS_IT_STARTS = """
 import subprocess, sys, time
 from pathlib import Path
 import psutil
-from app.store import embedded
+from app.store.database import embedded
 data_dir = Path(sys.argv[1])
 
 def kill():
@@ -182,7 +182,7 @@ def said():
             return error
 
 with embedded.embedded_server(data_dir):
-    from app.store import embedded_start
+    from app.store.database import embedded_start
     pgexec, embedded_start.pgexec = embedded_start.pgexec, start_and_kill
     kill()
     print(said())
@@ -264,7 +264,7 @@ def test_a_database_that_was_made_is_never_made_anew(data_dir):
 
 
 def test_a_start_that_another_process_never_ends_is_not_waited_for_without_end(data_dir, monkeypatch):
-    monkeypatch.setattr("app.store.embedded.LOCK_SECONDS", 0.3)
+    monkeypatch.setattr("app.store.database.embedded.LOCK_SECONDS", 0.3)
     with (data_dir / "start.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(ValueError, match=r"another process has held .*start\.lock"), embedded_server(data_dir):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.contract.request import BenchmarkRequest
 from app.store import claims
-from app.store.forewarnings import precision_warnings
+from app.store.history.forewarnings import precision_warnings
+from halftime.contract.request.request import BenchmarkRequest
 from tests.app.acts import CPU_JOB, EMULATED, NATIVE_BF16, claim, finish, post, register, support
 from tests.factories import CPU
 

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from sqlalchemy import text
 
-from app.contract.problem import MEDIA_TYPE
+from halftime.contract.resources.problem import MEDIA_TYPE
 from tests.app.acts import CPU_JOB, post
 from tests.app.test_keys import make_key
 

@@ -3,9 +3,9 @@
 import anyio.to_thread
 import pytest
 
-from app.contract.key import NewKey
 from app.settings import Settings
 from app.store import keys
+from halftime.contract.resources.key import NewKey
 from tests.generated import SHORT, generate
 
 pytestmark = pytest.mark.anyio

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from app.contract.request import BenchmarkRequest
-from app.contract.worker import WorkerDevice
 from app.settings import Settings
-from app.store import benchmarks, reaper, retention, snapshot, workers
+from app.store import benchmarks, workers
 from app.store.benchmarks import Filters
-from app.store.database import open_database
+from app.store.database.connection import open_database
+from app.store.history import snapshot
+from app.store.upkeep import reaper, retention
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.worker import WorkerDevice
 from tests.conftest import new_database
 
 pytestmark = pytest.mark.anyio

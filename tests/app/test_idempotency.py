@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from app.store import retention
+from app.store.upkeep import retention
 from tests.app.acts import CPU_JOB, post
 
 pytestmark = pytest.mark.anyio

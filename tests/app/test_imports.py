@@ -23,8 +23,8 @@ def test_the_app_never_imports_torch_nor_the_worker():
 def test_the_client_never_imports_what_serves():
     served = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "psycopg", "procrastinate", "alembic", "jinja2", "typer"}
     served |= {"altair", "vl_convert"}
-    loads_none_of("app.client", served)
+    loads_none_of("halftime.client", served)
 
 
 def test_a_worker_needs_no_torch_for_what_is_not_a_trial():
-    loads_none_of("worker.main", {"torch", "transformers"})
+    loads_none_of("worker.agent.worker", {"torch", "transformers"})

@@ -7,13 +7,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, text
 
-from app.contract.key import IMPLIED, NewKey
-from app.contract.problem import MEDIA_TYPE
 from app.main import create_app
-from app.routes import callers
-from app.routes.callers import KEYS_REMEMBERED_SECONDS, Caller, Door
+from app.routes.http import auth as callers
+from app.routes.http.auth import KEYS_REMEMBERED_SECONDS, Caller, Door
 from app.settings import Settings
 from app.store import keys
+from halftime.contract.resources.key import IMPLIED, NewKey
+from halftime.contract.resources.problem import MEDIA_TYPE
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ import threading
 import pytest
 import structlog
 
-from app.logs import configure_logs
+from app.observability.logs import configure_logs
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def logged(capsys):
 
     def read(log_format, write):
         configure_logs(log_format)
-        write(structlog.get_logger("worker.job"))
+        write(structlog.get_logger("worker.agent.job"))
         return capsys.readouterr().err
 
     yield read
@@ -40,7 +40,7 @@ def test_a_json_line_has_what_is_bound_under_stable_names(logged):
     assert line.pop("timestamp").endswith("Z")
     assert line == {
         "level": "info",
-        "logger": "worker.job",
+        "logger": "worker.agent.job",
         "event": "trial finished",
         "benchmark": "0198",
         "attempt": 2,
@@ -88,7 +88,7 @@ def test_a_traceback_is_written_without_local_variables(logged, log_format):
 def test_what_python_itself_says_is_json_too():
     program = """
         import threading, warnings
-        from app.logs import configure_logs
+        from app.observability.logs import configure_logs
 
         class Unruly:
             def __del__(self):

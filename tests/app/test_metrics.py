@@ -15,12 +15,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 from sqlalchemy import create_engine, text
 
-from app.contract.benchmark import TERMINAL
-from app.contract.failure import Failure, FailureCode
-from app.contract.precisions import PrecisionName
 from app.main import create_app
-from app.store import benchmarks, claims, totals, workers
-from app.store.snapshot import take_snapshot
+from app.store import benchmarks, claims, workers
+from app.store.history import totals
+from app.store.history.snapshot import take_snapshot
+from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.resources.benchmark import TERMINAL
 from tests.app.test_benchmarks import claim, post, register
 from tests.app.test_sweeps import finish
 

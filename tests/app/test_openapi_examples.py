@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-import app.openapi
-from app import upkeep
+import app.routes.openapi
+from app.background import tasks as upkeep
 from app.main import create_app
-from app.openapi.document import SUMMARY
+from app.routes.openapi.document import SUMMARY
 from app.settings import Settings
 from tests.app.recording import HOOK_HOST, record
 
 pytestmark = pytest.mark.anyio
 
-FOLDER = Path(app.openapi.__file__).parent
+FOLDER = Path(app.routes.openapi.__file__).parent
 REQUESTS = json.loads((FOLDER / "requests.json").read_text())
 SECRET = "whsec_" + "c2VjcmV0" * 4
 

@@ -5,7 +5,7 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from app.store.costs import LEAST_SHARE_OF_PRODUCTS, OVERHEAD_SECONDS
+from app.store.history.costs import LEAST_SHARE_OF_PRODUCTS, OVERHEAD_SECONDS
 from tests.app.acts import CPU_JOB, EMULATED, NATIVE_BF16, finish, post, register, support
 
 pytestmark = pytest.mark.anyio

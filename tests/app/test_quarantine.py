@@ -8,9 +8,10 @@ import anyio.to_thread
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import cli, doctor
-from app.contract.worker import WorkerDevice
+from app.cli import cli
+from app.cli.commands import doctor
 from app.store import claims, workers
+from halftime.contract.resources.worker import WorkerDevice
 from tests.app.acts import CPU_JOB, claim, post
 
 pytestmark = pytest.mark.anyio

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.contract.request import BenchmarkConfig
-from app.contract.worker import WorkerDevice
-from app.queue import GIB, queue_of, queues_of
+from app.store.queue import GIB, queue_of, queues_of
+from halftime.contract.request.request import BenchmarkConfig
+from halftime.contract.resources.worker import WorkerDevice
 
 H200 = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA H200", memory_bytes=150_754_820_096)
 H100 = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA H100 80GB HBM3", memory_bytes=85_520_809_984)

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from app.store import keys
+from app.store.database.migrate import upgrade
 from app.store.keys import WINDOW
-from app.store.migrate import upgrade
 from tests.app.test_keys import CPU_JOB, make_key
 
 pytestmark = pytest.mark.anyio

@@ -6,12 +6,13 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from app.contract.benchmark import Progress
-from app.contract.failure import Failure, FailureCode
-from app.contract.request import BenchmarkRequest
-from app.contract.worker import WorkerDevice
-from app.store import benchmarks, claims, events, reaper, workers
+from app.store import benchmarks, claims, events, workers
 from app.store.claims import ClaimLost
+from app.store.upkeep import reaper
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.benchmark import Progress
+from halftime.contract.resources.worker import WorkerDevice
 
 pytestmark = pytest.mark.anyio
 

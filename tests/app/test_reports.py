@@ -4,7 +4,7 @@ import anyio
 import psutil
 import pytest
 
-from app import renderings
+from app.rendering import cache as renderings
 from app.web.inlined import policy
 from tests.app.acts import finish, post
 from tests.processes import children, command

@@ -8,18 +8,19 @@ import anyio
 import pytest
 from sqlalchemy import text
 
-from app import upkeep
-from app.contract.report import Report
-from app.contract.sweep import SweepRequest
-from app.contract.worker import WorkerDevice
+from app.background import tasks as upkeep
 from app.main import create_app
 from app.reports.markdown import to_markdown
 from app.settings import Settings
-from app.store import benchmarks, claims, retention, sweeps, workers
+from app.store import benchmarks, claims, sweeps, workers
+from app.store.upkeep import retention
+from halftime.contract.report.report import Report
+from halftime.contract.resources.sweep import SweepRequest
+from halftime.contract.resources.worker import WorkerDevice
 from tests.app.acts import claim, post, register
 from tests.factories import comparison, request, trial
-from worker.comparison import compare
-from worker.report import make_report
+from worker.comparison.blocks import compare
+from worker.report.build import make_report
 
 pytestmark = pytest.mark.anyio
 

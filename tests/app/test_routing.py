@@ -11,11 +11,11 @@ from procrastinate import App
 from procrastinate.sql import queries
 from sqlalchemy import text
 
-from app.contract.request import BenchmarkConfig, BenchmarkRequest
-from app.contract.worker import WorkerDevice
-from app.queue import GIB, queue_of, queues_of
 from app.store import benchmarks, claims, workers
-from worker.queue import SharedConnector
+from app.store.queue import GIB, queue_of, queues_of
+from halftime.contract.request.request import BenchmarkConfig, BenchmarkRequest
+from halftime.contract.resources.worker import WorkerDevice
+from worker.agent.queue import SharedConnector
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ import time
 import httpx
 import pytest
 
-from app.cli.running import free_port
-from app.settings import WRONG_SETTINGS
+from app.cli.commands.running import free_port
+from app.observability.process import WRONG_SETTINGS
 
 PATIENCE_SECONDS = 60
 

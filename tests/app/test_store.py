@@ -11,9 +11,9 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from app.settings import Settings, faults
-from app.store.database import LIVENESS, driver_connection, libpq_url, located, place
-from app.store.migrate import migrate, upgrade
-from app.store.tables import Base
+from app.store.database.connection import LIVENESS, driver_connection, libpq_url, located, place
+from app.store.database.migrate import migrate, upgrade
+from app.store.database.tables import Base
 
 
 def test_many_processes_may_migrate_at_once(empty_database_url):
@@ -37,8 +37,8 @@ def test_many_processes_may_migrate_at_once(empty_database_url):
 
 
 def test_a_migration_never_waits_for_a_table_as_long_as_everyone_behind_it_would(empty_database_url, monkeypatch):
-    monkeypatch.setattr("app.store.migrate.TABLE_SECONDS", 0.2)
-    monkeypatch.setattr("app.store.migrate.TRIES", 2)
+    monkeypatch.setattr("app.store.database.migrate.TABLE_SECONDS", 0.2)
+    monkeypatch.setattr("app.store.database.migrate.TRIES", 2)
     engine = create_engine(empty_database_url)
     with engine.begin() as connection:
         upgrade(connection, "0017")

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from app.cli import serving
+from app.cli.commands import serving
 
 PATIENCE_SECONDS = 60
 

@@ -12,9 +12,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import text
 
-from app import tracing
+from app.observability import tracing
 from tests.factories import CPU, request, trial, well
-from worker.job import Job
+from worker.agent.job import Job
 
 pytestmark = pytest.mark.anyio
 
@@ -88,7 +88,8 @@ async def test_what_was_submitted_without_a_trace_runs_without_a_link(client, sp
 
 IMPORTS = """
 import asyncio, sys
-from app import main, tracing
+from app import main
+from app.observability import tracing
 async def enter():
     async with tracing.exported_spans("a test"):
         return any(name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")) for name in sys.modules)

@@ -6,10 +6,10 @@ import uuid
 import anyio
 import pytest
 
-from app.contract.request import BenchmarkRequest
 from app.store import events
+from halftime.contract.request.request import BenchmarkRequest
 from tests.app.acts import CPU_JOB, finish, post
-from worker.hand_over import STOPPED, hand_over
+from worker.agent.tracking.export import STOPPED, hand_over
 
 pytestmark = pytest.mark.anyio
 
@@ -116,7 +116,7 @@ async def test_a_benchmark_deleted_meanwhile_stays_deleted(client, libraries):
 
 
 async def test_a_process_that_cannot_be_started_is_an_event(client, monkeypatch):
-    monkeypatch.setattr("worker.tracking.process.COMMAND", ("/nowhere/python",))
+    monkeypatch.setattr("worker.agent.tracking.process.COMMAND", ("/nowhere/python",))
     benchmark_id, request, report = await succeeded(client)
     await hand_over(client.app.state.database.sessions, request, report)
     reasons = [event["data"].get("reason", "") for event in await events_of(client, benchmark_id)]

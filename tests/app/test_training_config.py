@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from app.contract.training import TrainingConfig
+from halftime.contract.request.training import TrainingConfig
 
 REFUSED = [
     ({"optimizer": "lion"}, "optimizer"),

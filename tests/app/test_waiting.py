@@ -9,10 +9,11 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from app import changes
-from app.routes import callers, events
-from app.routes.callers import KEYS_REMEMBERED_SECONDS
-from app.store.database import libpq_url
+from app.routes import events
+from app.routes.http import auth as callers
+from app.routes.http.auth import KEYS_REMEMBERED_SECONDS
+from app.store import notifications as changes
+from app.store.database.connection import libpq_url
 from tests.app.acts import CPU_JOB, claim, finish, post
 from tests.app.test_keys import asked_about_keys, make_key, revoke
 

@@ -14,16 +14,17 @@ from pydantic import ValidationError
 from sqlalchemy import select, text
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from app import upkeep, webhooks
-from app.contract.failure import Failure, FailureCode
-from app.contract.request import BenchmarkRequest
+from app.background import tasks as upkeep
+from app.background import webhooks
+from app.background.webhooks import Sender, refusal_of
 from app.main import create_app
 from app.settings import Settings
 from app.store import benchmarks, claims
 from app.store import webhooks as store
-from app.store.tables import BenchmarkRow, WebhookDeliveryRow
+from app.store.database.tables import BenchmarkRow, WebhookDeliveryRow
 from app.store.webhooks import Outcome
-from app.webhooks import Sender, refusal_of
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.request.request import BenchmarkRequest
 from tests.app.test_benchmarks import claim
 
 pytestmark = pytest.mark.anyio

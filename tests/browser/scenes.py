@@ -1,7 +1,7 @@
 """Benchmarks that ended in every way, of trials that were never run."""
 
-from app.contract.request import BenchmarkRequest
 from app.store import claims
+from halftime.contract.request.request import BenchmarkRequest
 from tests.app.acts import claim, post
 from tests.reports.reported import mislabelled, reported_for, simulated
 from tests.web.browsing import failed

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 from playwright.async_api import async_playwright
 
-from app.store.embedded import embedded_server
+from app.store.database.embedded import embedded_server
 from tests.browser.conftest import CHROMIUM, DESKTOP, NO_CHROMIUM, PHONE, QUIET
 from tests.service import running_service
 

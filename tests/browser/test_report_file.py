@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from app.reports.html import to_html
+from app.rendering.html import to_html
 from tests.browser.conftest import PHONE
 from tests.browser.test_every_page import serious_faults
 from tests.reports.reported import on_a_gpu, reported

@@ -6,8 +6,8 @@ Any x86 CPU is made one by what oneDNN and torch read at their start.
 import pytest
 import torch
 
-from app.contract.report import Report
 from app.reports.wording import headline
+from halftime.contract.report.report import Report
 from tests.conftest import a_service
 
 AVX2_ONLY = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}

@@ -6,7 +6,7 @@ import time
 import pytest
 from sqlalchemy import create_engine, text
 
-from app.store.database import libpq_url
+from app.store.database.connection import libpq_url
 from benchmarks.api_process import served
 from benchmarks.fleet.devices import mixed_fleet, mixed_requests
 from benchmarks.fleet.fates import Fate, fate_of

@@ -2,7 +2,7 @@
 
 import signal
 
-from app.contract.report import Report
+from halftime.contract.report.report import Report
 from tests.processes import child_with
 
 JOB = {

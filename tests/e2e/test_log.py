@@ -22,4 +22,6 @@ def test_every_line_from_start_to_stop_is_json():
             service.process.send_signal(signal.SIGTERM)
             assert service.process.wait(PATIENCE_SECONDS) == 0
         lines = [json.loads(line) for line in service.log.read_text().splitlines()]
-    assert {"app.cli.supervisor", "app.middleware.access_log", "worker.main"} <= {line["logger"] for line in lines}
+    assert {"app.cli.supervisor", "app.middleware.access_log", "worker.agent.worker"} <= {
+        line["logger"] for line in lines
+    }

@@ -8,7 +8,7 @@ import jsonschema
 import psutil
 import pytest
 
-from app.contract.report import Report
+from halftime.contract.report.report import Report
 from tests.processes import child_with, children, command, grandchildren
 
 SMALL_MODEL = {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1}

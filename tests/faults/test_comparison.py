@@ -5,26 +5,27 @@ from dataclasses import replace
 import pytest
 import torch
 
-from app.contract.failure import Failure, FailureCode
-from app.contract.report import AttestationCheck
-from app.contract.request import Requirements
-from app.contract.worker import WorkerDevice
 from benchmarks import coverage
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.report import AttestationCheck
+from halftime.contract.request.request import Requirements
+from halftime.contract.resources.worker import WorkerDevice
 from tests.factories import comparison, data_of, gpu_telemetry, request, telemetry, trial
-from worker import comparison as comparing
-from worker import device, statistics
-from worker import trial as trials
-from worker.comparison import compare
-from worker.device import TrialFailed
+from worker.comparison import blocks as comparing
+from worker.comparison import estimates as statistics
+from worker.comparison.blocks import compare
+from worker.device import device
+from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import build_model
-from worker.precision import PRECISIONS, read_flags, set_flags
-from worker.precision_facts import expected_flags
-from worker.proof.attestation import attest
 from worker.proof.observed_step import observe_step
 from worker.proof.probes import probe_precision
-from worker.report import make_report
-from worker.training import prepare
+from worker.report.attestation import attest
+from worker.report.build import make_report
+from worker.training.loop import prepare
+from worker.training.precision import PRECISIONS, read_flags, set_flags
+from worker.training.precision_facts import expected_flags
+from worker.trial import run as trials
 
 
 async def report_of(simulate, asked=None):

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from app.contract.training import TrainingConfig
+from halftime.contract.request.training import TrainingConfig
 from tests.factories import data_of, request
-from worker import optimizers, schedule, training
 from worker.models import build_model
-from worker.precision import PRECISIONS, DtypeWatch
+from worker.training import loop as training
+from worker.training import optimizers, schedule
+from worker.training.precision import PRECISIONS, DtypeWatch
 
 STEPS = 6
 

@@ -9,21 +9,21 @@ import sys
 
 import pytest
 
-from app.contract.models import MlpSpec, TransformerSpec
-from app.contract.training import TrainingConfig
-from app.contract.trial import NEAR_ZERO_BYTES
 from app.reports.markdown import to_markdown
+from halftime.contract.models import MlpSpec, TransformerSpec
+from halftime.contract.report.trial import NEAR_ZERO_BYTES
+from halftime.contract.request.training import TrainingConfig
 from tests.factories import CPU, request
-from worker import nvml
-from worker.comparison import compare
-from worker.device import detect, gpu_count
-from worker.launcher import TrialLauncher
-from worker.legs import Comparison
+from worker.agent.launcher import TrialLauncher
+from worker.comparison.blocks import compare
+from worker.comparison.legs import Comparison
+from worker.device import nvml
+from worker.device.device import detect, gpu_count
+from worker.device.gpu_sampler import LEAST_ENERGY_REGION_SECONDS
 from worker.messages import TrialSpec
-from worker.precision import PRECISIONS
-from worker.report import make_report
-from worker.telemetry.gpu import LEAST_ENERGY_REGION_SECONDS
-from worker.warnings import FAR_OUTSIDE, LEAST_EXPLAINED
+from worker.report.build import make_report
+from worker.report.warnings import FAR_OUTSIDE, LEAST_EXPLAINED
+from worker.training.precision import PRECISIONS
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not gpu_count(), reason="no CUDA device"), pytest.mark.anyio]
 

@@ -5,18 +5,19 @@ import gc
 import pytest
 import torch
 
-from app.contract.models import TransformerSpec
-from app.contract.training import TrainingConfig
-from app.contract.trial import NEAR_ZERO_BYTES
+from halftime.contract.models import TransformerSpec
+from halftime.contract.report.trial import NEAR_ZERO_BYTES
+from halftime.contract.request.training import TrainingConfig
 from tests.factories import data_of
-from worker import training
-from worker.clock import make_clock
-from worker.device import TrialFailed, gpu_count, reset_memory
+from worker.device.device import gpu_count, reset_memory
+from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import build_model
-from worker.precision import PRECISIONS, set_flags
 from worker.proof.probes import probe_precision
-from worker.trial import run_trial
+from worker.training import loop as training
+from worker.training.clock import make_clock
+from worker.training.precision import PRECISIONS, set_flags
+from worker.trial.run import run_trial
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not gpu_count(), reason="no CUDA device"), pytest.mark.anyio]
 

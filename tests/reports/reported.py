@@ -1,10 +1,10 @@
 """Reports in every shape, of trials that were never run."""
 
-from app.contract.failure import Failure, FailureCode
-from app.contract.trial import GradScalerTrace, Memory, MemoryBreakdown
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.trial import GradScalerTrace, Memory, MemoryBreakdown
 from tests.factories import comparison, gpu_telemetry, request, spread, telemetry, trial
-from worker.comparison import compare
-from worker.report import make_report
+from worker.comparison.blocks import compare
+from worker.report.build import make_report
 
 SPEED = {"fp32": 1.0, "fp16": 1.6, "bf16": 2.0}
 MIB = 2**20

@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 import anyio
 import pytest
 
-from app.reports.charts import CHARTS, drawn, svg
-from app.reports.charts.labels import spread_out
-from app.reports.charts.look import VARIABLES, styled
-from app.reports.charts.loss import POINTS
-from app.reports.legs import named_legs
+from halftime.charts import CHARTS, drawn, svg
+from halftime.charts.labels import spread_out
+from halftime.charts.loss import POINTS
+from halftime.charts.theme import VARIABLES, styled
+from halftime.contract.report.named_legs import named_legs
 from tests.reports.reported import MIB, SKIPPED, on_a_gpu, reported, simulated, without_a_baseline, without_a_candidate
 
 pytestmark = pytest.mark.anyio

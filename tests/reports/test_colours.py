@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.reports.charts.look import PARTS
+from halftime.charts.theme import PARTS
 
 CSS = (Path(__file__).parents[2] / "app/web/static/halftime.css").read_text()
 GROUND = {"light": "#ffffff", "dark": "#14171a"}

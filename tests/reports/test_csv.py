@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from app.reports.csv import COLUMNS, to_csv
-from app.reports.legs import named_legs, ratios_by_block
+from halftime.contract.report.named_legs import named_legs, ratios_by_block
 from tests.reports.reported import reported, without_a_candidate
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from app.contract.report import Report
+from app.rendering.html import to_html
 from app.reports.compare import compare
 from app.reports.csv import to_csv
-from app.reports.html import to_html
 from app.reports.markdown import to_markdown
 from app.reports.wording import headline, leg_rows, trial_rows
+from halftime.contract.report.report import Report
 from tests.reports.reported import cut_short, reported
 
 pytestmark = pytest.mark.anyio

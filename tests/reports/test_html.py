@@ -10,14 +10,14 @@ from html.parser import HTMLParser
 import anyio
 import pytest
 
-from app.contract.failure import Failure, FailureCode
-from app.contract.report import Report
-from app.contract.request import Requirements
-from app.reports.formats import parse_report
-from app.reports.html import MOST_SAMPLES, to_html
+from app.rendering.formats import parse_report
+from app.rendering.html import MOST_SAMPLES, to_html
 from app.reports.wording import headline, other_answers, requirement_rows
 from app.web.inlined import policy, stylesheet
 from app.web.rendering import environment
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.report import Report
+from halftime.contract.request.request import Requirements
 from tests.factories import request
 from tests.reports.reported import (
     cut_short,

@@ -5,9 +5,9 @@ import pytest
 from altair.vegalite.v6.schema import load_schema
 from jsonschema import Draft7Validator
 
-from app.client.charted import ChartedReport, Charts
-from app.contract.report import Report
-from app.reports.charts import CHARTS
+from halftime.charts import CHARTS
+from halftime.client.notebook import ChartedReport, Charts
+from halftime.contract.report.report import Report
 from tests.reports.reported import on_a_gpu, reported
 
 

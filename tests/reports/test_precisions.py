@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.contract.worker import WorkerDevice
 from app.reports.precisions import precision_hint, precision_remedies, precisions_line, rate
+from halftime.contract.resources.worker import WorkerDevice
 from tests.app.acts import EMULATED, NATIVE_BF16, support
 
 

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 from sqlalchemy import text
 
-from app.contract.failure import Failure, FailureCode
 from app.store import claims
+from halftime.contract.report.failure import Failure, FailureCode
 from tests.app.acts import CPU_JOB, EMULATED, claim, finish, post, register
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

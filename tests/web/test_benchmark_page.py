@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.contract.benchmark import Progress
-from app.contract.failure import FailureCode
+from halftime.contract.report.failure import FailureCode
+from halftime.contract.resources.benchmark import Progress
 from tests.app.acts import CPU_JOB, finish, post, register
 from tests.web.browsing import BROWSER, FROM_HERE, cancelled, failed, page_of, parsed, purged, running, see, succeeded
 

@@ -6,10 +6,10 @@ import pytest
 import structlog
 from sqlalchemy.exc import OperationalError
 
-from app.contract.problem import MEDIA_TYPE
 from app.main import create_app
 from app.middleware.security_headers import PAGES
 from app.settings import Settings
+from halftime.contract.resources.problem import MEDIA_TYPE
 from tests.web.browsing import BROWSER, FROM_HERE, every_page, parsed, see
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,7 @@ import uuid
 import pytest
 from sqlalchemy import event, text
 
-from app.contract.benchmark import Progress
+from halftime.contract.resources.benchmark import Progress
 from tests.app.acts import CPU_JOB, post, register
 from tests.web.browsing import BROWSER, cancelled, failed, page_of, parsed, running, see, succeeded
 

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.contract.benchmark import Event, Progress
-from app.contract.report import Estimate
 from app.web import drawing, formats
 from app.web.drawing import range_marks
-from app.web.live import interval_chart, loss_chart, so_far
+from app.web.live_charts import interval_chart, loss_chart, so_far
+from halftime.contract.report.report import Estimate
+from halftime.contract.resources.benchmark import Event, Progress
 
 
 def happened(*events):

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from app.routes import pages
-from app.routes.callers import COOKIE
+from app.routes.http.auth import COOKIE
 from tests.app.acts import post, register
 from tests.app.test_keys import NO_KEYS_OF_OURS, make_key, revoke
 from tests.web.browsing import BROWSER, FROM_HERE, page_of, parsed, see

@@ -23,20 +23,20 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, PluginSpec, TransformersSpec
-from app.contract.models.transformer import TransformerSpec
-from app.contract.training import FUSED, TrainingConfig
+from halftime.contract.models import ConvnetSpec, LayersSpec, MlpSpec, PluginSpec, TransformersSpec
+from halftime.contract.models.transformer import TransformerSpec
+from halftime.contract.request.training import FUSED, TrainingConfig
 from tests.conftest import EXAMPLE_PLUGIN
 from tests.factories import data_of
-from worker.checkpointing import checkpoint_activations
-from worker.clock import CudaClock, make_clock
 from worker.data.feed import Place, ResidentFeed
-from worker.memory import CudaPeaks, account_for_step, break_down, memory_on_cuda
 from worker.models import blueprint_of
-from worker.precision import PRECISIONS
 from worker.proof.observed_step import observe_step
 from worker.proof.waits import SynchronisationWatch
-from worker.training import Curves, LoopHooks, prepare, train, validate
+from worker.training.checkpointing import checkpoint_activations
+from worker.training.clock import CudaClock, make_clock
+from worker.training.loop import Curves, LoopHooks, prepare, train, validate
+from worker.training.memory import CudaPeaks, account_for_step, break_down, memory_on_cuda
+from worker.training.precision import PRECISIONS
 
 DEVICE = torch.device("cuda", 0)
 GPT2 = {"vocab_size": 64, "n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2}

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from worker import trial_process
+from worker.trial import process as trial_process
 
 RECHECK_SECONDS = 0.3
 
@@ -40,8 +40,8 @@ def endless_measurement(device):
 
 if __name__ == "__main__":
     from tests.worker import sick_worker  # so that the trial process finds it by this name
-    from worker import main
     from worker.__main__ import cli
+    from worker.agent import worker as main
 
     trial_process.main = sick_worker.planted_main
     main.RECHECK_SECONDS = RECHECK_SECONDS

@@ -11,16 +11,16 @@ import pytest
 import safetensors.torch
 import torch
 
-from app.contract.data import ArraysData
-from app.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
-from app.contract.training import TrainingConfig
+from halftime.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
+from halftime.contract.request.data import ArraysData
+from halftime.contract.request.training import TrainingConfig
+from halftime.plugin import IGNORED, CausalTokens, ClassifiedTokens, Images, MaskedTokens, TokenPairs, Vectors
 from worker.data import array_files, make_data, make_source, seeded
 from worker.data.array_files import read_arrays
-from worker.data.shapes import IGNORED, CausalTokens, ClassifiedTokens, Images, MaskedTokens, TokenPairs, Vectors
-from worker.device import TrialFailed
+from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
-from worker.trial import run_trial
+from worker.trial.run import run_trial
 
 VECTORS = Vectors(4, 3)
 

@@ -3,15 +3,15 @@
 import anyio
 import pytest
 
-from app.contract.failure import Failure, FailureCode
-from app.contract.models import TransformerSpec
 from app.reports.markdown import to_markdown
+from halftime.contract.models import TransformerSpec
+from halftime.contract.report.failure import Failure, FailureCode
 from tests.factories import comparison, request, trial
-from worker import capacity
-from worker.capacity import measure_capacity
-from worker.comparison import compare
-from worker.report import make_report
-from worker.trial import run_trial
+from worker.comparison import capacity
+from worker.comparison.blocks import compare
+from worker.comparison.capacity import measure_capacity
+from worker.report.build import make_report
+from worker.trial.run import run_trial
 
 pytestmark = pytest.mark.anyio
 

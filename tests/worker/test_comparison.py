@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from app.contract.failure import Failure, FailureCode
-from app.contract.report import Report
 from app.reports.wording import headline
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.report import Report
 from tests.factories import comparison, request, trial
-from worker.comparison import BenchmarkFailed, compare
-from worker.report import make_report
+from worker.comparison.blocks import BenchmarkFailed, compare
+from worker.report.build import make_report
 
 pytestmark = pytest.mark.anyio
 

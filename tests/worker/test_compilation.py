@@ -12,23 +12,23 @@ import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from app.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
-from app.contract.training import CompileConfig, TrainingConfig
-from app.contract.trial import Compilation, MemoryBreakdown
 from app.reports.wording import context_lines
+from halftime.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
+from halftime.contract.report.trial import Compilation, MemoryBreakdown
+from halftime.contract.request.training import CompileConfig, TrainingConfig
+from halftime.plugin import Blueprint
 from tests.factories import comparison, request, trial
 from tests.mounts import python_with_tmpfs
-from worker import compilation
-from worker.comparison import compare
-from worker.compilation import CompileWatch, fresh_compiler, remove_caches
-from worker.device import TrialFailed
-from worker.launcher import TrialLauncher
-from worker.memory import break_down
+from worker.agent.launcher import TrialLauncher
+from worker.comparison.blocks import compare
+from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
-from worker.models.blueprint import Blueprint
-from worker.report import make_report
-from worker.trial import run_trial
+from worker.report.build import make_report
+from worker.training import compilation
+from worker.training.compilation import CompileWatch, fresh_compiler, remove_caches
+from worker.training.memory import break_down
+from worker.trial.run import run_trial
 
 CPU = torch.device("cpu")
 MODELS = [
@@ -56,7 +56,7 @@ def caches():
 @pytest.fixture
 def traced(monkeypatch):
     """Compiles down to torch's own operations: what is tested here is not Inductor."""
-    monkeypatch.setattr("worker.trial.compiled", partial(compilation.compiled, backend="aot_eager"))
+    monkeypatch.setattr("worker.trial.run.compiled", partial(compilation.compiled, backend="aot_eager"))
 
 
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.kind)
@@ -95,7 +95,7 @@ class Breaks(nn.Module):
 def building(monkeypatch, module):
     """Trials train this module, on the data of an MLP."""
     blueprint = Blueprint(blueprint_of(MODELS[0]).shape, module)
-    monkeypatch.setattr("worker.trial.blueprint_of", lambda spec: blueprint)
+    monkeypatch.setattr("worker.trial.run.blueprint_of", lambda spec: blueprint)
 
 
 def test_a_recompilation_is_counted_where_it_happens():
@@ -180,9 +180,9 @@ def test_a_worker_that_can_write_nowhere_is_told_what_to_mount(monkeypatch, tmp_
 #: Says what keeps torch.compile from its work, or that nothing does.
 TRIED = """
 import os, torch
-from app.contract.training import CompileConfig
-from worker.compilation import fresh_compiler
-from worker.device import TrialFailed
+from halftime.contract.request.training import CompileConfig
+from worker.training.compilation import fresh_compiler
+from worker.errors import TrialFailed
 try:
     with fresh_compiler(CompileConfig(), torch.device("cpu")):
         print("compiles in", os.environ["TORCHINDUCTOR_CACHE_DIR"])

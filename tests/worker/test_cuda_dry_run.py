@@ -8,10 +8,10 @@ import sys
 import pytest
 import torch
 
-from app.contract.models import MODEL_KINDS
+from halftime.contract.models import MODEL_KINDS
 from tests.worker import driverless_cuda
 from tests.worker.cuda_dry_run import MODELS, OPTIMIZERS, SETTINGS
-from worker.precision import PRECISIONS
+from worker.training.precision import PRECISIONS
 
 #: In a process of its own, which is left with a CUDA that does nothing.
 DRY_RUN = [sys.executable, "-m", "tests.worker.cuda_dry_run", "--quick"]

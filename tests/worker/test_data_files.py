@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from worker.data.files import open_data_file
-from worker.device import TrialFailed
+from worker.errors import TrialFailed
 
 SECRET = b"secret"
 

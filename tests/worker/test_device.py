@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from tests.worker import fake_nvml
 from tests.worker.fake_nvml import INSTANCE_UUIDS, a100_cut, h100, plant, t4
 from worker import __main__ as command
-from worker import device, doctor, nvml
+from worker.device import device, nvml
+from worker.trial import probe as doctor
 
 NAMES = ["NVIDIA A10", "NVIDIA H100 80GB HBM3", "NVIDIA H200"]
 

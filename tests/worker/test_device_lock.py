@@ -11,13 +11,13 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from app.contract.worker import WorkerDevice
-from app.settings import WRONG_SETTINGS
+from app.observability.process import WRONG_SETTINGS
+from halftime.contract.resources.worker import WorkerDevice
 from tests.worker import fake_nvml
 from tests.worker.test_launcher import PATIENCE_SECONDS, trial_processes
 from worker import __main__ as command
-from worker import device
-from worker.device_lock import DeviceTaken, owned
+from worker.device import device
+from worker.device.lock import DeviceTaken, owned
 
 GPU = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA H200", memory_bytes=2**37)
 CPU = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=2**34)
@@ -132,7 +132,7 @@ async def test_a_trial_that_outlives_its_worker_still_holds_the_gpu(tmp_path):
                 from pathlib import Path
                 import anyio
                 from tests.worker.test_launcher import LONG, TrialLauncher, spec
-                from worker import nvml
+                from worker.device import nvml
                 from tests.worker.test_device_lock import GPU, owned
                 if __name__ == "__main__":
                     nvml.uuid_of = lambda name: "GPU-0"

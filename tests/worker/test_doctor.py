@@ -1,8 +1,8 @@
 """What `halftime doctor` is told of the devices of this machine."""
 
-from app.cli import doctor as command
+from app.cli.commands import doctor as command
 from tests.app.acts import EMULATED, support
-from worker import doctor
+from worker.trial import probe as doctor
 
 SICK = "the product of two matrices is wrong"
 

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from worker.main import end
+from worker.agent.worker import end
 
 pytestmark = pytest.mark.anyio
 

@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from app.contract.failure import FailureCode
-from app.contract.models import MlpSpec
-from app.contract.request import Requirements
-from app.contract.training import TrainingConfig
+from halftime.contract.models import MlpSpec
+from halftime.contract.report.failure import FailureCode
+from halftime.contract.request.request import Requirements
+from halftime.contract.request.training import TrainingConfig
 from tests.factories import comparison, request, trial
-from worker.comparison import compare
-from worker.device import TrialFailed
+from worker.comparison.blocks import compare
+from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.proof import examination
-from worker.report import make_report
-from worker.trial import run_trial
+from worker.report.build import make_report
+from worker.trial.run import run_trial
 
 SPEC = TrialSpec(
     device="cpu",

@@ -7,19 +7,21 @@ import pynvml
 import pytest
 import torch
 
-from app.contract.failure import Failure, FailureCode
+from halftime.contract.report.failure import Failure, FailureCode
 from tests.factories import gpu_telemetry, telemetry
 from tests.worker import fake_nvml, sick_worker
 from tests.worker.fake_nvml import GIB, a100_cut, h100, memory, plant, process, recovery
 from tests.worker.test_launcher import spec, trial_processes
 from tests.worker.test_telemetry import trial_on
-from worker import health, launcher, quarantine, trial_process
-from worker.architectures import has_code
-from worker.device import TrialFailed, check
-from worker.launcher import TrialLauncher
+from worker.agent import launcher, quarantine
+from worker.agent.launcher import TrialLauncher
+from worker.agent.quarantine import DeviceWatch, casts_doubt
+from worker.device import health
+from worker.device.architectures import has_code
+from worker.errors import TrialFailed
 from worker.messages import DeviceCheck, DeviceHealth
-from worker.precision import PRECISIONS
-from worker.quarantine import DeviceWatch, casts_doubt
+from worker.training.precision import PRECISIONS, check
+from worker.trial import process as trial_process
 
 
 def holding(used_bytes):

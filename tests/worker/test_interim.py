@@ -2,11 +2,11 @@
 
 import pytest
 
-from app.contract.failure import Failure, FailureCode
+from halftime.contract.report.failure import Failure, FailureCode
 from tests.factories import comparison, request, trial
-from worker import interim
-from worker.comparison import compare
-from worker.report import make_report
+from worker.comparison import event_data as interim
+from worker.comparison.blocks import compare
+from worker.report.build import make_report
 
 pytestmark = pytest.mark.anyio
 

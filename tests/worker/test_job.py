@@ -9,16 +9,16 @@ import anyio
 import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
-from app.contract.failure import Failure, FailureCode
 from app.settings import Settings
 from app.store import benchmarks, blocks, claims
 from app.store.claims import ClaimLost
+from halftime.contract.report.failure import Failure, FailureCode
 from tests.app.test_reaper import read, submit, take
 from tests.factories import CPU, comparison, request, trial, well
-from worker import job as worker_job
-from worker.comparison import compare
-from worker.identity import measured_with
-from worker.job import Job
+from worker.agent import job as worker_job
+from worker.agent.fingerprint import measured_with
+from worker.agent.job import Job
+from worker.comparison.blocks import compare
 
 pytestmark = pytest.mark.anyio
 

@@ -11,21 +11,21 @@ from pydantic import ValidationError
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.contract.failure import FailureCode
-from app.contract.models import LayersSpec
-from app.contract.request import BenchmarkRequest
-from app.contract.training import TrainingConfig
+from halftime.contract.models import LayersSpec
+from halftime.contract.report.failure import FailureCode
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.request.training import TrainingConfig
+from halftime.plugin import CausalTokens, ClassifiedTokens, Images, Vectors
 from tests.factories import data_of
 from tests.layer_lists import ANY_MODEL, LAYERS, fitting_models, input_of, parsed
-from worker.data.shapes import CausalTokens, ClassifiedTokens, Images, Vectors
-from worker.device import TrialFailed
+from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import blueprint_of, build_model
 from worker.models.layers import BUILDERS, Recurrent, build_layers
-from worker.precision import PRECISIONS
 from worker.proof.numerics import compare_with_fp64
-from worker.training import prepare, training_step
-from worker.trial import run_trial
+from worker.training.loop import prepare, training_step
+from worker.training.precision import PRECISIONS
+from worker.trial.run import run_trial
 
 CPU = torch.device("cpu")
 PROPERTY = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))

@@ -10,21 +10,21 @@ import psutil
 import pytest
 import torch
 
-from app.contract.data import LoaderConfig, SyntheticData
-from app.contract.training import TrainingConfig
+from halftime.contract.request.data import LoaderConfig, SyntheticData
+from halftime.contract.request.training import TrainingConfig
+from halftime.plugin import Vectors
 from tests.factories import comparison, request, trial
 from tests.processes import children, gone
 from tests.worker.test_launcher import LONG, spec, trial_processes, until
+from worker.agent.launcher import TrialLauncher
+from worker.comparison.legs import paired
 from worker.data import make_data
 from worker.data.feed import DrawnBatches, LoaderFeed
-from worker.data.shapes import Vectors
 from worker.data.vectors import VectorTask
-from worker.launcher import TrialLauncher
-from worker.legs import paired
+from worker.device.host_counters import HostCounters
 from worker.messages import TrialSpec
-from worker.report import make_report
-from worker.telemetry.host import HostCounters
-from worker.trial import run_trial
+from worker.report.build import make_report
+from worker.trial.run import run_trial
 
 pytestmark = pytest.mark.anyio
 
@@ -226,7 +226,7 @@ def test_the_cpu_time_of_what_a_trial_starts_is_its_own(ended):
 #: A parent whose loader is busy for minutes, where it looks at nothing else.
 STUCK = """
 import time
-from app.contract.data import LoaderConfig
+from halftime.contract.request.data import LoaderConfig
 from worker.data.feed import DrawnBatches, LoaderFeed
 
 class Stuck:

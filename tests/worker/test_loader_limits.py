@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.contract.data import LoaderConfig
+from halftime.contract.request.data import LoaderConfig
+from halftime.plugin import Blueprint
 from tests.factories import comparison, request, trial
 from tests.mounts import python_with_tmpfs
 from tests.worker.test_loader import trial_spec
-from worker.capacity import measure_capacity
-from worker.comparison import LEAST_DEADLINE_SECONDS
+from worker.comparison.blocks import LEAST_DEADLINE_SECONDS
+from worker.comparison.capacity import measure_capacity
 from worker.data import make_data
 from worker.data.loader_limits import PATIENCE_SECONDS, in_shared_memory, require_shared_memory
-from worker.device import TrialFailed
+from worker.device import host_counters as host
+from worker.errors import TrialFailed
 from worker.models import blueprint_of
-from worker.models.blueprint import Blueprint
-from worker.telemetry import host
-from worker.trial import run_trial
+from worker.trial.run import run_trial
 
 PAGE = 4096
 
@@ -74,7 +74,7 @@ def test_a_trial_is_refused_before_its_model_is_built(free, monkeypatch):
     free(0)
     spec = trial_spec(workers=2)
     unbuilt = Blueprint(blueprint_of(spec.model).shape, lambda: pytest.fail("the model was built"))
-    monkeypatch.setattr("worker.trial.blueprint_of", lambda spec: unbuilt)
+    monkeypatch.setattr("worker.trial.run.blueprint_of", lambda spec: unbuilt)
     with pytest.raises(TrialFailed, match="docker run --shm-size 1g"):
         run_trial(spec, lambda step: None)
 
@@ -126,15 +126,15 @@ TRIALS = """
 import multiprocessing, os, signal, time
 import torch
 from torch.utils.data import get_worker_info
-from app.contract.data import LoaderConfig, SyntheticData
-from app.contract.models import MlpSpec
-from app.contract.training import TrainingConfig
+from halftime.contract.request.data import LoaderConfig, SyntheticData
+from halftime.contract.models import MlpSpec
+from halftime.contract.request.training import TrainingConfig
 from worker import data
 from worker.data import feed
 from worker.data.vectors import VectorTask
-from worker.device import TrialFailed
+from worker.errors import TrialFailed
 from worker.messages import TrialSpec
-from worker.trial import run_trial
+from worker.trial.run import run_trial
 
 def tell(batch_size):
     spec = TrialSpec(

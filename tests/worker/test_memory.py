@@ -2,17 +2,17 @@
 
 import pytest
 import torch
+from worker.models.blueprint import count_parameters
 
-from app.contract.models import MODEL_KINDS, ConvnetSpec, LayersSpec, MlpSpec, TransformerSpec, TransformersSpec
-from app.contract.training import CompileConfig, TrainingConfig
+from halftime.contract.models import MODEL_KINDS, ConvnetSpec, LayersSpec, MlpSpec, TransformerSpec, TransformersSpec
+from halftime.contract.request.training import CompileConfig, TrainingConfig
 from tests.factories import data_of
-from worker.memory import CudaPeaks, account_for_step, break_down, cpu_step_peak, memory_on_cuda
 from worker.messages import TrialSpec
 from worker.models import blueprint_of, build_model
-from worker.models.blueprint import count_parameters
-from worker.precision import PRECISIONS
-from worker.training import prepare, training_step
-from worker.trial import run_trial
+from worker.training.loop import prepare, training_step
+from worker.training.memory import CudaPeaks, account_for_step, break_down, cpu_step_peak, memory_on_cuda
+from worker.training.precision import PRECISIONS
+from worker.trial.run import run_trial
 
 MODELS = {
     "mlp": MlpSpec(input_size=64, hidden_size=256),

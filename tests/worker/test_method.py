@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from tests.factories import comparison, request
-from worker.comparison import compare
-from worker.report import make_report
-from worker.trial import run_trial
+from worker.comparison.blocks import compare
+from worker.report.build import make_report
+from worker.trial.run import run_trial
 
 
 @pytest.mark.anyio

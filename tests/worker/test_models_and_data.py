@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from app.contract.data import SyntheticData
-from app.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
-from app.contract.training import TrainingConfig
+from halftime.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
+from halftime.contract.request.data import SyntheticData
+from halftime.contract.request.training import TrainingConfig
 from tests.factories import data_of
 from worker.data import make_source, seeded
 from worker.data.language import LanguageTask
 from worker.messages import TrialSpec
 from worker.models import blueprint_of, build_model
-from worker.trial import run_trial
+from worker.trial.run import run_trial
 
 SPECS = [
     MlpSpec(),

@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from app.contract.models import ConvnetSpec, MlpSpec, TransformerSpec, TransformersSpec
-from app.contract.training import TrainingConfig
+from halftime.contract.models import ConvnetSpec, MlpSpec, TransformerSpec, TransformersSpec
+from halftime.contract.request.training import TrainingConfig
 from tests.factories import comparison, data_of, numerics, trial
-from worker.comparison import compare
+from worker.comparison.blocks import compare
 from worker.models import build_model
-from worker.precision import PRECISIONS, read_flags, set_flags
 from worker.proof.numerics import compare_with_fp64
 from worker.proof.overflow import first_overflow
-from worker.report import make_report
-from worker.training import prepare
-from worker.warnings import FAR_OUTSIDE
+from worker.report.build import make_report
+from worker.report.warnings import FAR_OUTSIDE
+from worker.training.loop import prepare
+from worker.training.precision import PRECISIONS, read_flags, set_flags
 
 SETTINGS = TrainingConfig(batch_size=16, steps=6, warmup_steps=1)
 CPU = torch.device("cpu")

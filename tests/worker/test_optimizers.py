@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from app.contract.models import MlpSpec
-from app.contract.training import FUSED, TrainingConfig
+from halftime.contract.models import MlpSpec
+from halftime.contract.request.training import FUSED, TrainingConfig
 from tests.factories import data_of
-from worker.memory import account_for_step
 from worker.models import build_model
-from worker.precision import PRECISIONS
-from worker.schedule import share_of_peak
-from worker.training import loss_of, prepare, training_step
+from worker.training.loop import loss_of, prepare, training_step
+from worker.training.memory import account_for_step
+from worker.training.precision import PRECISIONS
+from worker.training.schedule import share_of_peak
 
 CPU = torch.device("cpu")
 MODEL = MlpSpec(input_size=8, hidden_size=16, num_layers=1, num_classes=4)

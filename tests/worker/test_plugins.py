@@ -6,14 +6,14 @@ import textwrap
 import pytest
 import torch
 
-from app.contract.data import PluginData
-from app.contract.models import PluginSpec
-from app.contract.request import BenchmarkRequest, TrainingConfig
+from halftime.contract.models import PluginSpec
+from halftime.contract.request.data import PluginData
+from halftime.contract.request.request import BenchmarkRequest, TrainingConfig
+from halftime.plugin import CausalTokens, Vectors
 from tests.conftest import EXAMPLE_PLUGIN
+from worker.agent.launcher import TrialLauncher
 from worker.data import make_data, make_source
-from worker.data.shapes import CausalTokens, Vectors
-from worker.device import TrialFailed
-from worker.launcher import TrialLauncher
+from worker.errors import TrialFailed
 from worker.messages import Inspection, TrialSpec
 from worker.models import blueprint_of, build_model
 from worker.models.plugin import check_logits
@@ -75,7 +75,7 @@ MODELS = """
     import torch
     from torch import nn
     from types import SimpleNamespace
-    from worker.data.shapes import Vectors
+    from halftime.plugin import Vectors
 
     def fine(size=4):
         return SimpleNamespace(shape=Vectors(size, 3), build=lambda: nn.Linear(size, 3))

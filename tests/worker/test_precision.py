@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from worker.precision import PRECISIONS, environment_overrides, read_flags, recorded_environment, set_flags
-from worker.precision_facts import expected_flags
+from worker.training.precision import PRECISIONS, environment_overrides, read_flags, recorded_environment, set_flags
+from worker.training.precision_facts import expected_flags
 
 
 @pytest.fixture(autouse=True)

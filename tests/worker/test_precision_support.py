@@ -7,12 +7,12 @@ import sys
 import pytest
 import torch
 
-from app.contract.worker import WorkerDevice
+from halftime.contract.resources.worker import WorkerDevice
 from worker.proof import precision_support
-from worker.proof.attestation import PLAUSIBLE_SHARE
 from worker.proof.ceiling import measure_ceiling
 from worker.proof.precision_support import _Measured, measure_support
 from worker.proof.products import Product, ProductWatch, product_seconds, square_products
+from worker.report.attestation import PLAUSIBLE_SHARE
 
 CPU = torch.device("cpu")
 
@@ -26,11 +26,11 @@ print({one.precision: one.kernels for one in measure_support("cpu")})
 
 
 TRAIN = """
-from app.contract.models import MlpSpec
-from app.contract.training import TrainingConfig
+from halftime.contract.models import MlpSpec
+from halftime.contract.request.training import TrainingConfig
 from worker.messages import TrialSpec
-from worker.proof.attestation import achieved_flops_per_second
-from worker.trial import run_trial
+from worker.report.attestation import achieved_flops_per_second
+from worker.trial.run import run_trial
 training = TrainingConfig(batch_size=256, steps=6, warmup_steps=2)
 model = MlpSpec(input_size=1024, hidden_size=1024, num_layers=1, num_classes=4)
 spec = TrialSpec(device="cpu", precision="bf16", block=0, position=0, model=model, training=training)
@@ -124,8 +124,8 @@ def test_products_are_told_apart_by_dtype_and_the_largest_come_first():
 
 
 def test_the_model_s_own_products_raise_the_ceiling(monkeypatch):
-    from worker.precision import PRECISIONS
     from worker.proof import ceiling
+    from worker.training.precision import PRECISIONS
 
     fast = Product(16, 16, 16)
     monkeypatch.setattr(

@@ -5,11 +5,11 @@ import torch
 from torch.nn import functional
 
 from tests.factories import comparison, trial
-from worker.comparison import compare
-from worker.precision import PRECISIONS
+from worker.comparison.blocks import compare
 from worker.proof import probes
 from worker.proof.probes import probe_precision
-from worker.report import make_report
+from worker.report.build import make_report
+from worker.training.precision import PRECISIONS
 
 CPU = torch.device("cpu")
 

@@ -5,14 +5,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.contract.block import Block, KeptBlock
-from app.contract.failure import Failure, FailureCode
 from app.reports.markdown import to_markdown
+from halftime.contract.report.block import Block, KeptBlock
+from halftime.contract.report.failure import Failure, FailureCode
 from tests.factories import CPU, comparison, request, telemetry, trial
-from worker import identity, nvml
-from worker.comparison import compare
-from worker.identity import measured_with
-from worker.report import make_report
+from worker.agent import fingerprint as identity
+from worker.agent.fingerprint import measured_with
+from worker.comparison.blocks import compare
+from worker.device import nvml
+from worker.report.build import make_report
 
 pytestmark = pytest.mark.anyio
 

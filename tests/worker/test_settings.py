@@ -9,25 +9,25 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from app.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
-from app.contract.training import FUSED, TrainingConfig
 from app.reports.wording import context_lines
+from halftime.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
+from halftime.contract.request.training import FUSED, TrainingConfig
+from halftime.plugin import Blueprint
 from tests.factories import comparison, data_of, request, trial
-from worker.capacity import measure_capacity
-from worker.checkpointing import checkpoint_activations
-from worker.comparison import compare
-from worker.determinism import is_deterministic
-from worker.device import TrialFailed
-from worker.memory import account_for_step
+from worker.comparison.blocks import compare
+from worker.comparison.capacity import measure_capacity
+from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import blueprint_of, build_model
-from worker.models.blueprint import Blueprint
-from worker.precision import PRECISIONS
 from worker.proof.numerics import compare_with_fp64, without_chance
 from worker.proof.waits import SynchronisationWatch
-from worker.report import make_report
-from worker.training import prepare, training_step, validate
-from worker.trial import _prepare, run_trial
+from worker.report.build import make_report
+from worker.training.checkpointing import checkpoint_activations
+from worker.training.determinism import is_deterministic
+from worker.training.loop import prepare, training_step, validate
+from worker.training.memory import account_for_step
+from worker.training.precision import PRECISIONS
+from worker.trial.run import _prepare, run_trial
 
 CPU = torch.device("cpu")
 MLP = MlpSpec(input_size=8, hidden_size=16, num_layers=1, num_classes=4)
@@ -66,7 +66,7 @@ def result(model=MLP, precision="fp32", **changes):
 def building(monkeypatch, module):
     """Trials train this module, on the data of an MLP."""
     blueprint = Blueprint(blueprint_of(MLP).shape, module)
-    monkeypatch.setattr("worker.trial.blueprint_of", lambda spec: blueprint)
+    monkeypatch.setattr("worker.trial.run.blueprint_of", lambda spec: blueprint)
 
 
 def test_label_smoothing_changes_the_training_loss_and_not_validation():

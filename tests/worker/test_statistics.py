@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from app.contract.report import Difference, Estimate
-from worker.statistics import (
+from halftime.contract.report.report import Difference, Estimate
+from worker.comparison.estimates import (
     blocks_needed,
     difference_estimate,
     judge_at_least,

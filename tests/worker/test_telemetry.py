@@ -29,12 +29,13 @@ from tests.worker.fake_nvml import (
     t4,
     vgpu,
 )
+from worker.comparison.disturbance import disturbances
+from worker.device import gpu_sampler as gpus
+from worker.device import host_counters as host
+from worker.device import other_processes as neighbours
+from worker.device.measured_region import MeasuredRegion
+from worker.device.other_processes import Neighbours
 from worker.messages import TrialSpec
-from worker.telemetry import gpu as gpus
-from worker.telemetry import host, neighbours
-from worker.telemetry.disturbance import disturbances
-from worker.telemetry.neighbours import Neighbours
-from worker.telemetry.region import MeasuredRegion
 
 SPEC = TrialSpec(
     device="cpu",

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.contract.data import TextData
-from app.contract.models import MlpSpec, TransformerSpec
-from app.contract.request import BenchmarkRequest
+from halftime.contract.models import MlpSpec, TransformerSpec
+from halftime.contract.request.data import TextData
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.plugin import CausalTokens
 from worker.data import make_source, seeded
-from worker.data.shapes import CausalTokens
 from worker.data.text import library_text
-from worker.device import TrialFailed
+from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
-from worker.trial import run_trial
+from worker.trial.run import run_trial
 
 EXAMPLE = BenchmarkRequest.model_validate_json((Path(__file__).parents[2] / "examples" / "text.json").read_text())
 

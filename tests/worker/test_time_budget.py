@@ -8,23 +8,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.contract.failure import Failure, FailureCode
-from app.contract.models import MlpSpec
-from app.contract.training import TrainingConfig
-from app.contract.worker import PrecisionSupport
 from app.reports.wording import headline
+from halftime.contract.models import MlpSpec
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.request.training import TrainingConfig
+from halftime.contract.resources.worker import PrecisionSupport
 from tests.factories import CPU, comparison, request, telemetry, trial
-from worker import comparison as comparing
-from worker import legs
-from worker import pace as pacing
-from worker.comparison import BenchmarkFailed, compare
-from worker.launcher import TrialLauncher, _within
+from worker.agent.launcher import TrialLauncher, _within
+from worker.comparison import blocks as comparing
+from worker.comparison import legs
+from worker.comparison.blocks import BenchmarkFailed, compare
+from worker.comparison.time_budget import time_limit
 from worker.messages import TimeLimit, TrialSpec
-from worker.pace import Pace
-from worker.report import make_report
-from worker.time_budget import time_limit
-from worker.training import validate
-from worker.trial import run_trial
+from worker.report.build import make_report
+from worker.training import pace as pacing
+from worker.training.loop import validate
+from worker.training.pace import Pace
+from worker.trial.run import run_trial
 
 STEPS = 40
 

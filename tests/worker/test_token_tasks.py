@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from app.contract.models import TransformersSpec
-from app.contract.training import TrainingConfig
+from halftime.contract.models import TransformersSpec
+from halftime.contract.request.training import TrainingConfig
+from halftime.plugin import IGNORED, ClassifiedTokens, MaskedTokens, TokenPairs
 from worker.data import seeded
 from worker.data.classified import LABEL_NOISE, ClassifiedTask
 from worker.data.language import START_TOKEN, ContinuationTask
 from worker.data.markov import MarkovChain
 from worker.data.masked import MaskedTask
-from worker.data.shapes import IGNORED, ClassifiedTokens, MaskedTokens, TokenPairs
 from worker.data.synthetic import make_task
 from worker.messages import TrialSpec
-from worker.trial import run_trial
+from worker.trial.run import run_trial
 
 TINY_BERT = {"vocab_size": 12, "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 TINY_BERT |= {"intermediate_size": 64, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

@@ -10,17 +10,17 @@ import anyio
 import psutil
 import pytest
 
-from app.cli.running import free_port
-from app.contract.report import Report
-from app.contract.tracking import Tracking
+from app.cli.commands.running import free_port
+from halftime.contract.report.report import Report
+from halftime.contract.request.tracking import Tracking
 from tests.app.acts import made_report
 from tests.factories import request
 from tests.processes import gone
 from tests.worker.wandb_receiver import Receiver
-from worker.tracking.messages import Logged, NotLogged, TrackingTask
-from worker.tracking.process import run_tracker
-from worker.tracking.record import record_of
-from worker.tracking.redaction import redacted
+from worker.agent.tracking.messages import Logged, NotLogged, TrackingTask
+from worker.agent.tracking.process import run_tracker
+from worker.agent.tracking.record import record_of
+from worker.agent.tracking.redaction import redacted
 
 pytestmark = pytest.mark.anyio
 

@@ -7,20 +7,20 @@ import sys
 
 import pytest
 import torch
+from worker.models.blueprint import count_parameters
 
-from app.contract.failure import FailureCode
-from app.contract.models import TransformersSpec
-from app.contract.models.model_types import MODEL_TYPES
-from app.contract.models.presets import PRESETS
-from app.contract.models.transformers import NOT_CAUSAL
-from app.contract.training import TrainingConfig
+from halftime.contract.models import TransformersSpec
+from halftime.contract.models.model_types import MODEL_TYPES
+from halftime.contract.models.presets import PRESETS
+from halftime.contract.models.transformers import NOT_CAUSAL
+from halftime.contract.report.failure import FailureCode
+from halftime.contract.request.training import TrainingConfig
 from tests.factories import data_of
-from worker.device import TrialFailed
+from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import blueprint_of, build_model
-from worker.models.blueprint import count_parameters
 from worker.models.transformers import AUTO_CLASSES
-from worker.trial import run_trial
+from worker.trial.run import run_trial
 
 PUBLISHED = {
     "bart-base": 140e6,
@@ -234,7 +234,7 @@ def test_the_list_of_architectures_is_the_librarys():
 def test_the_library_is_loaded_only_where_a_request_names_it_and_starts_no_cuda():
     code = (
         "import sys, torch, worker.trial_process; assert 'transformers' not in sys.modules; "
-        "from app.contract.models import TransformersSpec; from worker.models import blueprint_of; import os; "
+        "from halftime.contract.models import TransformersSpec; from worker.models import blueprint_of; import os; "
         "blueprint_of(TransformersSpec(preset='gpt2')); assert 'transformers' in sys.modules; "
         "assert not torch.cuda.is_initialized(); assert os.environ['HF_HUB_OFFLINE'] == '1'"
     )

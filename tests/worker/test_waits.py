@@ -9,10 +9,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from tests.factories import data_of, request
 from worker.models import build_model
-from worker.precision import PRECISIONS
 from worker.proof.observed_step import observe_step
 from worker.proof.waits import SYNCHRONISES, SynchronisationWatch
-from worker.training import prepare
+from worker.training.loop import prepare
+from worker.training.precision import PRECISIONS
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 VALUES, MASK = torch.arange(4.0), torch.tensor([True, False, True, False])

@@ -17,10 +17,10 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from app.contract.request import BenchmarkRequest
 from app.settings import Settings
 from app.store import benchmarks, workers
-from app.store.database import open_database
+from app.store.database.connection import open_database
+from halftime.contract.request.request import BenchmarkRequest
 from tests.conftest import new_database
 from tests.factories import CPU
 from tests.processes import grandchildren

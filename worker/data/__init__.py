@@ -5,14 +5,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from app.contract.data import ArraysData, DataConfig, LoaderConfig, PluginData, SyntheticData, TextData
-from app.contract.training import TrainingConfig
-from app.contract.trial import DataFacts
+from halftime.contract.report.trial import DataFacts
+from halftime.contract.request.data import ArraysData, DataConfig, LoaderConfig, PluginData, SyntheticData, TextData
+from halftime.contract.request.training import TrainingConfig
+from halftime.plugin import DataShape, Part, Source
 from worker.data.feed import Batches, DrawnBatches, Feed, LoaderFeed, Place, ResidentFeed
+from worker.data.layout import predictions_per_sample
 from worker.data.loader_limits import require_shared_memory
 from worker.data.plugin import plugin_source
-from worker.data.shapes import DataShape, predictions_per_sample
-from worker.data.source import Batch, Part, Source, seeded, sha256
+from worker.data.source import Batch, seeded, sha256
 from worker.data.synthetic import make_task
 from worker.data.text import text_source
 

@@ -11,7 +11,8 @@ import torch
 from numpy.lib import format as npy
 
 from worker.data.files import MOST_BYTES, invalid
-from worker.device import TrialFailed, is_out_of_memory, require_host_memory
+from worker.device.device import require_host_memory
+from worker.errors import TrialFailed, is_out_of_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,15 +6,14 @@ import numpy
 import torch
 from torch import Tensor
 
-from app.contract.data import ArraysData
-from app.contract.failure import FailureCode
 from app.settings import Settings
+from halftime.contract.report.failure import FailureCode
+from halftime.contract.request.data import ArraysData
+from halftime.plugin import DataShape, Part
 from worker.data.array_files import read_arrays
 from worker.data.files import open_data_file
 from worker.data.layout import Layout, Misfit, check_inputs, check_targets, layout_of
-from worker.data.shapes import DataShape
-from worker.data.source import Part
-from worker.device import TrialFailed
+from worker.errors import TrialFailed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
+from halftime.plugin import ClassifiedTokens, Part
 from worker.data.markov import MarkovChain
-from worker.data.shapes import ClassifiedTokens
-from worker.data.source import Part
 
 #: Share of samples whose label is drawn at random.
 LABEL_NOISE = 0.1

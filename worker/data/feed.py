@@ -15,11 +15,12 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from app.contract.data import LoaderConfig
-from app.contract.failure import Failure
+from halftime.contract.report.failure import Failure
+from halftime.contract.request.data import LoaderConfig
+from halftime.plugin import Source
 from worker.data.loader_limits import PATIENCE_SECONDS, PREFETCH, in_shared_memory
-from worker.data.source import Batch, Source, seeded, sha256
-from worker.device import TrialFailed
+from worker.data.source import Batch, seeded, sha256
+from worker.errors import TrialFailed
 
 #: Linux's prctl(2): a signal for the day the parent dies.
 PR_SET_PDEATHSIG = 1

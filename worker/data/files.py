@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
-from app.contract.failure import FailureCode
-from worker.device import TrialFailed, require_host_memory
+from halftime.contract.report.failure import FailureCode
+from worker.device.device import require_host_memory
+from worker.errors import TrialFailed
 
 #: Largest file that is read.
 MOST_BYTES = 2 * 2**30

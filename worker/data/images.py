@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.data.shapes import Images
-from worker.data.source import Part
+from halftime.plugin import Images, Part
 
 #: Side of the coarse pattern that a template is enlarged from.
 PATTERN = 4

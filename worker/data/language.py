@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
+from halftime.plugin import Part, TokenPairs
 from worker.data.markov import MarkovChain
-from worker.data.shapes import TokenPairs
-from worker.data.source import Part
 
 #: What a decoder is given before the first token that it is to predict.
 START_TOKEN = 0

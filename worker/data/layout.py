@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.data.shapes import (
+from halftime.plugin import (
     IGNORED,
     CausalTokens,
     ClassifiedTokens,
@@ -93,3 +93,14 @@ def _check_range(values: Tensor, limit: int, what: str, named: str) -> None:
 
 def _dtype(values: Tensor) -> str:
     return str(values.dtype).removeprefix("torch.")
+
+
+def predictions_per_sample(shape: DataShape) -> int:
+    """Targets that a sample holds, about."""
+    if isinstance(shape, CausalTokens):
+        return shape.length
+    if isinstance(shape, TokenPairs):
+        return shape.target_length
+    if isinstance(shape, MaskedTokens):
+        return max(1, shape.length // 7)
+    return 1

@@ -5,11 +5,11 @@ import mmap
 
 from torch import Tensor
 
-from app.contract.data import LoaderConfig
-from app.contract.failure import Failure, FailureCode
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.request.data import LoaderConfig
 from worker.data.source import Batch
-from worker.device import TrialFailed
-from worker.telemetry.host import SHARED_MEMORY, free_shared_bytes
+from worker.device.host_counters import SHARED_MEMORY, free_shared_bytes
+from worker.errors import TrialFailed
 
 #: Batches that each process of a loader makes ahead: torch's own default.
 PREFETCH = 2

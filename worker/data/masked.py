@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from halftime.plugin import IGNORED, MaskedTokens, Part
 from worker.data.language import LanguageTask
-from worker.data.shapes import IGNORED, MaskedTokens, predictions_per_sample
-from worker.data.source import Part
+from worker.data.layout import predictions_per_sample
 
 #: Hidden tokens that the best possible loss and accuracy are estimated on.
 ESTIMATE_SAMPLES = 65_536

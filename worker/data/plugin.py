@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor
 
-from app.contract.data import PluginData
-from app.contract.failure import FailureCode
+from halftime.contract.report.failure import FailureCode
+from halftime.contract.request.data import PluginData
+from halftime.plugin import DataShape, Part, Source
 from worker.data.layout import Misfit, check_inputs, check_targets, layout_of
-from worker.data.shapes import DataShape
-from worker.data.source import Part, Source
 from worker.plugins import blamed, load
 
 GROUP = "halftime.data"

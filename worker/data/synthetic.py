@@ -2,12 +2,11 @@
 
 import torch
 
+from halftime.plugin import CausalTokens, ClassifiedTokens, DataShape, Images, MaskedTokens, Source, Vectors
 from worker.data.classified import ClassifiedTask
 from worker.data.images import ImageTask
 from worker.data.language import ContinuationTask, LanguageTask
 from worker.data.masked import MaskedTask
-from worker.data.shapes import CausalTokens, ClassifiedTokens, DataShape, Images, MaskedTokens, Vectors
-from worker.data.source import Source
 from worker.data.vectors import VectorTask
 
 

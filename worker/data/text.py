@@ -7,13 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from app.contract.data import TextData
-from app.contract.failure import FailureCode
 from app.settings import Settings
+from halftime.contract.report.failure import FailureCode
+from halftime.contract.request.data import TextData
+from halftime.plugin import CausalTokens, DataShape, Part
 from worker.data.files import open_data_file
-from worker.data.shapes import CausalTokens, DataShape
-from worker.data.source import Part
-from worker.device import TrialFailed
+from worker.errors import TrialFailed
 
 BYTE_VALUES = 256
 

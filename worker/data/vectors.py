@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from worker.data.source import Part
+from halftime.plugin import Part
 
 #: Hidden units of the teacher: few, so that a student can learn it in a short run.
 TEACHER_UNITS = 16

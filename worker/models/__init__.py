@@ -2,11 +2,11 @@
 
 from functools import partial
 
+import torch
 from torch import nn
 
-from app.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, PluginSpec, TransformersSpec
-from worker.data.shapes import CausalTokens, Images, Vectors
-from worker.models.blueprint import Blueprint
+from halftime.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, PluginSpec, TransformersSpec
+from halftime.plugin import Blueprint, CausalTokens, Images, Vectors
 from worker.models.convnet import Convnet
 from worker.models.layers import build_layers, data_shape
 from worker.models.mlp import Mlp
@@ -34,3 +34,9 @@ def blueprint_of(spec: ModelSpec) -> Blueprint:
 def build_model(spec: ModelSpec) -> nn.Module:
     """The module of a spec, on the CPU unless torch's default device is another."""
     return blueprint_of(spec).build()
+
+
+def count_parameters(blueprint: Blueprint) -> int:
+    """Of the model, built without weights."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in blueprint.build().parameters())

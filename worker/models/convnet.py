@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from app.contract.models import ConvnetSpec
+from halftime.contract.models import ConvnetSpec
 
 
 class ResidualBlock(nn.Module):

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.contract.failure import FailureCode
-from app.contract.models import LayersSpec
-from app.contract.models.layers import convolution, dense, normalisation, sequence, structure
-from app.contract.models.layers.layer import Layer, Shape, shape_after
-from worker.data.shapes import CausalTokens, ClassifiedTokens, DataShape, Images, Vectors
-from worker.device import TrialFailed
+from halftime.contract.models import LayersSpec
+from halftime.contract.models.layers import convolution, dense, normalisation, sequence, structure
+from halftime.contract.models.layers.layer import Layer, Shape, shape_after
+from halftime.contract.report.failure import FailureCode
+from halftime.plugin import CausalTokens, ClassifiedTokens, DataShape, Images, Vectors
+from worker.errors import TrialFailed
 
 
 class PositionalEmbedding(nn.Module):

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from app.contract.models import MlpSpec
+from halftime.contract.models import MlpSpec
 
 
 class Mlp(nn.Module):

@@ -7,12 +7,11 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from app.contract.failure import FailureCode
-from app.contract.models import PluginSpec
+from halftime.contract.models import PluginSpec
+from halftime.contract.report.failure import FailureCode
+from halftime.plugin import Blueprint, DataShape
 from worker.data.layout import layout_of
-from worker.data.shapes import DataShape
-from worker.device import TrialFailed
-from worker.models.blueprint import Blueprint
+from worker.errors import TrialFailed
 from worker.plugins import blamed, load
 
 GROUP = "halftime.models"

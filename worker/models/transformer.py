@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.contract.models import TransformerSpec
+from halftime.contract.models import TransformerSpec
 
 #: Standard deviation of the initial weights, as GPT-2 has it.
 INITIAL_STD = 0.02

@@ -18,14 +18,13 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.contract.failure import FailureCode
-from app.contract.models import TransformersSpec
-from app.contract.models.presets import TransformersTask
-from app.contract.models.transformers import DEFAULT_SEQUENCE_LENGTH, LEAST_MASKED_LENGTH
+from halftime.contract.models import TransformersSpec
+from halftime.contract.models.presets import TransformersTask
+from halftime.contract.models.transformers import DEFAULT_SEQUENCE_LENGTH, LEAST_MASKED_LENGTH
+from halftime.contract.report.failure import FailureCode
+from halftime.plugin import Blueprint, CausalTokens, ClassifiedTokens, DataShape, Images, MaskedTokens, TokenPairs
 from worker.data.language import START_TOKEN
-from worker.data.shapes import CausalTokens, ClassifiedTokens, DataShape, Images, MaskedTokens, TokenPairs
-from worker.device import TrialFailed, is_out_of_memory
-from worker.models.blueprint import Blueprint
+from worker.errors import TrialFailed, is_out_of_memory
 
 AUTO_CLASSES: dict[TransformersTask, str] = {
     "causal-lm": "AutoModelForCausalLM",

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from worker import device as devices
-from worker.precision import Precision
+from worker.errors import is_out_of_memory
 from worker.proof.products import Product, product_seconds, square_products
+from worker.training.precision import Precision
 
 SIZES = (256, 512, 1024, 2048, 4096, 8192)
 
@@ -70,7 +70,7 @@ def _rates(products: Sequence[Product], precision: Precision, device: torch.devi
     try:
         return [one.flops / product_seconds(one, precision.matmul_dtype, device) for one in products]
     except RuntimeError as error:
-        if devices.is_out_of_memory(error):
+        if is_out_of_memory(error):
             return None
         raise
 

@@ -10,20 +10,21 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from app.contract.numerics import Numerics
-from app.contract.training import TrainingConfig
-from app.contract.trial import Memory, Probe
-from worker import device as devices
+from halftime.contract.report.numerics import Numerics
+from halftime.contract.report.trial import Memory, Probe
+from halftime.contract.request.training import TrainingConfig
 from worker.data import TrialData
-from worker.memory import CudaPeaks, account_for_step, break_down, memory_on_cpu, memory_on_cuda
-from worker.pace import ACCOUNT_STEPS, NO_TIME, PEAK_STEPS, Pace
-from worker.precision import Precision
+from worker.device import device as devices
+from worker.errors import TrialFailed, is_out_of_memory
 from worker.proof.ceiling import measure_ceiling
 from worker.proof.numerics import compare_with_fp64
 from worker.proof.observed_step import ObservedStep, observe_step
 from worker.proof.overflow import first_overflow
 from worker.proof.probes import probe_precision
-from worker.training import Run, prepare
+from worker.training.loop import Run, prepare
+from worker.training.memory import CudaPeaks, account_for_step, break_down, memory_on_cpu, memory_on_cuda
+from worker.training.pace import ACCOUNT_STEPS, NO_TIME, PEAK_STEPS, Pace
+from worker.training.precision import Precision
 
 #: Of FP64 values: a weight, a copy to restore it from, and the gradients of the leg, of FP64, and of FP64 disturbed.
 FP64_BYTES_PER_PARAMETER = 40
@@ -102,11 +103,11 @@ class _Examiner:
             return None
         try:
             return examination()
-        except devices.TrialFailed as error:
+        except TrialFailed as error:
             self.missing[name] = error.failure.detail
         except Exception as error:  # whatever it was, the trial has trained, and stands without it
             traceback.print_exc()
-            out_of_memory = devices.is_out_of_memory(error)
+            out_of_memory = is_out_of_memory(error)
             self.missing[name] = "there was not enough memory" if out_of_memory else _first_line(error)
         return None
 

@@ -15,10 +15,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from app.contract.numerics import LayerError, Numerics
+from halftime.contract.report.numerics import LayerError, Numerics
 from worker.data import Batch
-from worker.precision import PRECISIONS, Precision, multiplies_matrices, set_flags
-from worker.training import Run, add_gradients
+from worker.training.loop import Run, add_gradients
+from worker.training.precision import PRECISIONS, Precision, multiplies_matrices, set_flags
 
 #: Samples of the first batch: rounding errors hardly depend on how many.
 SAMPLES = 8

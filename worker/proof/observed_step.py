@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 
 from worker.data import Batch
-from worker.precision import DtypeWatch
 from worker.proof.flops import FlopWatch
 from worker.proof.products import Product, ProductWatch
 from worker.proof.waits import SynchronisationWatch
-from worker.training import Run, training_step
+from worker.training.loop import Run, training_step
+from worker.training.precision import DtypeWatch
 
 
 @dataclass(frozen=True)

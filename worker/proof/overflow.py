@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from worker.data import Batches
-from worker.training import Run, add_gradients, training_step
+from worker.training.loop import Run, add_gradients, training_step
 
 #: A first overflow later than this is not searched for.
 LATEST_STEP = 32

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from app.contract.worker import PrecisionSupport
-from worker import device as devices
-from worker.device import TrialFailed
-from worker.precision import PRECISIONS, Precision, set_flags
+from halftime.contract.resources.worker import PrecisionSupport
+from worker.device import device as devices
+from worker.errors import TrialFailed, is_out_of_memory
 from worker.proof.ceiling import together, training_rate
 from worker.proof.products import product_seconds, square_products
+from worker.training.precision import PRECISIONS, Precision, check, set_flags
 
 #: Half precision that is multiplied by hardware has been at least as fast as FP32 on every device seen, and on those
 #: without at most a tenth as fast.
@@ -52,13 +52,13 @@ def measure_support(name: str) -> list[PrecisionSupport]:
 def _problem(precision: Precision, device: torch.device) -> str | None:
     """Why the device cannot train in a precision."""
     try:
-        devices.check(device, precision)
+        check(device, precision)
         devices.make_current(device)
         _multiply_once(precision.matmul_dtype, device)
     except TrialFailed as error:
         return error.failure.detail
     except RuntimeError as error:
-        if devices.is_out_of_memory(error):
+        if is_out_of_memory(error):
             return None
         if not any(words in str(error) for words in NO_KERNEL):  # a fault of the device, and no answer
             raise

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.contract.trial import Probe
-from worker import device as devices
-from worker.precision import Precision
-from worker.precision_facts import LARGEST_FP32_ERROR
+from halftime.contract.report.trial import Probe
+from worker.errors import is_out_of_memory
+from worker.training.precision import Precision
+from worker.training.precision_facts import LARGEST_FP32_ERROR
 
 Sizes = tuple[tuple[int, ...], ...]
 #: The relative error of a precision on a device, for operands of one size.
@@ -84,7 +84,7 @@ def _errors(precision: Precision, device: torch.device, measure: Measure, sizes:
         try:
             errors[" × ".join(map(str, size))] = measure(precision, device, size)
         except RuntimeError as error:
-            if not errors or not devices.is_out_of_memory(error):
+            if not errors or not is_out_of_memory(error):
                 raise
             break
     return errors

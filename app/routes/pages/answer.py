@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
 
-from app.routes.callers import Caller
-from app.routes.shapes import matches, strong_etag
+from app.routes.http.auth import Caller
+from app.routes.http.etags import matches, strong_etag
 from app.web.rendering import environment
 
 

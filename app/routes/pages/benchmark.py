@@ -6,20 +6,21 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from markupsafe import Markup
 
-from app import __version__
-from app.contract.benchmark import TERMINAL, Benchmark
-from app.contract.models.naming import name_of
-from app.renderings import Renderings
-from app.routes.absence import absence
-from app.routes.admission import AdmissionDep
+from app.rendering.cache import Renderings
 from app.routes.benchmarks import cancel_benchmark, rerun_benchmark
-from app.routes.callers import Reader, require
-from app.routes.dependencies import BenchmarkId, DatabaseDep, RenderingsDep, SessionDep, SettingsDep
-from app.routes.origin import SameOrigin
+from app.routes.http.auth import Reader, require
+from app.routes.http.csrf import SameOrigin
+from app.routes.http.dependencies import BenchmarkId, DatabaseDep, RenderingsDep, SessionDep, SettingsDep
+from app.routes.http.etags import strong_etag
+from app.routes.http.not_found import absence
+from app.routes.http.quota import AdmissionDep
 from app.routes.pages.answer import page
-from app.routes.shapes import strong_etag, to_benchmark
 from app.store import benchmarks, events
-from app.web import live
+from app.store.resources import to_benchmark
+from app.web import live_charts as live
+from halftime import __version__
+from halftime.contract.models.naming import name_of
+from halftime.contract.resources.benchmark import TERMINAL, Benchmark
 
 router = APIRouter(prefix="/ui/benchmarks", include_in_schema=False)
 

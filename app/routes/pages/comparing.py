@@ -6,18 +6,18 @@ import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contract.report import Report
+from app.rendering.formats import parse_report
 from app.reports.compare import compare
-from app.reports.formats import parse_report
-from app.routes.callers import Caller, Reader
 from app.routes.compare import Side, load_side, reasons_against
-from app.routes.dependencies import DatabaseDep
+from app.routes.http.auth import Caller, Reader
+from app.routes.http.dependencies import DatabaseDep
 from app.routes.pages.answer import page
-from app.routes.shapes import model_name, to_item
 from app.store import benchmarks
 from app.store.benchmarks import Filters
-from app.store.database import Database
+from app.store.database.connection import Database
+from app.store.resources import model_name, to_item
 from app.web import comparison
+from halftime.contract.report.report import Report
 
 router = APIRouter(include_in_schema=False)
 

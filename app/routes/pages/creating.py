@@ -11,22 +11,22 @@ from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from app import errors
-from app.contract.faults import field_errors
-from app.contract.request import BenchmarkRequest, stored_request
-from app.contract.worker import WorkerDevice
-from app.queue import ANY_DEVICE
-from app.routes.absence import absence
-from app.routes.admission import AdmissionDep
 from app.routes.benchmarks import check_allowed
-from app.routes.callers import Caller, Submitter
-from app.routes.dependencies import DatabaseDep, SessionDep, SettingsDep
-from app.routes.origin import SameOrigin
+from app.routes.http.auth import Caller, Submitter
+from app.routes.http.csrf import SameOrigin
+from app.routes.http.dependencies import DatabaseDep, SessionDep, SettingsDep
+from app.routes.http.not_found import absence
+from app.routes.http.quota import AdmissionDep
 from app.routes.pages.answer import page
 from app.store import benchmarks, workers
-from app.store.database import Database
+from app.store.database.connection import Database
+from app.store.queue import ANY_DEVICE
 from app.web.examples import EXAMPLES, FIRST
 from app.web.form import lean, request_form
 from app.web.formats import of_json
+from halftime.contract.request.request import BenchmarkRequest, stored_request
+from halftime.contract.resources.faults import field_errors
+from halftime.contract.resources.worker import WorkerDevice
 
 router = APIRouter(prefix="/ui/new", include_in_schema=False)
 

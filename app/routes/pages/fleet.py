@@ -5,14 +5,14 @@ from collections import defaultdict
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.contract.benchmark import BenchmarkItem
-from app.routes.callers import Reader, require
-from app.routes.dependencies import DatabaseDep, SessionDep
-from app.routes.origin import SameOrigin
+from app.routes.http.auth import Reader, require
+from app.routes.http.csrf import SameOrigin
+from app.routes.http.dependencies import DatabaseDep, SessionDep
 from app.routes.pages.answer import page
-from app.routes.shapes import to_item
 from app.routes.workers import WorkerId, drain_worker, undrain_worker
 from app.store import benchmarks, workers
+from app.store.resources import to_item
+from halftime.contract.resources.benchmark import BenchmarkItem
 
 router = APIRouter(prefix="/ui/workers", include_in_schema=False)
 

@@ -7,18 +7,18 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request, Response
 from pydantic import Field, ValidationError
 
-from app.contract.benchmark import BenchmarkItem, Progress, Status
-from app.contract.models import MODEL_KINDS
-from app.contract.precisions import DeviceChoice
-from app.contract.strict import Input
-from app.routes.callers import Reader
-from app.routes.dependencies import DatabaseDep
+from app.routes.http.auth import Reader
+from app.routes.http.dependencies import DatabaseDep
 from app.routes.pages.answer import page
-from app.routes.shapes import to_item
 from app.store import benchmarks, workers
 from app.store.benchmarks import Filters
-from app.store.tables import BenchmarkRow
+from app.store.database.tables import BenchmarkRow
+from app.store.resources import to_item
 from app.web.drawing import RangeMark, range_marks
+from halftime.contract.models import MODEL_KINDS
+from halftime.contract.precisions import DeviceChoice
+from halftime.contract.resources.benchmark import BenchmarkItem, Progress, Status
+from halftime.contract.strict import Input
 
 router = APIRouter(include_in_schema=False)
 

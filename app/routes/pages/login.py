@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app import errors
-from app.routes.callers import COOKIE, Door, DoorDep, holder
-from app.routes.origin import SameOrigin
+from app.routes.http.auth import COOKIE, Door, DoorDep, holder
+from app.routes.http.csrf import SameOrigin
 from app.routes.pages.answer import render
 
 router = APIRouter(prefix="/ui", include_in_schema=False)

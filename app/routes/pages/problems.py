@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from app.contract.problem import MEDIA_TYPE
 from app.routes.pages.answer import render
 from app.routes.pages.login import login_url
+from halftime.contract.resources.problem import MEDIA_TYPE
 
 Handler = Callable[[Request, Any], Response | Awaitable[Response]]
 

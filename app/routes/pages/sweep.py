@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.routes.absence import absence
-from app.routes.callers import Reader
-from app.routes.dependencies import DatabaseDep
+from app.routes.http.auth import Reader
+from app.routes.http.dependencies import DatabaseDep
+from app.routes.http.not_found import absence
 from app.routes.pages.answer import page
-from app.routes.shapes import to_sweep
 from app.routes.sweeps import SweepId
 from app.store import sweeps
+from app.store.resources import to_sweep
 from app.web.drawing import range_marks
 
 router = APIRouter(prefix="/ui/sweeps", include_in_schema=False)

@@ -16,14 +16,15 @@ from typing import TypeVar
 import httpx
 import psutil
 
-from app.cli.running import free_port, own_environment
+from app.cli.commands.running import free_port, own_environment
 from tests.processes import children, command
 
 PATIENCE_SECONDS = 120.0
 
 #: What `halftime up` does, with as many workers as are wanted.
 SUPERVISE = (
-    "import asyncio, json, sys; from app.cli.supervisor import Child, supervise; from app.logs import configure_logs; "
+    "import asyncio, json, sys; from app.cli.supervisor import Child, supervise; "
+    "from app.observability.logs import configure_logs; "
     "configure_logs('console'); asyncio.run(supervise([Child(**child) for child in json.loads(sys.argv[1])]))"
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from app.contract.benchmark import TERMINAL
+from halftime.contract.resources.benchmark import TERMINAL
 
 #: Short enough to lose the answer to a request that arrived.
 LOST_SECONDS = 0.003

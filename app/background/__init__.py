@@ -1,0 +1,1 @@
+"""What every API process does beside answering requests."""

@@ -1,0 +1,122 @@
+"""`doctor`: what this machine offers, and the remedy for what is missing."""
+
+import importlib.util
+import json
+import platform
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.table import Table
+
+from app.cli.commands.serving import settings_or_exit
+from app.cli.database import is_missing
+from app.cli.shared import JsonOption, cli, out
+from app.reports.precisions import precisions_line
+from app.reports.sanitize import given
+from app.settings import Settings
+from halftime.contract.resources.worker import WorkerDevice
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+#: What every device may take to answer; one that hangs is sick.
+PROBE_SECONDS = 180.0
+RECHECK = "Mend it as the reason says. The worker checks it every minute, and at once when restarted."
+
+
+@cli.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Checks the database, torch and the devices. Exits 1 if something is missing that Halftime needs."""
+    settings = settings_or_exit()
+    findings = [*_database(settings), *_devices()]
+    if as_json:
+        print(json.dumps(findings, indent=2))
+    else:
+        table = Table("Part", "State", "Remedy")
+        for finding in findings:
+            table.add_row(*(given(finding[name], most=4000) for name in ("part", "state", "remedy")))
+        out.print(table)
+    raise typer.Exit(0 if all(finding["ok"] for finding in findings) else 1)
+
+
+def _database(settings: Settings) -> list[dict[str, Any]]:
+    # The other commands, and the shell's completion, start faster without it.
+    from sqlalchemy import create_engine, text  # noqa: PLC0415
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+
+    from app.store.database.connection import located, place  # noqa: PLC0415
+
+    kind = "external" if settings.database_url else "embedded"
+    where = f"{place(settings)}, made just now" if is_missing(settings) else place(settings)
+    try:
+        with located(settings) as url, create_engine(url, poolclass=NullPool).connect() as connection:
+            version = connection.execute(text("SHOW server_version")).scalar_one()
+            found = _quarantined(connection)
+    except (SQLAlchemyError, ValueError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        remedy = "Check HALFTIME_DATABASE_URL." if settings.database_url else "Check HALFTIME_DATA_DIR: is it writable?"
+        reason = str(error).split("\n", maxsplit=1)[0]
+        return [_finding(f"database ({kind})", False, f"{place(settings)}: {reason}", remedy)]
+    return [_finding(f"database ({kind})", True, f"PostgreSQL {version}, {where}"), *found]
+
+
+def _quarantined(connection: "Connection") -> list[dict[str, Any]]:
+    """Workers whose device is sick. Those of other machines are told of, but are no fault of this one."""
+    from sqlalchemy.exc import ProgrammingError  # noqa: PLC0415
+
+    from app.store.workers import QUARANTINED  # noqa: PLC0415
+
+    try:
+        rows = connection.execute(QUARANTINED).all()
+    except ProgrammingError:  # no server has migrated it yet
+        return []
+    here = f"{platform.node()}:"
+    return [
+        _finding(f"worker {id_}", not id_.startswith(here), f"quarantined since {since:%Y-%m-%d %H:%M}: {why}", RECHECK)
+        for id_, why, since in rows
+    ]
+
+
+def _devices() -> list[dict[str, Any]]:
+    if importlib.util.find_spec("torch") is None:
+        return [_finding("torch", False, "not installed", "pip install 'halftime[worker]'")]
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-m", "worker", "probe"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PROBE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        remedy = "Check `nvidia-smi` and the kernel's log; reset the GPU or reboot."
+        return [_finding("devices", False, f"no answer within {PROBE_SECONDS:.0f} s", remedy)]
+    if probe.returncode:
+        return [_finding("torch", False, probe.stderr.strip().split("\n")[-1], "Reinstall torch for this machine.")]
+    devices = json.loads(probe.stdout)
+    found = [_device(device) for device in devices]
+    if len(devices) == 1:
+        remedy = "For CUDA jobs: check `nvidia-smi`, the driver, and that torch is a CUDA build."
+        found.append(_finding("cuda", True, "no GPU; cuda jobs end as cuda_unavailable", remedy))
+    return found
+
+
+def _device(probed: dict[str, Any]) -> dict[str, Any]:
+    """What is emulated has a remedy, but is no fault."""
+    facts = {field: probed.get(field) for field in ("kind", "gpu", "memory_bytes")}
+    device = WorkerDevice(name=probed["device"], precisions=probed.get("support"), **facts)
+    name = f"{device.name} ({device.gpu})" if device.gpu else device.name
+    gib = device.memory_bytes / 2**30 if device.memory_bytes else 0
+    health = "sick; " if probed["faults"] else ""
+    precisions = precisions_line(device) or ", ".join(probed["precisions"])
+    state = f"{health}{precisions}; {gib:.0f} GiB; torch {probed['torch']}"
+    emulated = [one.remedy for one in device.precisions or [] if one.kernels == "emulated" and one.remedy]
+    remedy = " ".join([*probed["faults"], *emulated, *probed["problems"].values()])
+    ok = bool(probed["precisions"]) and not probed["faults"]
+    return _finding(name, ok, state, remedy) | {"precisions": probed.get("support")}
+
+
+def _finding(part: str, ok: bool, state: str, remedy: str = "") -> dict[str, Any]:
+    return {"part": part, "ok": ok, "state": state, "remedy": remedy}

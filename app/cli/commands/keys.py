@@ -1,0 +1,156 @@
+"""`keys`: makes, lists and revokes API keys, straight in the database: the first is needed before a server runs."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, TypeVar
+from uuid import UUID
+
+import typer
+from pydantic import ValidationError
+from rich.table import Column, Table
+
+from app.cli.commands.serving import settings_or_exit
+from app.cli.database import NoDatabase, in_database, is_missing
+from app.cli.shared import JsonOption, cli, fail, note, out, print_json
+from app.reports.sanitize import given
+from app.settings import Settings
+from halftime.contract.resources.key import ApiKey, ApiKeyPage, CreatedKey, NewKey
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from app.store.database.tables import ApiKeyRow
+
+Found = TypeVar("Found")
+
+#: Who gets in where no valid key is left.
+CLOSED = "nobody gets in until `halftime keys create NAME` makes another."
+OPEN = "the API is open to all, as HALFTIME_ALLOW_ANONYMOUS=true says. Set it to false, and restart, to close it."
+
+#: What is wrong where a command met another database than the service has.
+OTHER_SETTINGS = "A service that runs with other settings, as units and containers do, has its keys elsewhere."
+
+commands = typer.Typer(no_args_is_help=True, help="API keys: who may use the API, and for what.")
+cli.add_typer(commands, name="keys")
+
+
+@commands.command()
+def create(
+    name: Annotated[str, typer.Argument(help="who or what will use it")],
+    scope: Annotated[list[str] | None, typer.Option(metavar="read|submit|admin", help="default: submit")] = None,
+    submits_per_hour: Annotated[int | None, typer.Option(help="benchmarks in any hour; default: no quota")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Makes a key and prints it, this once. `admin` implies `submit`, which implies `read`."""
+    from app.store import keys as store  # noqa: PLC0415 # the other commands start faster without it
+
+    settings = settings_or_exit()
+    wanted = _wanted(name, scope or ["submit"], submits_per_hour)
+    is_new = is_missing(settings)
+    row, key = _in_database(settings, lambda session: store.create(session, wanted))
+    created = CreatedKey.model_validate(_facts(row) | {"key": key})
+    if as_json:
+        print_json(created)
+    else:
+        print(key)
+        note(f"Key {created.id} for {name!r} is in {_where(settings)}. It is not shown again.")
+    if is_new:
+        note(f"Nothing was there before: {_where(settings)} was made for this key. {OTHER_SETTINGS}")
+
+
+@commands.command("list")
+def list_keys(as_json: JsonOption = False) -> None:
+    """Lists every key ever made, without the keys themselves."""
+    from app.store import keys as store  # noqa: PLC0415 # the other commands start faster without it
+
+    settings = settings_or_exit()
+    rows = _in_database_that_is_there(settings, store.all_keys)
+    page = ApiKeyPage(items=[ApiKey.model_validate(_facts(row)) for row in rows])
+    if as_json:
+        print_json(page)
+        return
+    table = Table(
+        Column("Key", no_wrap=True, min_width=36),
+        "Name",
+        "Scopes",
+        "Quota",
+        "Created",
+        "Last used",
+        "Revoked",
+    )
+    for item in page.items:
+        quota = "" if item.submits_per_hour is None else str(item.submits_per_hour)
+        times = [_minute(item.created_at), _minute(item.last_used_at), _minute(item.revoked_at)]
+        table.add_row(item.id, given(item.name), ", ".join(item.scopes), quota, *times)
+    out.print(table)
+    note(f"In {_where(settings)}.")
+
+
+@commands.command()
+def revoke(key: Annotated[UUID, typer.Argument(help="the key's id")], as_json: JsonOption = False) -> None:
+    """Ends a key for good; what it submitted stays. Repeating it is harmless."""
+    settings = settings_or_exit()
+    row, outlook = _in_database_that_is_there(settings, lambda session: _revoke(session, key, settings))
+    if row is None:
+        fail(f"There is no key {key} in {_where(settings)}. `halftime keys list` shows those it has.", 2)
+    if outlook:
+        note(f"No key is valid any more: {outlook}")
+    if as_json:
+        print_json(ApiKey.model_validate(_facts(row)))
+    else:
+        out.print(given(f"Revoked {row.id} ({row.name})."))
+
+
+async def _revoke(session: "AsyncSession", key_id: UUID, settings: Settings) -> "tuple[ApiKeyRow | None, str | None]":
+    """The key's row, and who gets in from now on where no valid key is left."""
+    from app.store import keys as store  # noqa: PLC0415 # the other commands start faster without it
+
+    row = await store.revoke(session, key_id)
+    await session.flush()
+    if await store.any_valid(session):
+        return row, None
+    return row, CLOSED if await store.are_asked_for(session, settings) else OPEN
+
+
+def _wanted(name: str, scopes: list[str], submits_per_hour: int | None) -> NewKey:
+    try:
+        return NewKey.model_validate({"name": name, "scopes": scopes, "submits_per_hour": submits_per_hour})
+    except ValidationError as error:
+        fail("\n".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()), 2)
+
+
+def _in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Found]]") -> Found:
+    """What the work gives, done in one transaction. Ends the command where the database does not answer."""
+    try:
+        return in_database(settings, work)
+    except NoDatabase as error:
+        fail(f"No answer from {_where(settings)} ({error}). `halftime doctor` checks it.", 4)
+
+
+def _in_database_that_is_there(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Found]]") -> Found:
+    """The same for what makes none: only for a first key is it made, since an open address asks for one."""
+    if is_missing(settings):
+        fail(f"There is no database in {settings.data_dir}, and HALFTIME_DATABASE_URL is not set. {OTHER_SETTINGS}", 2)
+    return _in_database(settings, work)
+
+
+def _where(settings: Settings) -> str:
+    from app.store.database.connection import place  # noqa: PLC0415 # the other commands start faster without it
+
+    return f"the database {place(settings)}"
+
+
+def _facts(row: "ApiKeyRow") -> dict[str, object]:
+    return {
+        "id": str(row.id),
+        "name": row.name,
+        "scopes": row.scopes,
+        "submits_per_hour": row.submits_per_hour,
+        "created_at": row.created_at,
+        "last_used_at": row.last_used_at,
+        "revoked_at": row.revoked_at,
+    }
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""

@@ -1,0 +1,151 @@
+"""`list`, `show`, `report`, `sweep`, `compare`, `events`, `logs`: what a server knows."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.options import (
+    REPORT_FORMATS,
+    SWEEP_FORMATS,
+    AfterOption,
+    BeforeOption,
+    DeviceFilter,
+    LabelFilter,
+    ModelKindOption,
+    StatusOption,
+    filters_of,
+    formats_of,
+)
+from app.cli.shared import SERVER, BenchmarkArgument, JsonOption, ServerOption, cli, connected, out, print_json
+from app.cli.view.describing import described
+from app.cli.view.listing import benchmarks_list
+from app.reports.sanitize import plain
+from app.reports.terminal import print_comparison, print_report, print_sweep
+from halftime.contract.resources.benchmark import Benchmark, Event
+
+
+@cli.command("list")
+def list_benchmarks(
+    status: StatusOption = None,
+    label: LabelFilter = None,
+    model_kind: ModelKindOption = None,
+    device: DeviceFilter = None,
+    created_after: AfterOption = None,
+    created_before: BeforeOption = None,
+    limit: int = 20,
+    cursor: Annotated[str | None, typer.Option(help="of the page before")] = None,
+    server: ServerOption = SERVER,
+    as_json: JsonOption = False,
+) -> None:
+    """Lists benchmarks, newest first."""
+    filters = filters_of(status, label, model_kind, device, created_after, created_before)
+    with connected(server) as client:
+        page = client.list(limit=limit, cursor=cursor, **filters)
+    if as_json:
+        print_json(page)
+        return
+    out.print(benchmarks_list(page.items, datetime.now(UTC), out.width))
+    if page.next_cursor:
+        out.print(f"More with --cursor {page.next_cursor}", markup=False, soft_wrap=True)
+
+
+@cli.command()
+def show(benchmark: BenchmarkArgument, server: ServerOption = SERVER, as_json: JsonOption = False) -> None:
+    """Shows where a benchmark stands."""
+    with connected(server) as client:
+        print_benchmark(client.get(benchmark), as_json)
+
+
+@cli.command()
+def report(
+    benchmark: BenchmarkArgument,
+    output: Annotated[list[Path] | None, typer.Option(help="a .html, .json, .md or .csv file; repeatable")] = None,
+    server: ServerOption = SERVER,
+    as_json: JsonOption = False,
+) -> None:
+    """Prints a report, or writes it to files."""
+    files = formats_of(output, REPORT_FORMATS)
+    with connected(server) as client:
+        texts = {path: client.report_text(benchmark, report_format) for path, report_format in files.items()}
+        found = client.report(benchmark)
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    if as_json:
+        print_json(found)
+    elif not output:
+        print_report(out, found)
+
+
+@cli.command()
+def sweep(
+    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="the sweep's id")],
+    output: Annotated[list[Path] | None, typer.Option(help="a .csv, .json or .md file; repeatable")] = None,
+    server: ServerOption = SERVER,
+    as_json: JsonOption = False,
+) -> None:
+    """Prints the table of a sweep, or writes it to files."""
+    files = formats_of(output, SWEEP_FORMATS)
+    with connected(server) as client:
+        texts = {path: client.sweep_text(sweep_id, sweep_format) for path, sweep_format in files.items()}
+        found = client.sweep(sweep_id)
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    if as_json:
+        print_json(found)
+    elif not output:
+        print_sweep(out, found)
+
+
+@cli.command()
+def compare(
+    baseline: BenchmarkArgument,
+    contender: BenchmarkArgument,
+    server: ServerOption = SERVER,
+    as_json: JsonOption = False,
+) -> None:
+    """Compares the reports of two benchmarks of the same work: on another machine, driver, version or day."""
+    with connected(server) as client:
+        found = client.compare(baseline, contender)
+    if as_json:
+        print_json(found)
+    else:
+        print_comparison(out, found)
+
+
+@cli.command()
+def events(
+    benchmark: BenchmarkArgument,
+    after: Annotated[int, typer.Option(min=0, help="the number of an event")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", help="wait for what comes, until the benchmark's end")] = False,
+    server: ServerOption = SERVER,
+    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each")] = False,
+) -> None:
+    """Lists what happened to a benchmark."""
+    with connected(server) as client:
+        for heard in client.events(benchmark, after) if follow else client.past_events(benchmark, after):
+            if isinstance(heard, Event):
+                typer.echo(heard.model_dump_json() if as_json else _event_line(heard))
+
+
+@cli.command()
+def logs(benchmark: BenchmarkArgument, server: ServerOption = SERVER) -> None:
+    """Prints what a benchmark's trials wrote to standard error."""
+    with connected(server) as client:
+        written = client.logs(benchmark)
+    # A file gets what was written; a terminal would obey it.
+    typer.echo(plain(written) if out.is_terminal else written, nl=False)
+
+
+def _event_line(event: Event) -> str:
+    told = ", ".join(f"{name}: {value}" for name, value in event.data.items())
+    return plain(f"{event.seq:>4}  {event.created_at:%Y-%m-%d %H:%M:%S}  {event.kind}  {told}".rstrip())
+
+
+def print_benchmark(benchmark: Benchmark, as_json: bool) -> None:
+    """Where a benchmark stands."""
+    if as_json:
+        print_json(benchmark)
+        return
+    out.print(described(benchmark, datetime.now(UTC)))

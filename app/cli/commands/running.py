@@ -1,0 +1,187 @@
+"""`run`: from a request file to a report, on a server or with one of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from app.cli.options import REPORT_FORMATS, SWEEP_FORMATS, formats_of, labels_of
+from app.cli.requests import check_request, is_sweep, read_request
+from app.cli.shared import JsonOption, cli, connected, err, fail, note, out, print_json
+from app.cli.supervisor import die_with_parent
+from app.cli.view.conclusion import EXIT_CODES, Wanted, conclude
+from app.cli.view.cost import cost_line, forewarnings
+from app.cli.view.progress import follow, follow_sweep
+from app.reports.terminal import print_sweep
+from halftime.client import Client
+from halftime.contract.resources.benchmark import Benchmark
+from halftime.contract.resources.cost import Preview
+from halftime.contract.resources.sweep import Sweep, SweepRequest
+
+#: Of many benchmarks, the first of these that one of them has.
+WORST_FIRST = (4, 1, 3, 0)
+
+#: Of the environment, what a service of one's own is not to have.
+ELSEWHERE = {"HALFTIME_DATABASE_URL", "HALFTIME_EMBEDDED_DATABASE", "HALFTIME_API_KEY"}
+
+START_SECONDS = 60.0
+
+#: A benchmark of an hour is not given up for a server that restarts.
+RETRIES = 8
+
+
+@cli.command()
+def run(
+    request: Annotated[
+        Path, typer.Argument(help="the request, or a sweep's: JSON or YAML", exists=True, dir_okay=False)
+    ],
+    server: Annotated[
+        str | None, typer.Option(envvar="HALFTIME_SERVER", help="the API's address; default: a service of its own")
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="wait for the report")] = True,
+    output: Annotated[
+        list[Path] | None, typer.Option(help="a .html, .json, .md or .csv file, of a sweep no .html; repeatable")
+    ] = None,
+    override: Annotated[list[str] | None, typer.Option("--set", help="training.batch_size=64; repeatable")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="name=value; repeatable")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Runs a benchmark. Exits 0 if it passes, 1 if it fails, 3 if inconclusive, 4 if invalid or failed.
+
+    Of a sweep, the worst of its benchmarks counts. Ctrl-C cancels what was submitted.
+    """
+    if not wait and server is None:
+        fail("--no-wait needs --server: a service of its own ends with the command.", 2)
+    if not wait and output:
+        fail("--output needs --wait: there is no report yet.", 2)
+    body = read_request(request, override or [], labels_of(label))
+    if server is None:  # another may be of a later release
+        check_request(request, body)
+    wanted = Wanted(wait, formats_of(output, SWEEP_FORMATS if is_sweep(body) else REPORT_FORMATS), as_json)
+    with contextlib.ExitStack() as stack:
+        address = server or stack.enter_context(own_service())
+        client = stack.enter_context(connected(address, api_key=None if server else "", retries=RETRIES))
+        exit_code = _run_sweep(client, body, wanted) if is_sweep(body) else _run_one(client, body, wanted)
+    raise typer.Exit(exit_code)
+
+
+def _run_one(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
+    warned = [] if wanted.as_json else _foretell([client.preview(body)])
+    benchmark = client.submit(body)
+    if not wanted.wait:
+        _announce(benchmark, wanted.as_json)
+        return 0
+    return conclude(client, follow(client, benchmark, silent=wanted.as_json, warned=warned), wanted)
+
+
+def _run_sweep(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
+    previews = [] if wanted.as_json else _previews(client, body)
+    if previews:
+        _foretell(previews)
+    sweep = client.submit_sweep(body)
+    if not wanted.as_json:
+        note(f"Sweep {sweep.id}")
+    if wanted.wait:
+        sweep = follow_sweep(client, sweep, silent=wanted.as_json)
+        for path, sweep_format in wanted.files.items():
+            path.write_text(client.sweep_text(sweep.id, sweep_format))
+    if wanted.as_json:
+        print_json(sweep)
+    else:
+        print_sweep(out, sweep)
+    return _exit_code(sweep) if wanted.wait else 0
+
+
+def _foretell(previews: Sequence[Preview]) -> list[str]:
+    """Says the rough cost and every warning before anything runs; gives the warnings."""
+    note(cost_line(previews))
+    warnings = forewarnings(previews)
+    for warning in warnings:
+        note(f"warning: {warning}")
+    return warnings
+
+
+def _previews(client: Client, body: dict[str, Any]) -> list[Preview]:
+    """Of every benchmark; none where the sweep is not valid, which the server will say."""
+    try:
+        benchmarks = list(SweepRequest.model_validate_json(json.dumps(body)).benchmarks())
+    except ValidationError:
+        return []
+    return [client.preview(benchmark) for benchmark in benchmarks]
+
+
+def _exit_code(sweep: Sweep) -> int:
+    codes = {EXIT_CODES[row.verdict] if row.verdict else 4 for row in sweep.rows}
+    return next((code for code in WORST_FIRST if code in codes), 4)
+
+
+@contextlib.contextmanager
+def own_service() -> Iterator[str]:
+    """`halftime up` on a temporary database and a free port; gives its address."""
+    with tempfile.TemporaryDirectory(prefix="halftime-") as folder:
+        Path(folder).chmod(0o755)  # the embedded PostgreSQL runs as its own user
+        port = free_port()
+        log_path = Path(folder) / "service.log"
+        with log_path.open("w") as log:
+            # Its own session, so that Ctrl-C cancels the benchmark first; and it does not outlive this process.
+            service = subprocess.Popen(
+                [sys.executable, "-m", "app.cli", "up"],
+                env=own_environment(folder, port),
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 # there is one thread
+            )
+        try:
+            _wait_until_ready(f"http://127.0.0.1:{port}", service, log_path)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            service.send_signal(signal.SIGTERM)
+            service.wait()
+
+
+def own_environment(folder: str, port: int) -> dict[str, str]:
+    """The environment of such a service: on loopback, with a database of its own, which holds no key."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    return inherited | {
+        "HALFTIME_DATA_DIR": folder,
+        "HALFTIME_HOST": "127.0.0.1",
+        "HALFTIME_PORT": str(port),
+        "HALFTIME_REQUIRE_API_KEY": "false",
+    }
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _wait_until_ready(address: str, service: "subprocess.Popen[bytes]", log_path: Path) -> None:
+    """Returns when the API answers and a worker is there."""
+    deadline = time.monotonic() + START_SECONDS
+    with Client(address, api_key="") as client, err.status("Starting the service …"):
+        while time.monotonic() < deadline and service.poll() is None:
+            if client.ready() and any(worker.state != "offline" for worker in client.workers().items):
+                return
+            time.sleep(0.1)
+    fail(f"The service did not start:\n{log_path.read_text()[-4000:]}", 4)
+
+
+def _announce(benchmark: Benchmark, as_json: bool) -> None:
+    if as_json:
+        print_json(benchmark)
+    else:
+        out.print(f"{benchmark.id} is {benchmark.status}")

@@ -1,0 +1,120 @@
+"""One benchmark as a person reads it: where it stands, what was asked for, what was found, and what to do next."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from app.cli.view.listing import speedup, state, verdict
+from app.reports.relative_time import ago, duration
+from app.reports.sanitize import given
+from app.reports.settings import model_line, training_line
+from app.reports.wording import MIB, NOTHING
+from halftime.contract.report.report import Estimate
+from halftime.contract.resources.benchmark import TERMINAL, Benchmark, LegSummary, Summary
+
+#: Characters of a setting or a reason.
+LONGEST = 4000
+
+
+def described(benchmark: Benchmark, now: datetime) -> RenderableType:
+    """From what matters most to what explains it."""
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in _facts(benchmark, now):
+        facts.add_row(name, value)
+    parts: list[RenderableType] = [facts]
+    if benchmark.summary and benchmark.summary.legs:
+        parts += [Text(), _legs(benchmark.summary), Text()]
+    parts += [given(f"! {warning}", "yellow", LONGEST) for warning in benchmark.warnings]
+    return Group(*parts, Text(_next(benchmark), "dim"))
+
+
+def _facts(benchmark: Benchmark, now: datetime) -> Iterator[tuple[str, RenderableType]]:
+    yield "Benchmark", Text(benchmark.id)
+    yield "Status", state(benchmark.status)
+    if benchmark.failure:
+        yield "Failure", given(f"{benchmark.failure.title} ({benchmark.failure.code})", "red")
+        yield "", given(benchmark.failure.detail, most=LONGEST)
+    if benchmark.summary:
+        yield "Verdict", verdict(benchmark.summary.verdict)
+        yield from _found(benchmark.summary)
+    if benchmark.status == "queued":
+        yield "Queue", given(_queue(benchmark), most=LONGEST)
+    if benchmark.progress and benchmark.status not in TERMINAL:
+        yield "Progress", Text(_progress(benchmark))
+    config = benchmark.request.config
+    yield "Model", given(model_line(benchmark.request.model).removeprefix("Model: "), most=LONGEST)
+    yield "Training", given(training_line(config.training).removeprefix("Training: "), most=LONGEST)
+    candidates = config.candidates if config.device == "auto" else config.resolved_candidates(config.device)
+    against = ", ".join(candidates) if candidates else "the default of its device"
+    yield "Precisions", Text(f"{config.baseline} against {against}, on {config.device}")
+    if benchmark.labels:
+        yield "Labels", given(", ".join(f"{name}={value}" for name, value in benchmark.labels.items()), most=LONGEST)
+    if benchmark.worker:
+        gpu = f" ({benchmark.worker.gpu})" if benchmark.worker.gpu else ""
+        yield "Worker", given(f"{benchmark.worker.id}{gpu}, attempt {benchmark.attempt}")
+    yield "Times", Text(_times(benchmark, now))
+
+
+def _found(summary: Summary) -> Iterator[tuple[str, RenderableType]]:
+    if summary.speedup:
+        yield "Speedup", speedup(summary)
+    if summary.memory_reduction_percent:
+        percent = summary.memory_reduction_percent.value
+        yield "Memory", Text(f"{abs(percent):.1f} % {'less' if percent >= 0 else 'more'}")
+    if summary.accuracy_difference:
+        yield "Accuracy", Text(f"differs by {summary.accuracy_difference.value:.4f}")
+
+
+def _legs(summary: Summary) -> Table:
+    table = Table("Leg", box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in ("Samples/s", "Peak memory (MiB)", "Speedup"):
+        table.add_column(heading, justify="right")
+    table.add_column("Verdict")
+    for leg in summary.legs:
+        table.add_row(leg.precision, *_figures(leg), verdict(leg.verdict or ""))
+    return table
+
+
+def _figures(leg: LegSummary) -> list[str]:
+    rate = NOTHING if leg.samples_per_second is None else f"{leg.samples_per_second:,.1f}"
+    memory = NOTHING if leg.peak_memory_bytes is None else f"{leg.peak_memory_bytes / MIB:,.1f}"
+    return [rate, memory, _times_faster(leg.speedup)]
+
+
+def _times_faster(estimate: Estimate | None) -> str:
+    return f"{estimate.value:.2f}× ({estimate.ci_low:.2f} to {estimate.ci_high:.2f})" if estimate else NOTHING
+
+
+def _queue(benchmark: Benchmark) -> str:
+    place = f"{benchmark.queue.position} in line, {benchmark.queue.workers_online} live workers could take it"
+    return benchmark.queue.note or place
+
+
+def _progress(benchmark: Benchmark) -> str:
+    assert benchmark.progress is not None, "asked for only where there is some"
+    progress = benchmark.progress
+    left = "" if progress.eta_seconds is None else f", about {duration(progress.eta_seconds)} left"
+    return f"{progress.fraction:.0%}: block {progress.block} of {progress.max_blocks}, {progress.leg}{left}"
+
+
+def _times(benchmark: Benchmark, now: datetime) -> str:
+    told = [f"created {benchmark.created_at:%Y-%m-%d %H:%M} UTC ({ago(benchmark.created_at, now)})"]
+    if benchmark.started_at and benchmark.finished_at:
+        told += [f"ran {duration((benchmark.finished_at - benchmark.started_at).total_seconds())}"]
+    elif benchmark.started_at:
+        told += [f"started {ago(benchmark.started_at, now)}"]
+    return ", ".join(told)
+
+
+def _next(benchmark: Benchmark) -> str:
+    if benchmark.status == "succeeded":
+        return f"halftime report {benchmark.id}"
+    if benchmark.status not in TERMINAL:
+        return f"halftime watch {benchmark.id}"
+    again = f", halftime rerun {benchmark.id}" if benchmark.failure and benchmark.failure.retryable else ""
+    return f"halftime logs {benchmark.id}{again}"

@@ -1,0 +1,133 @@
+"""How a refusal is said: every error of the app as application/problem+json (RFC 9457)."""
+
+from http import HTTPStatus
+from typing import Any
+
+import psycopg
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from procrastinate.exceptions import ConnectorException
+from psycopg.errors import DiskFull
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+from app.errors import BadRequest, DatabaseUnavailable, HalftimeError, Invalid, StorageFull
+from halftime.contract.resources.faults import field_errors
+from halftime.contract.resources.problem import MEDIA_TYPE, Problem
+
+log = structlog.get_logger(__name__)
+
+NO_ROOM = (
+    "Nothing was changed: the disk of PostgreSQL is full. Whoever runs it must free or add room; what is stored can be "
+    "read meanwhile."
+)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Makes every error of the app a problem document."""
+    app.add_exception_handler(HalftimeError, _on_halftime_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    for unavailable in (
+        OperationalError,
+        InterfaceError,
+        PoolTimeoutError,
+        ConnectorException,
+        psycopg.OperationalError,
+    ):
+        app.add_exception_handler(unavailable, _on_database_error)
+    app.add_exception_handler(Exception, _on_unexpected_error)
+
+
+def problem_response(request: Request, error: HalftimeError) -> JSONResponse:
+    """The problem document of an error."""
+    problem: dict[str, Any] = {
+        "type": f"/problems/{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": request.url.path,
+        "request_id": _request_id(request),
+    }
+    if isinstance(error, Invalid):
+        problem["errors"] = [field.model_dump() for field in error.errors]
+    return JSONResponse(problem, error.status, error.headers, media_type=MEDIA_TYPE)
+
+
+async def _on_halftime_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HalftimeError)
+    return problem_response(request, error)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = field_errors(error.errors(), error.body)
+    if any(fault.type == "json_invalid" for fault in errors):
+        return problem_response(request, BadRequest("The body is not valid JSON."))
+    if any(fault.loc == "" for fault in errors) and "json" not in request.headers.get("Content-Type", ""):
+        return problem_response(
+            request, Invalid("Send the body as JSON, with `Content-Type: application/json`.", errors)
+        )
+    where = ", ".join(sorted({field.loc or "the body" for field in errors})[:5])
+    return problem_response(request, Invalid(f"Not valid at {where}. `errors` says what is wrong with each.", errors))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if error.status_code == BadRequest.status:  # how the framework reports a body it could not decode
+        return problem_response(request, BadRequest("The body is not valid JSON in UTF-8, or is nested too deeply."))
+    problem = Problem(
+        type=f"/problems/{HTTPStatus(error.status_code).name.lower()}",
+        title=HTTPStatus(error.status_code).phrase,
+        status=error.status_code,
+        detail=str(error.detail),
+        instance=request.url.path,
+        request_id=_request_id(request),
+    )
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # Pages are not in the document.
+        headers["Allow"] = ", ".join(_methods_here(request)) or headers["Allow"]
+    return JSONResponse(problem.model_dump(), error.status_code, headers, media_type=MEDIA_TYPE)
+
+
+def _methods_here(request: Request) -> list[str]:
+    """Every method of the path: the framework names those of one route only."""
+    path = getattr(request.scope.get("route"), "path", None)
+    methods = {method.upper() for method in request.app.openapi()["paths"].get(path, {})}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
+
+
+async def _on_database_error(request: Request, error: Exception) -> JSONResponse:
+    log.error("database unavailable", error=str(error), path=request.url.path)
+    if _is_disk_full(error):
+        return problem_response(request, StorageFull(NO_ROOM, headers={"Retry-After": "60"}))
+    unavailable = DatabaseUnavailable("PostgreSQL does not answer. Try again shortly.", headers={"Retry-After": "5"})
+    return problem_response(request, unavailable)
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Whether PostgreSQL, at the bottom of an error, found no room to write (SQLSTATE 53100)."""
+    below = getattr(error, "orig", None) or error.__cause__
+    return isinstance(error, DiskFull) or (below is not None and _is_disk_full(below))
+
+
+async def _on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected error", path=request.url.path, exc_info=error)
+    problem = Problem(
+        type="/problems/internal",
+        title="Internal error",
+        status=500,
+        detail="Halftime failed to answer. The server's log has the traceback.",
+        instance=request.url.path,
+        request_id=_request_id(request),
+    )
+    return JSONResponse(problem.model_dump(), 500, media_type=MEDIA_TYPE)
+
+
+def _request_id(request: Request) -> str:
+    request_id: str = request.state.request_id
+    return request_id

@@ -1,0 +1,1 @@
+"""Reports in the format that a client asks for, cached."""

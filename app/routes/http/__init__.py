@@ -1,0 +1,1 @@
+"""HTTP mechanics that routes share: authentication, ETags, long polling, idempotency, negotiation."""

@@ -1,0 +1,1 @@
+"""The connection, the tables, the migrations and the embedded PostgreSQL."""

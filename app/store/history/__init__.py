@@ -1,0 +1,1 @@
+"""Figures from finished benchmarks: rough costs, warnings before a run, totals for metrics."""

@@ -1,0 +1,108 @@
+"""Rows of the store as resources of the contract."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import cast
+
+from app.store.database.tables import BenchmarkRow
+from app.store.database.tables import SweepRow as SweepTable
+from halftime.contract.report.failure import Failure
+from halftime.contract.request.request import stored_request
+from halftime.contract.resources.benchmark import (
+    TERMINAL,
+    Benchmark,
+    BenchmarkItem,
+    LegSummary,
+    Links,
+    QueuePlace,
+    Status,
+    Summary,
+    WorkerRef,
+)
+from halftime.contract.resources.sweep import Sweep, SweepRow, stored_sweep
+
+
+def to_item(row: BenchmarkRow) -> BenchmarkItem:
+    """A benchmark as a list shows it."""
+    model = {"model_kind": row.model_kind, "model_name": model_name(row)}
+    return BenchmarkItem.model_validate(_shared(row) | model | {"device": row.device})
+
+
+def model_name(row: BenchmarkRow) -> str:
+    """What people know its model by."""
+    return row.model_name or row.model_kind
+
+
+def to_benchmark(row: BenchmarkRow, place: QueuePlace) -> Benchmark:
+    """The whole resource."""
+    return Benchmark.model_validate(
+        _shared(row)
+        | {
+            "version": row.version,
+            "request": stored_request(row.request),
+            "parameter_count": row.parameter_count,
+            "queue": place,
+            "progress": row.progress,
+            "warnings": row.warnings,
+        }
+    )
+
+
+def to_sweep(sweep: SweepTable, rows: Sequence[BenchmarkRow]) -> Sweep:
+    """A sweep with a row of its table for every candidate of every benchmark."""
+    return Sweep(
+        id=str(sweep.id),
+        created_at=sweep.created_at,
+        request=stored_sweep(sweep.request),
+        counts=Counter(cast("Status", row.status) for row in rows),
+        finished=all(row.status in TERMINAL for row in rows),
+        rows=[line for row in rows for line in _sweep_rows(row)],
+    )
+
+
+def _sweep_rows(row: BenchmarkRow) -> list[SweepRow]:
+    # As it was stored: to validate a hundred long requests would take seconds.
+    config = row.request["config"]
+    legs = Summary.model_validate(row.summary).legs if row.summary else []
+    baseline = legs[0] if legs else None
+    candidates: list[LegSummary | None] = [*legs[1:]] or [None]
+    return [
+        SweepRow(
+            benchmark_id=str(row.id),
+            status=row.status,
+            model=model_name(row),
+            parameter_count=row.parameter_count,
+            batch_size=config["training"]["batch_size"],
+            baseline=config["baseline"],
+            candidate=candidate.precision if candidate else None,
+            verdict=candidate.verdict if candidate else None,
+            speedup=candidate.speedup if candidate else None,
+            memory_reduction_percent=candidate.memory_reduction_percent if candidate else None,
+            baseline_samples_per_second=baseline.samples_per_second if baseline else None,
+            candidate_samples_per_second=candidate.samples_per_second if candidate else None,
+            baseline_peak_memory_bytes=baseline.peak_memory_bytes if baseline else None,
+            candidate_peak_memory_bytes=candidate.peak_memory_bytes if candidate else None,
+            failure=Failure.model_validate(row.failure) if row.failure else None,
+        )
+        for candidate in candidates
+    ]
+
+
+def _shared(row: BenchmarkRow) -> dict[str, object]:
+    own = f"/benchmarks/{row.id}"
+    return {
+        "id": str(row.id),
+        "status": row.status,
+        "labels": row.labels,
+        "priority": row.priority,
+        "created_at": row.created_at,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+        "attempt": row.attempt,
+        "worker": WorkerRef(id=row.worker_id, gpu=row.worker_gpu) if row.worker_id else None,
+        "summary": row.summary,
+        "failure": row.failure,
+        "links": Links(
+            self=own, cancel=f"{own}/cancel", events=f"{own}/events", report=f"{own}/report", logs=f"{own}/logs"
+        ),
+    }

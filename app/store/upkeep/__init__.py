@@ -1,0 +1,1 @@
+"""Keeps the database in order: benchmarks whose worker is gone, and retention."""

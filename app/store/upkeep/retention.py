@@ -1,0 +1,131 @@
+"""What is kept for how long: raw samples for half of the retention, the rest for the whole of it; workers for a week.
+
+Only what has ended is touched. Safe in many processes at once: each locks what it takes, and skips what is locked.
+"""
+
+import gzip
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import anyio.to_thread
+import structlog
+from pydantic import ValidationError
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import undefer
+
+from app.store.database.tables import ACTIVE, BenchmarkRow, PurgedRow, SweepRow, WorkerRow
+from halftime.contract.report.report import Report
+from halftime.contract.resources.benchmark import TERMINAL
+
+log = structlog.get_logger(__name__)
+
+#: Rows purged in one transaction.
+BATCH = 100
+
+#: Rows whose report is rewritten in one transaction, which rests meanwhile: a report may have megabytes.
+SAMPLES_BATCH = 1
+
+#: After so long without a word a worker is forgotten: in containers, each new one has a name of its own.
+WORKERS_KEPT = timedelta(days=7)
+
+#: Stands where logs were.
+LOGS_DROPPED = "Dropped by retention (HALFTIME_RETENTION_DAYS).\n"
+
+#: One batch: how many rows of at least an age it took.
+Step = Callable[[AsyncSession, timedelta], Awaitable[int]]
+
+
+async def apply(sessions: async_sessionmaker[AsyncSession], keep: timedelta) -> None:
+    """Purges what ended longer ago than `keep`, and drops raw samples and logs of what ended half as long ago."""
+    purged = await _in_batches(sessions, _purge_benchmarks, keep)
+    sweeps = await _in_batches(sessions, _purge_sweeps, keep)
+    thinned = await _in_batches(sessions, _drop_samples, keep / 2)
+    if purged or sweeps or thinned:
+        log.info("retention applied", purged=purged, sweeps=sweeps, samples_dropped=thinned)
+
+
+async def forget_workers(sessions: async_sessionmaker[AsyncSession]) -> None:
+    """Strikes workers that were silent for long from the list; one that comes back is entered again.
+
+    Not those that are drained, which a restart must not change, nor those that hold a benchmark.
+    """
+    holds = exists().where(BenchmarkRow.worker_id == WorkerRow.id, BenchmarkRow.status.in_(ACTIVE))
+    silent = WorkerRow.last_heartbeat < func.now() - WORKERS_KEPT
+    async with sessions.begin() as session:
+        found = select(WorkerRow.id).where(silent, ~WorkerRow.draining, ~holds).order_by(WorkerRow.id)
+        ids = (await session.scalars(found.with_for_update(skip_locked=True))).all()
+        await session.execute(delete(WorkerRow).where(WorkerRow.id.in_(ids)))
+    if ids:
+        log.info("workers forgotten", workers=sorted(ids), silent_days=WORKERS_KEPT.days)
+
+
+async def was_purged(session: AsyncSession, row_id: UUID) -> bool:
+    """Whether retention took the benchmark or sweep of this id."""
+    return await session.get(PurgedRow, row_id) is not None
+
+
+async def _in_batches(sessions: async_sessionmaker[AsyncSession], step: Step, age: timedelta) -> int:
+    """Repeats a step, each time in a transaction of its own, until it finds nothing. Returns the rows it took."""
+    total = 0
+    while True:
+        async with sessions.begin() as session:
+            taken = await step(session, age)
+        if not taken:
+            return total
+        total += taken
+
+
+async def _purge_benchmarks(session: AsyncSession, age: timedelta) -> int:
+    """With their reports, events, logs and deliveries."""
+    query = select(BenchmarkRow.id).where(_ended_before(age)).order_by(BenchmarkRow.finished_at).limit(BATCH)
+    ids = (await session.scalars(query.with_for_update(skip_locked=True))).all()
+    await session.execute(delete(BenchmarkRow).where(BenchmarkRow.id.in_(ids)))
+    return _bury(session, ids)
+
+
+async def _purge_sweeps(session: AsyncSession, age: timedelta) -> int:
+    """Those that no benchmark is left of."""
+    alive = exists().where(BenchmarkRow.sweep_id == SweepRow.id)
+    query = select(SweepRow.id).where(SweepRow.created_at < func.now() - age, ~alive).limit(BATCH)
+    ids = (await session.scalars(query.with_for_update(skip_locked=True))).all()
+    await session.execute(delete(SweepRow).where(SweepRow.id.in_(ids)))
+    return _bury(session, ids)
+
+
+async def _drop_samples(session: AsyncSession, age: timedelta) -> int:
+    query = (
+        select(BenchmarkRow)
+        .options(undefer(BenchmarkRow.report_gzip), undefer(BenchmarkRow.logs))
+        .where(_ended_before(age), ~BenchmarkRow.samples_dropped)
+        .order_by(BenchmarkRow.finished_at)
+        .limit(SAMPLES_BATCH)
+    )
+    rows = (await session.scalars(query.with_for_update(skip_locked=True))).all()
+    for row in rows:
+        if row.report_gzip is not None:
+            row.report_gzip = await anyio.to_thread.run_sync(_without_samples, row.report_gzip)
+        row.logs = LOGS_DROPPED if row.logs else ""
+        row.samples_dropped = True
+    return len(rows)
+
+
+def _ended_before(age: timedelta) -> ColumnElement[bool]:
+    return and_(BenchmarkRow.status.in_(TERMINAL), BenchmarkRow.finished_at < func.now() - age)
+
+
+def _bury(session: AsyncSession, ids: Sequence[UUID]) -> int:
+    """Leaves a tombstone for each."""
+    session.add_all([PurgedRow(id=one) for one in ids])
+    return len(ids)
+
+
+def _without_samples(report_gzip: bytes) -> bytes:
+    """The report without them; as it is where it cannot be read any more, so that those behind it get their turn."""
+    try:
+        report = Report.model_validate_json(gzip.decompress(report_gzip), extra="ignore")
+    except ValidationError as error:
+        log.error("a report cannot be read, and keeps its samples", faults=error.error_count())
+        return report_gzip
+    return gzip.compress(report.without_samples().model_dump_json().encode(), mtime=0)

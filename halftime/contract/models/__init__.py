@@ -1,0 +1,48 @@
+"""The kinds of model a request can name: schema, defaults and cost, counted without building anything.
+
+One file each, a package for `layers`. `worker/models/` has the torch module for every kind, under the same name.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from halftime.contract.models.convnet import ConvnetSpec
+from halftime.contract.models.layers import LayersSpec
+from halftime.contract.models.mlp import MlpSpec
+from halftime.contract.models.plugin import PluginSpec
+from halftime.contract.models.transformer import TransformerSpec
+from halftime.contract.models.transformers import TransformersSpec
+
+ModelSpec = Annotated[
+    MlpSpec | ConvnetSpec | TransformerSpec | TransformersSpec | LayersSpec | PluginSpec, Field(discriminator="kind")
+]
+ModelKind = (
+    type[MlpSpec]
+    | type[ConvnetSpec]
+    | type[TransformerSpec]
+    | type[TransformersSpec]
+    | type[LayersSpec]
+    | type[PluginSpec]
+)
+
+#: Every kind on offer, as `GET /models` lists them.
+MODEL_KINDS: dict[str, ModelKind] = {
+    "mlp": MlpSpec,
+    "convnet": ConvnetSpec,
+    "transformer": TransformerSpec,
+    "transformers": TransformersSpec,
+    "layers": LayersSpec,
+    "plugin": PluginSpec,
+}
+
+__all__ = [
+    "MODEL_KINDS",
+    "ConvnetSpec",
+    "LayersSpec",
+    "MlpSpec",
+    "ModelSpec",
+    "PluginSpec",
+    "TransformerSpec",
+    "TransformersSpec",
+]

@@ -1,0 +1,22 @@
+"""A model from an installed package."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from halftime.contract.request.plugin import PluginArguments, PluginName
+from halftime.contract.strict import Input
+
+
+class PluginSpec(Input):
+    """A model from a package installed on the worker: an entry point in the group `halftime.models`."""
+
+    kind: Literal["plugin"] = "plugin"
+    name: PluginName = Field(description="of the entry point", examples=["gated-mlp"])
+    arguments: PluginArguments = Field(default={}, description="keyword arguments of the entry point")
+
+    def parameter_count(self) -> None:
+        """Only the package can tell: the worker counts."""
+
+    def training_flops_per_sample(self) -> None:
+        """Only the package can tell."""

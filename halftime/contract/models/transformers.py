@@ -1,0 +1,119 @@
+"""Any architecture of the `transformers` library, with random weights."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+
+from halftime.contract.models.model_types import MODEL_TYPES
+from halftime.contract.models.overrides import Overrides, check_overrides, refusal
+from halftime.contract.models.presets import PRESETS, PresetName, TransformersTask
+from halftime.contract.strict import Input
+
+#: Tokens in a sample, where neither the request nor the architecture has fewer.
+DEFAULT_SEQUENCE_LENGTH = 512
+#: A masked token stands between two others.
+LEAST_MASKED_LENGTH = 3
+
+#: Their heads of this name predict permuted or masked tokens: given whole sequences they see what they are to predict.
+NOT_CAUSAL = {"xlm", "xlnet"}
+
+DEFAULT_CLASSES = {"image-classification": 1000, "sequence-classification": 2}
+
+
+class TransformersSpec(Input):
+    """An architecture by `preset` or by `model_type`, its config overridden; nothing is downloaded.
+
+    Weights are random. Vocabulary, positions, image size and labels of the data follow the config.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"kind": "transformers", "preset": "gpt2", "sequence_length": 128}]}
+    )
+
+    kind: Literal["transformers"] = "transformers"
+    preset: PresetName | None = Field(default=None, description="a known architecture at its published size")
+    model_type: str | None = Field(
+        default=None, max_length=64, description="instead of a preset: the library's name of an architecture"
+    )
+    task: TransformersTask | None = Field(default=None, description="null: the preset's")
+    config: Annotated[Overrides, AfterValidator(check_overrides)] = Field(
+        default={}, description="settings of the architecture's config, over those of the preset"
+    )
+    sequence_length: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_536,
+        description="tokens in one sample; of the source and of the target each, where there are both; null: as many "
+        f"as the architecture has positions for, at most {DEFAULT_SEQUENCE_LENGTH}",
+    )
+    image_size: int | None = Field(
+        default=None, ge=1, le=1024, description="height and width in pixels; null: the architecture's own, or 224"
+    )
+    num_classes: int | None = Field(
+        default=None, ge=2, le=100_000, description="of a classification; null: 1000 for images, 2 for sequences"
+    )
+
+    @model_validator(mode="after")
+    def _names_an_architecture(self) -> Self:
+        if (self.preset is None) == (self.model_type is None):
+            raise _refused("preset", "give either `preset` or `model_type`")
+        if self.preset is None and self.task is None:
+            raise _refused("task", "`model_type` needs a task: " + ", ".join(MODEL_TYPES))
+        if self.architecture not in set().union(*MODEL_TYPES.values()):
+            raise _refused("model_type", "the library has no such architecture for any task")
+        if self.architecture not in MODEL_TYPES[self.trained_task]:
+            offered = [task for task, model_types in MODEL_TYPES.items() if self.architecture in model_types]
+            raise _refused("task", f"this architecture has no {self.trained_task}; it has {', '.join(offered)}")
+        if self.trained_task == "causal-lm" and self.architecture in NOT_CAUSAL:
+            raise _refused(
+                "task", "this architecture sees the tokens that it is to predict; name another task or architecture"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _asks_for_what_the_task_has(self) -> Self:
+        is_image = self.trained_task == "image-classification"
+        if self.sequence_length is not None and is_image:
+            raise _refused("sequence_length", "images have no sequence length")
+        if self.image_size is not None and not is_image:
+            raise _refused("image_size", f"{self.trained_task} has no images")
+        if self.num_classes is not None and self.trained_task not in DEFAULT_CLASSES:
+            raise _refused("num_classes", f"{self.trained_task} has no classes but the tokens of the vocabulary")
+        if self.trained_task == "masked-lm" and (self.sequence_length or LEAST_MASKED_LENGTH) < LEAST_MASKED_LENGTH:
+            raise _refused("sequence_length", f"masked-lm needs {LEAST_MASKED_LENGTH} tokens or more")
+        return self
+
+    @property
+    def architecture(self) -> str:
+        """The library's name of the architecture."""
+        name = PRESETS[self.preset].model_type if self.preset else self.model_type
+        assert name is not None
+        return name
+
+    @property
+    def trained_task(self) -> TransformersTask:
+        """The task, the preset's where none is given."""
+        task = self.task or (PRESETS[self.preset].task if self.preset else None)
+        assert task is not None
+        return task
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The preset's config under the overrides."""
+        return (PRESETS[self.preset].config if self.preset else {}) | self.config
+
+    @property
+    def classes(self) -> int:
+        """Classes of a classification, the default filled in."""
+        return self.num_classes or DEFAULT_CLASSES[self.trained_task]
+
+    def parameter_count(self) -> None:
+        """Unknown here: only the library can tell, and the worker asks it."""
+
+    def training_flops_per_sample(self) -> None:
+        """Unknown here."""
+
+
+def _refused(field: str, why: str) -> ValidationError:
+    """An error at a field, though more than one field decided it."""
+    return ValidationError.from_exception_data("model", [refusal((field,), why)])

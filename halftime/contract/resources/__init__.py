@@ -1,0 +1,1 @@
+"""The other resources of the API: benchmarks, sweeps, workers, keys, problems."""

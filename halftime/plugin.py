@@ -1,0 +1,100 @@
+"""The interface for packages that offer models and data sets to a worker. `docs/plugins.md` says how.
+
+Every input and every target is one tensor whose first dimension is the samples. Targets are classes (int64), and
+`IGNORED` where there is nothing to predict. Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+#: The target of a position that is not predicted: torch's own `ignore_index`.
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Float vectors (samples, size) → one class."""
+
+    size: int
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class Images:
+    """Float images (samples, channels, height, width) → one class."""
+
+    channels: int
+    height: int
+    width: int
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class CausalTokens:
+    """Token ids (samples, length) → the token that follows each."""
+
+    vocab_size: int
+    length: int
+
+
+@dataclass(frozen=True)
+class MaskedTokens:
+    """Token ids (samples, length), some replaced by `mask_token` → those that were; elsewhere `IGNORED`."""
+
+    vocab_size: int
+    length: int
+    mask_token: int
+
+
+@dataclass(frozen=True)
+class ClassifiedTokens:
+    """Token ids (samples, length) → one class."""
+
+    vocab_size: int
+    length: int
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class TokenPairs:
+    """Source tokens and then the decoder's tokens, side by side (samples, source + target) → the token that follows
+    each of the decoder's (samples, target)."""
+
+    vocab_size: int
+    source_length: int
+    target_length: int
+
+
+DataShape = Vectors | Images | CausalTokens | MaskedTokens | ClassifiedTokens | TokenPairs
+
+#: Training and validation samples never overlap.
+Part = Literal["training", "validation"]
+
+
+class Source(Protocol):
+    """A source of samples of one shape."""
+
+    #: nats; the expected loss of the best possible model, and its accuracy; None where nobody knows
+    best_possible_loss: float | None
+    best_possible_accuracy: float | None
+    sample_bytes: int
+
+    def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of `count` samples, on the CPU."""
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A model that can be built, and the shape of its samples. Nothing is allocated before `build`."""
+
+    shape: DataShape
+    #: On torch's default device, with weights from its global generator. The module maps one input tensor to logits
+    #: whose last dimension is the classes or tokens.
+    build: Callable[[], nn.Module]

@@ -1,0 +1,306 @@
+"""Starts trial processes, listens to them, and ends them. The worker itself never touches the device."""
+
+import contextlib
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.trial import TrialResult
+from worker.device.lock import DeviceLock
+from worker.device.other_processes import Neighbours
+from worker.messages import (
+    MESSAGE,
+    DeviceCheck,
+    DeviceChecked,
+    DeviceHealth,
+    DeviceSupport,
+    Inspected,
+    Inspection,
+    ModelFacts,
+    StepDone,
+    SupportCheck,
+    SupportMeasured,
+    Task,
+    TimeLimit,
+    TrialGaveUp,
+    TrialSpec,
+    TrialSucceeded,
+)
+from worker.training.compilation import remove_caches
+from worker.trial import process as trial_process
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
+
+log = structlog.get_logger(__name__)
+
+#: Standard error kept of one trial.
+LOG_BYTES = 65_536
+
+#: A trial killed by a signal is run once more.
+TRIES = 2
+
+#: For the start of a process, and of the forkserver with all that it loads where there is none yet.
+STARTING_SECONDS = 180.0
+
+#: What a process is waited for after SIGKILL: one that hangs in the driver may not die.
+DYING_SECONDS = 10.0
+
+Outcome = TrialResult | ModelFacts | DeviceHealth | DeviceSupport | Failure
+
+
+class TrialLauncher:
+    """Runs trials one at a time, each in a fresh child of a forkserver that has torch loaded already."""
+
+    def __init__(self, lock: DeviceLock | None = None) -> None:
+        self._lock = lock
+        self._context = multiprocessing.get_context("forkserver")
+        # Loading torch takes a second; the forkserver does it once and touches no device, so its children may.
+        self._context.set_forkserver_preload(["worker.trial.process"])
+        self._neighbours = Neighbours()
+
+    async def warm_up(self) -> None:
+        """Starts the forkserver now rather than with the first trial."""
+        process = self._context.Process(target=_nothing)
+        await anyio.to_thread.run_sync(_start, process)
+        await anyio.to_thread.run_sync(process.join)
+
+    async def close(self) -> None:
+        """Ends the forkserver and waits for its end: on its own it would outlive the worker for a moment."""
+        with _killing_a_stuck_forkserver(DYING_SECONDS):
+            await anyio.to_thread.run_sync(forkserver._forkserver._stop)  # type: ignore[attr-defined] # no public way
+
+    async def inspect(self, inspection: Inspection, deadline_seconds: float) -> tuple[ModelFacts | Failure, str]:
+        """What is known of a model, or why it cannot be trained, and what the process wrote to standard error."""
+        outcome, logs = await self._run(inspection, deadline_seconds, lambda step: None)
+        assert isinstance(outcome, ModelFacts | Failure)
+        return outcome, logs
+
+    async def check(self, check: DeviceCheck, deadline_seconds: float) -> DeviceHealth | Failure:
+        """What is wrong with a device, or why the process that looked did not come to say."""
+        outcome, _ = await self._run(check, deadline_seconds, lambda step: None)
+        assert isinstance(outcome, DeviceHealth | Failure)
+        return outcome
+
+    async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
+        """What a device can do in each precision, or why that is not known."""
+        outcome, _ = await self._run(SupportCheck(device=device), deadline_seconds, lambda step: None)
+        assert isinstance(outcome, DeviceSupport | Failure)
+        return outcome
+
+    async def run(
+        self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
+    ) -> tuple[TrialResult | Failure, str]:
+        """The result of a trial or why there is none, and what it wrote to standard error.
+
+        Cancelling the call ends the trial's whole process group before it returns.
+        """
+        outcome, logs = await self._run(spec, deadline_seconds, after_step)
+        assert isinstance(outcome, TrialResult | Failure)
+        return outcome, logs
+
+    async def _run(self, task: Task, deadline_seconds: float, after_step: Callable[[int], None]) -> tuple[Outcome, str]:
+        logs = ""
+        attempt = 0
+        limit = task.limit if isinstance(task, TrialSpec) else None
+        ends = time.monotonic() + (limit.most_seconds if limit else math.inf)
+        while True:
+            attempt += 1
+            is_trial = isinstance(task, TrialSpec)
+            before = await self._neighbours.wait_until_alone(task.device, ends) if is_trial else None
+            left_seconds = ends - time.monotonic()
+            process = _TrialProcess(self._context, _within(task, left_seconds), after_step, self._lock)
+            outcome = await process.run(min(deadline_seconds, max(0.0, left_seconds)))
+            if isinstance(outcome, Failure) and outcome.code is FailureCode.TIMEOUT and left_seconds < deadline_seconds:
+                outcome = Failure.of(FailureCode.TIME_BUDGET, "The time budget ended before the trial did.")
+            logs += process.standard_error()
+            if isinstance(outcome, TrialResult):
+                return await self._neighbours.note(task.device, outcome, before), logs
+            if not isinstance(outcome, signal.Signals):
+                return outcome, logs
+            log.warning("trial killed", signal=outcome.name, task=task.name, trial_attempt=attempt)
+            logs += f"[{task.name} was killed by {outcome.name}]\n"
+            if attempt == TRIES:
+                return _killed(task, outcome, process.oom_killed), logs
+
+
+def _within(task: Task, left_seconds: float) -> Task:
+    """The task with what waiting and earlier tries have left of its time."""
+    if not isinstance(task, TrialSpec) or task.limit is None:
+        return task
+    used_seconds = task.limit.most_seconds - left_seconds
+    limit = TimeLimit(share_seconds=task.limit.share_seconds - used_seconds, most_seconds=left_seconds)
+    return task.model_copy(update={"limit": limit})
+
+
+class _TrialProcess:
+    """One child process."""
+
+    def __init__(
+        self,
+        context: "multiprocessing.context.ForkServerContext",
+        task: Task,
+        after_step: Callable[[int], None],
+        lock: DeviceLock | None,
+    ) -> None:
+        self._task, self._after_step = task, after_step
+        self._results, child_results = context.Pipe(duplex=False)
+        self._errors, child_errors = context.Pipe(duplex=False)
+        self._child_ends: list[Connection] = [child_results, child_errors]
+        # Not daemonic: such a process may have no children, and a data loader's are the trial's. That none outlives
+        # the worker is held by the process group, which `_end` kills, and by the watch that the trial keeps.
+        self._process: ForkServerProcess = context.Process(
+            target=trial_process.main, args=(task.model_dump_json(), child_results, child_errors, lock)
+        )
+        self._error_bytes = bytearray()
+        self._outcome: Outcome | None = None
+        self.oom_killed = False
+
+    async def run(self, deadline_seconds: float) -> Outcome | signal.Signals:
+        """What came of the trial; a signal, if one killed it."""
+        oom_kills = _oom_kills()
+        try:
+            try:
+                await anyio.to_thread.run_sync(_start, self._process)
+            except (EOFError, ConnectionError):  # the forkserver was killed meanwhile
+                return signal.SIGKILL
+            finally:
+                for end in self._child_ends:
+                    end.close()
+            with anyio.move_on_after(deadline_seconds) as deadline:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._listen)
+                    tasks.start_soon(self._collect_errors)
+                await anyio.to_thread.run_sync(self._process.join, abandon_on_cancel=True)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._end()
+        self.oom_killed = _oom_kills() > oom_kills
+        if self._outcome is not None:
+            return self._outcome
+        return _timed_out(self._task, deadline_seconds) if deadline.cancelled_caught else self._death()
+
+    def standard_error(self) -> str:
+        """The last part of what the process wrote, without the word that torch's profiler has at every start."""
+        lines = self._error_bytes.decode("utf-8", "replace").splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith("USDT:"))
+
+    async def _listen(self) -> None:
+        """Until the process closes its end, which its death does too."""
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                said = await anyio.to_thread.run_sync(self._results.recv_bytes, abandon_on_cancel=True)
+                message = MESSAGE.validate_json(said)
+                if isinstance(message, StepDone):
+                    self._after_step(message.step)
+                elif isinstance(message, TrialSucceeded):
+                    self._outcome = message.result
+                elif isinstance(message, Inspected):
+                    self._outcome = message.facts
+                elif isinstance(message, DeviceChecked):
+                    self._outcome = message.health
+                elif isinstance(message, SupportMeasured):
+                    self._outcome = message.support
+                elif isinstance(message, TrialGaveUp):
+                    self._outcome = message.failure
+
+    async def _collect_errors(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                await anyio.wait_readable(self._errors.fileno())
+                written = os.read(self._errors.fileno(), LOG_BYTES)
+                if not written:
+                    return
+                self._error_bytes += written
+                del self._error_bytes[:-LOG_BYTES]
+
+    async def _end(self) -> None:
+        """No process of the trial's group outlives this."""
+        if self._process.pid is None:  # it could not be started
+            self._results.close()
+            self._errors.close()
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.is_alive():  # killed before it had made its group
+            self._process.kill()
+        with anyio.move_on_after(DYING_SECONDS):
+            await anyio.to_thread.run_sync(self._process.join, abandon_on_cancel=True)
+        if self._process.is_alive():
+            log.error("a process does not die: it may hang in the driver", task=self._task.name, pid=self._process.pid)
+        await anyio.to_thread.run_sync(remove_caches, self._process.pid)
+        self._results.close()
+        self._errors.close()
+
+    def _death(self) -> Failure | signal.Signals:
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return signal.Signals(-code)
+        detail = f"The trial process ended with exit code {code} and no result; the logs may say why."
+        return Failure.of(FailureCode.INTERNAL, detail)
+
+
+def _start(process: "ForkServerProcess") -> None:
+    """Raises EOFError or ConnectionError where the forkserver dies meanwhile; one that hangs is killed."""
+    with _killing_a_stuck_forkserver(STARTING_SECONDS):
+        process.start()
+
+
+@contextlib.contextmanager
+def _killing_a_stuck_forkserver(patience_seconds: float) -> Iterator[None]:
+    """Whoever waits for it hears of its death; multiprocessing starts another when one is needed."""
+    killing = threading.Timer(patience_seconds, _kill_forkserver)
+    killing.start()
+    try:
+        yield
+    finally:
+        killing.cancel()
+
+
+def _kill_forkserver() -> None:
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined] # no public way
+    if pid is not None:
+        log.error("the forkserver does not answer, and is killed", pid=pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _nothing() -> None:
+    """A child that only shows that the forkserver answers."""
+
+
+def _timed_out(task: Task, deadline_seconds: float) -> Failure:
+    return Failure.of(
+        FailureCode.TIMEOUT,
+        f"The {task.name} took longer than its {deadline_seconds:.0f} s. Ask for "
+        "fewer steps or a smaller model, or raise timeout_seconds.",
+    )
+
+
+def _killed(task: Task, by: signal.Signals, oom_killed: bool) -> Failure:
+    where = f"The {task.name} was killed by {by.name}, twice."
+    if oom_killed and by is signal.SIGKILL:
+        return Failure.of(FailureCode.OUT_OF_MEMORY, f"{where} The kernel's OOM killer did it: use a smaller batch.")
+    return Failure.of(FailureCode.INTERNAL, f"{where} The benchmark's logs may say more.")
+
+
+def _oom_kills() -> int:
+    """How often the kernel's OOM killer has struck on this machine; 0 where it does not tell."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

@@ -1,0 +1,60 @@
+"""Hands a stored report to the trackers that its request names, and writes down what came of it. Never fatal."""
+
+from uuid import UUID
+
+import anyio
+import stamina
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.store import events
+from halftime.contract.report.report import Report
+from halftime.contract.request.request import BenchmarkRequest
+from worker.agent.tracking.messages import Logged, NotLogged, TrackingTask
+from worker.agent.tracking.process import run_tracker
+
+log = structlog.get_logger(__name__)
+
+STOPPED = "The worker was told to stop meanwhile."
+
+#: A database that is away is waited for this long.
+PATIENCE_SECONDS = 5.0
+
+
+async def hand_over(sessions: async_sessionmaker[AsyncSession], request: BenchmarkRequest, report: Report) -> None:
+    """All trackers at once. Cancelling ends their processes, and is written down as any other failure."""
+    if request.tracking is None:
+        return
+    async with anyio.create_task_group() as tasks:
+        for tracker in request.tracking.named():
+            task = TrackingTask(tracker=tracker, tracking=request.tracking, labels=request.labels, report=report)
+            tasks.start_soon(_track, sessions, task)
+
+
+async def _track(sessions: async_sessionmaker[AsyncSession], task: TrackingTask) -> None:
+    outcome: Logged | NotLogged = NotLogged(reason=STOPPED)
+    try:
+        outcome = await run_tracker(task)
+    except Exception as error:
+        log.exception("tracker not started")
+        outcome = NotLogged(reason=f"Its process could not be started: {error}")
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _write_down(sessions, task, outcome)
+
+
+async def _write_down(
+    sessions: async_sessionmaker[AsyncSession], task: TrackingTask, outcome: Logged | NotLogged
+) -> None:
+    kind = "tracking_logged" if isinstance(outcome, Logged) else "tracking_failed"
+    data = {"tracker": task.tracker, **outcome.model_dump(exclude={"kind"})}
+    try:
+        async for attempt in stamina.retry_context(on=SQLAlchemyError, attempts=None, timeout=PATIENCE_SECONDS):
+            with attempt:
+                async with sessions.begin() as session:
+                    there = await events.note(session, UUID(task.report.benchmark_id), kind, data)
+    except SQLAlchemyError as error:
+        log.warning("event not written", kind=kind, **data, error=str(error))
+    else:
+        log.info(kind, **data, deleted_meanwhile=not there)

@@ -1,0 +1,133 @@
+"""Estimates with 95 % intervals, the stopping rule, and verdicts: pure functions of measured samples."""
+
+import functools
+import math
+import statistics
+from collections.abc import Sequence
+
+from halftime.contract.report.report import Difference, Estimate, RequirementStatus
+
+CONFIDENCE = 0.95
+
+
+#: Halvings of a right angle that leave of it less than a float can tell.
+BISECTIONS = 60
+
+
+@functools.cache
+def t_quantile(degrees_of_freedom: int) -> float:
+    """Two-sided 95 % quantile of Student's t: half-width of an interval in standard errors.
+
+    Found by bisection over the angle whose tangent is t / √(degrees of freedom).
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _t_probability(middle, degrees_of_freedom) < CONFIDENCE else (low, middle)
+    return math.tan(low) * math.sqrt(degrees_of_freedom)
+
+
+def _t_probability(angle: float, degrees_of_freedom: int) -> float:
+    """That |t| is less than the angle's tangent times √(degrees of freedom).
+
+    A finite sum for whole degrees (Abramowitz & Stegun 1964, 26.7.3 for odd ones and 26.7.4 for even ones).
+    """
+    odd = degrees_of_freedom % 2
+    cosine = math.cos(angle)
+    term = cosine if odd else 1.0
+    total = term if degrees_of_freedom > 1 else 0.0
+    for power in range(2 + odd, degrees_of_freedom - 1, 2):
+        term *= (power - 1) / power * cosine**2
+        total += term
+    probability = math.sin(angle) * total
+    return 2 / math.pi * (angle + probability) if odd else probability
+
+
+def mean_interval(values: Sequence[float], pilot: int) -> tuple[float, float]:
+    """Mean and half-width of its 95 % interval, for a sample whose size was planned from its first `pilot` values.
+
+    The wider of two: Stein's two-stage interval, whose standard deviation is the pilot's, so that looking at the
+    pilot to choose the size does not narrow it (Stein 1945, Annals of Mathematical Statistics 16, 243-258); and the
+    ordinary t interval of all values, which sees the outliers that the pilot was spared. Raises ValueError for fewer
+    than two values.
+    """
+    if len(values) < 2:
+        raise ValueError("an interval needs two values")
+    half_widths = [_t_half_width(part, len(values)) for part in (values[:pilot], values)]
+    return statistics.fmean(values), max(half_widths)
+
+
+def _t_half_width(sample: Sequence[float], size: int) -> float:
+    """Of the mean of `size` values whose standard deviation is that of `sample`."""
+    return t_quantile(len(sample) - 1) * statistics.stdev(sample) / math.sqrt(size)
+
+
+def ratio_estimate(numerators: Sequence[float], denominators: Sequence[float], pilot: int) -> Estimate:
+    """Paired ratio per block: exp of the mean log ratio, with its interval."""
+    return _exponential(log_ratios(numerators, denominators), pilot)
+
+
+def geometric_mean(values: Sequence[float], pilot: int) -> Estimate:
+    """exp of the mean logarithm, with its interval."""
+    return _exponential([math.log(value) for value in values], pilot)
+
+
+def _exponential(logs: Sequence[float], pilot: int) -> Estimate:
+    mean, half_width = mean_interval(logs, pilot)
+    return Estimate(value=math.exp(mean), ci_low=math.exp(mean - half_width), ci_high=math.exp(mean + half_width))
+
+
+def log_ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
+    """log(numerator / denominator) of every block."""
+    return [math.log(above / below) for above, below in zip(numerators, denominators, strict=True)]
+
+
+def difference_estimate(baseline: Sequence[float], candidate: Sequence[float], pilot: int) -> Difference:
+    """Absolute value of the mean signed difference (baseline - candidate), with the interval of the signed mean.
+
+    The mean of absolute differences would be biased away from zero.
+    """
+    mean, half_width = mean_interval([a - b for a, b in zip(baseline, candidate, strict=True)], pilot)
+    return Difference(value=abs(mean), signed_mean=mean, ci_low=mean - half_width, ci_high=mean + half_width)
+
+
+def reduction_percent(baseline_bytes: Sequence[int], candidate_bytes: Sequence[int]) -> Estimate:
+    """(baseline - candidate) / baseline x 100: the mean over blocks, with the smallest and the largest.
+
+    Peaks are nearly the same in every block, so the range says more than an interval would.
+    """
+    percents = [100 * (a - b) / a for a, b in zip(baseline_bytes, candidate_bytes, strict=True)]
+    return Estimate(value=statistics.fmean(percents), ci_low=min(percents), ci_high=max(percents))
+
+
+def blocks_needed(pilot_log_ratios: Sequence[float], target_ci: float) -> int:
+    """Blocks for a half-width of `target_ci` (relative), judged by the pilot: Stein's second stage."""
+    spread = statistics.stdev(pilot_log_ratios)
+    return math.ceil((t_quantile(len(pilot_log_ratios) - 1) * spread / math.log1p(target_ci)) ** 2)
+
+
+def noise_floor(step_seconds: Sequence[float]) -> Estimate:
+    """95 % range of the speedup between two runs of identical work over as many blocks.
+
+    1 ± t·s·√(2/n) on the log scale, with s the standard deviation of the log medians of the baseline's n trials.
+    Consecutive differences will not do: their mean telescopes. Raises ValueError for fewer than two trials.
+    """
+    if len(step_seconds) < 2:
+        raise ValueError("a noise floor needs two trials")
+    logs = [math.log(seconds) for seconds in step_seconds]
+    half_width = t_quantile(len(logs) - 1) * statistics.stdev(logs) * math.sqrt(2 / len(logs))
+    return Estimate(value=1.0, ci_low=math.exp(-half_width), ci_high=math.exp(half_width))
+
+
+def judge_at_least(measured: Estimate, threshold: float) -> RequirementStatus:
+    """pass: the whole interval is at or above the threshold; fail: all of it below."""
+    if measured.ci_low >= threshold:
+        return "pass"
+    return "fail" if measured.ci_high < threshold else "inconclusive"
+
+
+def judge_within(measured: Difference, threshold: float) -> RequirementStatus:
+    """pass: the signed interval lies inside ± threshold; fail: wholly outside."""
+    if -threshold < measured.ci_low and measured.ci_high < threshold:
+        return "pass"
+    return "fail" if measured.ci_low >= threshold or measured.ci_high <= -threshold else "inconclusive"

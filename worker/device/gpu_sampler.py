@@ -1,0 +1,151 @@
+"""The GPU during a trial: a thread asks NVML about ten times a second and leaves the device itself alone.
+
+The calls are foreign to Python and release its lock while they last, so the loop goes on issuing work.
+"""
+
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TypeVar
+
+from halftime.contract.report.telemetry import GpuTelemetry, Spread
+from worker.device import nvml
+from worker.device.nvml import Handle
+
+PERIOD_SECONDS = 0.1
+
+#: NVML's energy counter moves about ten times a second: its two readings together lag by up to a tenth of a region
+#: this long. How well it measures power is another matter: on A100 and H100 it looks a quarter of the time (Yang et
+#: al. 2024, "Accurate and Convenient Energy Measurements for GPUs").
+LEAST_ENERGY_REGION_SECONDS = 2.0
+
+#: On Ampere (GA100 aside) and later, NVML's power is the mean of the last second (NVML API reference,
+#: `nvmlDeviceGetPowerUsage`): a reading counts once all of that second lies within the region.
+POWER_MEAN_SECONDS = 1.0
+
+#: Bits of NVML's clock event reasons (NVML API reference, "nvmlClocksEventReasons").
+CLOCK_LIMITS = {
+    0x2: "applications_clocks_setting",
+    0x4: "power_cap",
+    0x8: "hardware_slowdown",
+    0x10: "sync_boost",
+    0x20: "thermal_slowdown",
+    0x40: "hardware_thermal_slowdown",
+    0x80: "power_brake",
+}
+
+#: The newer name first; a driver or a binding may know only one of the two.
+CLOCK_LIMIT_QUESTIONS = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass
+class _Samples:
+    clocks: list[float] = field(default_factory=list)
+    temperatures: list[float] = field(default_factory=list)
+    powers: list[float] = field(default_factory=list)
+    used_bytes: list[int] = field(default_factory=list)
+    limits: Counter[str] = field(default_factory=Counter)
+    count: int = 0
+
+
+class GpuSampler:
+    """Samples one GPU from `start` to `stop`; of a MIG instance all but the memory is that of the whole card."""
+
+    def __init__(self, library: ModuleType, handle: Handle) -> None:
+        self._library, self._handle, self._card = library, handle, nvml.card_of(library, handle)
+        self._samples = _Samples()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._sample_on, name="sample the GPU", daemon=True)
+        self._began: tuple[float, float | None, int | None] = (0.0, None, None)
+
+    def start(self) -> None:
+        """At the start of the measured region."""
+        self._began = (time.perf_counter(), self._energy_joules(), self._ecc_errors())
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread, whether or not the region came to its end."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def stop(self) -> GpuTelemetry:
+        """At its end: waits for the thread, samples once more, and sums up."""
+        seconds = time.perf_counter() - self._began[0]
+        energy, errors = self._energy_joules(), self._ecc_errors()
+        self.close()
+        self._sample()
+        seen = self._samples
+        long_enough = seconds >= LEAST_ENERGY_REGION_SECONDS
+        return GpuTelemetry(
+            samples=seen.count,
+            sm_clock_mhz=_spread(seen.clocks),
+            temperature_celsius=_spread(seen.temperatures),
+            power_watts=_spread(seen.powers),
+            clock_limits={name: times / seen.count for name, times in sorted(seen.limits.items())},
+            largest_used_bytes=max(seen.used_bytes, default=None),
+            held_before_bytes=None,
+            foreign_processes=None,
+            uncorrected_ecc_errors=_increase(self._began[2], errors),
+            energy_joules=_increase(self._began[1], energy) if long_enough else None,
+        )
+
+    def _sample_on(self) -> None:
+        while not self._stopping.wait(PERIOD_SECONDS):
+            self._sample()
+
+    def _sample(self) -> None:
+        library, seen = self._library, self._samples
+        seen.count += 1
+        self._note(seen.clocks, library.nvmlDeviceGetClockInfo, library.NVML_CLOCK_SM)
+        self._note(seen.temperatures, library.nvmlDeviceGetTemperature, library.NVML_TEMPERATURE_GPU)
+        if time.perf_counter() - self._began[0] >= POWER_MEAN_SECONDS:
+            self._note(seen.powers, library.nvmlDeviceGetPowerUsage, per=1000)
+        memory = nvml.memory_of(library, self._handle)
+        if memory is not None:
+            seen.used_bytes.append(memory.used_bytes)
+        limits = self._clock_limits()
+        seen.limits.update(name for bit, name in CLOCK_LIMITS.items() if limits & bit)
+
+    def _clock_limits(self) -> int:
+        """Bits; 0 where none is told of."""
+        for name in CLOCK_LIMIT_QUESTIONS:
+            question = getattr(self._library, name, None)
+            limits = nvml.ask(self._library, question, self._card) if question else None
+            if limits is not None:
+                return int(limits)
+        return 0
+
+    def _energy_joules(self) -> float | None:
+        """None of an instance: the card's counter counts what others use as well."""
+        if nvml.is_instance(self._library, self._handle):
+            return None
+        millijoules = nvml.ask(self._library, self._library.nvmlDeviceGetTotalEnergyConsumption, self._card)
+        return None if millijoules is None else millijoules / 1000
+
+    def _ecc_errors(self) -> int | None:
+        library = self._library
+        uncorrected = library.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, library.NVML_VOLATILE_ECC
+        return nvml.ask(library, library.nvmlDeviceGetTotalEccErrors, self._card, *uncorrected)
+
+    def _note(self, into: list[float], question: Callable[..., int], *of: int, per: int = 1) -> None:
+        """Adds the answer, in units of which it has so many to one of ours."""
+        answer = nvml.ask(self._library, question, self._card, *of)
+        if answer is not None:
+            into.append(answer / per)
+
+
+def _spread(values: Sequence[float]) -> Spread | None:
+    if not values:
+        return None
+    return Spread(smallest=min(values), median=statistics.median(values), largest=max(values))
+
+
+def _increase(before: Number | None, after: Number | None) -> Number | None:
+    return None if before is None or after is None else after - before

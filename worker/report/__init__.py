@@ -1,0 +1,1 @@
+"""From trials to the report: figures, verdicts, warnings, attestation."""

@@ -1,0 +1,163 @@
+"""From trials to the report: every figure derived here, from samples that the report holds too."""
+
+import math
+import statistics
+from collections.abc import Callable
+from typing import TypeVar
+
+from halftime.contract.report.failure import FailureCode
+from halftime.contract.report.report import Comparison, Estimate, Leg, NoiseFloor, Report, Requirement, Verdict
+from halftime.contract.report.trial import TrialResult
+from worker.comparison import legs as running
+from worker.comparison.estimates import difference_estimate, noise_floor, ratio_estimate, reduction_percent
+from worker.comparison.legs import LegRun, median_step, paired
+from worker.report.attestation import attest, unproven
+from worker.report.legs import longest, make_leg
+from worker.report.verdicts import judge, judge_requirements, worst
+from worker.report.warnings import warnings_of
+
+Figure = TypeVar("Figure", int, float)
+
+
+def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
+    """The report of a comparison that has ended."""
+    config = measured.request.config
+    baseline = make_leg(measured.baseline, config, measured.device)
+    floor = _noise_floor(measured)
+    candidates = [make_leg(leg, config, measured.device) for leg in measured.candidates]
+    comparisons = [
+        compare_legs(measured, run, leg, floor) for run, leg in zip(measured.candidates, candidates, strict=True)
+    ]
+    attestation = attest(measured)
+    verdict, reasons = judge(comparisons, baseline, [check for check in attestation.checks if not check.ok])
+    if verdict == "invalid":  # no candidate of it passes
+        comparisons = [found.model_copy(update={"verdict": verdict}) for found in comparisons]
+    reasons += [
+        f"{leg.name}: no step could be observed, so nothing proves in which dtype it multiplied"
+        for leg in unproven(measured.legs)
+    ]
+    trials = [trial for leg in measured.legs for trial in leg.trials]
+    measured_seconds = sum(trial.measured_wall_seconds for trial in trials)
+    return Report(
+        benchmark_id=benchmark_id,
+        verdict=verdict,
+        reasons=reasons,
+        model=measured.request.model,
+        training=measured.request.config.training.resolved(),
+        baseline=baseline,
+        comparisons=comparisons,
+        control=make_leg(measured.control, config, measured.device) if measured.control else None,
+        noise_floor=floor,
+        data=trials[0].data,
+        blocks=measured.blocks,
+        reused_blocks=len(measured.reused),
+        stopped_by=measured.stopped_by,
+        attestation=attestation,
+        environment=trials[0].environment,
+        warnings=warnings_of(measured),
+        overhead_seconds=measured.total_seconds - measured_seconds,
+        proof_seconds=sum(trial.proof_seconds for trial in trials),
+        total_seconds=measured.total_seconds,
+    )
+
+
+def compare_legs(measured: running.Comparison, run: LegRun, candidate: Leg, floor: NoiseFloor | None) -> Comparison:
+    """One candidate against the baseline, block by block."""
+    failed = run.failure or measured.baseline.failure
+    pairs = [] if failed else paired(measured.baseline, run)
+    pilot = measured.request.config.measurement.min_blocks
+    speedup = training_time = memory = accuracy = loss = None
+    if len(pairs) >= 2:
+        speedup = ratio_estimate(*_columns(pairs, median_step), pilot)
+    accounted = [(one, other) for one, other in pairs if one.memory and other.memory]
+    if len(accounted) >= 2:
+        memory = reduction_percent(*_columns(accounted, _peak_bytes))
+    alike = [pair for pair in pairs if _trained_alike(*pair)]
+    if len(alike) >= 2:  # trained for as many steps
+        training_time = ratio_estimate(*_columns(alike, lambda trial: trial.training_time_seconds), pilot)
+        accuracy = difference_estimate(*_columns(alike, lambda trial: trial.validation_accuracy), pilot)
+        loss = difference_estimate(*_columns(alike, _validation_loss), pilot)
+    requirements = judge_requirements(measured.request.requirements, speedup, memory, accuracy, loss)
+    return Comparison(
+        candidate=candidate,
+        speedup=speedup,
+        speedup_of_one_block=median_step(pairs[0][0]) / median_step(pairs[0][1]) if len(pairs) == 1 else None,
+        indistinguishable_from_noise=_indistinguishable(speedup, floor),
+        training_time_ratio=training_time,
+        memory_reduction_percent=memory,
+        accuracy_difference=accuracy,
+        loss_difference=loss,
+        requirements=requirements,
+        verdict=_comparison_verdict(measured, run, requirements),
+    )
+
+
+def _comparison_verdict(measured: running.Comparison, run: LegRun, requirements: list[Requirement]) -> Verdict:
+    if measured.baseline.failure:
+        return "invalid"
+    if run.failure and run.failure.code is FailureCode.TIME_BUDGET:
+        return "inconclusive"
+    if run.failure:
+        return "fail"
+    verdict = worst([requirement.status for requirement in requirements])
+    return "inconclusive" if verdict == "pass" and unproven([measured.baseline, run]) else verdict
+
+
+def _columns(
+    pairs: list[tuple[TrialResult, TrialResult]], figure: Callable[[TrialResult], Figure]
+) -> tuple[list[Figure], list[Figure]]:
+    return [figure(baseline) for baseline, _ in pairs], [figure(candidate) for _, candidate in pairs]
+
+
+def _trained_alike(one: TrialResult, other: TrialResult) -> bool:
+    """Whether two trials trained for as many steps, and were validated on as much data."""
+    return (len(one.loss_curve), one.validation_share) == (len(other.loss_curve), other.validation_share)
+
+
+def _peak_bytes(trial: TrialResult) -> int:
+    assert trial.memory is not None
+    return trial.memory.peak_bytes
+
+
+def _validation_loss(trial: TrialResult) -> float:
+    assert trial.validation_loss is not None
+    return trial.validation_loss
+
+
+def _noise_floor(measured: running.Comparison) -> NoiseFloor | None:
+    trials = measured.baseline.trials
+    if len(trials) < 2:
+        return None
+    pairs = paired(measured.baseline, measured.control) if measured.control else []
+    whole = longest(trials)
+    pilot = measured.request.config.measurement.min_blocks
+    return NoiseFloor(
+        ratio=noise_floor([median_step(trial) for trial in trials]),
+        control_ratio=ratio_estimate(*_columns(pairs, median_step), pilot) if len(pairs) >= 2 else None,
+        same_seed_loss_spread=_same_seed_spread(pairs, _validation_loss),
+        same_seed_accuracy_spread=_same_seed_spread(pairs, lambda trial: trial.validation_accuracy),
+        loss_spread=_spread([_validation_loss(trial) for trial in whole]),
+        accuracy_spread=_spread([trial.validation_accuracy for trial in whole]),
+    )
+
+
+def _spread(values: list[float]) -> float | None:
+    """Standard deviation; None of fewer than two values."""
+    return statistics.stdev(values) if len(values) >= 2 else None
+
+
+def _same_seed_spread(
+    pairs: list[tuple[TrialResult, TrialResult]], metric: Callable[[TrialResult], float]
+) -> float | None:
+    """Standard deviation of one run: the difference of two varies twice as much."""
+    alike = [pair for pair in pairs if _trained_alike(*pair)]
+    squares = [(metric(one) - metric(other)) ** 2 for one, other in alike]
+    return math.sqrt(statistics.fmean(squares) / 2) if squares else None
+
+
+def _indistinguishable(speedup: Estimate | None, floor: NoiseFloor | None) -> bool | None:
+    """Whether the speedup's interval overlaps what identical work shows; a control's, where there is one, as well."""
+    if speedup is None or floor is None:
+        return None
+    floors = [floor.ratio, *([floor.control_ratio] if floor.control_ratio else [])]
+    return any(speedup.ci_low <= one.ci_high and one.ci_low <= speedup.ci_high for one in floors)

@@ -1,0 +1,130 @@
+"""The figures of one leg, from its trials."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from halftime.contract.report.report import GradScalerSummary, Leg
+from halftime.contract.report.telemetry import GpuTelemetry
+from halftime.contract.report.trial import Memory, MemoryBreakdown, TrialResult
+from halftime.contract.request.request import BenchmarkConfig
+from halftime.contract.resources.worker import KernelSupport, WorkerDevice
+from worker.comparison.estimates import geometric_mean
+from worker.comparison.legs import LegRun, median_step
+from worker.report.attestation import achieved_flops_per_second
+from worker.report.warnings import data_wait_share
+
+Figure = TypeVar("Figure", int, float)
+
+
+def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
+    """The figures of one leg: medians and means over its trials; null where none succeeded."""
+    trials, batch_size = leg.trials, config.training.batch_size
+    support = device.support_of(leg.precision)
+    kernels = support.kernels if support else None
+    if not trials:
+        return _empty_leg(leg, kernels)
+    memories = [trial.memory for trial in trials if trial.memory is not None]
+    whole = longest(trials)
+    medians = [median_step(trial) for trial in trials]
+    step_seconds = statistics.median(medians)
+    joules = _joules_per_step(trials)
+    achieved = [rate for rate in map(achieved_flops_per_second, trials) if rate is not None]
+    return Leg(
+        precision=leg.precision,
+        median_step_seconds=step_seconds,
+        mean_step_seconds=geometric_mean(medians, config.measurement.min_blocks) if len(medians) > 1 else None,
+        training_time_seconds=statistics.fmean(trial.training_time_seconds for trial in whole),
+        samples_per_second=batch_size / step_seconds,
+        data_wait_share=data_wait_share(trials),
+        peak_memory_bytes=_low_median([memory.peak_bytes for memory in memories]),
+        first_step_peak_bytes=_low_median([memory.first_step_peak_bytes for memory in memories]),
+        peak_reserved_bytes=max((memory.peak_reserved_bytes or 0 for memory in memories), default=0) or None,
+        peak_device_bytes=max(_gpu_figure(trials, lambda gpu: gpu.largest_used_bytes), default=None),
+        memory_source=memories[0].source if memories else None,
+        memory_breakdown=_median_breakdown(memories),
+        final_train_loss=_mean([trial.loss_curve[-1] for trial in whole]),
+        validation_loss=_mean([trial.validation_loss for trial in whole]),
+        validation_accuracy=_mean([trial.validation_accuracy for trial in whole]),
+        loss_curve=[_mean(losses) for losses in zip(*(trial.loss_curve for trial in whole), strict=True)],
+        grad_scaler=_scaler_summary(trials),
+        numerics=trials[0].numerics,
+        capacity=leg.capacity,
+        achieved_flops_per_second=statistics.median(achieved) if achieved else None,
+        ceiling_flops_per_second=max((trial.ceiling_flops_per_second or 0 for trial in trials), default=0) or None,
+        joules_per_step=joules,
+        joules_per_sample=None if joules is None else joules / batch_size,
+        kernels=kernels,
+        shortened_trials=sum(trial.ended_early for trial in trials),
+        disturbed_trials=sum(bool(trial.disturbances) for trial in trials),
+        repeated_trials=sum(trial.repeats for trial in trials),
+        failure=leg.failure,
+        trials=trials,
+    )
+
+
+def _gpu_figure(trials: list[TrialResult], figure: Callable[[GpuTelemetry], Figure | None]) -> list[Figure]:
+    """Of the trials whose GPU tells it."""
+    told = [figure(trial.telemetry.gpu) for trial in trials if trial.telemetry.gpu]
+    return [value for value in told if value is not None]
+
+
+def _joules_per_step(trials: list[TrialResult]) -> float | None:
+    """Median over trials; null unless the energy of every one is known."""
+    energies = _gpu_figure(trials, lambda gpu: gpu.energy_joules)
+    if len(energies) < len(trials):
+        return None
+    return statistics.median(joules / len(trial.step_seconds) for joules, trial in zip(energies, trials, strict=True))
+
+
+def _scaler_summary(trials: list[TrialResult]) -> GradScalerSummary | None:
+    traces = [trial.grad_scaler for trial in trials if trial.grad_scaler is not None]
+    if not traces:
+        return None
+    return GradScalerSummary(
+        initial_scale=traces[0].initial_scale,
+        final_scale=traces[-1].final_scale,
+        longest_skip_run=max(_longest_run(trace.skipped_steps) for trace in traces),
+        skipped_steps=sum(len(trace.skipped_steps) for trace in traces),
+        scale_trace=traces[0].scale_trace,
+        first_overflow=traces[0].first_overflow,
+    )
+
+
+def _longest_run(steps: list[int]) -> int:
+    """Most consecutive numbers in a rising list."""
+    longest = run = 0
+    for index, step in enumerate(steps):
+        run = run + 1 if index and step == steps[index - 1] + 1 else 1
+        longest = max(longest, run)
+    return longest
+
+
+def longest(trials: list[TrialResult]) -> list[TrialResult]:
+    """Those that trained for the most steps, and were validated on the most data: others' losses are of another run."""
+    most = max((len(trial.loss_curve), trial.validation_share) for trial in trials)
+    return [trial for trial in trials if (len(trial.loss_curve), trial.validation_share) == most]
+
+
+def _low_median(values: list[int]) -> int | None:
+    return statistics.median_low(values) if values else None
+
+
+def _median_breakdown(memories: list[Memory]) -> MemoryBreakdown | None:
+    """Of the trial whose peak is the median: the parts add up to the peak that the leg states."""
+    ordered = sorted(memories, key=lambda memory: memory.peak_bytes)
+    return ordered[(len(ordered) - 1) // 2].breakdown if ordered else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None if any value is not finite."""
+    finite = [value for value in values if value is not None]
+    return statistics.fmean(finite) if finite and len(finite) == len(values) else None
+
+
+def _empty_leg(leg: LegRun, kernels: KernelSupport | None) -> Leg:
+    figures: dict[str, object] = dict.fromkeys(Leg.model_fields)
+    figures |= {"precision": leg.precision, "capacity": leg.capacity, "failure": leg.failure}
+    figures |= {"kernels": kernels, "shortened_trials": 0}
+    figures |= {"disturbed_trials": 0, "repeated_trials": 0, "loss_curve": [], "trials": []}
+    return Leg.model_validate(figures)

@@ -1,0 +1,252 @@
+"""THE training loop: one loop for every precision.
+
+With the scaler disabled `GradScaler` passes everything through, so FP32, TF32, BF16 and FP16 run the same lines.
+Nothing in the loop waits for the device: losses, norms, scales and skips stay on it and are read after the loop.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from halftime.contract.request.training import TrainingConfig
+from halftime.plugin import IGNORED
+from worker.data import Batch, Feed
+from worker.training.clock import StepClock
+from worker.training.optimizers import make_optimizer
+from worker.training.pace import Pace
+from worker.training.precision import Precision
+from worker.training.schedule import LearningRate
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model in training under one precision."""
+
+    model: nn.Module
+    #: What training calls: the model itself, or what torch.compile made of it.
+    forward: Callable[[Tensor], Tensor]
+    parameters: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    autocast: torch.autocast
+    learning_rate: LearningRate
+    settings: TrainingConfig
+
+    def uncompiled(self) -> "Run":
+        """The same run through the module itself, for what looks into it."""
+        return replace(self, forward=self.model)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step leaves on the device: scalars."""
+
+    #: As it is trained on: with label smoothing.
+    loss: Tensor
+    #: Global norm before clipping, of the unscaled gradients.
+    gradient_norm: Tensor
+    #: 1 where the scaler found an infinity or NaN and skipped the step, else 0.
+    found_inf: Tensor
+    #: The scale after the step; 1 without a scaler.
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One row per step, warm-up included, on the device."""
+
+    losses: Tensor
+    gradient_norms: Tensor
+    found_infs: Tensor
+    scales: Tensor
+
+    @classmethod
+    def empty(cls, steps: int, device: torch.device) -> "Curves":
+        """Room for every step, allocated before the first."""
+        return cls(*(torch.full((steps,), math.nan, device=device) for _ in range(4)))
+
+    def first(self, steps: int) -> "Curves":
+        """The rows of the first steps: those that were done."""
+        return Curves(*(rows[:steps] for rows in (self.losses, self.gradient_norms, self.found_infs, self.scales)))
+
+    def record(self, index: int, step: Step) -> None:
+        """Notes a step."""
+        self.losses[index].copy_(step.loss)
+        self.gradient_norms[index].copy_(step.gradient_norm)
+        self.found_infs[index].copy_(step.found_inf)
+        self.scales[index].copy_(step.scale)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Host times of a run, in seconds."""
+
+    #: That were done, warm-up included.
+    steps: int
+    measured_wall_seconds: float
+    #: Of the first measured step: the device is idle before it, so its queue is empty and holds nothing up.
+    host_issue_seconds: float
+    training_time_seconds: float
+    #: Of the last synchronisation: what the device still had to do when the host had issued everything.
+    final_wait_seconds: float
+
+
+@dataclass(frozen=True)
+class LoopHooks:
+    """What the loop tells of itself. Neither may wait for the device."""
+
+    #: After the first step: its peak of memory is read apart.
+    after_first_step: Callable[[], None]
+    #: At the start of the measured region, the device idle.
+    before_measured: Callable[[], None]
+    #: After every step, with the number of steps done.
+    after_step: Callable[[int], None]
+
+
+def prepare(model: nn.Module, precision: Precision, settings: TrainingConfig, device: torch.device) -> Run:
+    """Optimizer, scaler, autocast and schedule for a model that is on its device already."""
+    learning_rate = LearningRate(settings, device)
+    parameters = list(model.parameters())
+    return Run(
+        model=model,
+        forward=model,
+        parameters=parameters,
+        optimizer=make_optimizer(parameters, settings, learning_rate),
+        scaler=torch.amp.GradScaler(
+            device.type, enabled=precision.uses_grad_scaler, **settings.grad_scaler.model_dump()
+        ),
+        autocast=torch.autocast(
+            device.type,
+            dtype=precision.autocast_dtype,
+            enabled=precision.autocast_dtype is not None,
+            cache_enabled=settings.autocast_cache,
+        ),
+        learning_rate=learning_rate,
+        settings=settings,
+    )
+
+
+def train(run: Run, feed: Feed, clock: StepClock, curves: Curves, hooks: LoopHooks, pace: Pace | None = None) -> Timing:
+    """Trains batch by batch as long as the pace says; step durations after warm-up are in `clock` afterwards."""
+    pace = pace or Pace(run.settings)
+    clock.synchronise()
+    began = time.perf_counter()
+    pace.start()
+    first_measured: int | None = None
+    for index in range(pace.steps):
+        if first_measured is None and pace.is_warm():
+            clock.synchronise()
+            hooks.before_measured()
+            first_measured = index
+            measured_from = time.perf_counter()
+            clock.mark()
+        curves.record(index, training_step(run, feed.next()))
+        if first_measured is not None:
+            clock.mark()
+        if index == first_measured:
+            first_issued = time.perf_counter()
+        if index == 0:
+            hooks.after_first_step()
+        pace.count(index + 1)
+        hooks.after_step(index + 1)
+        if first_measured is not None and pace.is_over():
+            break
+    issued = time.perf_counter()
+    clock.synchronise()
+    ended = time.perf_counter()
+    return Timing(index + 1, ended - measured_from, first_issued - measured_from, ended - began, ended - issued)
+
+
+def training_step(run: Run, batch: Batch) -> Step:
+    """Forward and loss under autocast, scaled backward, unscale, clip, step, update."""
+    run.optimizer.zero_grad(set_to_none=True)
+    loss = add_gradients(run, batch)
+    run.scaler.unscale_(run.optimizer)
+    gradient_norm = clip_gradients(run)
+    run.scaler.step(run.optimizer)
+    found_inf = _found_inf(run.scaler, run.optimizer, loss)
+    run.scaler.update()
+    run.learning_rate.advance(found_inf)
+    return Step(loss, gradient_norm, found_inf, _scale(run.scaler, loss))
+
+
+def add_gradients(run: Run, batch: Batch) -> Tensor:
+    """The loss of a batch; adds its gradients, times the scaler's scale, to what the parameters hold."""
+    inputs, targets = batch
+    parts, smoothing = run.settings.gradient_accumulation, run.settings.label_smoothing
+    loss = torch.zeros((), device=inputs.device)
+    for part_inputs, part_targets in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
+        with run.autocast:
+            part_loss = loss_of(run.forward(part_inputs), part_targets, smoothing) / parts
+        torch.autograd.backward(run.scaler.scale(part_loss))
+        loss += part_loss.detach()
+    return loss
+
+
+def clip_gradients(run: Run) -> Tensor:
+    """Clips by norm, by value or not at all; the global norm as it was before."""
+    gradient_norm = nn.utils.clip_grad_norm_(run.parameters, run.settings.max_grad_norm or math.inf)
+    if run.settings.max_grad_value is not None:
+        nn.utils.clip_grad_value_(run.parameters, run.settings.max_grad_value)
+    return gradient_norm
+
+
+def loss_of(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy in nats over what is to be predicted; the last dimension of `logits` is the classes.
+
+    Smoothing takes that share of the target's probability and spreads it over all classes (Szegedy et al. 2016,
+    "Rethinking the Inception Architecture", section 7).
+    """
+    return functional.cross_entropy(
+        logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, label_smoothing=label_smoothing
+    )
+
+
+@torch.no_grad()
+def validate(
+    model: nn.Module, batches: list[Batch], seconds_left: Callable[[], float] = lambda: math.inf
+) -> tuple[float, float, float]:
+    """Loss (nats), accuracy and the share of the held-out batches that they are of, weighted by predictions.
+
+    In FP32 outside autocast. Ends after the batch within which no seconds are left any more.
+    """
+    model.eval()
+    total_loss = total_correct = predictions = 0.0
+    done = 0
+    for inputs, targets in batches:
+        logits = model(inputs)
+        predicted = int((targets != IGNORED).sum())
+        total_loss += float(loss_of(logits, targets)) * predicted
+        total_correct += float((logits.argmax(dim=-1) == targets).sum())
+        predictions += predicted
+        done += 1
+        if seconds_left() <= 0:
+            break
+    model.train()
+    return total_loss / predictions, total_correct / predictions, done / len(batches)
+
+
+def _found_inf(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer, like: Tensor) -> Tensor:
+    """Whether `unscale_` met an infinity or NaN; read before `update` forgets it.
+
+    From the scaler's own tensor: a falling scale does not tell (a scale of 0 stays 0), and wrapping the optimizer's
+    `step` breaks fused ones.
+    """
+    if not scaler.is_enabled():
+        return torch.zeros_like(like)
+    found_inf: Tensor
+    (found_inf,) = scaler._found_inf_per_device(optimizer).values()
+    return found_inf.clone().reshape(())
+
+
+def _scale(scaler: torch.amp.GradScaler, like: Tensor) -> Tensor:
+    """The scale as it is on the device: `get_scale()` would wait for it."""
+    if not scaler.is_enabled():
+        return torch.ones_like(like)
+    assert scaler._scale is not None
+    return scaler._scale

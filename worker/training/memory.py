@@ -1,0 +1,159 @@
+"""Memory of a training step: its peak from the allocator, and what the peak consists of.
+
+CUDA's allocator counts its own peak. The CPU's keeps no counter, and the resident set is blurred by what malloc holds
+back; but torch's profiler is told of every allocation it makes and every one it frees, what kernels take for their
+own work included, so the peak of one further step can be added up. `MemTracker` then says what tensors are for.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.profiler import profile
+from torch.distributed._tools.mem_tracker import MemTracker
+
+from halftime.contract.report.trial import Memory, MemoryBreakdown
+from halftime.contract.request.training import CUDA_GRAPH_MODES
+from worker.data import Batch
+from worker.training.loop import Run, training_step
+
+#: How `MemTracker` names what the contract names.
+CATEGORIES = {
+    "Parameter": "parameters",
+    "Gradient": "gradients",
+    "Optstate": "optimizer",
+    "Buffer": "buffers",
+    "Activation": "activations",
+    "Temp": "temporary",
+    "Other": "other",
+}
+
+
+class CudaPeaks:
+    """Reads CUDA's peak counters at the boundaries of the loop. On a CPU there are none, and it reads nothing."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.first_step_bytes = self.first_step_reserved_bytes = self.steady_bytes = 0
+        self.reserved_bytes: int | None = None
+
+    def after_first_step(self) -> None:
+        """Keeps the peak of the step in which optimizer state comes to exist."""
+        if self._device.type == "cuda":
+            self.first_step_bytes = torch.cuda.max_memory_allocated(self._device)
+            self.first_step_reserved_bytes = torch.cuda.max_memory_reserved(self._device)
+
+    def before_measured(self) -> None:
+        """Starts the steady peak."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    def after_training(self) -> None:
+        """Keeps the steady peak, before validation and the account raise it."""
+        if self._device.type == "cuda":
+            self.steady_bytes = torch.cuda.max_memory_allocated(self._device)
+            self.reserved_bytes = torch.cuda.max_memory_reserved(self._device)
+
+
+def memory_on_cuda(run: Run, start_bytes: int | None, peaks: CudaPeaks, waiting_bytes: int) -> Memory:
+    """The allocator's peaks, less `waiting_bytes` of data that stand by on the device and are not the step's.
+
+    A CUDA graph allocates once, when it is recorded: its replays move no counter of what is allocated. Where steps are
+    replayed, the peak is of what the allocator holds from the device, in which the graphs' own pools are.
+    """
+    peak_bytes, first_step_bytes, source = peaks.steady_bytes, peaks.first_step_bytes, "cuda_allocator"
+    if _replays(run) and peaks.reserved_bytes is not None:
+        peak_bytes, first_step_bytes, source = peaks.reserved_bytes, peaks.first_step_reserved_bytes, "cuda_reserved"
+    peak_bytes -= waiting_bytes
+    return Memory(
+        source=source,
+        peak_bytes=peak_bytes,
+        first_step_peak_bytes=first_step_bytes - waiting_bytes,
+        peak_reserved_bytes=peaks.reserved_bytes,
+        start_bytes=start_bytes,
+        breakdown=None,
+    )
+
+
+def memory_on_cpu(run: Run, fresh: Run, batch: Batch) -> Memory:
+    """Peaks of two further steps: one of `run`, and the first one of `fresh`, whose optimizer has no state yet."""
+    return Memory(
+        source="cpu_allocator",
+        peak_bytes=cpu_step_peak(run, batch),
+        first_step_peak_bytes=cpu_step_peak(fresh, batch),
+        peak_reserved_bytes=None,
+        start_bytes=None,
+        breakdown=None,
+    )
+
+
+def cpu_step_peak(run: Run, batch: Batch) -> int:
+    """Runs one more training step; the most that the CPU's allocator had given out for it at one time."""
+    run.optimizer.zero_grad(set_to_none=True)  # as the step begins; the profiler knows no size of what it did not see
+    held_bytes = sum(_tensor_bytes([*_step_state(run), *batch]))
+    with profile(profile_memory=True) as step:
+        training_step(run, batch)
+    assert step.kineto_results is not None
+    changes = [event for event in step.kineto_results.events() if event.name() == "[memory]"]
+    peak_bytes = held_bytes
+    for change in sorted(changes, key=lambda event: event.start_ns()):
+        held_bytes += change.nbytes()
+        peak_bytes = max(peak_bytes, held_bytes)
+    return peak_bytes
+
+
+def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
+    """Runs one more training step and says which tensors there were at its peak, by what they are for.
+
+    A step of the module itself: `MemTracker` cannot look into a compiled one.
+    """
+    tracker = MemTracker()
+    tracker.track_external(run.model, run.optimizer, *batch)
+
+    def forward(inputs: Tensor) -> Tensor:
+        tracker.reset_mod_stats()  # it refuses to see a module twice, as micro-batches do
+        logits: Tensor = run.model(inputs)
+        return logits
+
+    with tracker:
+        training_step(replace(run, forward=forward), batch)
+    peaks = tracker.get_tracker_snapshot("peak")
+    parts: dict[Any, int] = peaks[batch[0].device]  # keyed by MemTracker's own enumeration, and "Total"
+    bytes_by_name = {CATEGORIES[kind.value]: size for kind, size in parts.items() if kind != "Total"}
+    return MemoryBreakdown.model_validate(bytes_by_name)
+
+
+def break_down(account: MemoryBreakdown, peak_bytes: int) -> MemoryBreakdown:
+    """The account, made to add up to the allocator's peak: what no tensor explains, kernels took for themselves.
+
+    A compiled step may keep less than the account, which is of a step that is not: what is too much there is taken from
+    what a compiler saves, temporary tensors first.
+    """
+    other = account.other + peak_bytes - account.total_bytes()
+    too_much = max(0, -other)
+    temporary = min(too_much, account.temporary)
+    activations = min(too_much - temporary, account.activations)
+    return account.model_copy(
+        update={
+            "temporary": account.temporary - temporary,
+            "activations": account.activations - activations,
+            "other": other + temporary + activations,
+        }
+    )
+
+
+def _replays(run: Run) -> bool:
+    """Whether steps are CUDA graphs."""
+    compilation = run.settings.compile
+    return compilation is not None and compilation.mode in CUDA_GRAPH_MODES
+
+
+def _step_state(run: Run) -> list[Tensor]:
+    """What stays allocated from step to step."""
+    states = [value for state in run.optimizer.state.values() for value in state.values()]
+    return [*run.parameters, *run.model.buffers(), *states]
+
+
+def _tensor_bytes(values: list[Any]) -> list[int]:
+    return [value.nbytes for value in values if isinstance(value, Tensor)]

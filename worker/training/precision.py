@@ -1,0 +1,175 @@
+"""How each precision is set, and proof that it took effect.
+
+fp32 is IEEE single precision everywhere. Torch's own defaults are not: cuDNN's convolutions and recurrent kernels
+run in TF32 unless told otherwise, so every switch is set and every one read back.
+"""
+
+import os
+import re
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.failure import FailureCode
+from worker.device.architectures import missing_code, why_unavailable
+from worker.errors import TrialFailed
+from worker.training.precision_facts import ACCUMULATION, FACTS, FLAGS, PrecisionFacts
+
+
+class Precision(PrecisionFacts):
+    """One precision of training, with torch's own types."""
+
+    @property
+    def autocast_dtype(self) -> torch.dtype | None:
+        """What autocast casts to; None: no autocast."""
+        return None if self.autocast is None else _dtype(self.autocast)
+
+    @property
+    def matmul_dtype(self) -> torch.dtype:
+        """The dtype that matrix-multiplying modules put out."""
+        return _dtype(self.matmul_dtype_name)
+
+
+PRECISIONS: dict[PrecisionName, Precision] = {name: Precision(**asdict(facts)) for name, facts in FACTS.items()}
+
+#: Variables that override the switches below without a trace in them, whatever their value.
+OVERRIDES = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
+
+#: Torch gives up its allocator, and with it the figures of memory and time, wherever this is set to anything.
+NO_CACHING = "PYTORCH_NO_CUDA_MEMORY_CACHING"
+
+#: The driver waits for every kernel where this is set to a number other than 0.
+LAUNCH_BLOCKING = "CUDA_LAUNCH_BLOCKING"
+
+#: Variables that CUDA, its libraries and torch read begin with one of these.
+RECORDED = ("CUDA_", "CUBLAS", "CUDNN", "TORCH", "PYTORCH", "NVIDIA_")
+
+#: What a variable that nobody should read has in its name, or in its value where that is an address with a password.
+SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+SECRET_VALUE = re.compile(r"://[^/@]*@")
+
+#: Modules whose work is matrix multiplication: what autocast lowers.
+MATMUL_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+#: GPT-2's linear layer, its weight transposed; by name, as the library is loaded only where a model needs it.
+TRANSPOSED_LINEAR = ("transformers.pytorch_utils", "Conv1D")
+
+
+def check(device: torch.device, precision: Precision) -> None:
+    """Whether the device can run the precision. Raises TrialFailed: `cuda_unavailable`, `unsupported_precision`."""
+    if device.type == "cpu":
+        if precision.fp32_precision == "tf32":
+            raise TrialFailed.because(FailureCode.UNSUPPORTED_PRECISION, "A CPU has no tf32; use fp32, bf16 or fp16.")
+        return
+    if not torch.cuda.is_available():
+        raise TrialFailed.because(
+            FailureCode.CUDA_UNAVAILABLE,
+            f"torch {torch.__version__} finds no CUDA device ({why_unavailable()}). Check the driver (`nvidia-smi`) "
+            "and that torch is a CUDA build, or ask for device `cpu`.",
+        )
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise TrialFailed.because(FailureCode.CUDA_UNAVAILABLE, f"torch does not see {device}.")
+    missing = missing_code(device)
+    if missing is not None:
+        raise TrialFailed.because(FailureCode.CUDA_UNAVAILABLE, missing)
+    capability = torch.cuda.get_device_capability(device)
+    needs_ampere = precision.fp32_precision == "tf32" or precision.autocast_dtype is torch.bfloat16
+    if needs_ampere and capability < (8, 0):
+        name = torch.cuda.get_device_name(device)
+        raise TrialFailed.because(
+            FailureCode.UNSUPPORTED_PRECISION,
+            f"{precision.name} needs compute capability 8.0; {name} has {capability[0]}.{capability[1]}. Use fp16.",
+        )
+
+
+def set_flags(precision: Precision) -> None:
+    """Sets every switch of `torch.backends` that decides how operands are multiplied and products added.
+
+    Torch has an old pair of switches and a new one for every backend, and raises where the old pair is read while the
+    two disagree; torch.compile's autotuning reads it. So the old pair is set first: it also moves the new ones.
+    oneDNN (CPU) stays IEEE in every leg: its lower modes are no precision that Halftime offers.
+    """
+    tf32 = precision.fp32_precision == "tf32"
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
+    for backend in _accelerated():
+        backend.fp32_precision = precision.fp32_precision
+    for backend in _onednn():
+        backend.fp32_precision = "ieee"
+    for name, allowed in ACCUMULATION.items():
+        setattr(torch.backends.cuda.matmul, name, allowed)
+
+
+def read_flags() -> dict[str, str]:
+    """Every switch as it stands now."""
+    backends = zip(FLAGS, _accelerated() + _onednn(), strict=True)
+    flags = {name: str(backend.fp32_precision) for name, backend in backends}
+    return flags | {f"cuda.matmul.{name}": str(getattr(torch.backends.cuda.matmul, name)) for name in ACCUMULATION}
+
+
+def environment_overrides() -> dict[str, str]:
+    """The environment variables that are set, and override the switches or spoil figures."""
+    active = {name for name in (*OVERRIDES, NO_CACHING) if name in os.environ}
+    if os.environ.get(LAUNCH_BLOCKING, "0").strip() not in {"", "0"}:
+        active.add(LAUNCH_BLOCKING)
+    return {name: os.environ[name] for name in sorted(active)}
+
+
+def recorded_environment() -> dict[str, str]:
+    """Every variable that is set, and that CUDA, its libraries or torch may read; without secrets."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(RECORDED) and not SECRET_NAME.search(name) and not SECRET_VALUE.search(value)
+    }
+
+
+def multiplies_matrices(module: nn.Module) -> bool:
+    """Whether a module's work is matrix multiplication."""
+    kind = type(module)
+    return isinstance(module, MATMUL_MODULES) or (kind.__module__, kind.__name__) == TRANSPOSED_LINEAR
+
+
+class DtypeWatch:
+    """Notes which dtypes matrix-multiplying modules put out, while it is open."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._seen: dict[str, set[str]] = {}
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> "DtypeWatch":
+        for module in self.model.modules():
+            if multiplies_matrices(module):
+                self._handles.append(module.register_forward_hook(self._note))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def seen(self) -> dict[str, list[str]]:
+        """Dtypes by kind of module."""
+        return {kind: sorted(dtypes) for kind, dtypes in sorted(self._seen.items())}
+
+    def _note(self, module: nn.Module, _: object, output: object) -> None:
+        if not isinstance(output, torch.Tensor):  # a router derived from a linear layer puts out more than its product
+            return
+        self._seen.setdefault(type(module).__name__, set()).add(str(output.dtype).removeprefix("torch."))
+
+
+def _dtype(name: str) -> torch.dtype:
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
+def _accelerated() -> list[Any]:
+    return [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn]  # type: ignore[attr-defined]
+
+
+def _onednn() -> list[Any]:
+    return [torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv, torch.backends.mkldnn.rnn]  # type: ignore[attr-defined]

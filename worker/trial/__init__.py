@@ -1,0 +1,1 @@
+"""One trial: the process, what it runs, and the checks before it."""

@@ -1,0 +1,54 @@
+"""What this machine offers to train on."""
+
+import torch
+
+from halftime.contract.resources.worker import PrecisionSupport
+from worker.device.device import detect, gpu_count
+from worker.device.health import arithmetic_faults, driver_faults
+from worker.errors import TrialFailed
+from worker.proof.precision_support import measure_support
+from worker.training.precision import PRECISIONS, check
+
+
+def probe_devices() -> list[dict[str, object]]:
+    """Every device with the precisions it can run; for those it cannot, why. Holds a CUDA context while it runs.
+
+    What it measures of each precision takes a moment of the device, also of one where a worker is busy.
+    """
+    names = ["cpu", *(f"cuda:{index}" for index in range(gpu_count()))]
+    return [_probe(name) for name in names]
+
+
+def _probe(name: str) -> dict[str, object]:
+    device = detect(name)
+    # Not what is held of its memory: a worker may be busy there.
+    faults = [*driver_faults(name), *arithmetic_faults(name)]
+    # A sick device may hang over a long measurement.
+    measured = None if faults else measure_support(name)
+    problems = _problems(name) if measured is None else _absent(measured)
+    return {
+        "device": name,
+        "kind": device.kind,
+        "gpu": device.gpu,
+        "memory_bytes": device.memory_bytes,
+        "precisions": [precision for precision in PRECISIONS if precision not in problems],
+        "problems": problems,
+        "support": None if measured is None else [one.model_dump(mode="json") for one in measured],
+        "faults": faults,
+        "torch": torch.__version__,
+    }
+
+
+def _problems(name: str) -> dict[str, str]:
+    """Why a device cannot run a precision, as far as it says without training."""
+    problems: dict[str, str] = {}
+    for precision in PRECISIONS.values():
+        try:
+            check(torch.device(name), precision)
+        except TrialFailed as error:
+            problems[precision.name] = error.failure.detail
+    return problems
+
+
+def _absent(measured: list[PrecisionSupport]) -> dict[str, str]:
+    return {one.precision: one.remedy or "" for one in measured if one.kernels == "absent"}

@@ -1,0 +1,280 @@
+"""One leg, trained once and measured: what a trial process does between its start and its end."""
+
+import contextlib
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import torch
+from torch import nn
+
+from halftime.contract.models import ConvnetSpec
+from halftime.contract.report.telemetry import Telemetry
+from halftime.contract.report.trial import Attestation, Compilation, GradScalerTrace, TrialResult
+from worker.data import TrialData, make_data
+from worker.data.feed import Feed
+from worker.data.loader_limits import loader_failure
+from worker.device import device as devices
+from worker.device.measured_region import MeasuredRegion
+from worker.errors import TrialFailed, is_out_of_memory
+from worker.messages import TrialSpec
+from worker.models import blueprint_of
+from worker.proof.examination import Findings, State, Subject, examine
+from worker.training.checkpointing import checkpoint_activations
+from worker.training.clock import StepClock, make_clock
+from worker.training.compilation import CompileWatch, compiled, fresh_compiler
+from worker.training.determinism import deterministic, is_deterministic
+from worker.training.loop import Curves, LoopHooks, Run, Timing, prepare, train, validate
+from worker.training.memory import CudaPeaks
+from worker.training.pace import VALIDATION_STEP, Pace
+from worker.training.precision import (
+    PRECISIONS,
+    Precision,
+    check,
+    environment_overrides,
+    read_flags,
+    recorded_environment,
+    set_flags,
+)
+
+#: Bytes of host memory per parameter at least: weights, gradients and two moments in FP32; for CUDA, weights alone.
+LEAST_HOST_BYTES_PER_PARAMETER = {"cpu": 16, "cuda": 4}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model and its data on the device, under the trial's precision, before the first step."""
+
+    device: torch.device
+    precision: Precision
+    model: nn.Module
+    data: TrialData
+    #: What is known before training; probes and the forward pass's dtypes are added after it.
+    attestation: Attestation
+    start_bytes: int | None
+    #: A copy on the CPU, for the trial that is compared with FP64.
+    initial_state: State | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A leg after its last step, and what was seen on the way."""
+
+    run: Run
+    feed: Feed
+    clock: StepClock
+    curves: Curves
+    timing: Timing
+    #: Mean, without the first.
+    step_seconds: float
+    telemetry: Telemetry
+    peaks: CudaPeaks
+    compilation: Compilation | None
+    #: Of the gradient scaler.
+    initial_scale: float
+    started_at: datetime
+
+
+def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult:
+    """Trains one leg once and measures it. Raises TrialFailed with a typed failure."""
+    device = torch.device(spec.device)
+    try:
+        with deterministic(spec.training.deterministic), fresh_compiler(spec.training.compile, device):
+            return _run(spec, device, after_step)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise devices.out_of_memory(device, error) from error
+        failure = loader_failure(error) if isinstance(error, RuntimeError) else None
+        if failure is not None:
+            raise TrialFailed(failure) from error
+        raise
+
+
+def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None]) -> TrialResult:
+    began = time.perf_counter()
+    pace = Pace(spec.training, spec.limit, spec.most_steps, began)
+    prepared = _prepare(spec, device)
+    trained = _train(spec, prepared, after_step, pace)
+    run, curves, feed, step_seconds = trained.run, trained.curves, trained.feed, trained.clock.step_seconds()
+    applied_steps, final_learning_rate = int(run.learning_rate.applied_steps), float(run.learning_rate.value)
+    validation_loss, validation_accuracy, validation_share = _validate_in_fp32(prepared, pace)
+    skipped_steps = [index for index, found in enumerate(curves.found_infs.tolist()) if found]
+    found = _examine(spec, prepared, trained, skipped_steps, pace)
+    seen_after = {
+        "probes": found.probes,
+        "forward_dtypes": found.observed.forward_dtypes if found.observed else {},
+        "data_sha256": feed.sha256(prepared.attestation.data_sha256),
+    }
+    return TrialResult(
+        block=spec.block,
+        seed=spec.seed,
+        precision=spec.precision,
+        position=spec.position,
+        training_started_at=trained.started_at,
+        step_seconds=step_seconds,
+        measured_wall_seconds=trained.timing.measured_wall_seconds,
+        host_issue_seconds=trained.timing.host_issue_seconds,
+        final_wait_seconds=trained.timing.final_wait_seconds,
+        data_wait_seconds=feed.waited_seconds(trained.timing.steps - len(step_seconds)),
+        training_time_seconds=trained.timing.training_time_seconds,
+        trial_seconds=time.perf_counter() - began,
+        loss_curve=_finite(curves.losses),
+        gradient_norms=_finite(curves.gradient_norms),
+        applied_steps=applied_steps,
+        final_learning_rate=final_learning_rate,
+        fused_optimizer=bool(run.optimizer.defaults.get("fused")),
+        compilation=trained.compilation,
+        deterministic=is_deterministic(),
+        grad_scaler=_scaler_trace(trained, len(step_seconds), skipped_steps, found.first_overflow),
+        validation_loss=validation_loss if math.isfinite(validation_loss) else None,
+        validation_accuracy=validation_accuracy,
+        validation_share=validation_share,
+        memory=found.memory,
+        attestation=prepared.attestation.model_copy(update=seen_after),
+        data=prepared.data.facts,
+        environment=devices.environment(device),
+        parameter_count=sum(parameter.numel() for parameter in prepared.model.parameters()),
+        least_flops_per_step=found.observed.least_flops if found.observed else None,
+        ceiling_flops_per_second=found.ceiling_flops_per_second,
+        synchronisations=found.observed.synchronisations if found.observed else [],
+        numerics=found.numerics,
+        telemetry=trained.telemetry,
+        proof_seconds=found.seconds,
+        ended_early=trained.timing.steps < spec.training.steps,
+        not_examined=found.not_examined,
+    )
+
+
+def _train(spec: TrialSpec, prepared: Prepared, after_step: Callable[[int], None], pace: Pace) -> Trained:
+    """Every step of the leg, warm-up included, with the clock and the telemetry around the measured ones."""
+    device = prepared.device
+    run = prepare(prepared.model, prepared.precision, spec.training, device)
+    if spec.training.compile is not None:
+        run = replace(run, forward=compiled(prepared.model, spec.training.compile))
+    initial_scale = run.scaler.get_scale()
+    clock = make_clock(device, spec.training.steps + 1)
+    validation = prepared.data.validation
+    pace.keep(VALIDATION_STEP * sum(len(inputs) for inputs, _ in validation) / spec.training.batch_size)
+    curves = Curves.empty(spec.training.steps, device)
+    started_at = datetime.now(UTC)
+    peaks, compilations = CudaPeaks(device), CompileWatch()
+    with MeasuredRegion(device) as region, contextlib.closing(prepared.data.feed()) as feed:
+
+        def after_first_step() -> None:
+            peaks.after_first_step()
+            compilations.after_first_step()
+
+        def before_measured() -> None:
+            peaks.before_measured()
+            compilations.before_measured()
+            region.start()
+
+        hooks = LoopHooks(after_first_step, before_measured, after_step)
+        timing = train(run, feed, clock, curves, hooks, pace)
+        step_seconds = pace.step_seconds
+        telemetry = region.stop()
+    peaks.after_training()
+    compilation = compilations.result(spec.training.compile)
+    done = curves.first(timing.steps)
+    return Trained(
+        run, feed, clock, done, timing, step_seconds, telemetry, peaks, compilation, initial_scale, started_at
+    )
+
+
+def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_steps: list[int], pace: Pace) -> Findings:
+    """What is proved after training: probes, the account of memory, numerics."""
+    return examine(
+        Subject(
+            device=prepared.device,
+            precision=prepared.precision,
+            settings=spec.training,
+            model=prepared.model,
+            data=prepared.data,
+            run=trained.run,
+            peaks=trained.peaks,
+            start_bytes=prepared.start_bytes,
+            initial_state=prepared.initial_state,
+            skipped_steps=skipped_steps,
+            ceiling_wanted=spec.phase == "measure",
+            pace=pace,
+            step_seconds=trained.step_seconds,
+        )
+    )
+
+
+def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
+    """Device check, precision, memory reset, then data and model from the block's seed."""
+    precision = PRECISIONS[spec.precision]
+    check(device, precision)
+    devices.make_current(device)
+    devices.limit_memory(device, spec.memory_limit_bytes)
+    blueprint = blueprint_of(spec.model)
+    parameters = spec.parameter_count or spec.model.parameter_count() or 0
+    devices.require_host_memory(LEAST_HOST_BYTES_PER_PARAMETER[device.type] * parameters)
+    set_flags(precision)
+    flags = read_flags()
+    start_bytes = devices.reset_memory(device)
+
+    torch.manual_seed(spec.seed)
+    data = make_data(blueprint.shape, spec.data, spec.training, spec.seed, spec.most_batches)
+    model = blueprint.build()
+    attestation = Attestation(
+        flags=flags,
+        environment_overrides=environment_overrides(),
+        environment=recorded_environment(),
+        probes=[],
+        forward_dtypes={},
+        initial_weights_sha256=hash_weights(model),
+        data_sha256=data.sha256(),
+    )
+    initial_state = {name: value.clone() for name, value in model.state_dict().items()} if spec.examined else None
+    if spec.training.activation_checkpointing:
+        checkpoint_activations(model)
+    channels_last = spec.training.channels_last or (isinstance(spec.model, ConvnetSpec) and spec.model.channels_last)
+    memory_format = torch.channels_last if channels_last else torch.preserve_format
+    model.to(device)
+    model.to(memory_format=memory_format)  # type: ignore[call-overload] # missing from torch's stubs
+    model.train()
+    return Prepared(device, precision, model, data.to(device, memory_format), attestation, start_bytes, initial_state)
+
+
+def _validate_in_fp32(prepared: Prepared, pace: Pace) -> tuple[float, float, float]:
+    """Loss and accuracy of the weights, not of the leg's arithmetic, and the share of the data they are of."""
+    set_flags(PRECISIONS["fp32"])
+    try:
+        return validate(prepared.model, prepared.data.validation, lambda: pace.seconds_to_validate)
+    finally:
+        set_flags(prepared.precision)
+
+
+def hash_weights(model: nn.Module) -> str:
+    """SHA-256 of the state dict, names and bytes: equal across the legs of a block."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _scaler_trace(
+    trained: Trained, measured_steps: int, skipped: list[int], first_overflow: list[str] | None
+) -> GradScalerTrace | None:
+    if not trained.run.scaler.is_enabled():
+        return None
+    scales = _finite(trained.curves.scales)
+    warmup_steps = trained.timing.steps - measured_steps
+    return GradScalerTrace(
+        initial_scale=trained.initial_scale,
+        final_scale=float(trained.curves.scales[-1]),
+        skipped_steps=skipped,
+        scale_trace=scales,
+        unsettled_after_warmup=any(step >= warmup_steps - 1 for step in skipped),
+        first_overflow=first_overflow,
+    )
+
+
+def _finite(values: torch.Tensor) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values.tolist()]
