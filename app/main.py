@@ -7,13 +7,13 @@ import anyio
 import structlog
 from fastapi import Depends, FastAPI
 
-from app.background import tasks as upkeep
+from app.background import queues
 from app.errors.handlers import install_error_handlers
 from app.middleware import install_middleware
 from app.middleware.body_limit import BodyLimit
 from app.observability import tracing
 from app.observability.metrics import Metrics
-from app.rendering.cache import Renderings
+from app.rendering.cache import RenderCache
 from app.routes import (
     benchmarks,
     catalogue,
@@ -27,14 +27,14 @@ from app.routes import (
     webhooks,
     workers,
 )
-from app.routes.http.auth import REFUSALS, Door
+from app.routes.http.auth import REFUSALS, AccessGate
 from app.routes.http.csrf import refuse_cross_site
 from app.routes.openapi.document import extend_document
 from app.routes.pages.problems import install_problem_pages
 from app.routes.pages.static import Assets
 from app.settings import Settings
 from app.store.database.connection import Database, open_database
-from app.store.notifications import changes_of
+from app.store.notifications import notifications_of
 from app.store.upkeep import reaper
 from halftime import __version__
 
@@ -53,15 +53,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with (
             tracing.exported_spans("halftime-api"),
             open_database(settings, pool_size=POOL_SIZE) as database,
-            changes_of(database.url) as changes,
+            notifications_of(database.url) as changes,
             anyio.create_task_group() as tasks,
         ):
             app.state.settings, app.state.database, app.state.changes = settings, database, changes
-            app.state.door = Door(database.sessions, settings)
-            app.state.renderings = Renderings()
+            app.state.door = AccessGate(database.sessions, settings)
+            app.state.renderings = RenderCache()
             stopping = anyio.Event()
             tasks.start_soon(_reap, database, settings.max_attempts, stopping)
-            tasks.start_soon(upkeep.serve_queues, database, settings, stopping)
+            tasks.start_soon(queues.serve_queues, database, settings, stopping)
             yield
             stopping.set()
 

@@ -9,7 +9,7 @@ from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Progress
 from worker.agent.launcher import TrialLauncher
 from worker.comparison.blocks import compare
-from worker.comparison.legs import Comparison
+from worker.comparison.legs import ComparisonRun
 from worker.device.device import detect
 from worker.messages import TrialSpec
 from worker.report.build import make_report
@@ -27,7 +27,7 @@ async def run_job(request: BenchmarkRequest, on_progress: Callable[[Progress], N
         return outcome
 
     try:
-        measured = await compare(Comparison.of(request, detect("auto")), run_trial, on_progress)
+        measured = await compare(ComparisonRun.of(request, detect("auto")), run_trial, on_progress)
         return make_report("benchmark", measured)
     finally:
         await launcher.close()

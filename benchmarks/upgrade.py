@@ -63,7 +63,7 @@ FAULTS = {
     "entries_left": "SELECT id FROM procrastinate_jobs",
 }
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class NoHistory(Exception):
@@ -200,7 +200,7 @@ def _finished_by(database: Connection, worker: str) -> int:
     return len(_rows(database, query, worker=worker))
 
 
-def _until(condition: Callable[[], Found]) -> Found:
+def _until(condition: Callable[[], Result]) -> Result:
     """What the condition gives once it is truthy."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:

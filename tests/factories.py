@@ -16,7 +16,7 @@ from halftime.contract.report.trial import (
 from halftime.contract.request.data import SyntheticData
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.worker import WorkerDevice
-from worker.comparison.legs import Comparison
+from worker.comparison.legs import ComparisonRun
 from worker.data import make_data
 from worker.models import blueprint_of
 from worker.training.precision import PRECISIONS
@@ -162,7 +162,7 @@ def data_of(model, training, block_seed=0):
 
 def comparison(asked=None, device=CPU):
     """A comparison about to begin."""
-    return Comparison.of(asked or request(), device)
+    return ComparisonRun.of(asked or request(), device)
 
 
 async def well():

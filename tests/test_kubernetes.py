@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from app.background import tasks as upkeep
+from app.background import queues
 from app.cli.commands.serving import STREAMS_SECONDS
 from app.main import create_app
 from app.settings import Settings
@@ -227,7 +227,7 @@ def test_one_api_pod_may_always_be_taken_away():
 def test_stopping_has_the_time_that_the_code_takes():
     api, worker = PODS["halftime-api"]["spec"], PODS["halftime-worker"]["spec"]
     pause = int(_container(PODS["halftime-api"])["lifecycle"]["preStop"]["exec"]["command"][-1])
-    stopping = STREAMS_SECONDS + upkeep.GRACE_SECONDS + upkeep.SETTLING_SECONDS
+    stopping = STREAMS_SECONDS + queues.GRACE_SECONDS + queues.SETTLING_SECONDS
     assert api["terminationGracePeriodSeconds"] >= pause + stopping + SETTLING_SECONDS
     assert worker["terminationGracePeriodSeconds"] >= GRACE_SECONDS + SETTLING_SECONDS
     assert SERVICES["worker-gpu-0"]["stop_grace_period"] == f"{worker['terminationGracePeriodSeconds']}s"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.background import tasks as upkeep
+from app.background import queues
 from app.cli.commands.serving import STREAMS_SECONDS
 from app.settings import Settings
 from tests.commands import parse
@@ -73,7 +73,7 @@ def test_wrong_settings_are_named_and_not_tried_again(unit):
 
 def test_stopping_has_the_time_that_the_code_takes():
     api, worker = (int(_service(unit)["TimeoutStopSec"]) for unit in (API, WORKER))
-    assert api >= STREAMS_SECONDS + upkeep.GRACE_SECONDS + upkeep.SETTLING_SECONDS + SETTLING_SECONDS
+    assert api >= STREAMS_SECONDS + queues.GRACE_SECONDS + queues.SETTLING_SECONDS + SETTLING_SECONDS
     assert worker >= GRACE_SECONDS + SETTLING_SECONDS
 
 

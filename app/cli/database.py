@@ -10,7 +10,7 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class NoDatabase(Exception):
@@ -24,13 +24,13 @@ def is_missing(settings: Settings) -> bool:
     return settings.database_url is None and not was_made(settings.data_dir)
 
 
-def in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Found]]") -> Found:
+def in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Result]]") -> Result:
     """What the work gives, done in one transaction. Raises NoDatabase."""
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from app.store.database.connection import open_database  # noqa: PLC0415
 
-    async def done() -> Found:
+    async def done() -> Result:
         async with open_database(settings, pool_size=1) as database, database.sessions.begin() as session:
             return await work(session)
 

@@ -6,7 +6,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from halftime.client.endpoints import Filters
+from halftime.client.endpoints import BenchmarkFilters
 from halftime.contract.precisions import DeviceChoice
 from halftime.contract.resources.benchmark import Status
 
@@ -38,9 +38,9 @@ def filters_of(
     device: DeviceChoice | None,
     created_after: datetime | None,
     created_before: datetime | None,
-) -> Filters:
+) -> BenchmarkFilters:
     """The options as the client takes them; times without a zone are local."""
-    filters = Filters(status=_statuses_of(status), labels=labels_of(label))
+    filters = BenchmarkFilters(status=_statuses_of(status), labels=labels_of(label))
     if model_kind:
         filters["model_kind"] = model_kind
     if device:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from app.cli.completion import benchmark_ids
-from app.reports.sanitize import plain
+from app.reports.sanitize import sanitize
 from halftime import __version__
 from halftime.client import DEFAULT_SERVER, Client, ClientError, ProblemError, TransportError
 
@@ -51,13 +51,13 @@ def halftime(
 
 def fail(message: str, exit_code: int) -> NoReturn:
     """Ends the command with a message on standard error."""
-    err.print(plain(message), style="red", markup=False, highlight=False, soft_wrap=True)
+    err.print(sanitize(message), style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(exit_code)
 
 
 def note(message: str) -> None:
     """Says something beside the answer, on standard error."""
-    err.print(plain(message), markup=False, highlight=False, soft_wrap=True)
+    err.print(sanitize(message), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(model: BaseModel) -> None:
@@ -69,7 +69,7 @@ def print_json(model: BaseModel) -> None:
 def connected(server: str, *, api_key: str | None = None, retries: int = 2) -> Iterator[Client]:
     """A client whose errors end the command: 2 for a refused request, 4 for a server that does not answer.
 
-    The key is HALFTIME_API_KEY unless given. Someone waits: there are few retries.
+    The key is HALFTIME_API_KEY unless safe_text. Someone waits: there are few retries.
     """
     try:
         client = Client(server, api_key=api_key, retries=retries)

@@ -9,7 +9,7 @@ from async_lru import alru_cache
 
 from app.rendering.formats import Rendering, render
 
-#: Renderings that are kept. The same one is made once, however many ask for it meanwhile.
+#: RenderCache that are kept. The same one is made once, however many ask for it meanwhile.
 KEPT = 8
 
 #: Those with pictures.
@@ -32,7 +32,7 @@ class _Asked:
     stored: bytes = field(compare=False, repr=False)
 
 
-class Renderings:
+class RenderCache:
     """Makes and keeps them, for one event loop.
 
     What draws would let no other thread run, and holds 120 MB: it is loaded in a process apart, one at a time, which

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.reports.sanitize import given
+from app.reports.sanitize import safe_text
 from app.reports.sweep_table import HEADER, cells
 from app.reports.wording import (
     NOTHING,
@@ -49,13 +49,13 @@ def print_report(console: Console, report: Report) -> None:
         console.print(_requirements(title, requirement_rows(comparison)))
     for title, lines in (("Why", report.reasons), ("Warnings", report.warnings)):
         for line in lines:
-            console.print(given(f"{title}: {line}", most=LONGEST))
+            console.print(safe_text(f"{title}: {line}", most=LONGEST))
     for line in context_lines(report):
-        console.print(given(line, "dim", LONGEST))
+        console.print(safe_text(line, "dim", LONGEST))
     console.print()
     for answer in other_answers(report):
-        console.print(given(answer, most=LONGEST))
-    console.print(given(headline(report), f"bold {COLOURS[report.verdict]}", LONGEST))
+        console.print(safe_text(answer, most=LONGEST))
+    console.print(safe_text(headline(report), f"bold {COLOURS[report.verdict]}", LONGEST))
 
 
 def print_comparison(console: Console, found: ReportComparison) -> None:
@@ -76,16 +76,16 @@ def print_comparison(console: Console, found: ReportComparison) -> None:
         speedups.add_row(change.candidate, _times(change.baseline), _times(change.contender), _times(change.ratio))
     console.print(speedups)
     for fact in found.environment:
-        console.print(given(f"Environment: {fact.name} is {fact.baseline or 'none'} → {fact.contender or 'none'}"))
+        console.print(safe_text(f"Environment: {fact.name} is {fact.baseline or 'none'} → {fact.contender or 'none'}"))
     for line in found.warnings:
-        console.print(given(f"Warnings: {line}", most=LONGEST))
+        console.print(safe_text(f"Warnings: {line}", most=LONGEST))
 
 
 def print_sweep(console: Console, sweep: Sweep) -> None:
     """The table of a sweep."""
     table = _table(*HEADER, title=f"Sweep {sweep.id}")
     for row in sweep.rows:
-        table.add_row(*(given(cell) for cell in cells(row)))
+        table.add_row(*(safe_text(cell) for cell in cells(row)))
     console.print(table)
 
 

@@ -10,12 +10,12 @@ from pydantic_core import PydanticCustomError
 
 from app import errors
 from app.background.webhooks import check_webhook
-from app.routes.http import long_poll as answers
+from app.routes.http import long_poll
 from app.routes.http.auth import require
-from app.routes.http.dependencies import BenchmarkId, ChangesDep, DatabaseDep, SessionDep, SettingsDep
+from app.routes.http.dependencies import BenchmarkId, DatabaseDep, NotificationsDep, SessionDep, SettingsDep
 from app.routes.http.idempotency import IdempotencyKey, refusing_reuse
 from app.routes.http.long_poll import LONGEST_WAIT_SECONDS
-from app.routes.http.not_found import UNKNOWN, absence
+from app.routes.http.not_found import UNKNOWN, not_found
 from app.routes.http.prefer_header import preferred_wait
 from app.routes.http.quota import AdmissionDep
 from app.settings import Settings
@@ -66,7 +66,7 @@ async def submit_benchmark(
     request: BenchmarkRequest,
     session: SessionDep,
     database: DatabaseDep,
-    changes: ChangesDep,
+    changes: NotificationsDep,
     settings: SettingsDep,
     admission: AdmissionDep,
     idempotency_key: IdempotencyKey = None,
@@ -88,10 +88,10 @@ async def submit_benchmark(
     wait_seconds = preferred_wait(prefer)
     headers = admission.headers | {"Location": f"/benchmarks/{row.id}"}
     if wait_seconds is None:
-        answer = await answers.read(database, row.id)
+        answer = await long_poll.read(database, row.id)
     else:
         headers["Preference-Applied"] = f"wait={wait_seconds}"
-        answer = await answers.read_when_ended(http, database, changes, row.id, wait_seconds)
+        answer = await long_poll.read_when_ended(http, database, changes, row.id, wait_seconds)
     return answer.response(202, **headers)
 
 
@@ -137,15 +137,15 @@ async def get_benchmark(
     http: Request,
     benchmark_id: BenchmarkId,
     database: DatabaseDep,
-    changes: ChangesDep,
+    changes: NotificationsDep,
     if_none_match: Annotated[str | None, Header()] = None,
     wait: Wait = 0,
 ) -> Response:
     """Says where a benchmark stands. Send the last `ETag` as `If-None-Match` to poll cheaply, or `wait` for its end."""
     if wait:
-        answer = await answers.read_when_ended(http, database, changes, benchmark_id, wait)
+        answer = await long_poll.read_when_ended(http, database, changes, benchmark_id, wait)
     else:
-        answer = await answers.read(database, benchmark_id)
+        answer = await long_poll.read(database, benchmark_id)
     return answer.response(if_none_match=if_none_match)
 
 
@@ -166,7 +166,7 @@ async def cancel_benchmark(benchmark_id: BenchmarkId, session: SessionDep, datab
         raise errors.NotFound(UNKNOWN)
     if row.status in {"succeeded", "failed"}:
         raise errors.AlreadyFinished(f"The benchmark has {row.status} already; there is nothing to cancel.")
-    answer = await answers.read(database, benchmark_id)
+    answer = await long_poll.read(database, benchmark_id)
     return answer.response(200 if answer.status == "cancelled" else 202)
 
 
@@ -194,11 +194,11 @@ async def rerun_benchmark(
     async with session.begin():
         earlier = await benchmarks.get(session, benchmark_id)
         if earlier is None:
-            raise await absence(session, benchmark_id)
+            raise await not_found(session, benchmark_id)
         request = stored_request(earlier.request)
         check_allowed(request, settings)
         row = await benchmarks.submit(session, request, api_key_id=await admission.admit(1))
-    answer = await answers.read(database, row.id)
+    answer = await long_poll.read(database, row.id)
     return answer.response(202, **admission.headers, Location=f"/benchmarks/{row.id}")
 
 

@@ -41,7 +41,7 @@ async def compare_benchmarks(
 
 
 @dataclass(frozen=True)
-class Side:
+class LoadedReport:
     """What a comparison needs of a benchmark."""
 
     stored: bytes
@@ -49,15 +49,15 @@ class Side:
     data: dict[str, Any]
 
 
-async def load_side(session: AsyncSession, benchmark_id: UUID) -> Side:
+async def load_side(session: AsyncSession, benchmark_id: UUID) -> LoadedReport:
     """Reads a succeeded benchmark. Raises NotFound, Purged, ReportNotReady, BenchmarkFailed."""
     stored = await load_report(session, benchmark_id)
     row = await benchmarks.get(session, benchmark_id)
     assert row is not None
-    return Side(stored, row.request["config"]["data"])
+    return LoadedReport(stored, row.request["config"]["data"])
 
 
-def reasons_against(ours: Side, baseline: Report, theirs: Side, contender: Report) -> list[str]:
+def reasons_against(ours: LoadedReport, baseline: Report, theirs: LoadedReport, contender: Report) -> list[str]:
     """Every reason for which two benchmarks, with their parsed reports, do not measure the same work."""
     reasons = why_not_comparable(baseline, contender)
     if ours.data != theirs.data:
@@ -65,7 +65,7 @@ def reasons_against(ours: Side, baseline: Report, theirs: Side, contender: Repor
     return reasons
 
 
-def _compare(ours: Side, theirs: Side) -> ReportComparison:
+def _compare(ours: LoadedReport, theirs: LoadedReport) -> ReportComparison:
     baseline, contender = parse_report(ours.stored), parse_report(theirs.stored)
     reasons = reasons_against(ours, baseline, theirs, contender)
     if reasons:

@@ -11,13 +11,13 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from app import errors
-from app.routes.http.auth import KEYS_REMEMBERED_SECONDS, Caller, Door, DoorDep, Reader
-from app.routes.http.dependencies import BenchmarkId, ChangesDep, DatabaseDep
+from app.routes.http.auth import KEYS_REMEMBERED_SECONDS, AccessGate, AccessGateDep, Caller, Reader
+from app.routes.http.dependencies import BenchmarkId, DatabaseDep, NotificationsDep
 from app.routes.http.negotiation import choose
-from app.routes.http.not_found import absence
+from app.routes.http.not_found import not_found
 from app.store import benchmarks, events
 from app.store.database.connection import Database
-from app.store.notifications import Changes, Watch
+from app.store.notifications import Notifications, Watch
 from halftime.contract.resources.benchmark import TERMINAL, Event, EventPage
 
 router = APIRouter(prefix="/benchmarks", tags=["reports"])
@@ -57,8 +57,8 @@ LastEventId = Annotated[str | None, Header(description="where a broken stream go
 async def list_events(
     benchmark_id: BenchmarkId,
     database: DatabaseDep,
-    changes: ChangesDep,
-    door: DoorDep,
+    changes: NotificationsDep,
+    door: AccessGateDep,
     reader: Reader,
     accept: Annotated[str, Header()] = "*/*",
     last_event_id: LastEventId = None,
@@ -69,7 +69,7 @@ async def list_events(
     streamed = choose(accept, MEDIA_TYPES) == "sse"
     async with database.reading() as session:
         if await benchmarks.get(session, benchmark_id) is None:
-            raise await absence(session, benchmark_id)
+            raise await not_found(session, benchmark_id)
         if not streamed:
             found = await events.after(session, benchmark_id, after, limit)
             page = EventPage(items=found, next_after=found[-1].seq if found else after)
@@ -92,7 +92,7 @@ class _Piece:
 
 
 async def _stream(
-    database: Database, changes: Changes, door: Door, reader: Caller, benchmark_id: UUID, seq: int
+    database: Database, changes: Notifications, door: AccessGate, reader: Caller, benchmark_id: UUID, seq: int
 ) -> AsyncIterator[bytes]:
     """Frames until the benchmark's end, or until the reader's key is revoked.
 

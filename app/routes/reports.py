@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import errors
 from app.rendering.formats import MEDIA_TYPES, ReportFormat
 from app.routes.http.auth import require
-from app.routes.http.dependencies import BenchmarkId, DatabaseDep, RenderingsDep, SessionDep
+from app.routes.http.dependencies import BenchmarkId, DatabaseDep, RenderCacheDep, SessionDep
 from app.routes.http.etags import matches, strong_etag
 from app.routes.http.long_poll import RETRY_AFTER
 from app.routes.http.negotiation import choose
-from app.routes.http.not_found import absence
+from app.routes.http.not_found import not_found
 from app.store import benchmarks
 from app.store.database.tables import BenchmarkRow
 from app.web.inlined import policy
@@ -52,7 +52,7 @@ router = APIRouter(prefix="/benchmarks", tags=["reports"], dependencies=[require
 async def get_report(
     benchmark_id: BenchmarkId,
     database: DatabaseDep,
-    renderings: RenderingsDep,
+    renderings: RenderCacheDep,
     accept: Annotated[str, Header()] = "*/*",
     if_none_match: Annotated[str | None, Header()] = None,
     report_format: Annotated[ReportFormat | None, Query(alias="format", description="overrides `Accept`")] = None,
@@ -84,7 +84,7 @@ async def get_logs(benchmark_id: BenchmarkId, session: SessionDep) -> str:
     """Gives what the trials wrote to standard error, tracebacks included; the newest 256 Ki characters."""
     text = await benchmarks.logs(session, benchmark_id)
     if text is None:
-        raise await absence(session, benchmark_id)
+        raise await not_found(session, benchmark_id)
     return text
 
 
@@ -92,7 +92,7 @@ async def load_report(session: AsyncSession, benchmark_id: UUID) -> bytes:
     """The report as it is stored. Raises NotFound, Purged, ReportNotReady, BenchmarkFailed."""
     row = await benchmarks.get(session, benchmark_id)
     if row is None:
-        raise await absence(session, benchmark_id)
+        raise await not_found(session, benchmark_id)
     stored = await benchmarks.report_gzip(session, benchmark_id)
     if stored is None:
         raise _no_report(row)

@@ -14,7 +14,7 @@ from app.routes.http.dependencies import SessionDep, SettingsDep
 from app.routes.http.etags import matches, strong_etag
 from app.routes.http.idempotency import IdempotencyKey, refusing_reuse
 from app.routes.http.negotiation import choose
-from app.routes.http.not_found import absence
+from app.routes.http.not_found import not_found
 from app.routes.http.quota import AdmissionDep
 from app.store import idempotency, sweeps
 from app.store.resources import to_sweep
@@ -99,7 +99,7 @@ async def get_sweep(
     chosen = sweep_format or choose(accept, MEDIA_TYPES)
     found = await sweeps.get(session, sweep_id)
     if found is None:
-        raise await absence(session, sweep_id, "No sweep has this id.")
+        raise await not_found(session, sweep_id, "No sweep has this id.")
     body = RENDERERS[chosen](to_sweep(*found)).encode()
     headers = {"ETag": strong_etag(body), "Vary": "Accept", "Cache-Control": "no-cache"}
     if matches(if_none_match, headers["ETag"]):

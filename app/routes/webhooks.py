@@ -9,7 +9,7 @@ from app import errors
 from app.background.webhooks import check_webhook
 from app.routes.http.auth import require
 from app.routes.http.dependencies import BenchmarkId, SessionDep, SettingsDep
-from app.routes.http.not_found import absence
+from app.routes.http.not_found import not_found
 from app.store import benchmarks, webhooks
 from app.store.database.tables import WebhookDeliveryRow
 from halftime.contract.request.request import stored_request
@@ -33,7 +33,7 @@ DeliveryId = Annotated[UUID, Path(description="The delivery's id, which is also 
 async def list_deliveries(benchmark_id: BenchmarkId, session: SessionDep) -> WebhookDeliveryPage:
     """Lists what was or will be sent to the benchmark's webhook, oldest first, with how far each came."""
     if await benchmarks.get(session, benchmark_id) is None:
-        raise await absence(session, benchmark_id)
+        raise await not_found(session, benchmark_id)
     return WebhookDeliveryPage(items=[_to_delivery(row) for row in await webhooks.deliveries(session, benchmark_id)])
 
 
@@ -52,7 +52,7 @@ async def replay_delivery(
     async with session.begin():
         row = await benchmarks.get(session, benchmark_id)
         if row is None:
-            raise await absence(session, benchmark_id)
+            raise await not_found(session, benchmark_id)
         delivery = await webhooks.locked(session, benchmark_id, delivery_id)
         if delivery is None:
             raise errors.NotFound(UNKNOWN_DELIVERY)

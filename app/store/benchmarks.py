@@ -46,7 +46,7 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Found:
+class BenchmarkInQueue:
     """A benchmark without its report and logs, and where it stands in its queue."""
 
     row: BenchmarkRow
@@ -118,7 +118,7 @@ async def get(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | None:
     return await session.get(BenchmarkRow, benchmark_id)
 
 
-async def find(session: AsyncSession, benchmark_id: UUID) -> Found | None:
+async def find(session: AsyncSession, benchmark_id: UUID) -> BenchmarkInQueue | None:
     """A benchmark among those queued with it, and who could take it; None for an unknown one."""
     found = (await session.execute(FOUND, {"id": benchmark_id})).one_or_none()
     if found is None:
@@ -126,7 +126,7 @@ async def find(session: AsyncSession, benchmark_id: UUID) -> Found | None:
     row, position, workers_online = found
     stuck = row.status == "queued" and not workers_online
     note = _unserved(row, await workers.quarantined(session, row.queue)) if stuck else None
-    return Found(row, QueuePlace(position=position, workers_online=workers_online, note=note))
+    return BenchmarkInQueue(row, QueuePlace(position=position, workers_online=workers_online, note=note))
 
 
 async def report_gzip(session: AsyncSession, benchmark_id: UUID) -> bytes | None:

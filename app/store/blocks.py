@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.store import events
 from app.store.claims import Claim, held
 from app.store.database.tables import CompletedBlockRow, Json
-from halftime.contract.report.block import Block, KeptBlock, MeasuredWith
+from halftime.contract.report.block import Block, Fingerprint, KeptBlock
 
 #: A drift of the machine cancels over two blocks in opposite order, if one attempt ran both.
 PAIR = 2
 
 
-async def keep(session: AsyncSession, claim: Claim, measured_with: MeasuredWith, block: Block, known: Json) -> None:
+async def keep(session: AsyncSession, claim: Claim, measured_with: Fingerprint, block: Block, known: Json) -> None:
     """Stores a block, and what is known after it as an event; to repeat it is harmless. Raises ClaimLost."""
     row = await held(session, claim)
     stored = insert(CompletedBlockRow).values(
@@ -32,7 +32,7 @@ async def keep(session: AsyncSession, claim: Claim, measured_with: MeasuredWith,
         events.append(session, row, "block_finished", known)
 
 
-async def take_over(session: AsyncSession, claim: Claim, measured_with: MeasuredWith) -> list[KeptBlock]:
+async def resume_blocks(session: AsyncSession, claim: Claim, measured_with: Fingerprint) -> list[KeptBlock]:
     """The blocks from the first one on, without a gap and in pairs, that were measured with the very same.
 
     All others are discarded; the events say how many, and why. Raises ClaimLost.
@@ -52,7 +52,7 @@ async def take_over(session: AsyncSession, claim: Claim, measured_with: Measured
     return reused
 
 
-def _usable(rows: Sequence[CompletedBlockRow], measured_with: MeasuredWith) -> Iterator[KeptBlock]:
+def _usable(rows: Sequence[CompletedBlockRow], measured_with: Fingerprint) -> Iterator[KeptBlock]:
     wanted = measured_with.model_dump(mode="json")
     for index, row in enumerate(rows):
         if row.index != index or row.measured_with != wanted:

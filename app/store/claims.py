@@ -151,7 +151,7 @@ async def fail(session: AsyncSession, claim: Claim, failure: Failure) -> None:
         await benchmarks.end_failed(session, row, failure)
 
 
-async def hand_back(session: AsyncSession, claim: Claim) -> None:
+async def requeue(session: AsyncSession, claim: Claim) -> None:
     """Ends a benchmark that was stopped because a client cancelled it; otherwise the worker stops in good order.
 
     Then the benchmark goes back into the queue, and the attempt is not counted. Raises ClaimLost.
@@ -165,7 +165,7 @@ async def hand_back(session: AsyncSession, claim: Claim) -> None:
     await benchmarks.requeue(session, row)
 
 
-async def pass_on(session: AsyncSession, claim: Claim, fault: str, max_attempts: int) -> None:
+async def requeue_elsewhere(session: AsyncSession, claim: Claim, fault: str, max_attempts: int) -> None:
     """Puts a benchmark whose worker's device is sick back into the queue, for another; ends it after its attempts.
 
     The attempt is counted: what a benchmark does to a device, it may do to the next. Its blocks are not kept: nobody

@@ -34,16 +34,16 @@ Result = TypeVar("Result")
 
 
 @contextlib.asynccontextmanager
-async def changes_of(url: URL) -> AsyncIterator["Changes"]:
+async def notifications_of(url: URL) -> AsyncIterator["Notifications"]:
     """The changes of a database's benchmarks, heard for the length of the block."""
     async with anyio.create_task_group() as tasks:
-        changes = Changes(url)
+        changes = Notifications(url)
         tasks.start_soon(changes.run)
         yield changes
         tasks.cancel_scope.cancel()
 
 
-class Changes:
+class Notifications:
     """Tells waiters that a benchmark may have changed."""
 
     def __init__(self, url: URL) -> None:
@@ -118,7 +118,7 @@ class _Topic:
 class Watch:
     """One waiter."""
 
-    def __init__(self, source: Changes, topic: _Topic) -> None:
+    def __init__(self, source: Notifications, topic: _Topic) -> None:
         self._source, self._topic = source, topic
         self._seen = topic.changes
 

@@ -23,7 +23,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedReport:
     """One report beside the others, and against the first: compared, or with the reasons why it cannot be."""
 
     benchmark_id: str
@@ -42,7 +42,7 @@ class Fact:
     values: list[str]
 
 
-def side(report: Report, comparison: ReportComparison | None, reasons: list[str]) -> Side:
+def side(report: Report, comparison: ReportComparison | None, reasons: list[str]) -> ComparedReport:
     """What is shown of a report; its raw samples are not held."""
     gains = [
         Gain(
@@ -55,16 +55,16 @@ def side(report: Report, comparison: ReportComparison | None, reasons: list[str]
         )
         for found in report.comparisons
     ]
-    return Side(report.benchmark_id, report.verdict, report.environment, gains, comparison, reasons)
+    return ComparedReport(report.benchmark_id, report.verdict, report.environment, gains, comparison, reasons)
 
 
-def speedup_marks(sides: Sequence[Side]) -> list[list[RangeMark | None]]:
+def speedup_marks(sides: Sequence[ComparedReport]) -> list[list[RangeMark | None]]:
     """For each side's gains; all on one line."""
     marks = iter(range_marks([gain.speedup for one in sides for gain in one.gains]))
     return [[next(marks) for _ in one.gains] for one in sides]
 
 
-def differences(sides: Sequence[Side]) -> list[Fact]:
+def differences(sides: Sequence[ComparedReport]) -> list[Fact]:
     """What is not the same in all environments."""
     known = [one.environment.model_dump() if one.environment else {} for one in sides]
     rows = {

@@ -67,7 +67,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Kind:
+class FormSection:
     """A kind of model or data: what it is, what it begins with, and its own fields."""
 
     name: str
@@ -80,8 +80,8 @@ class Kind:
 class Form:
     """All of it."""
 
-    models: tuple[Kind, ...]
-    data: tuple[Kind, ...]
+    models: tuple[FormSection, ...]
+    data: tuple[FormSection, ...]
     front: tuple[Group, ...]
     more: tuple[Group, ...]
 
@@ -119,13 +119,13 @@ def _parent(pointer: str) -> str:
     return pointer.rpartition("/")[0]
 
 
-def _kind(name: str, spec: type[BaseModel], pointer: str) -> Kind:
+def _kind(name: str, spec: type[BaseModel], pointer: str) -> FormSection:
     schema = spec.model_json_schema()
     about = " ".join((spec.__doc__ or "").partition("\n\n")[0].split())
     fields = [
         field for field in _fields(schema, schema.get("$defs", {}), pointer, name) if field.pointer != f"{pointer}/kind"
     ]
-    return Kind(name, _plain(about), least_example(name, spec), tuple(fields))
+    return FormSection(name, _plain(about), least_example(name, spec), tuple(fields))
 
 
 def _fields(schema: Schema, definitions: Schema, pointer: str, prefix: str) -> list[Field]:

@@ -22,7 +22,7 @@ EVENTS = {
     "block_finished": "Block finished",
     "blocks_reused": "Kept of the attempt before",
     "blocks_discarded": "Discarded of the attempt before",
-    "cancelling": "Told to stop",
+    "cancelling": "LiveState to stop",
     "handed_back": "Back in the queue: its worker was stopped",
     "device_sick": "The device of its worker is sick",
     "worker_lost": "Back in the queue: its worker was lost",

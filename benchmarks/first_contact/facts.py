@@ -13,8 +13,7 @@ import torch
 
 from benchmarks.first_contact.lines import Fact
 from benchmarks.first_contact.processes import Observer
-from worker.device import nvml
-from worker.device import other_processes as neighbours
+from worker.device import nvml, other_processes
 
 #: Variables that libraries of numerics read.
 PREFIXES = ("CUDA", "CUBLAS", "CUDNN", "NCCL", "NVIDIA", "TORCH", "PYTORCH", "TRITON", "OMP", "MKL", "ONEDNN", "ATEN")
@@ -45,7 +44,7 @@ def machine_facts(device: str) -> Iterator[Fact]:
     yield Fact(name="Python.h", value=_python_header())
     yield Fact(name="workable devices", value=str(nvml.workable_devices()))
     yield Fact(name="driver", value=str(nvml.driver_version()))
-    yield Fact(name="on the device before anything ran", value=str(neighbours.look(device)))
+    yield Fact(name="on the device before anything ran", value=str(other_processes.look(device)))
     for compiler in COMPILERS:
         yield Fact(name=compiler, value=_version(compiler))
     for name, value in sorted(environment(os.environ).items()):

@@ -13,7 +13,7 @@ from benchmarks.first_contact.processes import OutOfTime
 from benchmarks.first_contact.scale import Scale
 from benchmarks.first_contact.timetable import Deadline
 from benchmarks.first_contact.trials import Trials, specified
-from worker.device import other_processes as neighbours
+from worker.device import other_processes
 
 #: Holds memory of a device, says so, and computes until it is ended, or whoever started it is gone.
 NEIGHBOUR = """
@@ -41,7 +41,7 @@ async def run_beside_a_neighbour(device: str, scale: Scale, trials: Trials, dead
             said = await anyio.to_thread.run_sync(process.stdout.readline, abandon_on_cancel=True)
         if not said:
             raise OutOfTime("the neighbour did not come to hold memory of the device")
-        before = neighbours.look(device)
+        before = other_processes.look(device)
         spec = specified(device, scale, "fp32", scale.models["mlp"])
         await trials.run("neighbour", spec, deadline)
     after = await _look_until_gone(device)
@@ -54,10 +54,10 @@ async def run_beside_a_neighbour(device: str, scale: Scale, trials: Trials, dead
     )
 
 
-async def _look_until_gone(device: str) -> neighbours.Occupation | None:
+async def _look_until_gone(device: str) -> other_processes.Occupation | None:
     """The driver may list a process for a moment after its end."""
     for _ in range(LOOKS):
-        seen = neighbours.look(device)
+        seen = other_processes.look(device)
         if seen is None or not seen.processes:
             break
         await anyio.sleep(LOOK_SECONDS)
@@ -77,9 +77,9 @@ def _neighbour(device: str) -> Iterator["subprocess.Popen[str]"]:
 
 @contextlib.contextmanager
 def _impatient() -> Iterator[None]:
-    before = neighbours.PATIENCE_SECONDS
-    neighbours.PATIENCE_SECONDS = PATIENCE_SECONDS
+    before = other_processes.PATIENCE_SECONDS
+    other_processes.PATIENCE_SECONDS = PATIENCE_SECONDS
     try:
         yield
     finally:
-        neighbours.PATIENCE_SECONDS = before
+        other_processes.PATIENCE_SECONDS = before

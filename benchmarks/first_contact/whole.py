@@ -17,7 +17,7 @@ from halftime.contract.report.report import Estimate, Report
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.request import BenchmarkRequest
 from worker.comparison.blocks import compare
-from worker.comparison.legs import Comparison
+from worker.comparison.legs import ComparisonRun
 from worker.device.device import detect
 from worker.messages import TrialSpec
 from worker.report.build import make_report
@@ -37,7 +37,7 @@ async def run_comparison(device: str, scale: Scale, trials: Trials, deadline: De
     asked = _request(device, scale, deadline.seconds_left())
     measured = None
     with anyio.move_on_after(deadline.seconds_left()):
-        measured = await compare(Comparison.of(asked, detect(device)), run_trial, lambda progress: None)
+        measured = await compare(ComparisonRun.of(asked, detect(device)), run_trial, lambda progress: None)
     if measured is None:
         raise OutOfTime("the comparison had not ended when its time was up; the record has its trials")
     report = make_report("first-contact", measured)

@@ -20,14 +20,14 @@ WITHOUT_RIGHTS = [
 PATIENCE_SECONDS = 300.0
 POLL_SECONDS = 0.1
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class Impatient(Exception):
     """Something did not come."""
 
 
-def until(look: Callable[[], Found], what: str) -> Found:
+def until(look: Callable[[], Result], what: str) -> Result:
     """What the look gives once it is truthy. Raises Impatient."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:

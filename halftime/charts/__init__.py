@@ -31,7 +31,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Kind:
+class ChartKind:
     """A chart of a report, and why a report may be without it."""
 
     title: str
@@ -51,12 +51,14 @@ class Drawing:
 
 #: In the order of a report.
 CHARTS = {
-    "speedup": Kind("Speedup, block by block", speedup_by_block, "No two legs were measured in the same blocks."),
-    "step_times": Kind("Time of a step", step_times, "No times of single steps are held."),
-    "loss": Kind("Training loss", loss, "No leg has a loss curve."),
-    "memory": Kind("Memory at the peak", memory, "No leg's memory was accounted for."),
-    "loss_scale": Kind("Loss scale", loss_scale, "No leg used a gradient scaler, or its trace is not held any more."),
-    "conditions": Kind("The machine meanwhile", conditions, "The trials were too short to watch the machine."),
+    "speedup": ChartKind("Speedup, block by block", speedup_by_block, "No two legs were measured in the same blocks."),
+    "step_times": ChartKind("Time of a step", step_times, "No times of single steps are held."),
+    "loss": ChartKind("Training loss", loss, "No leg has a loss curve."),
+    "memory": ChartKind("Memory at the peak", memory, "No leg's memory was accounted for."),
+    "loss_scale": ChartKind(
+        "Loss scale", loss_scale, "No leg used a gradient scaler, or its trace is not held any more."
+    ),
+    "conditions": ChartKind("The machine meanwhile", conditions, "The trials were too short to watch the machine."),
 }
 
 
@@ -65,7 +67,7 @@ def drawn(report: Report) -> dict[str, Drawing]:
     return {name: _drawn(kind, report) for name, kind in CHARTS.items()}
 
 
-def _drawn(kind: Kind, report: Report) -> Drawing:
+def _drawn(kind: ChartKind, report: Report) -> Drawing:
     chart = kind.draw(report)
     if chart is None:
         return Drawing(kind.title, absence=kind.absence)

@@ -12,7 +12,7 @@ from halftime.contract.report.report import GradScalerSummary, Report
 
 HEIGHT = 150
 CAPTION = "In the first block; a cross where gradients overflowed and the step was skipped."
-#: Changes of the scale that are drawn; a scale that changes in nearly every step is shown at some of them.
+#: Notifications of the scale that are drawn; a scale that changes in nearly every step is shown at some of them.
 CHANGES = 1000
 TICKS = 5
 

@@ -9,15 +9,13 @@ import anyio
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
-from halftime.client import endpoints as calls
-from halftime.client import operations as flows
-from halftime.client import stream
+from halftime.client import endpoints, operations, stream
 from halftime.client.errors import ConnectionLost
-from halftime.client.operations import Flow, Found, Pause
-from halftime.client.request import Call, refusal
+from halftime.client.operations import Flow, Pause, Yielded
+from halftime.client.request import ApiCall, refusal
 from halftime.client.retrying import attempts
 from halftime.client.server import Server
-from halftime.client.signatures import described_by
+from halftime.client.signatures import with_signature_of
 from halftime.client.stream import EventFeed
 from halftime.client.transport import transport_errors
 from halftime.contract.resources.benchmark import Event, Progress
@@ -26,18 +24,20 @@ P = ParamSpec("P")
 Answer = TypeVar("Answer")
 
 
-def _sent(describe: Callable[P, Call[Answer]]) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, Answer]]:
+def _sent(
+    describe: Callable[P, ApiCall[Answer]],
+) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, Answer]]:
     async def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> Answer:
         return await self.send(describe(*args, **kwargs))
 
-    return described_by(describe, method)
+    return with_signature_of(describe, method)
 
 
 def _iterated(describe: Callable[P, Flow[Answer]]) -> Callable[Concatenate["AsyncClient", P], AsyncIterator[Answer]]:
     def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Answer]:
         return self.follow(describe(*args, **kwargs))
 
-    return described_by(describe, method)
+    return with_signature_of(describe, method)
 
 
 def _followed(
@@ -46,7 +46,7 @@ def _followed(
     async def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> Answer:
         return await anext(self.follow(describe(*args, **kwargs)))
 
-    return described_by(describe, method)
+    return with_signature_of(describe, method)
 
 
 class AsyncClient:
@@ -83,33 +83,33 @@ class AsyncClient:
         """Closes its connections."""
         await self._http.aclose()
 
-    submit = _sent(calls.submit)
-    preview = _sent(calls.preview)
-    get = _sent(calls.get)
-    list = _sent(calls.list_page)
-    iterate = _iterated(flows.iterate)
-    wait = _followed(flows.wait)
-    watch = _iterated(flows.watch)
-    run = _followed(flows.run)
-    cancel = _sent(calls.cancel)
-    rerun = _sent(calls.rerun)
-    delete = _sent(calls.delete)
-    report = _sent(calls.report)
-    report_text = _sent(calls.report_text)
-    compare = _sent(calls.compare)
-    logs = _sent(calls.logs)
-    deliveries = _sent(calls.deliveries)
-    replay = _sent(calls.replay)
-    past_events = _iterated(flows.past_events)
-    submit_sweep = _sent(calls.submit_sweep)
-    sweep = _sent(calls.sweep)
-    sweep_text = _sent(calls.sweep_text)
-    watch_sweep = _iterated(flows.watch_sweep)
-    workers = _sent(calls.workers)
-    drain = _sent(calls.drain)
-    undrain = _sent(calls.undrain)
-    models = _sent(calls.models)
-    version = _sent(calls.version)
+    submit = _sent(endpoints.submit)
+    preview = _sent(endpoints.preview)
+    get = _sent(endpoints.get)
+    list = _sent(endpoints.list_page)
+    iterate = _iterated(operations.iterate)
+    wait = _followed(operations.wait)
+    watch = _iterated(operations.watch)
+    run = _followed(operations.run)
+    cancel = _sent(endpoints.cancel)
+    rerun = _sent(endpoints.rerun)
+    delete = _sent(endpoints.delete)
+    report = _sent(endpoints.report)
+    report_text = _sent(endpoints.report_text)
+    compare = _sent(endpoints.compare)
+    logs = _sent(endpoints.logs)
+    deliveries = _sent(endpoints.deliveries)
+    replay = _sent(endpoints.replay)
+    past_events = _iterated(operations.past_events)
+    submit_sweep = _sent(endpoints.submit_sweep)
+    sweep = _sent(endpoints.sweep)
+    sweep_text = _sent(endpoints.sweep_text)
+    watch_sweep = _iterated(operations.watch_sweep)
+    workers = _sent(endpoints.workers)
+    drain = _sent(endpoints.drain)
+    undrain = _sent(endpoints.undrain)
+    models = _sent(endpoints.models)
+    version = _sent(endpoints.version)
 
     async def ready(self) -> bool:
         """Says whether the server answers and has its database; tries once."""
@@ -137,7 +137,7 @@ class AsyncClient:
                         frame = await anext(frames)
             await anyio.sleep(stream.RECONNECT_SECONDS)
 
-    async def send(self, call: Call[Answer]) -> Answer:
+    async def send(self, call: ApiCall[Answer]) -> Answer:
         """Makes a call, with retries."""
         async for attempt in attempts(call, self._server.retries):
             with attempt, transport_errors():
@@ -152,11 +152,11 @@ class AsyncClient:
                 step = flow.send(answer)
                 answer = None
                 match step:
-                    case Call():
+                    case ApiCall():
                         answer = await self.send(step)
                     case Pause():
                         await anyio.sleep(step.seconds)
-                    case Found():
+                    case Yielded():
                         yield step.value
 
     async def _opened(self, feed: EventFeed) -> tuple[ServerSentEvent, AsyncGenerator[ServerSentEvent]]:

@@ -11,7 +11,7 @@ import httpx
 from pydantic import BaseModel
 
 from halftime.client.notebook import ChartedReport
-from halftime.client.request import Call, retry_after_seconds
+from halftime.client.request import ApiCall, retry_after_seconds
 from halftime.contract.precisions import DeviceChoice
 from halftime.contract.report.report_comparison import ReportComparison
 from halftime.contract.request.request import BenchmarkRequest
@@ -25,7 +25,7 @@ from halftime.contract.resources.worker import Worker, WorkerPage
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Filters(TypedDict, total=False):
+class BenchmarkFilters(TypedDict, total=False):
     """Which benchmarks; what is left out does not matter."""
 
     #: Any of these.
@@ -39,7 +39,7 @@ class Filters(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Look:
+class PollResult:
     """A benchmark as it was seen; null where it had not changed."""
 
     benchmark: Benchmark | None
@@ -53,7 +53,7 @@ def submit(
     *,
     idempotency_key: str | None = None,
     wait_seconds: int | None = None,
-) -> Call[Benchmark]:
+) -> ApiCall[Benchmark]:
     """Submits a benchmark, once, however often the connection breaks: the key is made up where none is given.
 
     `wait_seconds` (at most 30) holds the answer until the benchmark has ended.
@@ -62,26 +62,26 @@ def submit(
     if wait_seconds:
         headers["Prefer"] = f"wait={wait_seconds}"
     body = _body(request)
-    return Call(
+    return ApiCall(
         "POST", "/benchmarks", _model(Benchmark), headers=headers, body=body, hold_seconds=float(wait_seconds or 0)
     )
 
 
-def preview(request: BenchmarkRequest | Mapping[str, Any]) -> Call[Preview]:
+def preview(request: BenchmarkRequest | Mapping[str, Any]) -> ApiCall[Preview]:
     """Says what a request would run and cost, roughly; submits nothing."""
-    return Call("POST", "/benchmarks", _model(Preview), params={"validate_only": "true"}, body=_body(request))
+    return ApiCall("POST", "/benchmarks", _model(Preview), params={"validate_only": "true"}, body=_body(request))
 
 
-def get(benchmark_id: str) -> Call[Benchmark]:
+def get(benchmark_id: str) -> ApiCall[Benchmark]:
     """Says where a benchmark stands."""
-    return Call("GET", _benchmark(benchmark_id), _model(Benchmark))
+    return ApiCall("GET", _benchmark(benchmark_id), _model(Benchmark))
 
 
-def look(benchmark_id: str, etag: str | None, hold_seconds: float, within_seconds: float | None) -> Call[Look]:
+def look(benchmark_id: str, etag: str | None, hold_seconds: float, within_seconds: float | None) -> ApiCall[PollResult]:
     """Asks for a benchmark that was seen before, and for the answer to be held until it has ended."""
     headers = {"If-None-Match": etag} if etag else {}
     params = {"wait": round(hold_seconds, 3)} if hold_seconds else {}
-    return Call(
+    return ApiCall(
         "GET",
         _benchmark(benchmark_id),
         _look,
@@ -93,112 +93,116 @@ def look(benchmark_id: str, etag: str | None, hold_seconds: float, within_second
     )
 
 
-def list_page(*, cursor: str | None = None, limit: int = 50, **filters: Unpack[Filters]) -> Call[BenchmarkPage]:
+def list_page(
+    *, cursor: str | None = None, limit: int = 50, **filters: Unpack[BenchmarkFilters]
+) -> ApiCall[BenchmarkPage]:
     """Lists one page of benchmarks, newest first; `next_cursor` of a page is the `cursor` of the next."""
     params: dict[str, str | int | list[str]] = {"limit": limit}
     if cursor:
         params["cursor"] = cursor
-    return Call("GET", "/benchmarks", _model(BenchmarkPage), params=params | _filtered(filters))
+    return ApiCall("GET", "/benchmarks", _model(BenchmarkPage), params=params | _filtered(filters))
 
 
-def cancel(benchmark_id: str) -> Call[Benchmark]:
+def cancel(benchmark_id: str) -> ApiCall[Benchmark]:
     """Cancels a benchmark; repeating it is harmless. A ProblemError says that it has ended already."""
-    return Call("POST", _benchmark(benchmark_id, "cancel"), _model(Benchmark))
+    return ApiCall("POST", _benchmark(benchmark_id, "cancel"), _model(Benchmark))
 
 
-def cancel_unless_ended(benchmark_id: str) -> Call[bool]:
+def cancel_unless_ended(benchmark_id: str) -> ApiCall[bool]:
     """Cancels a benchmark; false where it has ended already."""
-    return Call(
+    return ApiCall(
         "POST", _benchmark(benchmark_id, "cancel"), lambda response: response.is_success, accepts=frozenset({409})
     )
 
 
-def rerun(benchmark_id: str) -> Call[Benchmark]:
+def rerun(benchmark_id: str) -> ApiCall[Benchmark]:
     """Submits the same request again, as a new benchmark. Not retried once it may have been done."""
-    return Call("POST", _benchmark(benchmark_id, "rerun"), _model(Benchmark), repeatable=False)
+    return ApiCall("POST", _benchmark(benchmark_id, "rerun"), _model(Benchmark), repeatable=False)
 
 
-def delete(benchmark_id: str) -> Call[None]:
+def delete(benchmark_id: str) -> ApiCall[None]:
     """Deletes a benchmark that has ended, with all that belongs to it. Not retried once it may have been done."""
-    return Call("DELETE", _benchmark(benchmark_id), lambda response: None, repeatable=False)
+    return ApiCall("DELETE", _benchmark(benchmark_id), lambda response: None, repeatable=False)
 
 
-def report(benchmark_id: str) -> Call[ChartedReport]:
+def report(benchmark_id: str) -> ApiCall[ChartedReport]:
     """Gives the report of a succeeded benchmark; its `charts` draws it in a notebook."""
-    return Call("GET", _benchmark(benchmark_id, "report"), _model(ChartedReport), params={"format": "json"})
+    return ApiCall("GET", _benchmark(benchmark_id, "report"), _model(ChartedReport), params={"format": "json"})
 
 
-def report_text(benchmark_id: str, report_format: str) -> Call[str]:
+def report_text(benchmark_id: str, report_format: str) -> ApiCall[str]:
     """Gives the report as the server writes it: `json`, `html`, `md`, `csv`."""
-    return Call("GET", _benchmark(benchmark_id, "report"), _text, params={"format": report_format})
+    return ApiCall("GET", _benchmark(benchmark_id, "report"), _text, params={"format": report_format})
 
 
-def logs(benchmark_id: str) -> Call[str]:
+def logs(benchmark_id: str) -> ApiCall[str]:
     """Gives what the trials wrote to standard error."""
-    return Call("GET", _benchmark(benchmark_id, "logs"), _text)
+    return ApiCall("GET", _benchmark(benchmark_id, "logs"), _text)
 
 
-def deliveries(benchmark_id: str) -> Call[WebhookDeliveryPage]:
+def deliveries(benchmark_id: str) -> ApiCall[WebhookDeliveryPage]:
     """Lists what was or will be sent to the benchmark's webhook."""
-    return Call("GET", _benchmark(benchmark_id, "webhook-deliveries"), _model(WebhookDeliveryPage))
+    return ApiCall("GET", _benchmark(benchmark_id, "webhook-deliveries"), _model(WebhookDeliveryPage))
 
 
-def replay(benchmark_id: str, delivery_id: str) -> Call[WebhookDelivery]:
+def replay(benchmark_id: str, delivery_id: str) -> ApiCall[WebhookDelivery]:
     """Sends a message again that was delivered or given up."""
     path = _benchmark(benchmark_id, "webhook-deliveries", quote(delivery_id, safe=""), "replay")
-    return Call("POST", path, _model(WebhookDelivery))
+    return ApiCall("POST", path, _model(WebhookDelivery))
 
 
-def event_page(benchmark_id: str, *, after: int = 0, limit: int = 200) -> Call[EventPage]:
+def event_page(benchmark_id: str, *, after: int = 0, limit: int = 200) -> ApiCall[EventPage]:
     """Lists what happened to a benchmark until now, after a sequence number."""
-    return Call("GET", _benchmark(benchmark_id, "events"), _model(EventPage), params={"after": after, "limit": limit})
+    return ApiCall(
+        "GET", _benchmark(benchmark_id, "events"), _model(EventPage), params={"after": after, "limit": limit}
+    )
 
 
-def compare(baseline_id: str, contender_id: str) -> Call[ReportComparison]:
+def compare(baseline_id: str, contender_id: str) -> ApiCall[ReportComparison]:
     """Compares two reports of the same work. A ProblemError has the reasons where it is not the same."""
     params = {"baseline": baseline_id, "contender": contender_id}
-    return Call("GET", "/compare", _model(ReportComparison), params=params)
+    return ApiCall("GET", "/compare", _model(ReportComparison), params=params)
 
 
-def submit_sweep(request: SweepRequest | Mapping[str, Any], *, idempotency_key: str | None = None) -> Call[Sweep]:
+def submit_sweep(request: SweepRequest | Mapping[str, Any], *, idempotency_key: str | None = None) -> ApiCall[Sweep]:
     """Submits a benchmark of every combination, once, as `submit` does: the key is made up where none is given."""
     headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-    return Call("POST", "/sweeps", _model(Sweep), headers=headers, body=_body(request))
+    return ApiCall("POST", "/sweeps", _model(Sweep), headers=headers, body=_body(request))
 
 
-def sweep(sweep_id: str) -> Call[Sweep]:
+def sweep(sweep_id: str) -> ApiCall[Sweep]:
     """Says where a sweep stands, with its table."""
-    return Call("GET", f"/sweeps/{quote(sweep_id, safe='')}", _model(Sweep), params={"format": "json"})
+    return ApiCall("GET", f"/sweeps/{quote(sweep_id, safe='')}", _model(Sweep), params={"format": "json"})
 
 
-def sweep_text(sweep_id: str, sweep_format: str) -> Call[str]:
+def sweep_text(sweep_id: str, sweep_format: str) -> ApiCall[str]:
     """Gives the table of a sweep as the server writes it: `csv`, `json`, `md`."""
-    return Call("GET", f"/sweeps/{quote(sweep_id, safe='')}", _text, params={"format": sweep_format})
+    return ApiCall("GET", f"/sweeps/{quote(sweep_id, safe='')}", _text, params={"format": sweep_format})
 
 
-def workers() -> Call[WorkerPage]:
+def workers() -> ApiCall[WorkerPage]:
     """Lists the workers of the last days, live ones first."""
-    return Call("GET", "/workers", _model(WorkerPage))
+    return ApiCall("GET", "/workers", _model(WorkerPage))
 
 
-def drain(worker_id: str) -> Call[Worker]:
+def drain(worker_id: str) -> ApiCall[Worker]:
     """Lets a worker finish what it runs and take no more, until it is undrained."""
-    return Call("POST", f"/workers/{quote(worker_id, safe='')}/drain", _model(Worker))
+    return ApiCall("POST", f"/workers/{quote(worker_id, safe='')}/drain", _model(Worker))
 
 
-def undrain(worker_id: str) -> Call[Worker]:
+def undrain(worker_id: str) -> ApiCall[Worker]:
     """Lets a worker take benchmarks again."""
-    return Call("POST", f"/workers/{quote(worker_id, safe='')}/undrain", _model(Worker))
+    return ApiCall("POST", f"/workers/{quote(worker_id, safe='')}/undrain", _model(Worker))
 
 
-def models() -> Call[Catalogue]:
+def models() -> ApiCall[Catalogue]:
     """Lists the kinds of model and data on offer, each with its schema, defaults and an example."""
-    return Call("GET", "/models", _model(Catalogue))
+    return ApiCall("GET", "/models", _model(Catalogue))
 
 
-def version() -> Call[Version]:
+def version() -> ApiCall[Version]:
     """Says what the server runs."""
-    return Call("GET", "/version", _model(Version))
+    return ApiCall("GET", "/version", _model(Version))
 
 
 def _benchmark(benchmark_id: str, *below: str) -> str:
@@ -209,10 +213,12 @@ def _body(request: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
     return request.model_dump(mode="json") if isinstance(request, BaseModel) else dict(request)
 
 
-def _filtered(filters: Filters) -> dict[str, str | int | list[str]]:
-    unknown = filters.keys() - Filters.__annotations__.keys()
+def _filtered(filters: BenchmarkFilters) -> dict[str, str | int | list[str]]:
+    unknown = filters.keys() - BenchmarkFilters.__annotations__.keys()
     if unknown:  # left out, it would widen what is found
-        raise TypeError(f"There is no filter {', '.join(sorted(unknown))}; use {', '.join(Filters.__annotations__)}.")
+        raise TypeError(
+            f"There is no filter {', '.join(sorted(unknown))}; use {', '.join(BenchmarkFilters.__annotations__)}."
+        )
     params: dict[str, str | int | list[str]] = {
         "status": list(filters.get("status", [])),
         "label": [f"{name}:{value}" for name, value in filters.get("labels", {}).items()],
@@ -232,6 +238,6 @@ def _text(response: httpx.Response) -> str:
     return response.text
 
 
-def _look(response: httpx.Response) -> Look:
+def _look(response: httpx.Response) -> PollResult:
     found = None if response.status_code == 304 else Benchmark.model_validate_json(response.content)
-    return Look(found, response.headers.get("ETag"), retry_after_seconds(response) or 0.0)
+    return PollResult(found, response.headers.get("ETag"), retry_after_seconds(response) or 0.0)

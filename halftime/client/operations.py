@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Generic, TypeAlias, TypeVar, Unpack
 
-from halftime.client import endpoints as calls
-from halftime.client.endpoints import Filters, Look
+from halftime.client import endpoints
+from halftime.client.endpoints import BenchmarkFilters, PollResult
 from halftime.client.errors import BenchmarkFailed, WaitTimeout
 from halftime.client.notebook import ChartedReport
-from halftime.client.request import Call
+from halftime.client.request import ApiCall
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import TERMINAL, Benchmark, BenchmarkItem, Event
 from halftime.contract.resources.sweep import Sweep
@@ -32,24 +32,24 @@ class Pause:
 
 
 @dataclass(frozen=True)
-class Found(Generic[Value]):
+class Yielded(Generic[Value]):
     """Something for the caller."""
 
     value: Value
 
 
 #: What it yields is to be done; a call's answer is sent back in.
-Flow: TypeAlias = Generator[Call[Any] | Pause | Found[Value], Any, None]
+Flow: TypeAlias = Generator[ApiCall[Any] | Pause | Yielded[Value], Any, None]
 
 
 def watch(benchmark_id: str, *, every_seconds: float | None = None) -> Flow[Benchmark]:
     """Gives the benchmark again whenever it has changed, until it has ended; asks as often as the server likes."""
     etag = None
     while True:
-        look = yield calls.look(benchmark_id, etag, 0, None)
+        look = yield endpoints.look(benchmark_id, etag, 0, None)
         etag = look.etag
         if look.benchmark is not None:
-            yield Found(look.benchmark)
+            yield Yielded(look.benchmark)
             if look.benchmark.status in TERMINAL:
                 return
         yield Pause(look.retry_after_seconds if every_seconds is None else every_seconds)
@@ -65,7 +65,7 @@ def wait(
     benchmark = yield from _ended(benchmark_id, timeout_seconds, cancel_on_timeout)
     if check and benchmark.status != "succeeded":
         raise BenchmarkFailed(benchmark)
-    yield Found(benchmark)
+    yield Yielded(benchmark)
 
 
 def run(
@@ -76,21 +76,21 @@ def run(
     cancel_on_timeout: bool = False,
 ) -> Flow[ChartedReport]:
     """Submits a benchmark and gives its report. Raises BenchmarkFailed, WaitTimeout."""
-    submitted = yield calls.submit(request, idempotency_key=idempotency_key)
+    submitted = yield endpoints.submit(request, idempotency_key=idempotency_key)
     ended = yield from _ended(submitted.id, timeout_seconds, cancel_on_timeout)
     if ended.status != "succeeded":
         raise BenchmarkFailed(ended)
-    report = yield calls.report(ended.id)
-    yield Found(report)
+    report = yield endpoints.report(ended.id)
+    yield Yielded(report)
 
 
-def iterate(**filters: Unpack[Filters]) -> Flow[BenchmarkItem]:
+def iterate(**filters: Unpack[BenchmarkFilters]) -> Flow[BenchmarkItem]:
     """Gives every benchmark that the filters let through, newest first, over all pages."""
     cursor = None
     while True:
-        page = yield calls.list_page(cursor=cursor, limit=PAGE, **filters)
+        page = yield endpoints.list_page(cursor=cursor, limit=PAGE, **filters)
         for item in page.items:
-            yield Found(item)
+            yield Yielded(item)
         cursor = page.next_cursor
         if cursor is None:
             return
@@ -99,9 +99,9 @@ def iterate(**filters: Unpack[Filters]) -> Flow[BenchmarkItem]:
 def past_events(benchmark_id: str, after: int = 0) -> Flow[Event]:
     """Gives what happened to a benchmark until now, over all pages."""
     while True:
-        page = yield calls.event_page(benchmark_id, after=after, limit=PAGE)
+        page = yield endpoints.event_page(benchmark_id, after=after, limit=PAGE)
         for event in page.items:
-            yield Found(event)
+            yield Yielded(event)
         if len(page.items) < PAGE:
             return
         after = page.next_after
@@ -110,8 +110,8 @@ def past_events(benchmark_id: str, after: int = 0) -> Flow[Event]:
 def watch_sweep(sweep_id: str, *, every_seconds: float = 2.0) -> Flow[Sweep]:
     """Gives the sweep again and again, until none of its benchmarks has anything left to do."""
     while True:
-        sweep = yield calls.sweep(sweep_id)
-        yield Found(sweep)
+        sweep = yield endpoints.sweep(sweep_id)
+        yield Yielded(sweep)
         if sweep.finished:
             return
         yield Pause(every_seconds)
@@ -119,7 +119,7 @@ def watch_sweep(sweep_id: str, *, every_seconds: float = 2.0) -> Flow[Sweep]:
 
 def _ended(
     benchmark_id: str, timeout_seconds: float | None, cancel_on_timeout: bool
-) -> Generator[Call[Any] | Pause, Any, Benchmark]:
+) -> Generator[ApiCall[Any] | Pause, Any, Benchmark]:
     """Long polls: the server holds each answer until the benchmark has ended."""
     deadline = math.inf if timeout_seconds is None else monotonic() + timeout_seconds
     benchmark: Benchmark | None = None
@@ -128,7 +128,9 @@ def _ended(
         asked_at = monotonic()
         left_seconds = max(0.0, deadline - asked_at)
         within_seconds = None if timeout_seconds is None else left_seconds
-        look: Look = yield calls.look(benchmark_id, etag, min(LONGEST_HOLD_SECONDS, left_seconds), within_seconds)
+        look: PollResult = yield endpoints.look(
+            benchmark_id, etag, min(LONGEST_HOLD_SECONDS, left_seconds), within_seconds
+        )
         benchmark, etag = look.benchmark or benchmark, look.etag
         assert benchmark is not None, "the first look has no ETag, so it is answered in full"
         if benchmark.status in TERMINAL:
@@ -137,5 +139,5 @@ def _ended(
         if now < deadline:
             # A server that holds its answers is asked again at once.
             yield Pause(max(0.0, min(asked_at + look.retry_after_seconds, deadline) - now))
-        elif not cancel_on_timeout or (yield calls.cancel_unless_ended(benchmark_id)):
+        elif not cancel_on_timeout or (yield endpoints.cancel_unless_ended(benchmark_id)):
             raise WaitTimeout(benchmark, timeout_seconds or 0.0)

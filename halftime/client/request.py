@@ -20,7 +20,7 @@ SHOWN_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
-class Call(Generic[Answer]):
+class ApiCall(Generic[Answer]):
     """A request, how its answer is read, and whether it may be sent twice."""
 
     method: str

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import stamina
 
 from halftime.client.errors import CannotConnect, ProblemError, TransportError
-from halftime.client.request import Call
+from halftime.client.request import ApiCall
 
 #: The server, or what stands before it, cannot answer now.
 TRANSIENT = frozenset({429, 502, 503, 504})
@@ -27,7 +27,7 @@ class Attempts(Protocol):
     def __aiter__(self) -> AsyncIterator[stamina.Attempt]: ...
 
 
-def attempts(call: Call[Any], retries: int) -> Attempts:
+def attempts(call: ApiCall[Any], retries: int) -> Attempts:
     """The attempts at a call, with exponential backoff and jitter between them, or what `Retry-After` asks for."""
     return stamina.retry_context(
         on=_worth_another(call),
@@ -39,7 +39,7 @@ def attempts(call: Call[Any], retries: int) -> Attempts:
     )
 
 
-def _worth_another(call: Call[Any]) -> Callable[[Exception], bool | float]:
+def _worth_another(call: ApiCall[Any]) -> Callable[[Exception], bool | float]:
     """Whether, and after how many seconds where the server says; a call that must not be done twice, if it was not."""
 
     def decide(error: Exception) -> bool | float:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from halftime import __version__
-from halftime.client.request import Call
+from halftime.client.request import ApiCall
 
 DEFAULT_SERVER = "http://127.0.0.1:8000"
 
@@ -47,7 +47,7 @@ class Server:
         named = {"User-Agent": f"halftime/{__version__}"}
         return named | ({"Authorization": f"Bearer {self.api_key}"} if self.api_key else {})
 
-    def request(self, http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
+    def request(self, http: httpx.Client | httpx.AsyncClient, call: ApiCall[Any]) -> httpx.Request:
         """A call as a request. The server may hold its answer as long as the call lets it."""
         return http.build_request(
             call.method,

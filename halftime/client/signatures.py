@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def described_by(description: Callable[..., Any], method: Method) -> Method:
+def with_signature_of(description: Callable[..., Any], method: Method) -> Method:
     """The method, documented as its description is."""
     parameters = inspect.signature(description).parameters.values()
     receiver = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from halftime.client.endpoints import event_page
 from halftime.client.errors import UnexpectedAnswer
-from halftime.client.request import Call
+from halftime.client.request import ApiCall
 from halftime.contract.resources.benchmark import Event, Progress
 
 #: The server says something every 15 s; a stream that is silent for longer is broken.
@@ -24,14 +24,14 @@ class EventFeed:
         self._last_seq = after
         self.ended = False
 
-    def call(self) -> Call[httpx.Response]:
+    def call(self) -> ApiCall[httpx.Response]:
         """The request for what follows."""
         headers = {
             "Accept": "text/event-stream",
             "Cache-Control": "no-store",
             "Last-Event-ID": str(self._last_seq),
         }
-        return Call("GET", self._path, lambda response: response, headers=headers, hold_seconds=SILENCE_SECONDS)
+        return ApiCall("GET", self._path, lambda response: response, headers=headers, hold_seconds=SILENCE_SECONDS)
 
     def hear(self, frame: ServerSentEvent) -> Event | Progress | None:
         """What a frame says; null for one that was heard before, or that is not for the caller.

@@ -9,15 +9,13 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
-from halftime.client import endpoints as calls
-from halftime.client import operations as flows
-from halftime.client import stream
+from halftime.client import endpoints, operations, stream
 from halftime.client.errors import ConnectionLost
-from halftime.client.operations import Flow, Found, Pause
-from halftime.client.request import Call, refusal
+from halftime.client.operations import Flow, Pause, Yielded
+from halftime.client.request import ApiCall, refusal
 from halftime.client.retrying import attempts
 from halftime.client.server import Server
-from halftime.client.signatures import described_by
+from halftime.client.signatures import with_signature_of
 from halftime.client.stream import EventFeed
 from halftime.client.transport import transport_errors
 from halftime.contract.resources.benchmark import Event, Progress
@@ -26,25 +24,25 @@ P = ParamSpec("P")
 Answer = TypeVar("Answer")
 
 
-def _sent(describe: Callable[P, Call[Answer]]) -> Callable[Concatenate["Client", P], Answer]:
+def _sent(describe: Callable[P, ApiCall[Answer]]) -> Callable[Concatenate["Client", P], Answer]:
     def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Answer:
         return self.send(describe(*args, **kwargs))
 
-    return described_by(describe, method)
+    return with_signature_of(describe, method)
 
 
 def _iterated(describe: Callable[P, Flow[Answer]]) -> Callable[Concatenate["Client", P], Iterator[Answer]]:
     def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Answer]:
         return self.follow(describe(*args, **kwargs))
 
-    return described_by(describe, method)
+    return with_signature_of(describe, method)
 
 
 def _followed(describe: Callable[P, Flow[Answer]]) -> Callable[Concatenate["Client", P], Answer]:
     def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Answer:
         return next(self.follow(describe(*args, **kwargs)))
 
-    return described_by(describe, method)
+    return with_signature_of(describe, method)
 
 
 class Client:
@@ -81,33 +79,33 @@ class Client:
         """Closes its connections."""
         self._http.close()
 
-    submit = _sent(calls.submit)
-    preview = _sent(calls.preview)
-    get = _sent(calls.get)
-    list = _sent(calls.list_page)
-    iterate = _iterated(flows.iterate)
-    wait = _followed(flows.wait)
-    watch = _iterated(flows.watch)
-    run = _followed(flows.run)
-    cancel = _sent(calls.cancel)
-    rerun = _sent(calls.rerun)
-    delete = _sent(calls.delete)
-    report = _sent(calls.report)
-    report_text = _sent(calls.report_text)
-    compare = _sent(calls.compare)
-    logs = _sent(calls.logs)
-    deliveries = _sent(calls.deliveries)
-    replay = _sent(calls.replay)
-    past_events = _iterated(flows.past_events)
-    submit_sweep = _sent(calls.submit_sweep)
-    sweep = _sent(calls.sweep)
-    sweep_text = _sent(calls.sweep_text)
-    watch_sweep = _iterated(flows.watch_sweep)
-    workers = _sent(calls.workers)
-    drain = _sent(calls.drain)
-    undrain = _sent(calls.undrain)
-    models = _sent(calls.models)
-    version = _sent(calls.version)
+    submit = _sent(endpoints.submit)
+    preview = _sent(endpoints.preview)
+    get = _sent(endpoints.get)
+    list = _sent(endpoints.list_page)
+    iterate = _iterated(operations.iterate)
+    wait = _followed(operations.wait)
+    watch = _iterated(operations.watch)
+    run = _followed(operations.run)
+    cancel = _sent(endpoints.cancel)
+    rerun = _sent(endpoints.rerun)
+    delete = _sent(endpoints.delete)
+    report = _sent(endpoints.report)
+    report_text = _sent(endpoints.report_text)
+    compare = _sent(endpoints.compare)
+    logs = _sent(endpoints.logs)
+    deliveries = _sent(endpoints.deliveries)
+    replay = _sent(endpoints.replay)
+    past_events = _iterated(operations.past_events)
+    submit_sweep = _sent(endpoints.submit_sweep)
+    sweep = _sent(endpoints.sweep)
+    sweep_text = _sent(endpoints.sweep_text)
+    watch_sweep = _iterated(operations.watch_sweep)
+    workers = _sent(endpoints.workers)
+    drain = _sent(endpoints.drain)
+    undrain = _sent(endpoints.undrain)
+    models = _sent(endpoints.models)
+    version = _sent(endpoints.version)
 
     def ready(self) -> bool:
         """Says whether the server answers and has its database; tries once."""
@@ -134,7 +132,7 @@ class Client:
                     frame = next(frames)
             time.sleep(stream.RECONNECT_SECONDS)
 
-    def send(self, call: Call[Answer]) -> Answer:
+    def send(self, call: ApiCall[Answer]) -> Answer:
         """Makes a call, with retries."""
         for attempt in attempts(call, self._server.retries):
             with attempt, transport_errors():
@@ -149,11 +147,11 @@ class Client:
                 step = flow.send(answer)
                 answer = None
                 match step:
-                    case Call():
+                    case ApiCall():
                         answer = self.send(step)
                     case Pause():
                         time.sleep(step.seconds)
-                    case Found():
+                    case Yielded():
                         yield step.value
 
     def _opened(self, feed: EventFeed) -> tuple[ServerSentEvent, Generator[ServerSentEvent]]:

@@ -7,14 +7,14 @@ from sqlalchemy import text
 
 from app.store import benchmarks, blocks, claims, events
 from app.store.claims import ClaimLost
-from halftime.contract.report.block import Block, LegOutcome, MeasuredWith
+from halftime.contract.report.block import Block, Fingerprint, LegOutcome
 from tests.app.test_reaper import execute, expire_lease, read, submit, sweep, take
 from tests.factories import request, trial
 from worker.messages import TrialSpec
 
 pytestmark = pytest.mark.anyio
 
-HERE = MeasuredWith(
+HERE = Fingerprint(
     device="GPU-1",
     driver="580",
     cores=2,
@@ -45,9 +45,9 @@ async def keep(database, claim, index, measured_with=HERE):
         await blocks.keep(session, claim, measured_with, block(index), {"block": index})
 
 
-async def take_over(database, claim, measured_with=HERE):
+async def resume_blocks(database, claim, measured_with=HERE):
     async with database.sessions.begin() as session:
-        return await blocks.take_over(session, claim, measured_with)
+        return await blocks.resume_blocks(session, claim, measured_with)
 
 
 async def stored(database):
@@ -73,7 +73,7 @@ async def interrupted(database, indices, measured_with=HERE):
 
 async def test_the_next_attempt_gets_the_blocks_as_they_were(database):
     row, _, successor = await interrupted(database, range(4))
-    taken = await take_over(database, successor)
+    taken = await resume_blocks(database, successor)
     assert [kept.block.index for kept in taken] == [0, 1, 2, 3]
     assert taken[0].block.outcomes[0].trial.step_seconds == block(0).outcomes[0].trial.step_seconds
     assert {(kept.attempt, kept.worker, kept.block.seconds) for kept in taken} == {(1, "node:cpu", 1.5)}
@@ -82,14 +82,14 @@ async def test_the_next_attempt_gets_the_blocks_as_they_were(database):
 
 async def test_a_block_whose_pair_is_missing_is_measured_again(database):
     row, _, successor = await interrupted(database, range(3))
-    assert len(await take_over(database, successor)) == 2
+    assert len(await resume_blocks(database, successor)) == 2
     assert await stored(database) == [0, 1]
     assert (await told(database, row))["blocks_discarded"] == {"unpaired": 1, "measured_otherwise": 0}
 
 
 async def test_a_gap_ends_what_is_reused(database):
     _, _, successor = await interrupted(database, [0, 1, 3, 4])
-    assert len(await take_over(database, successor)) == 2
+    assert len(await resume_blocks(database, successor)) == 2
     assert await stored(database) == [0, 1]
 
 
@@ -105,7 +105,7 @@ async def test_a_gap_ends_what_is_reused(database):
 )
 async def test_what_was_measured_otherwise_is_discarded(database, other):
     row, _, successor = await interrupted(database, range(2))
-    assert await take_over(database, successor, HERE.model_copy(update=other)) == []
+    assert await resume_blocks(database, successor, HERE.model_copy(update=other)) == []
     assert await stored(database) == []
     kinds = await told(database, row)
     assert kinds["blocks_discarded"] == {"unpaired": 0, "measured_otherwise": 2}
@@ -115,7 +115,7 @@ async def test_what_was_measured_otherwise_is_discarded(database, other):
 async def test_a_block_that_cannot_be_read_any_more_is_discarded(database):
     _, _, successor = await interrupted(database, range(2))
     await execute(database, "UPDATE completed_blocks SET block_gzip = :bytes", bytes=gzip.compress(b"{}"))
-    assert await take_over(database, successor) == []
+    assert await resume_blocks(database, successor) == []
 
 
 async def test_a_claim_that_is_gone_neither_adds_nor_discards_blocks(database):
@@ -123,7 +123,7 @@ async def test_a_claim_that_is_gone_neither_adds_nor_discards_blocks(database):
     with pytest.raises(ClaimLost):
         await keep(database, frozen, 2)
     with pytest.raises(ClaimLost):
-        await take_over(database, frozen, HERE.model_copy(update={"device": "GPU-2"}))
+        await resume_blocks(database, frozen, HERE.model_copy(update={"device": "GPU-2"}))
     assert await stored(database) == [0, 1]
 
 
@@ -141,13 +141,13 @@ async def test_a_benchmark_handed_back_keeps_its_blocks(database):
     await keep(database, claim, 0)
     await keep(database, claim, 1)
     async with database.sessions.begin() as session:
-        await claims.hand_back(session, claim)
-    assert len(await take_over(database, await take(database, await read(database, row)))) == 2
+        await claims.requeue(session, claim)
+    assert len(await resume_blocks(database, await take(database, await read(database, row)))) == 2
 
 
 async def test_a_first_attempt_says_nothing_of_blocks(database):
     row = await submit(database)
-    assert await take_over(database, await take(database, row)) == []
+    assert await resume_blocks(database, await take(database, row)) == []
     assert set(await told(database, row)) == {"queued", "started"}
 
 

@@ -17,10 +17,9 @@ from app.cli import cli
 from app.cli.options import labels_of
 from app.cli.view.cost import cost_line
 from app.routes import reports
-from app.routes.http import long_poll as answers
+from app.routes.http import long_poll
 from halftime import __version__
-from halftime.client import Client, ConnectionLost
-from halftime.client import operations as flows
+from halftime.client import Client, ConnectionLost, operations
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Progress
 from halftime.contract.resources.cost import Cost, Preview
@@ -47,8 +46,8 @@ def halftime(live):
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch):
     """Nobody waits between two looks."""
-    monkeypatch.setitem(flows.watch_sweep.__kwdefaults__, "every_seconds", 0.05)
-    monkeypatch.setattr(answers, "RETRY_AFTER", dict.fromkeys(answers.RETRY_AFTER, "0"))
+    monkeypatch.setitem(operations.watch_sweep.__kwdefaults__, "every_seconds", 0.05)
+    monkeypatch.setattr(long_poll, "RETRY_AFTER", dict.fromkeys(long_poll.RETRY_AFTER, "0"))
 
 
 @pytest.fixture

@@ -8,9 +8,15 @@ import httpx
 import pytest
 import stamina
 
-from halftime.client import CannotConnect, ConnectionLost, ProblemError, UnexpectedAnswer, WaitTimeout
-from halftime.client import endpoints as calls
-from halftime.client import operations as flows
+from halftime.client import (
+    CannotConnect,
+    ConnectionLost,
+    ProblemError,
+    UnexpectedAnswer,
+    WaitTimeout,
+    endpoints,
+    operations,
+)
 from halftime.client import request as call
 from halftime.client.retrying import attempts
 from halftime.contract.resources.catalogue import Version
@@ -187,31 +193,31 @@ def test_a_pause_that_is_none_is_ignored(text):
 
 def test_a_wait_leaves_a_server_that_does_not_hold_its_answers_alone(monkeypatch):
     now = 100.0
-    monkeypatch.setattr(flows, "monotonic", lambda: now)
-    benchmark = flows.Benchmark.model_construct(id="x", status="queued")
-    flow = flows.wait("x", timeout_seconds=50)
+    monkeypatch.setattr(operations, "monotonic", lambda: now)
+    benchmark = operations.Benchmark.model_construct(id="x", status="queued")
+    flow = operations.wait("x", timeout_seconds=50)
     asked = next(flow)
     assert asked.params == {"wait": 30}
     now += 0.5
-    assert flow.send(calls.Look(benchmark, 'W/"1"', 2.0)) == flows.Pause(1.5)
+    assert flow.send(endpoints.PollResult(benchmark, 'W/"1"', 2.0)) == operations.Pause(1.5)
     now += 40
     again = flow.send(None)
     assert again.params == {"wait": 9.5}
     assert again.headers == {"If-None-Match": 'W/"1"'}
     now += 9
-    assert flow.send(calls.Look(None, 'W/"1"', 2.0)) == flows.Pause(0)
+    assert flow.send(endpoints.PollResult(None, 'W/"1"', 2.0)) == operations.Pause(0)
     assert flow.send(None).params == {"wait": 0.5}
-    assert flow.send(calls.Look(None, 'W/"1"', 2.0)) == flows.Pause(0.5)
+    assert flow.send(endpoints.PollResult(None, 'W/"1"', 2.0)) == operations.Pause(0.5)
     now += 0.5
     assert flow.send(None).params == {}
     with pytest.raises(WaitTimeout, match="x was queued after 50 s"):
-        flow.send(calls.Look(None, 'W/"1"', 2.0))
+        flow.send(endpoints.PollResult(None, 'W/"1"', 2.0))
 
 
 def test_no_try_begins_after_the_deadline():
     tried = []
     with pytest.raises(CannotConnect):
-        for attempt in attempts(calls.look("x", None, 0, 0), 5):
+        for attempt in attempts(endpoints.look("x", None, 0, 0), 5):
             with attempt:
                 tried.append(attempt.num)
                 raise CannotConnect("refused")

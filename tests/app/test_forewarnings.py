@@ -23,9 +23,9 @@ async def warnings_of(client, benchmark):
     return (await client.get(f"/benchmarks/{benchmark['id']}")).json()["warnings"]
 
 
-async def hand_back(client, held):
+async def requeue(client, held):
     async with client.app.state.database.sessions.begin() as session:
-        await claims.hand_back(session, held)
+        await claims.requeue(session, held)
 
 
 def test_baseline_and_candidates_are_looked_at_and_each_once():
@@ -71,7 +71,7 @@ async def test_who_takes_a_benchmark_decides_what_is_warned_of(client):
     await register(client, worker_id="other:cpu", precisions=NATIVE_BF16)
     held = await claim(client, benchmark, "other:cpu")
     assert await warnings_of(client, benchmark) == []
-    await hand_back(client, held)
+    await requeue(client, held)
     await claim(client, benchmark)
     assert await warnings_of(client, benchmark) == [BF16]
 

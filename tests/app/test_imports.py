@@ -16,7 +16,8 @@ def loads_none_of(modules, never):
 
 def test_the_app_never_imports_torch_nor_the_worker():
     loads_none_of(
-        "app.main, app.cli, app.client", {"torch", "worker", "numpy", "scipy", "transformers", "altair", "vl_convert"}
+        "app.main, app.cli, halftime.client",
+        {"torch", "worker", "numpy", "scipy", "transformers", "altair", "vl_convert"},
     )
 
 

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import event, text
 
 from app.main import create_app
-from app.routes.http import auth as callers
-from app.routes.http.auth import KEYS_REMEMBERED_SECONDS, Caller, Door
+from app.routes.http import auth
+from app.routes.http.auth import KEYS_REMEMBERED_SECONDS, AccessGate, Caller
 from app.settings import Settings
 from app.store import keys
 from halftime.contract.resources.key import IMPLIED, NewKey
@@ -160,13 +160,13 @@ WITHOUT_KEYS = [
 
 async def test_without_keys_the_settings_decide_who_gets_in(database, settings):
     for given, is_open in WITHOUT_KEYS:
-        door = Door(database.sessions, settings.model_copy(update=given))
+        door = AccessGate(database.sessions, settings.model_copy(update=given))
         assert await door.is_open() == is_open, given
 
 
 async def test_a_first_key_closes_the_door_once_what_was_remembered_is_old(database, settings):
     now = 0.0
-    door = Door(database.sessions, settings, clock=lambda: now)
+    door = AccessGate(database.sessions, settings, clock=lambda: now)
     assert await door.is_open()
     await make_key(database, "read")
     assert await door.is_open()
@@ -186,16 +186,16 @@ EVERY_KEY_REVOKED = [
 async def test_when_the_last_key_is_revoked_only_an_operators_word_lets_anyone_in(database, settings):
     key_id, _ = await make_key(database, "read")
     for given, _ in EVERY_KEY_REVOKED:
-        assert not await Door(database.sessions, settings.model_copy(update=given)).is_open(), given
+        assert not await AccessGate(database.sessions, settings.model_copy(update=given)).is_open(), given
     await revoke(database, key_id)
     for given, is_open in EVERY_KEY_REVOKED:
-        assert await Door(database.sessions, settings.model_copy(update=given)).is_open() == is_open, given
+        assert await AccessGate(database.sessions, settings.model_copy(update=given)).is_open() == is_open, given
 
 
 async def test_what_is_remembered_of_keys_is_bounded(database, settings, monkeypatch):
-    monkeypatch.setattr(callers, "KEYS_REMEMBERED", 2)
-    monkeypatch.setattr(callers, "KEYS_REMEMBERED_SECONDS", 3600)
-    door = Door(database.sessions, settings)
+    monkeypatch.setattr(auth, "KEYS_REMEMBERED", 2)
+    monkeypatch.setattr(auth, "KEYS_REMEMBERED_SECONDS", 3600)
+    door = AccessGate(database.sessions, settings)
     first, second, third = (Caller(uuid.uuid4(), frozenset()) for _ in range(3))
     with asked_about_keys(database) as questions:
         for caller in (first, second, second, third, third, first):

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import app.routes.openapi
-from app.background import tasks as upkeep
+from app.background import queues
 from app.main import create_app
 from app.routes.openapi.document import SUMMARY
 from app.settings import Settings
@@ -88,7 +88,7 @@ def test_an_answer_says_that_it_is_an_example(document):
 
 
 async def test_the_service_answers_as_the_examples_say(client, monkeypatch, tmp_path):
-    monkeypatch.setattr(upkeep, "START_SECONDS", 0.01)
+    monkeypatch.setattr(queues, "START_SECONDS", 0.01)
     answers = await record(client, monkeypatch)
     fresh = tmp_path / "answers.json"
     fresh.write_text(json.dumps(answers, indent=1, ensure_ascii=False) + "\n")

@@ -103,16 +103,16 @@ async def test_metrics_count_it(client):
     assert 'halftime_workers{device="cuda",state="quarantined"} 1.0' in (await client.get("/metrics")).text
 
 
-async def pass_on(client, benchmark, max_attempts=2):
+async def requeue_elsewhere(client, benchmark, max_attempts=2):
     held = await claim(client, benchmark)
     async with client.app.state.database.sessions.begin() as session:
-        await claims.pass_on(session, held, FAULT, max_attempts)
+        await claims.requeue_elsewhere(session, held, FAULT, max_attempts)
     return (await client.get(f"/benchmarks/{benchmark['id']}")).json()
 
 
 async def test_a_benchmark_passed_on_is_queued_again_with_its_attempt_counted(client):
     benchmark = await post(client)
-    passed = await pass_on(client, benchmark)
+    passed = await requeue_elsewhere(client, benchmark)
     assert (passed["status"], passed["attempt"], passed["worker"]) == ("queued", 1, None)
     items = (await client.get(f"/benchmarks/{benchmark['id']}/events")).json()["items"]
     assert items[-1]["kind"] == "device_sick"
@@ -120,7 +120,7 @@ async def test_a_benchmark_passed_on_is_queued_again_with_its_attempt_counted(cl
 
 
 async def test_a_benchmark_passed_on_in_its_last_attempt_ends_as_device_sick(client):
-    ended = await pass_on(client, await post(client), max_attempts=1)
+    ended = await requeue_elsewhere(client, await post(client), max_attempts=1)
     assert (ended["status"], ended["failure"]["code"], ended["failure"]["retryable"]) == ("failed", "device_sick", True)
     assert FAULT in ended["failure"]["detail"]
 
@@ -130,7 +130,7 @@ async def test_a_benchmark_that_was_cancelled_meanwhile_is_not_passed_on(client)
     held = await claim(client, benchmark)
     await client.post(f"/benchmarks/{benchmark['id']}/cancel")
     async with client.app.state.database.sessions.begin() as session:
-        await claims.pass_on(session, held, FAULT, 2)
+        await claims.requeue_elsewhere(session, held, FAULT, 2)
     assert (await client.get(f"/benchmarks/{benchmark['id']}")).json()["status"] == "cancelled"
 
 

@@ -131,7 +131,7 @@ async def test_a_worker_that_wakes_finds_its_claim_gone(database):
         lambda session: claims.renew(session, frozen, progress),
         lambda session: claims.record(session, frozen, "late", {}, "late"),
         lambda session: claims.fail(session, frozen, failure),
-        lambda session: claims.hand_back(session, frozen),
+        lambda session: claims.requeue(session, frozen),
     ):
         with pytest.raises(ClaimLost):
             async with database.sessions.begin() as session:
@@ -163,7 +163,7 @@ async def test_a_benchmark_handed_back_does_not_lose_an_attempt(database):
     row = await submit(database)
     claim = await take(database, row)
     async with database.sessions.begin() as session:
-        await claims.hand_back(session, claim)
+        await claims.requeue(session, claim)
     again = await read(database, row)
     assert (again.status, again.attempt) == ("queued", 0)
 

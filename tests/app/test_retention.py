@@ -8,7 +8,7 @@ import anyio
 import pytest
 from sqlalchemy import text
 
-from app.background import tasks as upkeep
+from app.background import queues
 from app.main import create_app
 from app.reports.markdown import to_markdown
 from app.settings import Settings
@@ -206,7 +206,7 @@ async def silence(database, length, *names):
 
 @pytest.mark.parametrize(("days", "kept"), [(10, False), (None, True)])
 async def test_the_service_applies_its_setting_from_its_start(settings, database, monkeypatch, days, kept):
-    monkeypatch.setattr(upkeep, "START_SECONDS", 0.01)
+    monkeypatch.setattr(queues, "START_SECONDS", 0.01)
     benchmark_id = await cancelled(database, 11)
     async with database.sessions.begin() as session:
         await workers.register(session, "gone", uuid.uuid4(), CPU)

@@ -165,7 +165,7 @@ async def test_what_comes_back_goes_before_those_of_its_priority_that_have_not_r
     assert await positions(database, [urgent, first, second]) == [1, 2, 3]
     async with database.sessions.begin() as session:
         claim = await claims.take(session, second.id, second.queue_entry_id, "w0", None)
-        await claims.hand_back(session, claim)
+        await claims.requeue(session, claim)
     assert await positions(database, [urgent, second, first]) == [1, 2, 3]
     assert [await fetch(CPU) for _ in range(3)] == [urgent.id, second.id, first.id]
 

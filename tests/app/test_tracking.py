@@ -9,7 +9,7 @@ import pytest
 from app.store import events
 from halftime.contract.request.request import BenchmarkRequest
 from tests.app.acts import CPU_JOB, finish, post
-from worker.agent.tracking.export import STOPPED, hand_over
+from worker.agent.tracking.export import STOPPED, export_to_trackers
 
 pytestmark = pytest.mark.anyio
 
@@ -85,7 +85,7 @@ async def events_of(client, benchmark_id):
 async def test_what_came_of_each_tracker_follows_the_end_of_the_benchmark(client, libraries):
     libraries("mlflow", "import os\nos._exit(7)")
     benchmark_id, request, report = await succeeded(client)
-    await hand_over(client.app.state.database.sessions, request, report)
+    await export_to_trackers(client.app.state.database.sessions, request, report)
     kinds = await events_of(client, benchmark_id)
     assert [event["kind"] for event in kinds][:3] == ["queued", "started", "succeeded"]
     told = {event["data"]["tracker"]: (event["kind"], event["data"]) for event in kinds[3:]}
@@ -99,7 +99,7 @@ async def test_a_stop_cuts_the_trackers_and_is_written_down(client, libraries, t
     libraries("mlflow", f"import pathlib, time\npathlib.Path('{tmp_path}/up').touch()\ntime.sleep(3600)")
     benchmark_id, request, report = await succeeded(client)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(hand_over, client.app.state.database.sessions, request, report)
+        tasks.start_soon(export_to_trackers, client.app.state.database.sessions, request, report)
         while not (tmp_path / "up").exists() or len(await events_of(client, benchmark_id)) < 4:
             await anyio.sleep(0.02)
         tasks.cancel_scope.cancel()
@@ -111,14 +111,14 @@ async def test_a_benchmark_deleted_meanwhile_stays_deleted(client, libraries):
     libraries("mlflow", "raise ImportError")
     benchmark_id, request, report = await succeeded(client)
     assert (await client.delete(f"/benchmarks/{benchmark_id}")).status_code == 204
-    await hand_over(client.app.state.database.sessions, request, report)
+    await export_to_trackers(client.app.state.database.sessions, request, report)
     assert (await client.get(f"/benchmarks/{benchmark_id}")).status_code == 404
 
 
 async def test_a_process_that_cannot_be_started_is_an_event(client, monkeypatch):
     monkeypatch.setattr("worker.agent.tracking.process.COMMAND", ("/nowhere/python",))
     benchmark_id, request, report = await succeeded(client)
-    await hand_over(client.app.state.database.sessions, request, report)
+    await export_to_trackers(client.app.state.database.sessions, request, report)
     reasons = [event["data"].get("reason", "") for event in await events_of(client, benchmark_id)]
     assert ["could not be started" in reason for reason in reasons[-2:]] == [True, True]
 
@@ -127,7 +127,7 @@ async def test_without_trackers_nothing_is_handed_over(client):
     benchmark = await post(client)
     report = await finish(client, benchmark)
     request = BenchmarkRequest.model_validate(benchmark["request"])
-    await hand_over(client.app.state.database.sessions, request, report)
+    await export_to_trackers(client.app.state.database.sessions, request, report)
     assert [event["kind"] for event in await events_of(client, benchmark["id"])] == ["queued", "started", "succeeded"]
 
 

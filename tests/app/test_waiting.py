@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from app.routes import events
-from app.routes.http import auth as callers
+from app.routes.http import auth
 from app.routes.http.auth import KEYS_REMEMBERED_SECONDS
-from app.store import notifications as changes
+from app.store import notifications
 from app.store.database.connection import libpq_url
 from tests.app.acts import CPU_JOB, claim, finish, post
 from tests.app.test_keys import asked_about_keys, make_key, revoke
@@ -173,9 +173,9 @@ async def test_a_stream_of_a_revoked_key_ends_though_nothing_happens(live, monke
 
 
 async def test_many_streams_ask_once_about_their_key(live, monkeypatch):
-    monkeypatch.setattr(callers, "KEYS_REMEMBERED_SECONDS", 3600)
+    monkeypatch.setattr(auth, "KEYS_REMEMBERED_SECONDS", 3600)
     database = live.app.state.database
-    live.app.state.door = callers.Door(database.sessions, live.app.state.settings)
+    live.app.state.door = auth.AccessGate(database.sessions, live.app.state.settings)
     live.headers.update((await make_key(database, "submit"))[1])
     benchmark = await post(live)
 
@@ -282,7 +282,7 @@ async def test_a_reading_that_fails_is_tried_again(live):
 
 
 async def test_waiters_hear_of_the_end_after_the_listening_connection_was_cut(live, monkeypatch):
-    monkeypatch.setattr(changes, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(notifications, "RETRY_SECONDS", 0.05)
     benchmark = await post(live)
     waiting = asyncio.create_task(live.get(f"/benchmarks/{benchmark['id']}", params={"wait": 30}))
     await until_heard(live, benchmark)

@@ -14,8 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy import select, text
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from app.background import tasks as upkeep
-from app.background import webhooks
+from app.background import queues, webhooks
 from app.background.webhooks import Sender, refusal_of
 from app.main import create_app
 from app.settings import Settings
@@ -103,8 +102,8 @@ def settings(database_url):
 @pytest.fixture
 def quick(monkeypatch):
     """The queue is served at once, and attempts follow each other closely."""
-    monkeypatch.setattr(upkeep, "START_SECONDS", 0.05)
-    monkeypatch.setattr(upkeep, "POLLING_SECONDS", 0.1)
+    monkeypatch.setattr(queues, "START_SECONDS", 0.05)
+    monkeypatch.setattr(queues, "POLLING_SECONDS", 0.1)
     monkeypatch.setattr(store, "BACKOFF_SECONDS", (0.05,) * 50)
 
 
@@ -335,7 +334,7 @@ async def test_a_queue_worker_that_dies_is_followed_by_another(receiver, client)
 async def test_a_process_that_stops_in_the_middle_leaves_the_message_to_the_next(
     settings, database, receiver, monkeypatch
 ):
-    monkeypatch.setattr(upkeep, "GRACE_SECONDS", 0.01)
+    monkeypatch.setattr(queues, "GRACE_SECONDS", 0.01)
     receiver.answers = [hangs]
     app = create_app(settings)
     async with app.router.lifespan_context(app):

@@ -12,7 +12,7 @@ from halftime.contract.request.request import Requirements
 from halftime.contract.resources.worker import WorkerDevice
 from tests.factories import comparison, data_of, gpu_telemetry, request, telemetry, trial
 from worker.comparison import blocks as comparing
-from worker.comparison import estimates as statistics
+from worker.comparison import estimates
 from worker.comparison.blocks import compare
 from worker.device import device
 from worker.errors import TrialFailed
@@ -349,7 +349,7 @@ async def test_an_outlier_that_nothing_explains_gives_no_confident_wrong_verdict
         return report.comparisons[0].requirements[0].status
 
     assert await status() == "inconclusive"
-    monkeypatch.setattr(statistics, "_t_half_width", lambda sample, size: 0.01)
+    monkeypatch.setattr(estimates, "_t_half_width", lambda sample, size: 0.01)
     assert await status() == "pass"
 
 

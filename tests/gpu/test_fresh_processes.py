@@ -16,7 +16,7 @@ from halftime.contract.request.training import TrainingConfig
 from tests.factories import CPU, request
 from worker.agent.launcher import TrialLauncher
 from worker.comparison.blocks import compare
-from worker.comparison.legs import Comparison
+from worker.comparison.legs import ComparisonRun
 from worker.device import nvml
 from worker.device.device import detect, gpu_count
 from worker.device.gpu_sampler import LEAST_ENERGY_REGION_SECONDS
@@ -132,7 +132,7 @@ async def test_a_comparison_of_a_transformer_that_fills_the_card():
         outcome, _ = await launcher.run(trial_spec, deadline_seconds, after_step)
         return outcome
 
-    measured = await compare(Comparison.of(asked, detect(DEVICE)), run_trial, lambda progress: None)
+    measured = await compare(ComparisonRun.of(asked, detect(DEVICE)), run_trial, lambda progress: None)
     report = make_report("gpu", measured)
     assert report.attestation.ok, [check for check in report.attestation.checks if not check.ok]
     assert all(found.speedup is not None for found in report.comparisons)

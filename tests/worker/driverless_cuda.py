@@ -87,7 +87,7 @@ _steps = []  # torch forgets what nobody holds
 
 
 def _step(parameters, gradients, *state, lr=None, **_):
-    """Changes what it is given, and no shapes: but every parameter has a gradient and a state like itself."""
+    """Notifications what it is given, and no shapes: but every parameter has a gradient and a state like itself."""
     lists = [values for values in state if isinstance(values, list) and values and values[0].dim()]
     for like in (gradients, *lists):
         assert [value.shape for value in like] == [parameter.shape for parameter in parameters]

@@ -4,7 +4,7 @@ import pytest
 
 from halftime.contract.report.failure import Failure, FailureCode
 from tests.factories import comparison, request, trial
-from worker.comparison import event_data as interim
+from worker.comparison import event_data
 from worker.comparison.blocks import compare
 from worker.report.build import make_report
 
@@ -15,7 +15,7 @@ async def told_by(under_way, run_trial):
     told = []
 
     async def keep_block(block):
-        told.append(interim.after_block(under_way))
+        told.append(event_data.after_block(under_way))
 
     await compare(under_way, run_trial, lambda progress: None, keep_block)
     return told
@@ -47,7 +47,7 @@ async def test_a_leg_that_failed_has_no_speedup():
 
 @pytest.mark.parametrize(("count", "expected"), [(3, [0, 1, 2]), (5, [0, 1, 2, 3, 4]), (101, [0, 25, 50, 75, 100])])
 def test_a_curve_is_thinned_evenly_and_keeps_both_ends(count, expected):
-    assert interim.evenly(range(count), 5) == expected
+    assert event_data.evenly(range(count), 5) == expected
 
 
 async def test_legs_of_one_precision_are_told_apart():

@@ -91,7 +91,7 @@ async def test_the_timeout_counts_what_reused_blocks_took(database):
     with pytest.raises(Death):
         await compare(comparison(asked), run_trial, lambda progress: None, keep_slow_block)
     async with database.sessions.begin() as session:
-        await claims.hand_back(session, claim)
+        await claims.requeue(session, claim)
     trials = SimulatedTrials(hangs_in_block=2)
     with anyio.fail_after(30):
         await job_of(database, await read(database, row), trials).run(row.id)

@@ -16,7 +16,7 @@ from worker.comparison.blocks import LEAST_DEADLINE_SECONDS
 from worker.comparison.capacity import measure_capacity
 from worker.data import make_data
 from worker.data.loader_limits import PATIENCE_SECONDS, in_shared_memory, require_shared_memory
-from worker.device import host_counters as host
+from worker.device import host_counters
 from worker.errors import TrialFailed
 from worker.models import blueprint_of
 from worker.trial.run import run_trial
@@ -103,10 +103,10 @@ async def test_the_search_for_the_largest_batch_ends_with_the_cause(free):
 
 
 def test_what_is_free_is_that_of_the_file_system_that_is_seen(monkeypatch):
-    monkeypatch.setattr(host, "available_host_bytes", lambda: 7)
-    assert host.free_shared_bytes(Path("/missing")) == 0
-    assert host.free_shared_bytes(Path("/proc")) == 7  # a file system without a bound
-    assert host.free_shared_bytes(Path("/")) not in {0, 7}
+    monkeypatch.setattr(host_counters, "available_host_bytes", lambda: 7)
+    assert host_counters.free_shared_bytes(Path("/missing")) == 0
+    assert host_counters.free_shared_bytes(Path("/proc")) == 7  # a file system without a bound
+    assert host_counters.free_shared_bytes(Path("/")) not in {0, 7}
 
 
 def test_of_a_larger_tensor_only_the_batch_is_shared():

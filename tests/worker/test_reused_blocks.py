@@ -9,7 +9,7 @@ from app.reports.markdown import to_markdown
 from halftime.contract.report.block import Block, KeptBlock
 from halftime.contract.report.failure import Failure, FailureCode
 from tests.factories import CPU, comparison, request, telemetry, trial
-from worker.agent import fingerprint as identity
+from worker.agent import fingerprint
 from worker.agent.fingerprint import measured_with
 from worker.comparison.blocks import compare
 from worker.device import nvml
@@ -187,12 +187,12 @@ def test_another_card_of_the_same_model_is_told_apart(monkeypatch):
 def test_another_start_of_the_host_is_told_apart(monkeypatch, tmp_path):
     before = measured_with(CPU, request())
     (tmp_path / "boot_id").write_text("another\n")
-    monkeypatch.setattr(identity, "BOOT_ID", tmp_path / "boot_id")
+    monkeypatch.setattr(fingerprint, "BOOT_ID", tmp_path / "boot_id")
     assert measured_with(CPU, request()) == before.model_copy(update={"device": "another cpu"})
 
 
 def test_a_package_of_another_version_is_told_apart(monkeypatch):
     before = measured_with(CPU, request())
-    monkeypatch.setattr(identity, "_packages_sha256", identity._packages_sha256.__wrapped__)
-    monkeypatch.setattr(identity, "distributions", lambda: [])
+    monkeypatch.setattr(fingerprint, "_packages_sha256", fingerprint._packages_sha256.__wrapped__)
+    monkeypatch.setattr(fingerprint, "distributions", lambda: [])
     assert measured_with(CPU, request()).packages_sha256 != before.packages_sha256

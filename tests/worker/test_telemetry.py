@@ -31,8 +31,7 @@ from tests.worker.fake_nvml import (
 )
 from worker.comparison.disturbance import disturbances
 from worker.device import gpu_sampler as gpus
-from worker.device import host_counters as host
-from worker.device import other_processes as neighbours
+from worker.device import host_counters, other_processes
 from worker.device.measured_region import MeasuredRegion
 from worker.device.other_processes import Neighbours
 from worker.messages import TrialSpec
@@ -227,10 +226,10 @@ def other_program():
 
 
 def over_a_second():
-    before, started = host.HostCounters.now(), time.monotonic()
-    while time.monotonic() - started < 2 * host.LEAST_REGION_SECONDS:
+    before, started = host_counters.HostCounters.now(), time.monotonic()
+    while time.monotonic() - started < 2 * host_counters.LEAST_REGION_SECONDS:
         pass
-    return host.between(before, host.HostCounters.now())
+    return host_counters.between(before, host_counters.HostCounters.now())
 
 
 def test_another_program_s_work_is_seen(other_program):
@@ -242,13 +241,13 @@ def test_another_program_s_work_is_seen(other_program):
 def test_work_of_one_s_own_children_is_not_taken_for_another_s():
     own = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        before, ours_before, started = host.HostCounters.now(), time.process_time(), time.monotonic()
+        before, ours_before, started = host_counters.HostCounters.now(), time.process_time(), time.monotonic()
         childs_before = sum(psutil.Process(own.pid).cpu_times()[:2])
         over_a_second()
         while sum(psutil.Process(own.pid).cpu_times()[:2]) - childs_before < 0.3:  # others may be at work
             time.sleep(0.05)
         childs = sum(psutil.Process(own.pid).cpu_times()[:2]) - childs_before
-        found = host.between(before, host.HostCounters.now())
+        found = host_counters.between(before, host_counters.HostCounters.now())
         ours, seconds = time.process_time() - ours_before, time.monotonic() - started
     finally:
         own.kill()
@@ -267,9 +266,9 @@ def driver(monkeypatch):
     def install(processes, gpu=h100, **changes):
         return plant(monkeypatch, gpu(nvmlDeviceGetComputeRunningProcesses=processes, **changes))
 
-    monkeypatch.setattr(neighbours, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(neighbours, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(neighbours, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(other_processes, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(other_processes, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(other_processes, "PATIENCE_SECONDS", 0.0)
     return install
 
 
@@ -284,7 +283,7 @@ async def noted(device="cuda:0"):
 @pytest.mark.anyio
 async def test_a_trial_waits_until_it_is_alone_on_the_gpu(driver, monkeypatch):
     driver(processes_then_none(7, 7, 7))
-    monkeypatch.setattr(neighbours, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(other_processes, "PATIENCE_SECONDS", 60.0)
     seen = await Neighbours().wait_until_alone("cuda:0")
     assert seen.processes == []
     assert seen.used_bytes == 4 * MIB
@@ -293,7 +292,7 @@ async def test_a_trial_waits_until_it_is_alone_on_the_gpu(driver, monkeypatch):
 @pytest.mark.anyio
 async def test_nvml_is_opened_once_for_all_looks_and_closed_after_them(driver, monkeypatch):
     library = driver(processes_then_none(*range(7, 17)))
-    monkeypatch.setattr(neighbours, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(other_processes, "PATIENCE_SECONDS", 60.0)
     await Neighbours().wait_until_alone("cuda:0")
     assert (library.times_opened, library.open) == (1, 0)
 
@@ -301,7 +300,7 @@ async def test_nvml_is_opened_once_for_all_looks_and_closed_after_them(driver, m
 @pytest.mark.anyio
 async def test_a_wait_that_is_given_up_leaves_no_look_behind(driver, monkeypatch):
     library = driver([process(7)])
-    monkeypatch.setattr(neighbours, "PATIENCE_SECONDS", 3600.0)
+    monkeypatch.setattr(other_processes, "PATIENCE_SECONDS", 3600.0)
     with anyio.move_on_after(0.05):
         await Neighbours().wait_until_alone("cuda:0")
     with anyio.fail_after(60):
@@ -313,7 +312,7 @@ async def test_a_wait_that_is_given_up_leaves_no_look_behind(driver, monkeypatch
 async def test_a_driver_that_does_not_answer_holds_nobody_up(driver, monkeypatch):
     answered = threading.Event()
     driver(lambda: answered.wait(60) and [])
-    monkeypatch.setattr(neighbours, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(other_processes, "ANSWER_SECONDS", 0.05)
     assert await Neighbours().wait_until_alone("cuda:0") is None
     answered.set()
 
@@ -321,10 +320,10 @@ async def test_a_driver_that_does_not_answer_holds_nobody_up(driver, monkeypatch
 @pytest.mark.anyio
 async def test_it_waits_in_vain_once_and_then_says_who_is_there(driver, monkeypatch):
     driver([process(7)])
-    monkeypatch.setattr(neighbours, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(other_processes, "PATIENCE_SECONDS", 0.05)
     watch = Neighbours()
     before = await watch.wait_until_alone("cuda:0")
-    monkeypatch.setattr(neighbours, "PATIENCE_SECONDS", 3600.0)
+    monkeypatch.setattr(other_processes, "PATIENCE_SECONDS", 3600.0)
     assert await watch.wait_until_alone("cuda:0") == before
     result = await watch.note("cuda:0", trial_on(telemetry=telemetry(gpu_telemetry())), before)
     assert result.telemetry.gpu.foreign_processes == ["process 7, 1024 MiB"]
@@ -370,7 +369,7 @@ async def test_the_trial_itself_is_not_foreign_while_the_driver_clears_up_after_
     driver([])
     watch = Neighbours()
     before = await watch.wait_until_alone("cuda:0")
-    monkeypatch.setattr(neighbours, "GRACE_SECONDS", 60.0)
+    monkeypatch.setattr(other_processes, "GRACE_SECONDS", 60.0)
     held = itertools.chain([70 * GIB, 500 * MIB], itertools.repeat(4 * MIB))
     driver(processes_then_none(TRIAL_ON_THE_HOST), nvmlDeviceGetMemoryInfo=memory(held))
     result = await watch.note("cuda:0", trial_on(telemetry=telemetry(gpu_telemetry())), before)

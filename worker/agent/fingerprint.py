@@ -9,7 +9,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from halftime import __version__
-from halftime.contract.report.block import MeasuredWith
+from halftime.contract.report.block import Fingerprint
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.worker import WorkerDevice
 from worker.device import nvml
@@ -18,9 +18,9 @@ from worker.device import nvml
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def measured_with(device: WorkerDevice, request: BenchmarkRequest) -> MeasuredWith:
+def measured_with(device: WorkerDevice, request: BenchmarkRequest) -> Fingerprint:
     """Reads the versions of all packages once, which takes a moment; touches no GPU and needs no torch."""
-    return MeasuredWith(
+    return Fingerprint(
         device=nvml.uuid_of(device.name) or f"{_running_kernel()} {device.name}",
         driver=nvml.driver_version(),
         cores=len(os.sched_getaffinity(0)),

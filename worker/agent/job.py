@@ -18,7 +18,7 @@ from app.settings import Settings
 from app.store import blocks, claims
 from app.store.claims import Claim, ClaimLost
 from app.store.workers import LEASE
-from halftime.contract.report.block import Block, MeasuredWith
+from halftime.contract.report.block import Block, Fingerprint
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import Report
 from halftime.contract.report.trial import TrialResult
@@ -26,11 +26,11 @@ from halftime.contract.resources.benchmark import Progress
 from halftime.contract.resources.worker import WorkerDevice
 from worker.agent.fingerprint import measured_with
 from worker.agent.quarantine import DeviceSick, casts_doubt
-from worker.agent.tracking.export import hand_over
-from worker.comparison import event_data as interim
+from worker.agent.tracking.export import export_to_trackers
+from worker.comparison import event_data
 from worker.comparison.blocks import BenchmarkFailed, TrialRunner, compare
 from worker.comparison.capacity import measure_capacity
-from worker.comparison.legs import Comparison
+from worker.comparison.legs import ComparisonRun
 from worker.messages import Inspection, Launcher, ModelFacts, TrialSpec
 from worker.report.build import make_report
 
@@ -96,11 +96,11 @@ class Job:
                 with self._scope:
                     report = await self._measure(claim)
                 if self._scope.cancelled_caught:
-                    await self._write(claims.hand_back, claim)
+                    await self._write(claims.requeue, claim)
                     log.info("benchmark stopped")
                 if report:
                     with self._hand_over_scope:
-                        await hand_over(self._sessions, claim.request, report)
+                        await export_to_trackers(self._sessions, claim.request, report)
             except ClaimLost:
                 log.warning("claim lost; what the trials measured is discarded")
 
@@ -123,7 +123,7 @@ class Job:
         except BenchmarkFailed as error:
             await self._fail(claim, error.failure)
         except DeviceSick as error:
-            await self._write(claims.pass_on, claim, error.fault, self._settings.max_attempts)
+            await self._write(claims.requeue_elsewhere, claim, error.fault, self._settings.max_attempts)
             log.warning("benchmark passed on", fault=error.fault)
         except ClaimLost:
             raise
@@ -160,7 +160,7 @@ class Job:
                 try:
                     with anyio.fail_after(timeout) as patience:
                         began, parameter_count = time.monotonic(), await self._inspect(claim)
-                        comparison = Comparison.of(claim.request, self._device, parameter_count, began)
+                        comparison = ComparisonRun.of(claim.request, self._device, parameter_count, began)
                         await self._compare(claim, comparison, run_trial, patience)
                 except TimeoutError:  # it may hang
                     await self._require_health()
@@ -174,19 +174,19 @@ class Job:
         return made
 
     async def _compare(
-        self, claim: Claim, comparison: Comparison, run_trial: TrialRunner, patience: anyio.CancelScope
+        self, claim: Claim, comparison: ComparisonRun, run_trial: TrialRunner, patience: anyio.CancelScope
     ) -> None:
         """Goes on after the blocks of an earlier attempt; what they took counts towards the timeout as well."""
         ours = await self._measured_with(claim)
-        earlier = await self._write(blocks.take_over, claim, ours)
+        earlier = await self._write(blocks.resume_blocks, claim, ours)
         patience.deadline -= sum(kept.block.seconds for kept in earlier)
 
         async def keep_block(block: Block) -> None:
-            await self._write(blocks.keep, claim, ours, block, interim.after_block(comparison))
+            await self._write(blocks.keep, claim, ours, block, event_data.after_block(comparison))
 
         await compare(comparison, run_trial, self._show, keep_block, earlier)
 
-    async def _measured_with(self, claim: Claim) -> MeasuredWith:
+    async def _measured_with(self, claim: Claim) -> Fingerprint:
         """Raises DeviceSick: the driver of a sick GPU may refuse, or not answer at all."""
         try:
             with anyio.fail_after(ANSWER_SECONDS):
@@ -204,7 +204,7 @@ class Job:
         if fault is not None:
             raise DeviceSick(fault)
 
-    async def _measure_capacity(self, comparison: Comparison, run_trial: TrialRunner) -> None:
+    async def _measure_capacity(self, comparison: ComparisonRun, run_trial: TrialRunner) -> None:
         """Beside the comparison: what goes wrong here leaves that one its report.
 
         Raises DeviceSick: nobody knows since when the device was.
@@ -259,7 +259,7 @@ class Job:
             data |= {"batch_size": spec.training.batch_size}
         if isinstance(outcome, TrialResult):
             kind = "trial_finished"
-            data |= interim.after_trial(outcome)
+            data |= event_data.after_trial(outcome)
         else:
             kind = "trial_failed"
             data |= {"code": outcome.code, "detail": outcome.detail}
@@ -313,7 +313,7 @@ class Job:
         self._progress = progress
 
 
-def _packed_report(benchmark_id: str, comparison: Comparison) -> tuple[Report, bytes]:
+def _packed_report(benchmark_id: str, comparison: ComparisonRun) -> tuple[Report, bytes]:
     report = make_report(benchmark_id, comparison)
     return report, claims.pack(report)
 

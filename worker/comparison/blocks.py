@@ -16,7 +16,7 @@ from halftime.contract.request.request import MeasurementConfig
 from halftime.contract.resources.benchmark import Progress
 from worker.comparison.disturbance import disturbances
 from worker.comparison.estimates import blocks_needed, log_ratios
-from worker.comparison.legs import Comparison, LegRun, median_step, paired
+from worker.comparison.legs import ComparisonRun, LegRun, median_step, paired
 from worker.comparison.time_budget import limit_of_next_trial, out_of_time
 from worker.messages import TimeLimit, TrialSpec
 
@@ -57,14 +57,14 @@ async def _kept_nowhere(block: Block) -> None:
 
 
 async def compare(
-    comparison: Comparison,
+    comparison: ComparisonRun,
     run_trial: TrialRunner,
     on_progress: Callable[[Progress], None],
     keep_block: BlockKeeper = _kept_nowhere,
     earlier: Sequence[KeptBlock] = (),
-) -> Comparison:
+) -> ComparisonRun:
     """Runs blocks until it is enough, after those of an earlier attempt. Raises BenchmarkFailed: no report can be."""
-    stopped_by = _take_over(comparison, earlier)
+    stopped_by = _resume_blocks(comparison, earlier)
     while stopped_by is None:
         block = await _run_block(comparison, run_trial, on_progress)
         if all(leg.failure is not None for leg in comparison.legs):
@@ -81,7 +81,7 @@ async def compare(
     return comparison
 
 
-def _take_over(comparison: Comparison, earlier: Sequence[KeptBlock]) -> StoppedBy | None:
+def _resume_blocks(comparison: ComparisonRun, earlier: Sequence[KeptBlock]) -> StoppedBy | None:
     """Goes through the blocks as if they were run now; why no further one is needed, if the last one told."""
     stopped_by = None
     for kept in earlier:
@@ -97,7 +97,7 @@ def _take_over(comparison: Comparison, earlier: Sequence[KeptBlock]) -> StoppedB
 
 
 async def _run_block(
-    comparison: Comparison, run_trial: TrialRunner, on_progress: Callable[[Progress], None]
+    comparison: ComparisonRun, run_trial: TrialRunner, on_progress: Callable[[Progress], None]
 ) -> Block | None:
     """None where the time budget ended within it; its trials so far are kept."""
     index, repeats = comparison.blocks, comparison.repeats
@@ -126,7 +126,7 @@ def _lacks_trial(leg: LegRun, block: int) -> bool:
     return leg.failure is None and block not in leg.by_block()
 
 
-def _count(comparison: Comparison, block: Block) -> StoppedBy | None:
+def _count(comparison: ComparisonRun, block: Block) -> StoppedBy | None:
     """Adds a completed block; why no further one is needed, None if one is."""
     comparison.blocks += 1
     comparison.total_seconds += block.seconds
@@ -134,7 +134,7 @@ def _count(comparison: Comparison, block: Block) -> StoppedBy | None:
 
 
 async def _run_leg(
-    comparison: Comparison,
+    comparison: ComparisonRun,
     leg: LegRun,
     position: int,
     run_trial: TrialRunner,
@@ -179,7 +179,7 @@ async def _run_leg(
 
 
 async def _run_undisturbed(
-    comparison: Comparison, leg: LegRun, spec: TrialSpec, run_trial: TrialRunner, after_step: Callable[[int], None]
+    comparison: ComparisonRun, leg: LegRun, spec: TrialSpec, run_trial: TrialRunner, after_step: Callable[[int], None]
 ) -> TrialResult | Failure:
     """Runs a trial, and again while it is disturbed, as often as is allowed. The last one counts, not the best."""
     kept: TrialResult | None = None
@@ -202,7 +202,7 @@ async def _run_undisturbed(
     return kept
 
 
-def _may_repeat(comparison: Comparison, leg: LegRun, trial: TrialResult) -> bool:
+def _may_repeat(comparison: ComparisonRun, leg: LegRun, trial: TrialResult) -> bool:
     """Whether a disturbed trial may be run again: as often as is allowed, and if another of its length fits."""
     fits = (
         trial.trial_seconds
@@ -211,12 +211,12 @@ def _may_repeat(comparison: Comparison, leg: LegRun, trial: TrialResult) -> bool
     return fits and comparison.repeats < MOST_REPEATS_OF_ALL
 
 
-def _limit(comparison: Comparison, leg: LegRun) -> TimeLimit:
+def _limit(comparison: ComparisonRun, leg: LegRun) -> TimeLimit:
     """Of the next trial of a leg in the block under way."""
     return limit_of_next_trial(comparison, leg, _order(comparison.legs, comparison.blocks))
 
 
-def _note_steps(comparison: Comparison, trial: TrialResult) -> None:
+def _note_steps(comparison: ComparisonRun, trial: TrialResult) -> None:
     """Lets no later trial do more steps than one that the time budget ended early."""
     if trial.ended_early:
         steps = len(trial.loss_curve)
@@ -256,7 +256,7 @@ def _order(legs: list[LegRun], block: int) -> list[LegRun]:
     return legs if baseline_first(block) else legs[::-1]
 
 
-def _enough(comparison: Comparison, measurement: MeasurementConfig, block_seconds: float) -> StoppedBy | None:
+def _enough(comparison: ComparisonRun, measurement: MeasurementConfig, block_seconds: float) -> StoppedBy | None:
     """Why no further block is needed; None if one is."""
     if not comparison.can_compare():
         out_of_time = any(leg.failure and leg.failure.code is FailureCode.TIME_BUDGET for leg in comparison.legs)
@@ -271,14 +271,14 @@ def _enough(comparison: Comparison, measurement: MeasurementConfig, block_second
     return "time_budget" if comparison.seconds_left <= least_seconds else None
 
 
-def _plan(comparison: Comparison, measurement: MeasurementConfig) -> int:
+def _plan(comparison: ComparisonRun, measurement: MeasurementConfig) -> int:
     """Blocks after the pilot: as many as the interval needs, in even numbers where the request allows."""
     needed = max(measurement.min_blocks, _needed(comparison, measurement))
     even = needed + needed % 2 if needed > measurement.min_blocks else needed
     return min(measurement.max_blocks, even)
 
 
-def _needed(comparison: Comparison, measurement: MeasurementConfig) -> int:
+def _needed(comparison: ComparisonRun, measurement: MeasurementConfig) -> int:
     """Blocks that the noisiest candidate needs, judged by the pilot."""
     pilots = []
     for leg in comparison.candidates:
@@ -289,14 +289,14 @@ def _needed(comparison: Comparison, measurement: MeasurementConfig) -> int:
     return max(blocks_needed(pilot, measurement.target_ci) for pilot in pilots)
 
 
-def _deadline_seconds(comparison: Comparison, leg: LegRun) -> float:
+def _deadline_seconds(comparison: ComparisonRun, leg: LegRun) -> float:
     """Generous towards a slow trial, but no hang outlives it; a leg's first has the benchmark's own timeout."""
     longest = max((trial.trial_seconds for trial in leg.trials), default=None)
     timeout = comparison.request.config.timeout_seconds
     return timeout if longest is None else min(timeout, max(LEAST_DEADLINE_SECONDS, DEADLINE_FACTOR * longest))
 
 
-def _progress(comparison: Comparison, spec: TrialSpec, step: int, elapsed_seconds: float) -> Progress:
+def _progress(comparison: ComparisonRun, spec: TrialSpec, step: int, elapsed_seconds: float) -> Progress:
     legs = len(comparison.legs)
     trials_done = comparison.blocks * legs + spec.position + step / spec.training.steps
     fraction = trials_done / (comparison.planned_blocks * legs)

@@ -15,7 +15,7 @@ from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.training import MAX_BATCH_SIZE
 from halftime.contract.resources.benchmark import Progress
 from worker.comparison.blocks import TrialRunner
-from worker.comparison.legs import Comparison, LegRun, median_step
+from worker.comparison.legs import ComparisonRun, LegRun, median_step
 from worker.device.host_counters import available_host_bytes
 from worker.messages import TrialSpec
 
@@ -38,7 +38,7 @@ SHARE_OF_HOST_MEMORY = 0.5
 
 
 async def measure_capacity(
-    comparison: Comparison, run_trial: TrialRunner, on_progress: Callable[[Progress], None]
+    comparison: ComparisonRun, run_trial: TrialRunner, on_progress: Callable[[Progress], None]
 ) -> None:
     """Fills in the capacity of every leg that trains. Ends with what it has when its time is over."""
     began = time.monotonic()
@@ -63,7 +63,7 @@ async def measure_capacity(
         comparison.total_seconds += time.monotonic() - began
 
 
-def memory_limit_bytes(comparison: Comparison) -> int | None:
+def memory_limit_bytes(comparison: ComparisonRun) -> int | None:
     """What a leg may use; on a CPU no more than half of what is at hand. None: all of a GPU, or no limit given."""
     asked_mib = comparison.request.config.measurement.capacity_memory_mib
     if asked_mib is None:
@@ -76,7 +76,7 @@ def memory_limit_bytes(comparison: Comparison) -> int | None:
 class _Search:
     """Of one leg."""
 
-    def __init__(self, comparison: Comparison, leg: LegRun, limit_bytes: int | None, run_trial: TrialRunner) -> None:
+    def __init__(self, comparison: ComparisonRun, leg: LegRun, limit_bytes: int | None, run_trial: TrialRunner) -> None:
         self.leg = leg
         self._request, self._device = comparison.request, comparison.device
         self._parameter_count = comparison.parameter_count
@@ -169,7 +169,7 @@ class _Search:
         return None
 
 
-def _progress(comparison: Comparison, search: _Search, share: float) -> Progress:
+def _progress(comparison: ComparisonRun, search: _Search, share: float) -> Progress:
     return Progress(
         phase="capacity",
         block=comparison.blocks,

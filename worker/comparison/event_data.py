@@ -1,15 +1,15 @@
 """What is known of a comparison before it has ended, for those who watch it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
 from halftime.contract.report.report import Estimate
 from halftime.contract.report.trial import TrialResult
 from worker.comparison.estimates import ratio_estimate
-from worker.comparison.legs import Comparison, LegRun, median_step, paired
+from worker.comparison.legs import ComparisonRun, LegRun, median_step, paired
 
-if TYPE_CHECKING:
-    from app.store.database.tables import Json
+#: As an event stores it.
+Json = dict[str, Any]
 
 #: Of a loss curve, for an event: enough to draw it.
 POINTS = 60
@@ -17,7 +17,7 @@ POINTS = 60
 Sample = TypeVar("Sample")
 
 
-def after_trial(trial: TrialResult) -> "Json":
+def after_trial(trial: TrialResult) -> Json:
     """The figures of a trial: seconds, nats, and its loss curve in at most 60 points."""
     return {
         "median_step_seconds": median_step(trial),
@@ -27,7 +27,7 @@ def after_trial(trial: TrialResult) -> "Json":
     }
 
 
-def after_block(comparison: Comparison) -> "Json":
+def after_block(comparison: ComparisonRun) -> Json:
     """The speedups so far with their intervals; null before there are two blocks, and for a leg that failed."""
     speedups = {leg.name: _speedup(comparison, leg) for leg in comparison.candidates}
     return {
@@ -44,7 +44,7 @@ def evenly(samples: Sequence[Sample], most: int) -> list[Sample]:
     return [samples[round(index * (len(samples) - 1) / (most - 1))] for index in range(most)]
 
 
-def _speedup(comparison: Comparison, leg: LegRun) -> Estimate | None:
+def _speedup(comparison: ComparisonRun, leg: LegRun) -> Estimate | None:
     pairs = paired(comparison.baseline, leg)
     if leg.failure is not None or len(pairs) < 2:
         return None

@@ -30,7 +30,7 @@ class LegRun:
 
 
 @dataclass
-class Comparison:
+class ComparisonRun:
     """A comparison under way, and afterwards what it measured."""
 
     request: BenchmarkRequest
@@ -62,7 +62,7 @@ class Comparison:
         device: WorkerDevice,
         parameter_count: int | None = None,
         began: float | None = None,
-    ) -> "Comparison":
+    ) -> "ComparisonRun":
         """The legs of a request on a device; `began` is when its time began, on the monotonic clock, if not now."""
         precision, candidates = request.config.baseline, request.config.resolved_candidates(device.kind)
         names = iter(leg_names(precision, candidates, request.config.measurement.control))

@@ -8,7 +8,7 @@ is expected to take as long again.
 from collections.abc import Sequence
 
 from halftime.contract.report.failure import Failure, FailureCode
-from worker.comparison.legs import Comparison, LegRun, median_step
+from worker.comparison.legs import ComparisonRun, LegRun, median_step
 from worker.messages import TimeLimit
 
 #: Between a trial's share and its end, for what it cannot foresee: this part of its time, or so many seconds.
@@ -18,7 +18,7 @@ SLACK, LEAST_SLACK_SECONDS = 0.05, 1.0
 Expected = float | None
 
 
-def limit_of_next_trial(comparison: Comparison, leg: LegRun, order: Sequence[LegRun]) -> TimeLimit:
+def limit_of_next_trial(comparison: ComparisonRun, leg: LegRun, order: Sequence[LegRun]) -> TimeLimit:
     """What a trial of the leg may take; `order` is that of the legs in the block."""
     alive = [one for one in order if one.failure is None]
     later = alive if comparison.blocks == 0 else []
@@ -29,7 +29,7 @@ def limit_of_next_trial(comparison: Comparison, leg: LegRun, order: Sequence[Leg
     )
 
 
-def _expected_seconds(comparison: Comparison, leg: LegRun) -> float | None:
+def _expected_seconds(comparison: ComparisonRun, leg: LegRun) -> float | None:
     """What the leg's next trial is expected to take: as long as its last, or less if it is to train for fewer steps."""
     if not leg.trials:
         return None
@@ -39,7 +39,7 @@ def _expected_seconds(comparison: Comparison, leg: LegRun) -> float | None:
     return last.trial_seconds - last.training_time_seconds * fewer / steps
 
 
-def out_of_time(comparison: Comparison, leg: LegRun, steps_done: int) -> Failure:
+def out_of_time(comparison: ComparisonRun, leg: LegRun, steps_done: int) -> Failure:
     """Why a leg has no figure, and what would give it one."""
     budget_seconds = comparison.request.config.measurement.time_budget_seconds
     settings = comparison.request.config.training

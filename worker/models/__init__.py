@@ -1,4 +1,4 @@
-"""The torch module of every kind of model: one file each, named like its spec in `app/contract/models/`."""
+"""The torch module of every kind of model: one file each, named like its spec in `halftime/contract/models/`."""
 
 from functools import partial
 

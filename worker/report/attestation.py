@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 
 from halftime.contract.report.report import AttestationCheck, ReportAttestation
 from halftime.contract.report.trial import NEAR_ZERO_BYTES, Probe, TrialResult
-from worker.comparison.legs import Comparison, LegRun, median_step
+from worker.comparison.legs import ComparisonRun, LegRun, median_step
 from worker.training.precision_facts import FACTS, expected_flags
 
 #: Of the ceiling: a margin for a ceiling that was measured while the machine was slower than in training.
 PLAUSIBLE_SHARE = 1.25
 
 
-def attest(measured: Comparison) -> ReportAttestation:
+def attest(measured: ComparisonRun) -> ReportAttestation:
     """Every check of every leg, and of the blocks."""
     checks = [check for leg in measured.legs if leg.trials for check in _leg_checks(leg)]
     if measured.request.config.training.deterministic:
@@ -134,7 +134,7 @@ def _plausibility_checks(leg: LegRun) -> list[AttestationCheck]:
 
 
 def _equal_in_blocks(
-    measured: Comparison, shown: Callable[[TrialResult], tuple[int, str]], name: str
+    measured: ComparisonRun, shown: Callable[[TrialResult], tuple[int, str]], name: str
 ) -> AttestationCheck:
     """Whether the trials of every block show the same; `shown` says among which of them, and what."""
     trials = [trial for leg in measured.legs for trial in leg.trials]

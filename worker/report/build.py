@@ -19,7 +19,7 @@ from worker.report.warnings import warnings_of
 Figure = TypeVar("Figure", int, float)
 
 
-def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
+def make_report(benchmark_id: str, measured: running.ComparisonRun) -> Report:
     """The report of a comparison that has ended."""
     config = measured.request.config
     baseline = make_leg(measured.baseline, config, measured.device)
@@ -61,7 +61,7 @@ def make_report(benchmark_id: str, measured: running.Comparison) -> Report:
     )
 
 
-def compare_legs(measured: running.Comparison, run: LegRun, candidate: Leg, floor: NoiseFloor | None) -> Comparison:
+def compare_legs(measured: running.ComparisonRun, run: LegRun, candidate: Leg, floor: NoiseFloor | None) -> Comparison:
     """One candidate against the baseline, block by block."""
     failed = run.failure or measured.baseline.failure
     pairs = [] if failed else paired(measured.baseline, run)
@@ -92,7 +92,7 @@ def compare_legs(measured: running.Comparison, run: LegRun, candidate: Leg, floo
     )
 
 
-def _comparison_verdict(measured: running.Comparison, run: LegRun, requirements: list[Requirement]) -> Verdict:
+def _comparison_verdict(measured: running.ComparisonRun, run: LegRun, requirements: list[Requirement]) -> Verdict:
     if measured.baseline.failure:
         return "invalid"
     if run.failure and run.failure.code is FailureCode.TIME_BUDGET:
@@ -124,7 +124,7 @@ def _validation_loss(trial: TrialResult) -> float:
     return trial.validation_loss
 
 
-def _noise_floor(measured: running.Comparison) -> NoiseFloor | None:
+def _noise_floor(measured: running.ComparisonRun) -> NoiseFloor | None:
     trials = measured.baseline.trials
     if len(trials) < 2:
         return None

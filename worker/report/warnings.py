@@ -9,7 +9,7 @@ from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.numerics import Numerics
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.training import TrainingConfig
-from worker.comparison.legs import Comparison, LegRun, median_step, paired
+from worker.comparison.legs import ComparisonRun, LegRun, median_step, paired
 from worker.training.pace import NO_TIME
 from worker.training.precision_facts import FACTS, LARGEST_FP32_ERROR
 
@@ -63,7 +63,7 @@ AT_ONCE = 0.1
 LOADER_BOUND = 0.1
 
 
-def warnings_of(measured: Comparison) -> list[str]:
+def warnings_of(measured: ComparisonRun) -> list[str]:
     """Every warning that applies, in words."""
     return [
         *_about_the_device(measured),
@@ -76,7 +76,7 @@ def warnings_of(measured: Comparison) -> list[str]:
     ]
 
 
-def _about_the_device(measured: Comparison) -> Iterator[str]:
+def _about_the_device(measured: ComparisonRun) -> Iterator[str]:
     if measured.request.config.device == "auto" and measured.device.kind == "cpu":
         yield "device `auto` found no CUDA worker and ran on the CPU: the figures say nothing about a GPU."
     measurement = measured.request.config.measurement
@@ -87,14 +87,14 @@ def _about_the_device(measured: Comparison) -> Iterator[str]:
         yield f"{', '.join(odd)} is no multiple of {TENSOR_CORE_MULTIPLE}: half precision may miss the tensor cores."
 
 
-def _about_emulation(measured: Comparison) -> Iterator[str]:
+def _about_emulation(measured: ComparisonRun) -> Iterator[str]:
     for precision in dict.fromkeys(leg.precision for leg in measured.legs):
         support = measured.device.support_of(precision)
         if support is not None and support.kernels == "emulated":
             yield f"{precision} is emulated. {support.remedy}"
 
 
-def _about_the_time(measured: Comparison) -> Iterator[str]:
+def _about_the_time(measured: ComparisonRun) -> Iterator[str]:
     """What the time budget left out."""
     steps = measured.request.config.training.steps
     for leg in measured.legs:
@@ -128,7 +128,7 @@ def _range(numbers: list[int]) -> str:
     return str(numbers[0]) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
 
 
-def _seconds_for_whole_trials(measured: Comparison) -> float:
+def _seconds_for_whole_trials(measured: ComparisonRun) -> float:
     """What the least number of blocks would take with every step of every leg, and as much beside training as here."""
     config = measured.request.config
     trials = [
@@ -141,7 +141,7 @@ def _seconds_for_whole_trials(measured: Comparison) -> float:
     return config.measurement.min_blocks * sum(seconds)
 
 
-def _about_the_legs(measured: Comparison) -> Iterator[str]:
+def _about_the_legs(measured: ComparisonRun) -> Iterator[str]:
     for leg in measured.candidates:
         if leg.precision == measured.baseline.precision:
             yield f"Both legs are {leg.precision}: an A/A run. Any difference it shows is noise."
@@ -179,7 +179,7 @@ def _about_tf32(leg: LegRun) -> Iterator[str]:
             )
 
 
-def _about_the_settings(measured: Comparison) -> Iterator[str]:
+def _about_the_settings(measured: ComparisonRun) -> Iterator[str]:
     training = measured.request.config.training
     scaled = [leg.precision for leg in measured.legs if FACTS[leg.precision].uses_grad_scaler]
     if training.implementation == "foreach" and scaled:
@@ -203,7 +203,7 @@ def _about_the_settings(measured: Comparison) -> Iterator[str]:
             )
 
 
-def _about_the_trials(leg: LegRun, measured: Comparison) -> Iterator[str]:
+def _about_the_trials(leg: LegRun, measured: ComparisonRun) -> Iterator[str]:
     disturbed = [trial for trial in leg.trials if trial.disturbances]
     if disturbed:
         blocks = ", ".join(str(trial.block + 1) for trial in disturbed)
@@ -297,7 +297,7 @@ def _skips_after_warmup(trial: TrialResult) -> int:
     return sum(step >= warmup for step in skipped)
 
 
-def _about_the_blocks(measured: Comparison) -> Iterator[str]:
+def _about_the_blocks(measured: ComparisonRun) -> Iterator[str]:
     for (attempt, worker), kept in groupby(measured.reused, lambda kept: (kept.attempt, kept.worker)):
         indices = [one.block.index for one in kept]
         yield (

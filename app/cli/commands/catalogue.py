@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from app.cli.shared import SERVER, JsonOption, ServerOption, cli, connected, out, print_json
-from app.reports.sanitize import given
+from app.reports.sanitize import safe_text
 from halftime.contract.resources.catalogue import Kind
 
 
@@ -23,7 +23,7 @@ def models(server: ServerOption = SERVER, as_json: JsonOption = False) -> None:
     for kind in found.models:
         presets = _choices(kind.json_schema.get("properties", {}).get("preset", {}))
         if presets:
-            out.print(given(f"Presets of {kind.kind}: {', '.join(presets)}", most=4000))
+            out.print(safe_text(f"Presets of {kind.kind}: {', '.join(presets)}", most=4000))
     out.print(_table("Data", found.data))
 
 
@@ -32,7 +32,9 @@ def _table(title: str, kinds: Sequence[Kind]) -> Table:
     for kind in kinds:
         defaults = {name: value for name, value in kind.defaults.items() if name != "kind" and value is not None}
         told = ", ".join(f"{name}: {json.dumps(value)}" for name, value in defaults.items())
-        table.add_row(given(kind.kind), given(kind.description.split("\n", maxsplit=1)[0]), given(told, most=4000))
+        table.add_row(
+            safe_text(kind.kind), safe_text(kind.description.split("\n", maxsplit=1)[0]), safe_text(told, most=4000)
+        )
     return table
 
 

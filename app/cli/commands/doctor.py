@@ -14,7 +14,7 @@ from app.cli.commands.serving import settings_or_exit
 from app.cli.database import is_missing
 from app.cli.shared import JsonOption, cli, out
 from app.reports.precisions import precisions_line
-from app.reports.sanitize import given
+from app.reports.sanitize import safe_text
 from app.settings import Settings
 from halftime.contract.resources.worker import WorkerDevice
 
@@ -36,7 +36,7 @@ def doctor(as_json: JsonOption = False) -> None:
     else:
         table = Table("Part", "State", "Remedy")
         for finding in findings:
-            table.add_row(*(given(finding[name], most=4000) for name in ("part", "state", "remedy")))
+            table.add_row(*(safe_text(finding[name], most=4000) for name in ("part", "state", "remedy")))
         out.print(table)
     raise typer.Exit(0 if all(finding["ok"] for finding in findings) else 1)
 

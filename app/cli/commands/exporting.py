@@ -21,7 +21,7 @@ from app.cli.options import (
 from app.cli.shared import SERVER, JsonOption, ServerOption, cli, connected, note
 from app.reports.export import write_csv
 from halftime.client import Client, ProblemError
-from halftime.client.endpoints import Filters
+from halftime.client.endpoints import BenchmarkFilters
 from halftime.contract.report.report import Report
 from halftime.contract.resources.benchmark import Benchmark
 
@@ -68,7 +68,7 @@ def export(
     typer.echo(json.dumps({"benchmarks": count, "output": str(output)}) if as_json else f"{count} → {output}")
 
 
-def _found(client: Client, filters: Filters) -> Iterator[_Exported]:
+def _found(client: Client, filters: BenchmarkFilters) -> Iterator[_Exported]:
     for item in client.iterate(**filters):
         try:
             benchmark = client.get(item.id)

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from app.cli.commands.serving import settings_or_exit
 from app.cli.database import NoDatabase, in_database, is_missing
 from app.cli.shared import JsonOption, cli, fail, note, out, print_json
-from app.reports.sanitize import given
+from app.reports.sanitize import safe_text
 from app.settings import Settings
 from halftime.contract.resources.key import ApiKey, ApiKeyPage, CreatedKey, NewKey
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from app.store.database.tables import ApiKeyRow
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 #: Who gets in where no valid key is left.
 CLOSED = "nobody gets in until `halftime keys create NAME` makes another."
@@ -81,7 +81,7 @@ def list_keys(as_json: JsonOption = False) -> None:
     for item in page.items:
         quota = "" if item.submits_per_hour is None else str(item.submits_per_hour)
         times = [_minute(item.created_at), _minute(item.last_used_at), _minute(item.revoked_at)]
-        table.add_row(item.id, given(item.name), ", ".join(item.scopes), quota, *times)
+        table.add_row(item.id, safe_text(item.name), ", ".join(item.scopes), quota, *times)
     out.print(table)
     note(f"In {_where(settings)}.")
 
@@ -98,7 +98,7 @@ def revoke(key: Annotated[UUID, typer.Argument(help="the key's id")], as_json: J
     if as_json:
         print_json(ApiKey.model_validate(_facts(row)))
     else:
-        out.print(given(f"Revoked {row.id} ({row.name})."))
+        out.print(safe_text(f"Revoked {row.id} ({row.name})."))
 
 
 async def _revoke(session: "AsyncSession", key_id: UUID, settings: Settings) -> "tuple[ApiKeyRow | None, str | None]":
@@ -119,7 +119,7 @@ def _wanted(name: str, scopes: list[str], submits_per_hour: int | None) -> NewKe
         fail("\n".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()), 2)
 
 
-def _in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Found]]") -> Found:
+def _in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Result]]") -> Result:
     """What the work gives, done in one transaction. Ends the command where the database does not answer."""
     try:
         return in_database(settings, work)
@@ -127,7 +127,7 @@ def _in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[F
         fail(f"No answer from {_where(settings)} ({error}). `halftime doctor` checks it.", 4)
 
 
-def _in_database_that_is_there(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Found]]") -> Found:
+def _in_database_that_is_there(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Result]]") -> Result:
     """The same for what makes none: only for a first key is it made, since an open address asks for one."""
     if is_missing(settings):
         fail(f"There is no database in {settings.data_dir}, and HALFTIME_DATABASE_URL is not set. {OTHER_SETTINGS}", 2)

@@ -21,7 +21,7 @@ from app.cli.options import (
 from app.cli.shared import SERVER, BenchmarkArgument, JsonOption, ServerOption, cli, connected, out, print_json
 from app.cli.view.describing import described
 from app.cli.view.listing import benchmarks_list
-from app.reports.sanitize import plain
+from app.reports.sanitize import sanitize
 from app.reports.terminal import print_comparison, print_report, print_sweep
 from halftime.contract.resources.benchmark import Benchmark, Event
 
@@ -135,12 +135,12 @@ def logs(benchmark: BenchmarkArgument, server: ServerOption = SERVER) -> None:
     with connected(server) as client:
         written = client.logs(benchmark)
     # A file gets what was written; a terminal would obey it.
-    typer.echo(plain(written) if out.is_terminal else written, nl=False)
+    typer.echo(sanitize(written) if out.is_terminal else written, nl=False)
 
 
 def _event_line(event: Event) -> str:
     told = ", ".join(f"{name}: {value}" for name, value in event.data.items())
-    return plain(f"{event.seq:>4}  {event.created_at:%Y-%m-%d %H:%M:%S}  {event.kind}  {told}".rstrip())
+    return sanitize(f"{event.seq:>4}  {event.created_at:%Y-%m-%d %H:%M:%S}  {event.kind}  {told}".rstrip())
 
 
 def print_benchmark(benchmark: Benchmark, as_json: bool) -> None:

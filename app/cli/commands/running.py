@@ -37,7 +37,7 @@ ELSEWHERE = {"HALFTIME_DATABASE_URL", "HALFTIME_EMBEDDED_DATABASE", "HALFTIME_AP
 
 START_SECONDS = 60.0
 
-#: A benchmark of an hour is not given up for a server that restarts.
+#: A benchmark of an hour is not safe_text up for a server that restarts.
 RETRIES = 8
 
 

@@ -7,7 +7,7 @@ import typer
 
 from app.cli.shared import SERVER, JsonOption, ServerOption, cli, connected, fail, out, print_json
 from app.cli.view.listing import workers_list
-from app.reports.sanitize import given
+from app.reports.sanitize import safe_text
 from halftime.contract.resources.worker import Worker
 
 commands = typer.Typer(invoke_without_command=True)
@@ -49,7 +49,7 @@ def _show(worker: Worker, as_json: bool) -> None:
         print_json(worker)
     else:
         runs = f"; it runs {worker.current_benchmark}" if worker.current_benchmark else ""
-        out.print(given(f"{worker.id} is {worker.state}{runs}"), soft_wrap=True)
+        out.print(safe_text(f"{worker.id} is {worker.state}{runs}"), soft_wrap=True)
 
 
 def _refuse_options_of_the_list(context: typer.Context) -> None:

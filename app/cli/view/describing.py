@@ -9,7 +9,7 @@ from rich.text import Text
 
 from app.cli.view.listing import speedup, state, verdict
 from app.reports.relative_time import ago, duration
-from app.reports.sanitize import given
+from app.reports.sanitize import safe_text
 from app.reports.settings import model_line, training_line
 from app.reports.wording import MIB, NOTHING
 from halftime.contract.report.report import Estimate
@@ -29,7 +29,7 @@ def described(benchmark: Benchmark, now: datetime) -> RenderableType:
     parts: list[RenderableType] = [facts]
     if benchmark.summary and benchmark.summary.legs:
         parts += [Text(), _legs(benchmark.summary), Text()]
-    parts += [given(f"! {warning}", "yellow", LONGEST) for warning in benchmark.warnings]
+    parts += [safe_text(f"! {warning}", "yellow", LONGEST) for warning in benchmark.warnings]
     return Group(*parts, Text(_next(benchmark), "dim"))
 
 
@@ -37,26 +37,29 @@ def _facts(benchmark: Benchmark, now: datetime) -> Iterator[tuple[str, Renderabl
     yield "Benchmark", Text(benchmark.id)
     yield "Status", state(benchmark.status)
     if benchmark.failure:
-        yield "Failure", given(f"{benchmark.failure.title} ({benchmark.failure.code})", "red")
-        yield "", given(benchmark.failure.detail, most=LONGEST)
+        yield "Failure", safe_text(f"{benchmark.failure.title} ({benchmark.failure.code})", "red")
+        yield "", safe_text(benchmark.failure.detail, most=LONGEST)
     if benchmark.summary:
         yield "Verdict", verdict(benchmark.summary.verdict)
         yield from _found(benchmark.summary)
     if benchmark.status == "queued":
-        yield "Queue", given(_queue(benchmark), most=LONGEST)
+        yield "Queue", safe_text(_queue(benchmark), most=LONGEST)
     if benchmark.progress and benchmark.status not in TERMINAL:
         yield "Progress", Text(_progress(benchmark))
     config = benchmark.request.config
-    yield "Model", given(model_line(benchmark.request.model).removeprefix("Model: "), most=LONGEST)
-    yield "Training", given(training_line(config.training).removeprefix("Training: "), most=LONGEST)
+    yield "Model", safe_text(model_line(benchmark.request.model).removeprefix("Model: "), most=LONGEST)
+    yield "Training", safe_text(training_line(config.training).removeprefix("Training: "), most=LONGEST)
     candidates = config.candidates if config.device == "auto" else config.resolved_candidates(config.device)
     against = ", ".join(candidates) if candidates else "the default of its device"
     yield "Precisions", Text(f"{config.baseline} against {against}, on {config.device}")
     if benchmark.labels:
-        yield "Labels", given(", ".join(f"{name}={value}" for name, value in benchmark.labels.items()), most=LONGEST)
+        yield (
+            "Labels",
+            safe_text(", ".join(f"{name}={value}" for name, value in benchmark.labels.items()), most=LONGEST),
+        )
     if benchmark.worker:
         gpu = f" ({benchmark.worker.gpu})" if benchmark.worker.gpu else ""
-        yield "Worker", given(f"{benchmark.worker.id}{gpu}, attempt {benchmark.attempt}")
+        yield "Worker", safe_text(f"{benchmark.worker.id}{gpu}, attempt {benchmark.attempt}")
     yield "Times", Text(_times(benchmark, now))
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from app.reports.precisions import precision_remedies, precisions_line
 from app.reports.relative_time import ago
-from app.reports.sanitize import given
+from app.reports.sanitize import safe_text
 from app.reports.terminal import COLOURS, STATES
 from app.reports.wording import NOTHING
 from halftime.contract.resources.benchmark import BenchmarkItem, Summary
@@ -33,7 +33,7 @@ def benchmarks_list(items: Sequence[BenchmarkItem], now: datetime, width: int) -
         Column("Created", no_wrap=True), box=None, header_style="dim", padding=(0, 2, 0, 0),
     )  # fmt: skip
     for item in items:
-        kind, device = given(item.model_name), given(item.device)
+        kind, device = safe_text(item.model_name), safe_text(item.device)
         age = Text(ago(item.created_at, now), "dim")
         table.add_row(item.id, state(item.status), kind, device, speedup(item.summary), _outcome(item), age)
     return table
@@ -51,18 +51,18 @@ def workers_list(items: Sequence[Worker], now: datetime, width: int) -> Renderab
     for item in items:
         if item.quarantine is not None:
             since = ago(item.quarantine.since, now)
-            parts += [given(f"{item.id} is quarantined ({since}): {item.quarantine.reason}", "yellow", most=4000)]
+            parts += [safe_text(f"{item.id} is quarantined ({since}): {item.quarantine.reason}", "yellow", most=4000)]
     return Group(*parts, *_remedies(items))
 
 
 def state(name: str) -> Text:
     """Of a benchmark or a worker, in its colour."""
-    return given(name, STATES.get(name, ""))
+    return safe_text(name, STATES.get(name, ""))
 
 
 def verdict(name: str) -> Text:
     """In its colour."""
-    return given(name, COLOURS.get(name, ""))
+    return safe_text(name, COLOURS.get(name, ""))
 
 
 def speedup(summary: Summary | None) -> Text:
@@ -76,11 +76,11 @@ def speedup(summary: Summary | None) -> Text:
 def _outcome(item: BenchmarkItem) -> Text:
     if item.summary:
         return verdict(item.summary.verdict)
-    return given(item.failure.code, "red") if item.failure else Text()
+    return safe_text(item.failure.code, "red") if item.failure else Text()
 
 
 def _benchmark_in_two_lines(item: BenchmarkItem, now: datetime) -> RenderableType:
-    facts = [given(item.model_name), given(item.device), speedup(item.summary), _outcome(item)]
+    facts = [safe_text(item.model_name), safe_text(item.device), speedup(item.summary), _outcome(item)]
     facts += [Text(ago(item.created_at, now), "dim")]
     told = Text.assemble((" · ", "dim")).join(fact for fact in facts if fact.plain)
     return Group(Text.assemble(item.id, "  ", state(item.status)), Padding(told, (0, 0, 0, 2)))
@@ -94,7 +94,12 @@ def _workers_table(items: Sequence[Worker], now: datetime) -> RenderableType:
     for item in items:
         runs = item.current_benchmark or NOTHING
         table.add_row(
-            given(item.id), state(item.state), _device(item), runs, ago(item.last_heartbeat, now), given(item.version)
+            safe_text(item.id),
+            state(item.state),
+            _device(item),
+            runs,
+            ago(item.last_heartbeat, now),
+            safe_text(item.version),
         )
     return table
 
@@ -104,7 +109,7 @@ def _precisions_table(items: Sequence[Worker]) -> list[RenderableType]:
     table = Table("Worker", "Precisions", box=None, header_style="dim", padding=(0, 2, 0, 0))
     for item in items:
         if precisions := precisions_line(item.device):
-            table.add_row(given(item.id), given(precisions))
+            table.add_row(safe_text(item.id), safe_text(precisions))
     return [Text(), table] if table.row_count else []
 
 
@@ -114,7 +119,7 @@ def _remedies(items: Sequence[Worker]) -> list[RenderableType]:
     for item in items:
         for remedy in precision_remedies(item.device) if item.state != "offline" else []:
             told[remedy].append(item.id)
-    lines = [given(f"{', '.join(ids)}: {remedy}", "dim", most=4000) for remedy, ids in told.items()]
+    lines = [safe_text(f"{', '.join(ids)}: {remedy}", "dim", most=4000) for remedy, ids in told.items()]
     return [Text(), *lines] if lines else []
 
 
@@ -123,12 +128,12 @@ def _workers_in_lines(items: Sequence[Worker], now: datetime) -> RenderableType:
     for item in items:
         runs = f" · runs {item.current_benchmark}" if item.current_benchmark else ""
         told = Text.assemble(_device(item), runs, (f" · {ago(item.last_heartbeat, now)}", "dim"))
-        lines += [Text.assemble(given(item.id), "  ", state(item.state)), Padding(told, (0, 0, 0, 2))]
+        lines += [Text.assemble(safe_text(item.id), "  ", state(item.state)), Padding(told, (0, 0, 0, 2))]
         if precisions := precisions_line(item.device):
-            lines += [Padding(given(precisions), (0, 0, 0, 2))]
+            lines += [Padding(safe_text(precisions), (0, 0, 0, 2))]
     return Group(*lines)
 
 
 def _device(item: Worker) -> Text:
     memory = f", {item.device.memory_bytes / 2**30:.0f} GiB" if item.device.memory_bytes else ""
-    return given(f"{item.device.gpu or item.device.name}{memory}")
+    return safe_text(f"{item.device.gpu or item.device.name}{memory}")

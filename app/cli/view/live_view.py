@@ -14,7 +14,7 @@ from rich.text import Text
 from app.reports.interval_bar import Scale, meets, range_mark
 from app.reports.live.state import Standing
 from app.reports.relative_time import duration
-from app.reports.sanitize import given
+from app.reports.sanitize import safe_text
 from app.reports.terminal import STATES
 from app.reports.wording import NOTHING
 from halftime.contract.report.report import Estimate
@@ -45,7 +45,7 @@ class LiveView:
         if any(_speedups(standing).values()):
             parts += [_ranges_title(standing), _ranges(standing, width), Text()]
         parts += [Text(where(standing, self.now()), "dim")]
-        parts += [given(f"! {line}", "yellow") for line in standing.warnings[-WARNINGS:]]
+        parts += [safe_text(f"! {line}", "yellow") for line in standing.warnings[-WARNINGS:]]
         yield Padding(Group(*parts), (0, 1))
 
 
@@ -54,7 +54,7 @@ def block_line(standing: Standing, now: datetime) -> Text:
     told = [f"{leg} {_in_words(found)}" for leg, found in _speedups(standing).items() if found]
     steps = [f"{leg} {_median_ms(standing, leg)} ms" for leg in standing.legs()]
     done = f"block {standing.told.finished_blocks} of {_planned(standing)}"
-    return given(f"{done}: {'; '.join([*told, ', '.join(steps)])}; {_times(standing, now)}")
+    return safe_text(f"{done}: {'; '.join([*told, ', '.join(steps)])}; {_times(standing, now)}")
 
 
 def where(standing: Standing, now: datetime) -> str:
@@ -68,7 +68,7 @@ def where(standing: Standing, now: datetime) -> str:
 
 def _title(standing: Standing) -> Text:
     kind = standing.benchmark.request.model.kind
-    said = given(standing.told.said, f"bold {STATES.get(standing.status, '')}".strip())
+    said = safe_text(standing.told.said, f"bold {STATES.get(standing.status, '')}".strip())
     return Text.assemble((kind, "bold"), "  ", (standing.benchmark.id, "dim"), "  ", said)
 
 
@@ -82,7 +82,7 @@ def _legs(standing: Standing, width: int) -> Table:
         figures = [_median_ms(standing, leg)]
         if width >= WIDE:
             figures += [_throughput(standing, leg), _loss(standing, leg)]
-        table.add_row(given(leg, "bold"), blocks, *figures, _step(standing, leg, width))
+        table.add_row(safe_text(leg, "bold"), blocks, *figures, _step(standing, leg, width))
     return table
 
 
@@ -90,7 +90,7 @@ def _step(standing: Standing, leg: str, width: int) -> RenderableType:
     """A bar for the leg whose trial runs, a word for the others."""
     progress = standing.progress
     if leg in standing.told.failures:
-        return given(f"failed: {standing.told.failures[leg]}", "red")
+        return safe_text(f"failed: {standing.told.failures[leg]}", "red")
     if progress is None or progress.leg != leg or progress.phase != "measure":
         return Text()
     bar = ProgressBar(
@@ -132,12 +132,12 @@ def _range_row(
     leg: str, measured: Estimate | float, threshold: float | None, scale: Scale, cells: int
 ) -> list[RenderableType]:
     if not isinstance(measured, Estimate):
-        row = [given(leg, "bold"), Text(f"{measured:.2f}×"), Text("no interval yet", "dim")]
+        row = [safe_text(leg, "bold"), Text(f"{measured:.2f}×"), Text("no interval yet", "dim")]
         return [*row]
     interval = Text(f"{measured.ci_low:.2f} to {measured.ci_high:.2f}")
     settled = Text(SETTLED[meets(measured, threshold)] if threshold is not None else "", "dim")
     mark = [range_mark(measured, threshold, scale, cells)] if cells else []
-    return [given(leg, "bold"), Text(f"{measured.value:.2f}×", "bold"), *mark, interval, settled]
+    return [safe_text(leg, "bold"), Text(f"{measured.value:.2f}×", "bold"), *mark, interval, settled]
 
 
 def _axis(scale: Scale, cells: int) -> Text:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from app.cli.shared import err, note, out
 from app.cli.view.live_view import LiveView, block_line
 from app.reports.live.state import Standing
-from app.reports.sanitize import given
+from app.reports.sanitize import safe_text
 from halftime.client import Client, ClientError, ProblemError
 from halftime.contract.resources.benchmark import TERMINAL, Benchmark
 from halftime.contract.resources.sweep import Sweep
@@ -25,7 +25,7 @@ class Display(Protocol):
 
 
 class Lines:
-    """For a pipe or a log: a line for every change of status, every block, and every warning not given before."""
+    """For a pipe or a log: a line for every change of status, every block, and every warning not safe_text before."""
 
     def __init__(self, warned: Sequence[str] = ()) -> None:
         self._said, self._blocks, self._warned = "", 0, set(warned)
@@ -34,12 +34,12 @@ class Lines:
         """Prints what is new."""
         told = standing.told
         if told.said != self._said:
-            err.print(given(told.said), soft_wrap=True)
+            err.print(safe_text(told.said), soft_wrap=True)
         if told.finished_blocks > self._blocks:
             err.print(block_line(standing, _now()), soft_wrap=True)
         for warning in standing.warnings:
             if warning not in self._warned:
-                err.print(given(f"warning: {warning}"), soft_wrap=True)
+                err.print(safe_text(f"warning: {warning}"), soft_wrap=True)
         self._said, self._blocks, self._warned = told.said, told.finished_blocks, set(standing.warnings)
 
 

@@ -56,7 +56,7 @@ class BlockEnd(BaseModel):
 
 
 @dataclass(frozen=True)
-class Told:
+class LiveState:
     """All that the events told, in their order."""
 
     status: Status
@@ -74,7 +74,7 @@ class Told:
     started_at: datetime | None = None
     warnings: tuple[str, ...] = ()
 
-    def after(self, event: Event) -> "Told":
+    def after(self, event: Event) -> "LiveState":
         """The same with one more event; one that is not understood changes nothing."""
         try:
             return _AFTER.get(event.kind, _changed)(self, event)
@@ -157,10 +157,10 @@ class Standing:
         _, *others = leg_names(baseline, [], control=True)
         return [leg for leg in self.legs() if leg not in {baseline, *others}]
 
-    def _nothing(self) -> Told:
-        return Told(self.benchmark.status, _said(self.benchmark))
+    def _nothing(self) -> LiveState:
+        return LiveState(self.benchmark.status, _said(self.benchmark))
 
-    def _retold(self) -> Told:
+    def _retold(self) -> LiveState:
         told = self._nothing()
         for event in self._events:
             told = told.after(event)
@@ -175,7 +175,7 @@ def _said(benchmark: Benchmark) -> str:
     return f"queued, {benchmark.queue.position} in line"
 
 
-def _changed(told: Told, event: Event) -> Told:
+def _changed(told: LiveState, event: Event) -> LiveState:
     """After an event that at most changes the status."""
     if event.kind not in STATUSES:
         return told
@@ -184,7 +184,7 @@ def _changed(told: Told, event: Event) -> Told:
     return replace(told, status=status, said=said, warnings=warnings)
 
 
-def _started(told: Told, event: Event) -> Told:
+def _started(told: LiveState, event: Event) -> LiveState:
     """An attempt starts from nothing, unless it says that blocks are reused."""
     again = replace(
         told,
@@ -199,7 +199,7 @@ def _started(told: Told, event: Event) -> Told:
     return _changed(again, event)
 
 
-def _reused(told: Told, event: Event) -> Told:
+def _reused(told: LiveState, event: Event) -> LiveState:
     blocks = event.data.get("blocks")
     if not isinstance(blocks, int):
         return told
@@ -207,7 +207,7 @@ def _reused(told: Told, event: Event) -> Told:
     return replace(told, trials=reused, finished_blocks=blocks)
 
 
-def _trial_finished(told: Told, event: Event) -> Told:
+def _trial_finished(told: LiveState, event: Event) -> LiveState:
     trial = Trial.model_validate(event.data, extra="ignore")
     if trial.phase == "capacity":
         return told
@@ -218,7 +218,7 @@ def _trial_finished(told: Told, event: Event) -> Told:
     return replace(told, trials=trials, failures=failures, finished_blocks=finished)
 
 
-def _trial_failed(told: Told, event: Event) -> Told:
+def _trial_failed(told: LiveState, event: Event) -> LiveState:
     failure = TrialFailure.model_validate(event.data, extra="ignore")
     if failure.phase == "capacity":
         return told
@@ -234,18 +234,18 @@ def _trial_failed(told: Told, event: Event) -> Told:
     )
 
 
-def _block_finished(told: Told, event: Event) -> Told:
+def _block_finished(told: LiveState, event: Event) -> LiveState:
     end = BlockEnd.model_validate(event.data, extra="ignore")
     finished = end.block + 1
     return replace(told, speedups=end.speedups, planned_blocks=end.planned_blocks, finished_blocks=finished)
 
 
-def _succeeded(told: Told, event: Event) -> Told:
+def _succeeded(told: LiveState, event: Event) -> LiveState:
     blocks = max((block + 1 for _, block in told.trials), default=0)
     return replace(_changed(told, event), finished_blocks=max(told.finished_blocks, blocks))
 
 
-_AFTER: dict[str, Callable[[Told, Event], Told]] = {
+_AFTER: dict[str, Callable[[LiveState, Event], LiveState]] = {
     "started": _started,
     "blocks_reused": _reused,
     "trial_finished": _trial_finished,

@@ -60,7 +60,7 @@ class Caller:
 ANONYMOUS = Caller(key_id=None, scopes=IMPLIED["admin"])
 
 
-class Door:
+class AccessGate:
     """Whether clients need a key, and may stay. Asks the database once a second, not at every request or change."""
 
     def __init__(
@@ -94,17 +94,17 @@ class Door:
             return await keys.still_valid(session, key_id)
 
 
-def _door(request: Request) -> Door:
-    door: Door = request.app.state.door
+def _door(request: Request) -> AccessGate:
+    door: AccessGate = request.app.state.door
     return door
 
 
-DoorDep = Annotated[Door, Depends(_door)]
+AccessGateDep = Annotated[AccessGate, Depends(_door)]
 
 
 async def _caller(
     request: Request,
-    door: DoorDep,
+    door: AccessGateDep,
     needed: SecurityScopes,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Caller:

@@ -8,10 +8,10 @@ from fastapi import Depends, Request
 from fastapi import Path as PathParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.rendering.cache import Renderings
+from app.rendering.cache import RenderCache
 from app.settings import Settings
 from app.store.database.connection import Database
-from app.store.notifications import Changes
+from app.store.notifications import Notifications
 
 
 async def _settings(request: Request) -> Settings:
@@ -24,13 +24,13 @@ async def _database(request: Request) -> Database:
     return database
 
 
-async def _changes(request: Request) -> Changes:
-    changes: Changes = request.app.state.changes
+async def _changes(request: Request) -> Notifications:
+    changes: Notifications = request.app.state.changes
     return changes
 
 
-async def _renderings(request: Request) -> Renderings:
-    renderings: Renderings = request.app.state.renderings
+async def _renderings(request: Request) -> RenderCache:
+    renderings: RenderCache = request.app.state.renderings
     return renderings
 
 
@@ -42,8 +42,8 @@ async def _session(request: Request) -> AsyncIterator[AsyncSession]:
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
 DatabaseDep = Annotated[Database, Depends(_database)]
-ChangesDep = Annotated[Changes, Depends(_changes)]
-RenderingsDep = Annotated[Renderings, Depends(_renderings)]
+NotificationsDep = Annotated[Notifications, Depends(_changes)]
+RenderCacheDep = Annotated[RenderCache, Depends(_renderings)]
 #: Given back before the answer is sent.
 SessionDep = Annotated[AsyncSession, Depends(_session, scope="function")]
 BenchmarkId = Annotated[UUID, PathParameter(description="The benchmark's id, as `POST /benchmarks` gave it")]

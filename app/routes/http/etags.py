@@ -7,7 +7,7 @@ from halftime.contract.resources.benchmark import QueuePlace
 
 
 def etag(row: BenchmarkRow, place: QueuePlace) -> str:
-    """Changes with the row's version, and with what the answer shows of the queue."""
+    """Notifications with the row's version, and with what the answer shows of the queue."""
     noted = "-" + hashlib.sha256(place.note.encode()).hexdigest()[:8] if place.note else ""
     return f'W/"{row.version}-{place.position}-{place.workers_online}{noted}"'
 

@@ -9,11 +9,11 @@ import anyio
 from fastapi import Request, Response
 
 from app.routes.http.etags import etag, matches
-from app.routes.http.not_found import absence
+from app.routes.http.not_found import not_found
 from app.store import benchmarks
-from app.store.benchmarks import Found
+from app.store.benchmarks import BenchmarkInQueue
 from app.store.database.connection import Database
-from app.store.notifications import Changes
+from app.store.notifications import Notifications
 from app.store.resources import to_benchmark
 from halftime.contract.resources.benchmark import TERMINAL
 
@@ -28,7 +28,7 @@ RETRY_AFTER = {"queued": "2", "running": "2", "cancelling": "1"}
 class Answer:
     """The resource as it was at one moment."""
 
-    found: Found
+    found: BenchmarkInQueue
 
     @property
     def status(self) -> str:
@@ -56,12 +56,12 @@ async def read(database: Database, benchmark_id: UUID) -> Answer:
     async with database.reading() as session:
         found = await benchmarks.find(session, benchmark_id)
         if found is None:
-            raise await absence(session, benchmark_id)
+            raise await not_found(session, benchmark_id)
     return Answer(found)
 
 
 async def read_when_ended(
-    request: Request, database: Database, changes: Changes, benchmark_id: UUID, seconds: float
+    request: Request, database: Database, changes: Notifications, benchmark_id: UUID, seconds: float
 ) -> Answer:
     """The benchmark as soon as it is terminal, or as it is after some seconds. Raises NotFound, Purged.
 

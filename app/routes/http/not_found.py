@@ -12,7 +12,7 @@ UNKNOWN = "No benchmark has this id; it may have been deleted."
 PURGED = "It was purged when it was older than this server keeps results (HALFTIME_RETENTION_DAYS)."
 
 
-async def absence(session: AsyncSession, row_id: UUID, unknown: str = UNKNOWN) -> errors.NotFound | errors.Purged:
+async def not_found(session: AsyncSession, row_id: UUID, unknown: str = UNKNOWN) -> errors.NotFound | errors.Purged:
     """The error to raise: 410 where retention took the row, else 404."""
     if await retention.was_purged(session, row_id):
         return errors.Purged(PURGED)

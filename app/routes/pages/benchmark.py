@@ -6,18 +6,18 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from markupsafe import Markup
 
-from app.rendering.cache import Renderings
+from app.rendering.cache import RenderCache
 from app.routes.benchmarks import cancel_benchmark, rerun_benchmark
 from app.routes.http.auth import Reader, require
 from app.routes.http.csrf import SameOrigin
-from app.routes.http.dependencies import BenchmarkId, DatabaseDep, RenderingsDep, SessionDep, SettingsDep
+from app.routes.http.dependencies import BenchmarkId, DatabaseDep, RenderCacheDep, SessionDep, SettingsDep
 from app.routes.http.etags import strong_etag
-from app.routes.http.not_found import absence
+from app.routes.http.not_found import not_found
 from app.routes.http.quota import AdmissionDep
 from app.routes.pages.answer import page
 from app.store import benchmarks, events
 from app.store.resources import to_benchmark
-from app.web import live_charts as live
+from app.web import live_charts
 from halftime import __version__
 from halftime.contract.models.naming import name_of
 from halftime.contract.resources.benchmark import TERMINAL, Benchmark
@@ -37,19 +37,19 @@ async def show_benchmark(
     benchmark_id: BenchmarkId,
     caller: Reader,
     database: DatabaseDep,
-    renderings: RenderingsDep,
+    renderings: RenderCacheDep,
     fragment: str = "",
 ) -> Response:
     """Shows a benchmark; with `fragment` only the part that changes while it is not over."""
     async with database.reading() as session:
         found = await benchmarks.find(session, benchmark_id)
         if found is None:
-            raise await absence(session, benchmark_id)
+            raise await not_found(session, benchmark_id)
         benchmark = to_benchmark(found.row, found.place)
         happened = await events.after(session, benchmark_id, 0, ALL_EVENTS)
         stored = await benchmarks.report_gzip(session, benchmark_id) if benchmark.status == "succeeded" else None
     report_body = await _report_body(renderings, stored) if stored else None
-    seen = live.so_far(happened, None if benchmark.status in TERMINAL else benchmark.progress)
+    seen = live_charts.so_far(happened, None if benchmark.status in TERMINAL else benchmark.progress)
     return page(
         request,
         "benchmark/live.html" if fragment else "benchmark/page.html",
@@ -85,16 +85,16 @@ async def rerun(
     return RedirectResponse(f"/ui{made.headers['Location']}", 303)
 
 
-async def _report_body(renderings: Renderings, stored: bytes) -> Markup:
+async def _report_body(renderings: RenderCache, stored: bytes) -> Markup:
     """A report as it is shown."""
     drawn = await renderings.of(strong_etag(stored, "part", __version__), stored, "part")
     return Markup(drawn.decode())  # noqa: S704 # the template escapes
 
 
-def _pictures(benchmark: Benchmark, seen: live.Live) -> dict[str, Any]:
+def _pictures(benchmark: Benchmark, seen: live_charts.Live) -> dict[str, Any]:
     """Of what is known while it runs; the report has its own."""
     if benchmark.status == "succeeded":
         return {"losses": None, "intervals": None}
     planned = benchmark.progress.max_blocks if benchmark.progress else benchmark.request.config.measurement.max_blocks
     required = benchmark.request.requirements.min_speedup
-    return {"losses": live.loss_chart(seen), "intervals": live.interval_chart(seen, planned, required)}
+    return {"losses": live_charts.loss_chart(seen), "intervals": live_charts.interval_chart(seen, planned, required)}

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.rendering.formats import parse_report
 from app.reports.compare import compare
-from app.routes.compare import Side, load_side, reasons_against
+from app.routes.compare import LoadedReport, load_side, reasons_against
 from app.routes.http.auth import Caller, Reader
 from app.routes.http.dependencies import DatabaseDep
 from app.routes.pages.answer import page
@@ -69,14 +69,14 @@ async def _names(session: AsyncSession, wanted: list[UUID]) -> list[str]:
     return [model_name(row) if row else "" for row in rows]
 
 
-def _beside(loaded: list[Side]) -> list[comparison.Side]:
+def _beside(loaded: list[LoadedReport]) -> list[comparison.ComparedReport]:
     """One after the other: raw samples of six reports at once may be much."""
     first = parse_report(loaded[0].stored)
     others = [_against(loaded[0], first, theirs) for theirs in loaded[1:]]
     return [comparison.side(first, None, []), *others]
 
 
-def _against(ours: Side, first: Report, theirs: Side) -> comparison.Side:
+def _against(ours: LoadedReport, first: Report, theirs: LoadedReport) -> comparison.ComparedReport:
     report = parse_report(theirs.stored)
     reasons = reasons_against(ours, first, theirs, report)
     return comparison.side(report, None if reasons else compare(first, report), reasons)

@@ -15,7 +15,7 @@ from app.routes.benchmarks import check_allowed
 from app.routes.http.auth import Caller, Submitter
 from app.routes.http.csrf import SameOrigin
 from app.routes.http.dependencies import DatabaseDep, SessionDep, SettingsDep
-from app.routes.http.not_found import absence
+from app.routes.http.not_found import not_found
 from app.routes.http.quota import AdmissionDep
 from app.routes.pages.answer import page
 from app.store import benchmarks, workers
@@ -69,7 +69,7 @@ async def _request_of(source: UUID, database: Database) -> str:
     async with database.reading() as session:
         row = await benchmarks.get(session, source)
         if row is None:
-            raise await absence(session, source)
+            raise await not_found(session, source)
     return of_json(lean(stored_request(row.request)))
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app import errors
-from app.routes.http.auth import COOKIE, Door, DoorDep, holder
+from app.routes.http.auth import COOKIE, AccessGate, AccessGateDep, holder
 from app.routes.http.csrf import SameOrigin
 from app.routes.pages.answer import render
 
@@ -24,7 +24,7 @@ Next = Annotated[str, Query(alias="next", max_length=2000)]
 
 
 @router.get("/login")
-async def show_login(request: Request, door: DoorDep, where: Next = "/") -> Response:
+async def show_login(request: Request, door: AccessGateDep, where: Next = "/") -> Response:
     """Asks for a key, where one is needed and the browser keeps none that holds."""
     if await door.is_open() or await _is_in(request, door):
         return RedirectResponse(_local(where), 303)
@@ -32,7 +32,7 @@ async def show_login(request: Request, door: DoorDep, where: Next = "/") -> Resp
 
 
 @router.post("/login", dependencies=[SameOrigin])
-async def login(request: Request, door: DoorDep) -> Response:
+async def login(request: Request, door: AccessGateDep) -> Response:
     """Lets the browser keep a key that holds, and goes where it was going; 401 with the form for any other."""
     form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
     key, where = form.get("key", "").strip(), _local(form.get("next", "/"))
@@ -60,7 +60,7 @@ def login_url(wanted: str) -> str:
     return "/ui/login?" + urlencode({"next": _local(wanted)})
 
 
-async def _is_in(request: Request, door: Door) -> bool:
+async def _is_in(request: Request, door: AccessGate) -> bool:
     """Whether the browser keeps a key that holds."""
     try:
         await holder(door.sessions, request.cookies.get(COOKIE, ""))

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.routes.http.auth import Reader
 from app.routes.http.dependencies import DatabaseDep
-from app.routes.http.not_found import absence
+from app.routes.http.not_found import not_found
 from app.routes.pages.answer import page
 from app.routes.sweeps import SweepId
 from app.store import sweeps
@@ -22,7 +22,7 @@ async def show_sweep(
     async with database.reading() as session:
         found = await sweeps.get(session, sweep_id)
         if found is None:
-            raise await absence(session, sweep_id, "No sweep has this id.")
+            raise await not_found(session, sweep_id, "No sweep has this id.")
     sweep = to_sweep(*found)
     marks_of = range_marks([row.speedup for row in sweep.rows])
     template = "sweep/live.html" if fragment else "sweep/page.html"

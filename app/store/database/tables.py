@@ -221,7 +221,7 @@ class WorkerRow(Base):
     precisions: Mapped[list[Json] | None]
     queues: Mapped[list[str]]
     online: Mapped[bool]
-    #: Told to take no more. Outlives the process: who drains a node may restart it.
+    #: LiveState to take no more. Outlives the process: who drains a node may restart it.
     draining: Mapped[bool] = mapped_column(default=False, server_default=false())
     #: What is wrong with its device; null for nothing.
     quarantine_reason: Mapped[str | None]

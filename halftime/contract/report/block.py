@@ -6,7 +6,7 @@ from halftime.contract.report.trial import TrialResult
 from halftime.contract.strict import Output
 
 
-class MeasuredWith(Output):
+class Fingerprint(Output):
     """What a block was measured with; the blocks of one comparison agree in all of it."""
 
     #: UUID of the GPU; on a CPU the running kernel of the host and the device's name.

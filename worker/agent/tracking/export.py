@@ -22,7 +22,9 @@ STOPPED = "The worker was told to stop meanwhile."
 PATIENCE_SECONDS = 5.0
 
 
-async def hand_over(sessions: async_sessionmaker[AsyncSession], request: BenchmarkRequest, report: Report) -> None:
+async def export_to_trackers(
+    sessions: async_sessionmaker[AsyncSession], request: BenchmarkRequest, report: Report
+) -> None:
     """All trackers at once. Cancelling ends their processes, and is written down as any other failure."""
     if request.tracking is None:
         return
