@@ -19,8 +19,11 @@ WORKDIR /opt/requirements
 COPY pyproject.toml ./
 RUN python -c "import pathlib, tomllib; \
     project = tomllib.loads(pathlib.Path('pyproject.toml').read_text())['project']; \
-    pathlib.Path('api.txt').write_text('\n'.join(project['dependencies'])); \
-    pathlib.Path('worker.txt').write_text('\n'.join(project['optional-dependencies']['worker']))"
+    extras = project['optional-dependencies']; \
+    write = lambda name, *parts: pathlib.Path(name).write_text( \
+        '\n'.join(line for part in parts for line in part if not line.startswith('halftime['))); \
+    write('api.txt', project['dependencies'], extras['charts'], extras['server']); \
+    write('worker.txt', extras['worker'])"
 
 FROM python:3.11-slim AS api-dependencies
 ENV PATH=/opt/halftime/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -44,6 +47,7 @@ FROM api-dependencies AS code
 # What builds it is pinned like the rest: without isolation pip takes what lies here.
 RUN pip install --constraint constraints.txt setuptools
 COPY pyproject.toml README.md LICENSE ./
+COPY halftime halftime
 COPY app app
 COPY worker worker
 RUN pip install --no-deps --no-build-isolation --prefix /opt/code .

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from app.cli.commands.running import free_port
+from app.cli.own_service import free_port
 
 PATIENCE_SECONDS = 60
 MIB = 2**20

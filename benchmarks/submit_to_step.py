@@ -4,7 +4,7 @@ import statistics
 import time
 from datetime import UTC, datetime
 
-from app.cli.commands.running import own_service
+from app.cli.own_service import own_service
 from halftime.client import Client
 
 JOBS = 12

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-from app.cli.commands.running import free_port
+from app.cli.own_service import free_port
 from app.settings import Settings
 from app.store.database.connection import located
 from benchmarks.api_process import temporary_folder, until_ready

@@ -19,7 +19,7 @@ import httpx
 from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from app.cli.commands.running import free_port
+from app.cli.own_service import free_port
 from app.settings import Settings
 from app.store.database.connection import libpq_url, located
 from app.store.database.migrate import migrate

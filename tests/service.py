@@ -10,7 +10,7 @@ import time
 import httpx
 import pytest
 
-from app.cli.commands.running import free_port
+from app.cli.own_service import free_port
 
 PATIENCE_SECONDS = 90
 

@@ -2,7 +2,7 @@
 
 import time
 
-from app.cli.commands.running import free_port
+from app.cli.own_service import free_port
 from benchmarks.images.containers import (
     PATIENCE_SECONDS,
     PREFIX,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from app.cli.commands.running import free_port
+from app.cli.own_service import free_port
 from benchmarks.images.all_in_one import cause, ended, online, training
 from benchmarks.images.containers import (
     PATIENCE_SECONDS,

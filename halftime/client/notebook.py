@@ -29,7 +29,8 @@ class ChartedReport(Report):
 class Charts:
     """One method per chart; the last thing in a cell is shown. Drag to move, turn the wheel to zoom, point at marks.
 
-    Each raises LookupError where the report has nothing to show in it.
+    Each raises LookupError where the report has nothing to show in it, and ModuleNotFoundError without the extra
+    `charts`.
     """
 
     report: Report
@@ -59,7 +60,13 @@ class Charts:
         return self._drawn("conditions")
 
     def _drawn(self, name: str) -> LayerChart | VConcatChart:
-        from halftime.charts import CHARTS, interactive  # noqa: PLC0415 # 120 MB that a client who draws nothing need not load
+        try:
+            from halftime.charts import CHARTS, interactive  # noqa: PLC0415 # 120 MB, loaded when a chart is drawn
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"Charts need the extra `charts` ({error.name} is not installed): pip install 'halftime[charts]'",
+                name=error.name,
+            ) from error
 
         kind = CHARTS[name]
         chart = kind.draw(self.report)

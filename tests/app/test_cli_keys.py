@@ -16,8 +16,8 @@ from sqlalchemy import create_engine, make_url, text
 from typer.testing import CliRunner
 
 from app.cli import cli
-from app.cli.commands.running import free_port, own_environment
 from app.cli.commands.serving import refuse_open_address
+from app.cli.own_service import free_port, own_environment
 from app.observability.process import WRONG_SETTINGS
 from app.settings import Settings
 from app.store.keys import PREFIX

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from app.cli.commands import migrating, serving
-from app.cli.commands.running import own_environment
+from app.cli.own_service import own_environment
 from app.settings import Settings
 
 URL = "postgresql://halftime@192.0.2.1/halftime"

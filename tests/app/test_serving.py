@@ -11,7 +11,7 @@ import time
 import httpx
 import pytest
 
-from app.cli.commands.running import free_port
+from app.cli.own_service import free_port
 from app.observability.process import WRONG_SETTINGS
 
 PATIENCE_SECONDS = 60

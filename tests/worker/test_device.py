@@ -11,6 +11,7 @@ from tests.worker import fake_nvml
 from tests.worker.fake_nvml import INSTANCE_UUIDS, a100_cut, h100, plant, t4
 from worker import __main__ as command
 from worker.device import device, nvml
+from worker.errors import is_out_of_memory
 from worker.trial import probe as doctor
 
 NAMES = ["NVIDIA A10", "NVIDIA H100 80GB HBM3", "NVIDIA H200"]
@@ -200,8 +201,8 @@ def test_doctor_and_worker_mean_the_same_gpu_by_a_number(monkeypatch):
     ],
 )
 def test_libraries_say_in_their_own_words_that_memory_ran_out(said):
-    assert device.is_out_of_memory(RuntimeError(said))
-    assert not device.is_out_of_memory(ValueError(said))
+    assert is_out_of_memory(RuntimeError(said))
+    assert not is_out_of_memory(ValueError(said))
 
 
 def cuda_with(free, reserved=0, share=1.0, initialized=True):
@@ -231,7 +232,7 @@ def cuda_with(free, reserved=0, share=1.0, initialized=True):
     ],
 )
 def test_what_may_mean_that_memory_ran_out_does_where_little_is_left(said, cuda, memory_ran_out):
-    assert device.is_out_of_memory(RuntimeError(said), cuda) is memory_ran_out
+    assert is_out_of_memory(RuntimeError(said), cuda) is memory_ran_out
 
 
 def test_a_device_that_does_not_tell_what_is_free_is_not_out_of_memory():
@@ -240,4 +241,4 @@ def test_a_device_that_does_not_tell_what_is_free_is_not_out_of_memory():
 
     cuda = cuda_with(free=0)
     cuda.mem_get_info = broken
-    assert not device.is_out_of_memory(RuntimeError("unable to find an engine"), cuda)
+    assert not is_out_of_memory(RuntimeError("unable to find an engine"), cuda)

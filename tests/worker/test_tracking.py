@@ -10,7 +10,7 @@ import anyio
 import psutil
 import pytest
 
-from app.cli.commands.running import free_port
+from app.cli.own_service import free_port
 from halftime.contract.report.report import Report
 from halftime.contract.request.tracking import Tracking
 from tests.app.acts import made_report

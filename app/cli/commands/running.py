@@ -2,24 +2,17 @@
 
 import contextlib
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
+from app.cli.missing_extra import need_extra
 from app.cli.options import REPORT_FORMATS, SWEEP_FORMATS, formats_of, labels_of
 from app.cli.requests import check_request, is_sweep, read_request
-from app.cli.shared import JsonOption, cli, connected, err, fail, note, out, print_json
-from app.cli.supervisor import die_with_parent
+from app.cli.shared import JsonOption, cli, connected, fail, note, out, print_json
 from app.cli.view.conclusion import EXIT_CODES, Wanted, conclude
 from app.cli.view.cost import cost_line, forewarnings
 from app.cli.view.progress import follow, follow_sweep
@@ -31,11 +24,6 @@ from halftime.contract.resources.sweep import Sweep, SweepRequest
 
 #: Of many benchmarks, the first of these that one of them has.
 WORST_FIRST = (4, 1, 3, 0)
-
-#: Of the environment, what a service of one's own is not to have.
-ELSEWHERE = {"HALFTIME_DATABASE_URL", "HALFTIME_EMBEDDED_DATABASE", "HALFTIME_API_KEY"}
-
-START_SECONDS = 60.0
 
 #: A benchmark of an hour is not safe_text up for a server that restarts.
 RETRIES = 8
@@ -70,10 +58,18 @@ def run(
         check_request(request, body)
     wanted = Wanted(wait, formats_of(output, SWEEP_FORMATS if is_sweep(body) else REPORT_FORMATS), as_json)
     with contextlib.ExitStack() as stack:
-        address = server or stack.enter_context(own_service())
+        address = server or stack.enter_context(_own_service())
         client = stack.enter_context(connected(address, api_key=None if server else "", retries=RETRIES))
         exit_code = _run_sweep(client, body, wanted) if is_sweep(body) else _run_one(client, body, wanted)
     raise typer.Exit(exit_code)
+
+
+def _own_service() -> contextlib.AbstractContextManager[str]:
+    try:
+        from app.cli.own_service import own_service  # noqa: PLC0415 # not needed with --server
+    except ModuleNotFoundError as error:
+        need_extra("`halftime run` without --server", "worker", error)
+    return own_service()
 
 
 def _run_one(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
@@ -124,60 +120,6 @@ def _previews(client: Client, body: dict[str, Any]) -> list[Preview]:
 def _exit_code(sweep: Sweep) -> int:
     codes = {EXIT_CODES[row.verdict] if row.verdict else 4 for row in sweep.rows}
     return next((code for code in WORST_FIRST if code in codes), 4)
-
-
-@contextlib.contextmanager
-def own_service() -> Iterator[str]:
-    """`halftime up` on a temporary database and a free port; gives its address."""
-    with tempfile.TemporaryDirectory(prefix="halftime-") as folder:
-        Path(folder).chmod(0o755)  # the embedded PostgreSQL runs as its own user
-        port = free_port()
-        log_path = Path(folder) / "service.log"
-        with log_path.open("w") as log:
-            # Its own session, so that Ctrl-C cancels the benchmark first; and it does not outlive this process.
-            service = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "up"],
-                env=own_environment(folder, port),
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 # there is one thread
-            )
-        try:
-            _wait_until_ready(f"http://127.0.0.1:{port}", service, log_path)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            service.send_signal(signal.SIGTERM)
-            service.wait()
-
-
-def own_environment(folder: str, port: int) -> dict[str, str]:
-    """The environment of such a service: on loopback, with a database of its own, which holds no key."""
-    inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
-    return inherited | {
-        "HALFTIME_DATA_DIR": folder,
-        "HALFTIME_HOST": "127.0.0.1",
-        "HALFTIME_PORT": str(port),
-        "HALFTIME_REQUIRE_API_KEY": "false",
-    }
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def _wait_until_ready(address: str, service: "subprocess.Popen[bytes]", log_path: Path) -> None:
-    """Returns when the API answers and a worker is there."""
-    deadline = time.monotonic() + START_SECONDS
-    with Client(address, api_key="") as client, err.status("Starting the service …"):
-        while time.monotonic() < deadline and service.poll() is None:
-            if client.ready() and any(worker.state != "offline" for worker in client.workers().items):
-                return
-            time.sleep(0.1)
-    fail(f"The service did not start:\n{log_path.read_text()[-4000:]}", 4)
 
 
 def _announce(benchmark: Benchmark, as_json: bool) -> None:

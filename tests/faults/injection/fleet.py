@@ -16,7 +16,7 @@ from typing import TypeVar
 import httpx
 import psutil
 
-from app.cli.commands.running import free_port, own_environment
+from app.cli.own_service import free_port, own_environment
 from tests.processes import children, command
 
 PATIENCE_SECONDS = 120.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from app.cli.commands.running import free_port
+from app.cli.own_service import free_port
 
 #: PostgreSQL refuses to run as root.
 USER = "nobody" if os.geteuid() == 0 else None
