@@ -32,7 +32,7 @@ test: setup browser  ## runs all tests
 
 other-cpu: setup  ## the main road once more, on a CPU made to look like one without half-precision arithmetic
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 \
-	$(BIN)/pytest tests/e2e/test_main_road.py tests/worker/test_precision_support.py tests/worker/test_models_and_data.py
+	$(BIN)/pytest tests/e2e/test_main_road.py tests/worker/proof/test_precision_support.py tests/worker/models/test_models_and_data.py
 
 browser:  ## installs Chromium for the browser tests, where it is missing and apt-get may
 	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then :; \
@@ -51,13 +51,13 @@ bench: setup  ## measures Halftime itself; results in benchmarks/results/
 	$(BIN)/python -m benchmarks
 
 images: setup  ## builds and runs the container images, as root on Debian even without an engine; 5 to 15 minutes
-	$(BIN)/python -m benchmarks.images $(ARGS)
+	$(BIN)/python -m testing.images $(ARGS)
 
 gpu:  ## the tests that need a CUDA device
 	$(LIGHT) -m pytest -m gpu tests/gpu
 
 gpu-record:  ## what to run first on a new kind of GPU: 8 minutes, a record in benchmarks/results/first_contact/
-	$(LIGHT) -m benchmarks.first_contact $(ARGS)
+	$(LIGHT) -m testing.first_contact $(ARGS)
 
 up: setup  ## the API and one worker, until Ctrl-C
 	$(BIN)/halftime up

@@ -8,7 +8,6 @@ from benchmarks import (
     api_memory,
     architectures,
     attacks,
-    coverage,
     disturbed_machine,
     fault_injection,
     generated_requests,
@@ -18,13 +17,13 @@ from benchmarks import (
     recovery,
     submit_to_step,
     throughput,
-    upgrade,
 )
 from benchmarks.fleet import history as fleet_history
 from benchmarks.fleet import soak as fleet_soak
 from benchmarks.fleet import submit_to_start as fleet_submit_to_start
 from benchmarks.fleet import throughput as fleet_throughput
-from benchmarks.machine import machine
+from testing import coverage, upgrade
+from testing.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {

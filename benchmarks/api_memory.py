@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.api_process import MIB, served_api, temporary_folder
+from testing.api_process import MIB, served_api, temporary_folder
 
 REQUESTS = 500
 

@@ -5,8 +5,8 @@ import time
 
 import httpx
 
-from benchmarks.api_process import MIB, served_api, temporary_folder
-from tests.attacks import ATTACKS
+from testing.api_process import MIB, served_api, temporary_folder
+from testing.attacks import ATTACKS
 
 
 def measure() -> dict[str, object]:

@@ -8,10 +8,10 @@ import concurrent.futures
 import os
 
 from app.store.workers import LEASE
-from tests.faults.injection import faults
-from tests.faults.injection.campaign import Outcome, Plan, run_campaign
-from tests.faults.injection.fleet import shared_folder
-from tests.faults.injection.sites import MAX_ATTEMPTS, embedded_site, external_site
+from testing.fault_injection import faults
+from testing.fault_injection.campaign import Outcome, Plan, run_campaign
+from testing.fault_injection.fleet import shared_folder
+from testing.fault_injection.sites import MAX_ATTEMPTS, embedded_site, external_site
 
 FAULTS, JOBS, SEED = 1000, 120, 20261123
 WORKERS = 3

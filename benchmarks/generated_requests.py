@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.api_process import served, temporary_folder
-from tests.generated import LONG, generate
+from testing.api_process import served, temporary_folder
+from testing.generated_requests import LONG, generate
 
 CASES = 3000
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
-from benchmarks.api_process import MIB, served_api, temporary_folder
+from testing.api_process import MIB, served_api, temporary_folder
 
 STREAMS = POLLS = 500
 ROUNDS = 3

@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Callable, Iterator
 
 from app.store.workers import LEASE
-from tests.faults.injection.database import View
-from tests.faults.injection.fleet import Fleet, shared_folder
-from tests.faults.injection.network import NAMES, CuttableNode, two_nodes, why_no_namespaces
+from testing.fault_injection.database import View
+from testing.fault_injection.fleet import Fleet, shared_folder
+from testing.fault_injection.network import NAMES, CuttableNode, two_nodes, why_no_namespaces
 
 DEATHS, CUTS = 8, 4
 

@@ -21,7 +21,7 @@ import httpx
 from app.cli.own_service import free_port
 from app.settings import Settings
 from app.store.database.connection import located
-from benchmarks.api_process import temporary_folder, until_ready
+from testing.api_process import temporary_folder, until_ready
 
 SECONDS, CONNECTIONS, ROUNDS = 4, 16, 4
 REQUEST = {"model": {"kind": "transformer"}, "config": {"device": "cpu"}}

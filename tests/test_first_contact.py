@@ -14,9 +14,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from benchmarks.first_contact import expectations, load, probes, switches, timetable, waits
-from benchmarks.first_contact.facts import environment
-from benchmarks.first_contact.lines import (
+from halftime.contract.models import MlpSpec
+from halftime.contract.request.training import TrainingConfig
+from testing.first_contact import expectations, load, probes, switches, timetable, waits
+from testing.first_contact.facts import environment
+from testing.first_contact.lines import (
     Begun,
     Ended,
     EnergyUpdates,
@@ -29,14 +31,12 @@ from benchmarks.first_contact.lines import (
     TrialLine,
     Waits,
 )
-from benchmarks.first_contact.processes import Observer
-from benchmarks.first_contact.record import NAME, Record, read
-from benchmarks.first_contact.run import STAGES
-from benchmarks.first_contact.scale import DRY
-from benchmarks.first_contact.summary import crashed, summary
-from benchmarks.first_contact.wheels import PYTEST_WHEELS, WHEELS
-from halftime.contract.models import MlpSpec
-from halftime.contract.request.training import TrainingConfig
+from testing.first_contact.processes import Observer
+from testing.first_contact.record import NAME, Record, read
+from testing.first_contact.run import STAGES
+from testing.first_contact.scale import DRY
+from testing.first_contact.summary import crashed, summary
+from testing.first_contact.wheels import PYTEST_WHEELS, WHEELS
 from tests import factories
 from worker.messages import TrialSpec
 
@@ -93,7 +93,7 @@ def bare(tmp_path):
 
 
 def command(folder, *options):
-    return [sys.executable, "-m", "benchmarks.first_contact", "--device", "cpu", "--output", folder, *options]
+    return [sys.executable, "-m", "testing.first_contact", "--device", "cpu", "--output", folder, *options]
 
 
 def test_a_dry_run_needs_nothing_but_torch_and_its_wheels_and_every_stage_has_its_line(bare, tmp_path):

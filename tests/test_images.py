@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.images import composed, engine, requests, standins
-from benchmarks.images.commands import CommandFailed
-from benchmarks.images.containers import no_json
-from benchmarks.images.record import Record
 from halftime.contract.request.request import BenchmarkRequest
+from testing.images import composed, engine, requests, standins
+from testing.images.commands import CommandFailed
+from testing.images.containers import no_json
+from testing.images.record import Record
 
 ROOT = Path(__file__).parent.parent
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -82,7 +82,7 @@ def test_folders_that_an_engine_makes_go_and_those_that_were_there_stay(tmp_path
 
 ENDED = """
 import contextlib, sys, time
-import benchmarks.images.__main__ as images
+import testing.images.__main__ as images
 
 @contextlib.contextmanager
 def engine(folder):

@@ -28,11 +28,11 @@ from app.store.database.connection import Database, libpq_url, open_database
 from app.store.history import snapshot
 from app.store.queue import queues_of
 from app.store.upkeep import reaper, retention
-from benchmarks.fleet.devices import H200, mixed_fleet, mixed_requests, request
-from benchmarks.fleet.fleet import simulated_fleet
-from benchmarks.fleet.service import service
 from halftime.contract.report.report import Report
 from halftime.contract.request.request import BenchmarkRequest
+from testing.fleet.devices import H200, mixed_fleet, mixed_requests, request
+from testing.fleet.fleet import simulated_fleet
+from testing.fleet.service import service
 from worker.agent.queue import SharedConnector
 
 SIZES = (0, 10_000, 100_000, 1_000_000)

@@ -13,11 +13,11 @@ from typing import Any
 
 from sqlalchemy import text
 
-from benchmarks.fleet.devices import mixed_fleet, mixed_requests
-from benchmarks.fleet.fleet import Fleet, simulated_fleet
-from benchmarks.fleet.ledger import ledger_of
-from benchmarks.fleet.processes import Parts, open_files, postmaster_of, private_mib
-from benchmarks.fleet.service import Service, service
+from testing.fleet.devices import mixed_fleet, mixed_requests
+from testing.fleet.fleet import Fleet, simulated_fleet
+from testing.fleet.ledger import ledger_of
+from testing.fleet.processes import Parts, open_files, postmaster_of, private_mib
+from testing.fleet.service import Service, service
 
 WORKERS = 8
 

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 from sqlalchemy import Connection, text
 
-from benchmarks.fleet.devices import mixed_fleet, request
-from benchmarks.fleet.fleet import simulated_fleet
-from benchmarks.fleet.service import service
+from testing.fleet.devices import mixed_fleet, request
+from testing.fleet.fleet import simulated_fleet
+from testing.fleet.service import service
 
 WORKERS, JOBS, WARM_UP_JOBS = 32, 200, 20
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from sqlalchemy import text
 
-from benchmarks.fleet.devices import H200, mixed_fleet, mixed_requests, request
-from benchmarks.fleet.fleet import simulated_fleet
-from benchmarks.fleet.launcher import TIME_SCALE
-from benchmarks.fleet.ledger import ledger_of
-from benchmarks.fleet.processes import Parts, cpu_seconds, postmaster_of
-from benchmarks.fleet.record import install, order_of
-from benchmarks.fleet.service import Service, service
 from halftime.contract.resources.worker import WorkerDevice
+from testing.fleet.devices import H200, mixed_fleet, mixed_requests, request
+from testing.fleet.fleet import simulated_fleet
+from testing.fleet.launcher import TIME_SCALE
+from testing.fleet.ledger import ledger_of
+from testing.fleet.processes import Parts, cpu_seconds, postmaster_of
+from testing.fleet.record import install, order_of
+from testing.fleet.service import Service, service
 
 WORKERS, JOBS = 32, 5000
 

@@ -3,8 +3,8 @@
 from app.store import claims
 from halftime.contract.request.request import BenchmarkRequest
 from tests.app.acts import claim, post
-from tests.reports.reported import mislabelled, reported_for, simulated
-from tests.web.browsing import failed
+from tests.app.reports.reported import mislabelled, reported_for, simulated
+from tests.app.web.browsing import failed
 
 LABELS = {"team": "ranking", "note": "<script>alert(1)</script> \u202eright to left"}
 

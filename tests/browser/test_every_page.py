@@ -4,9 +4,9 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import expect
 
-from tests.app.test_keys import make_key
+from tests.app.routes.test_keys import make_key
+from tests.app.web.browsing import every_page, page_of
 from tests.browser.scenes import SCENES
-from tests.web.browsing import every_page, page_of
 
 pytestmark = pytest.mark.anyio
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from tests.app.web.browsing import page_of
 from tests.browser.conftest import DESKTOP, PHONE
 from tests.browser.scenes import SCENES
-from tests.web.browsing import page_of
 
 pytestmark = pytest.mark.anyio
 

@@ -4,8 +4,8 @@ import pytest
 from playwright.async_api import expect
 
 from tests.app.acts import post
-from tests.app.test_keys import make_key
-from tests.web.browsing import page_of
+from tests.app.routes.test_keys import make_key
+from tests.app.web.browsing import page_of
 
 pytestmark = pytest.mark.anyio
 

@@ -4,9 +4,9 @@ import anyio
 import pytest
 
 from app.rendering.html import to_html
+from tests.app.reports.reported import on_a_gpu, reported
 from tests.browser.conftest import PHONE
 from tests.browser.test_every_page import serious_faults
-from tests.reports.reported import on_a_gpu, reported
 
 pytestmark = pytest.mark.anyio
 

@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from app.store.database.connection import libpq_url
-from benchmarks.api_process import served
-from benchmarks.fleet.devices import mixed_fleet, mixed_requests
-from benchmarks.fleet.fates import Fate, fate_of
-from benchmarks.fleet.fleet import simulated_fleet
-from benchmarks.fleet.ledger import ledger_of
-from benchmarks.fleet.record import install, order_of
+from testing.api_process import served
+from testing.fleet.devices import mixed_fleet, mixed_requests
+from testing.fleet.fates import Fate, fate_of
+from testing.fleet.fleet import simulated_fleet
+from testing.fleet.ledger import ledger_of
+from testing.fleet.record import install, order_of
 
 JOBS, BEFORE = 60, 40
 PATIENCE_SECONDS = 60

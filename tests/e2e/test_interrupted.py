@@ -3,7 +3,7 @@
 import signal
 
 from halftime.contract.report.report import Report
-from tests.processes import child_with
+from testing.processes import child_with
 
 JOB = {
     "model": {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1},

@@ -5,8 +5,8 @@ import signal
 import tempfile
 from pathlib import Path
 
+from testing.processes import child_with
 from tests.e2e.test_main_road import job
-from tests.processes import child_with
 from tests.service import PATIENCE_SECONDS, running_service
 
 

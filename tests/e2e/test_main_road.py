@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from halftime.contract.report.report import Report
-from tests.processes import child_with, children, command, grandchildren
+from testing.processes import child_with, children, command, grandchildren
 
 SMALL_MODEL = {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.upgrade import NoHistory, upgraded
+from testing.upgrade import NoHistory, upgraded
 
 WAITING, LATER = 2, 1
 

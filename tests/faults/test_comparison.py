@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import coverage
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import AttestationCheck
 from halftime.contract.request.request import Requirements
 from halftime.contract.resources.worker import WorkerDevice
+from testing import coverage
 from tests.factories import comparison, data_of, gpu_telemetry, request, telemetry, trial
 from worker.comparison import blocks as comparing
 from worker.comparison import estimates

@@ -4,9 +4,9 @@ import concurrent.futures
 
 import pytest
 
-from tests.faults.injection.database import View
-from tests.faults.injection.fleet import shared_folder
-from tests.faults.injection.network import two_nodes, why_no_namespaces
+from testing.fault_injection.database import View
+from testing.fault_injection.fleet import shared_folder
+from testing.fault_injection.network import two_nodes, why_no_namespaces
 
 JOB = {
     "model": {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1},

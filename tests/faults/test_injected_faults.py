@@ -4,10 +4,10 @@ import concurrent.futures
 
 import pytest
 
-from tests.faults.injection import faults
-from tests.faults.injection.campaign import Plan, run_campaign
-from tests.faults.injection.fleet import shared_folder
-from tests.faults.injection.sites import embedded_site, external_site
+from testing.fault_injection import faults
+from testing.fault_injection.campaign import Plan, run_campaign
+from testing.fault_injection.fleet import shared_folder
+from testing.fault_injection.sites import embedded_site, external_site
 
 SHORT = Plan(seed=20261123, jobs=6, pause_seconds=(0.5, 1.5), endless=False)
 CAMPAIGNS = {"embedded": (embedded_site, faults.EMBEDDED), "external": (external_site, faults.EXTERNAL)}

@@ -5,8 +5,8 @@ import uuid
 import psycopg
 import pytest
 
-from tests.faults.injection.database import View
-from tests.faults.injection.invariants import QUESTIONS, TOO_MANY
+from testing.fault_injection.database import View
+from testing.fault_injection.invariants import QUESTIONS, TOO_MANY
 
 ENDED = """
 INSERT INTO benchmarks (id, version, status, request, labels, model_kind, device, priority, queue, attempt, finished_at,

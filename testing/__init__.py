@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: simulated fleets, fault injection, recorded requests, the first-contact record."""

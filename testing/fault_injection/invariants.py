@@ -1,0 +1,57 @@
+"""What must hold when everything has ended, whatever was done meanwhile."""
+
+from collections.abc import Callable
+
+from testing.fault_injection.database import View
+from testing.fault_injection.fleet import Fleet
+from testing.fault_injection.jobs import Clients
+
+#: Each finds rows that must not be there.
+QUESTIONS = {
+    "a benchmark has not ended": "SELECT id, status FROM benchmarks WHERE finished_at IS NULL",
+    "a benchmark has not exactly one terminal event, which is its last": """
+        SELECT b.id, array_agg(e.kind ORDER BY e.seq)
+        FROM benchmarks b JOIN events e ON e.benchmark_id = b.id GROUP BY b.id
+        HAVING count(*) FILTER (WHERE e.kind IN ('succeeded', 'failed', 'cancelled')) <> 1
+            OR (array_agg(e.kind ORDER BY e.seq DESC))[1] <> b.status""",
+    "events have a gap": """
+        SELECT b.id, b.last_event, array_agg(e.seq ORDER BY e.seq)
+        FROM benchmarks b LEFT JOIN events e ON e.benchmark_id = b.id GROUP BY b.id
+        HAVING count(*) <> b.last_event OR min(e.seq) <> 1 OR max(e.seq) <> b.last_event""",
+    "a succeeded benchmark has no report, or another one has": """
+        SELECT id, status FROM benchmarks WHERE (status = 'succeeded') <> (report_gzip IS NOT NULL)""",
+    "something happened after the end": "SELECT benchmark_id, wrong FROM watched",
+    "a benchmark was submitted twice, or by nobody": """
+        SELECT b.id FROM benchmarks b LEFT JOIN idempotency_keys k ON k.benchmark_id = b.id GROUP BY b.id
+        HAVING count(k.key) <> 1""",
+    "a lease is held": "SELECT id, lease_expires_at FROM benchmarks WHERE lease_expires_at IS NOT NULL",
+    "an entry is left in the queue": """
+        SELECT id, task_name, status, attempts FROM procrastinate_jobs
+        WHERE task_name = 'run_benchmark' OR (status = 'doing' AND worker_id IS NULL)""",
+    "a worker is shown as busy": "SELECT id, current_benchmark FROM workers WHERE current_benchmark IS NOT NULL",
+    "an advisory lock is held": "SELECT pid, classid, objid FROM pg_locks WHERE locktype = 'advisory'",
+    "a transaction is left open": "SELECT pid, query FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'",
+}
+
+TOO_MANY = "SELECT id, attempt FROM benchmarks WHERE attempt > %s"
+
+
+def violations(view: View, fleet: Fleet, max_attempts: int) -> list[str]:
+    """What does not hold at this moment, in words; the fleet still runs."""
+    found = [(wrong, view.ask(question)) for wrong, question in QUESTIONS.items()]
+    found += [("a benchmark had too many attempts", view.ask(TOO_MANY, max_attempts))]
+    wrongs = [f"{wrong}: {rows}" for wrong, rows in found if rows]
+    wrongs += [f"a process is left over: {stray}" for stray in fleet.strays()]
+    return wrongs
+
+
+def overwritten(clients: Clients, until: Callable[[Callable[[], object]], object]) -> list[str]:
+    """Reports that are no longer what a client first saw."""
+    return [found for found, first in clients.reports.items() if until(lambda i=found: clients.report(i)) != first]
+
+
+def unknown(view: View, clients: Clients) -> list[str]:
+    """Benchmarks that a client was told of and the database does not have, and the other way round."""
+    told = set(clients.accepted.values())
+    kept = {str(found) for (found,) in view.ask("SELECT id FROM benchmarks")}
+    return sorted(told ^ kept)

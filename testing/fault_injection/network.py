@@ -1,0 +1,92 @@
+"""Nodes that can be cut off: network namespaces of this machine, or addresses on loopback behind proxies."""
+
+import contextlib
+import functools
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from testing.fault_injection.fleet import Fleet, Node, running_fleet
+from testing.fault_injection.postgres import external_server
+from testing.fault_injection.proxy import proxied
+
+NAMES = ("near", "far")
+
+#: Set aside for trying networks (RFC 2544): of no real host.
+SUBNET = "198.18.{}"
+
+
+@dataclass(frozen=True)
+class CuttableNode:
+    """A worker's node, and how its network is cut and mended. Nobody is told: what is sent is lost or waits."""
+
+    node: Node
+    cut: Callable[[], None]
+    mend: Callable[[], None]
+
+
+@contextlib.contextmanager
+def two_nodes(folder: Path, *, namespaces: bool) -> Iterator[tuple[Fleet, dict[str, CuttableNode], str]]:
+    """An API beside an external PostgreSQL, two nodes with a worker each, by name, and the URL of the database."""
+    with contextlib.ExitStack() as stack:
+        if namespaces:
+            hosts = {name: stack.enter_context(_namespace(number)) for number, name in enumerate(NAMES)}
+            server = stack.enter_context(external_server(folder, ("127.0.0.1", *(ours for ours, *_ in hosts.values()))))
+            nodes = {name: _inside(name, server.url(ours), *rest) for name, (ours, *rest) in hosts.items()}
+        else:
+            server = stack.enter_context(external_server(folder))
+            proxies = {
+                name: stack.enter_context(proxied(f"127.0.0.{2 + n}", server.port)) for n, name in enumerate(NAMES)
+            }
+            nodes = {
+                name: CuttableNode(_node(name, server.url(way.host, way.port)), way.stall, way.resume)
+                for name, way in proxies.items()
+            }
+        workers = [each.node for each in nodes.values()]
+        fleet = stack.enter_context(running_fleet(folder, workers, HALFTIME_DATABASE_URL=server.url()))
+        yield fleet, nodes, server.url()
+
+
+def why_no_namespaces() -> str | None:
+    """What keeps this process from making network namespaces; None if nothing does."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "network namespaces need Linux and root"
+    try:
+        with _namespace(99):
+            return None
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"network namespaces cannot be made here (CAP_NET_ADMIN and iproute2 are needed): {error}"
+
+
+@contextlib.contextmanager
+def _namespace(number: int) -> Iterator[tuple[str, str, str]]:
+    """Our address towards a new namespace, its name, and the name of our end of the cable."""
+    name = f"ht{uuid.uuid4().hex[:8]}"
+    ours, theirs, cable = f"{SUBNET.format(number)}.1", f"{SUBNET.format(number)}.2", f"{name}-o"
+    with contextlib.ExitStack() as stack:
+        _ip("netns", "add", name)
+        stack.callback(_ip, "netns", "delete", name)  # takes the cable with it
+        _ip("link", "add", cable, "type", "veth", "peer", "name", "cable", "netns", name)
+        _ip("address", "add", f"{ours}/30", "dev", cable)
+        _ip("link", "set", cable, "up")
+        _ip("-n", name, "address", "add", f"{theirs}/30", "dev", "cable")
+        _ip("-n", name, "link", "set", "cable", "up")
+        yield ours, name, cable
+
+
+def _inside(name: str, url: str, namespace: str, cable: str) -> CuttableNode:
+    prefix = ["ip", "netns", "exec", namespace]
+    pull = functools.partial(_ip, "link", "set", cable)
+    return CuttableNode(_node(name, url, *prefix), functools.partial(pull, "down"), functools.partial(pull, "up"))
+
+
+def _node(name: str, url: str, *prefix: str) -> Node:
+    return Node(name, {"HALFTIME_DATABASE_URL": url}, prefix)
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)

@@ -1,0 +1,239 @@
+"""What the lines of a record should say; where they do not, Halftime or what it knows of GPUs is to be mended."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from halftime.contract.report.trial import NEAR_ZERO_BYTES, Memory, TrialResult
+from testing.first_contact.lines import (
+    Begun,
+    Ceiling,
+    Fact,
+    Line,
+    NeighbourLine,
+    ProbeError,
+    ReportLine,
+    Switches,
+    TrialLine,
+    Waits,
+)
+from worker.proof.probes import ERROR_RANGES
+from worker.report.attestation import achieved_flops_per_second
+from worker.report.warnings import FAR_OUTSIDE, LEAST_EXPLAINED
+from worker.training.precision_facts import FACTS, LARGEST_FP32_ERROR, expected_flags
+
+#: A TF32 product is this far from FP64 at least: IEEE FP32 is nearer.
+LEAST_TF32_ERROR = LARGEST_FP32_ERROR
+
+#: Largest over smallest ceiling of one precision, on a GPU: a CPU has others' work to do.
+REPEATABLE = 1.15
+
+#: How trials at an edge should end, by their labels.
+EXPECTED_FAILURES = {"out of memory": "out_of_memory", "memory limit": "out_of_memory"}
+
+#: These wait by themselves: the optimizer's implementation asks the device for values.
+WAITING_TRIALS = frozenset({"adafactor", "sgd foreach"})
+
+#: No fault of Halftime's, nor of the device.
+ALLOWED_FAILURES = frozenset({"unsupported_precision", "timeout"})
+
+
+def unmet(lines: Sequence[Line]) -> list[str]:
+    """Every expectation that a record does not meet, in words."""
+    return [complaint for check in CHECKS for complaint in check(lines)]
+
+
+def _on_cuda(lines: Sequence[Line]) -> bool:
+    return any(isinstance(line, Begun) and line.device != "cpu" for line in lines)
+
+
+def _health(lines: Sequence[Line]) -> Iterator[str]:
+    for line in lines:
+        if isinstance(line, Fact) and line.name == "faults of the device" and line.value != "none":
+            yield f"health: {line.value}"
+
+
+def _switches(lines: Sequence[Line]) -> Iterator[str]:
+    read = [line for line in lines if isinstance(line, Switches)]
+    for line in read:
+        if line.flags != expected_flags(FACTS[line.precision]):
+            yield f"switches: {line.precision} reads back {line.flags}"
+    raised = [(reader, answer, one.precision) for one in read for reader, answer in one.legacy.items()]
+    for reader, answer in dict.fromkeys((reader, answer) for reader, answer, _ in raised if "Error: " in answer):
+        precisions = [precision for *same, precision in raised if same == [reader, answer]]
+        yield f"switches: {reader} raises under {', '.join(precisions)}: {answer}"
+
+
+def _probes(lines: Sequence[Line]) -> Iterator[str]:
+    probes = [line for line in lines if isinstance(line, ProbeError)]
+    for line in probes:
+        low, high = ERROR_RANGES[line.precision]
+        where = f"probes: {line.precision}: {line.operation} of {line.of}"
+        if line.relative_error is None:
+            yield f"{where}: {line.error or 'the error is not finite'}"
+        elif line.relative_error > high:
+            yield f"{where} is {line.relative_error:.1e} off, more than {high:g}"
+        elif line.precision in {"fp16", "bf16"} and line.relative_error < low:
+            yield f"{where} is {line.relative_error:.1e} off, less than {low:g}: not computed in it"
+    errors = [line.relative_error or 0.0 for line in probes if line.precision == "tf32"]
+    if errors and max(errors) < LEAST_TF32_ERROR:
+        yield f"probes: tf32: no operation used it; the largest error is {max(errors):.1e}"
+
+
+def _ceilings(lines: Sequence[Line]) -> Iterator[str]:
+    for line in lines:
+        if not isinstance(line, Ceiling):
+            continue
+        known = [value for value in line.flops_per_second if value]
+        if len(known) < len(line.flops_per_second):
+            yield f"ceilings: {line.precision}: not every measurement told"
+        elif known and _on_cuda(lines) and max(known) > REPEATABLE * min(known):
+            yield f"ceilings: {line.precision}: from {min(known) / 1e12:.3g} to {max(known) / 1e12:.3g} TFLOP/s"
+
+
+def _waits(lines: Sequence[Line]) -> Iterator[str]:
+    for line in lines:
+        if isinstance(line, Waits) and line.torch_saw is not None and bool(line.torch_saw) != bool(line.watch_saw):
+            case = f"waits: {line.model} {line.precision} {line.optimizer}"
+            yield f"{case}: torch saw {line.torch_saw or 'none'}, our watch {line.watch_saw or 'none'}"
+
+
+def _trials(lines: Sequence[Line]) -> Iterator[str]:
+    for line in lines:
+        if not isinstance(line, TrialLine):
+            continue
+        where, expected = f"{line.stage}: {line.label}", EXPECTED_FAILURES.get(line.label)
+        if line.failure is not None:
+            if line.failure.code not in {expected, *ALLOWED_FAILURES}:
+                yield f"{where}: {line.failure.code}: {line.failure.detail}"
+        elif expected is not None:
+            yield f"{where}: it should have ended as {expected}"
+        elif line.result is not None:
+            yield from (f"{where}: {complaint}" for complaint in _result(line.label, line.result))
+            if line.logs:
+                yield f"{where}: it wrote {line.logs.splitlines()[-1]!r}"
+
+
+def _result(label: str, result: TrialResult) -> Iterator[str]:
+    """Of any trial that ended well; then what its own label says."""
+    dtype = FACTS[result.precision].matmul_dtype_name
+    for probe in result.attestation.probes:
+        if not probe.ok:
+            yield f"{probe.name} should be {probe.expected}, and is {probe.observed}"
+    for kind, dtypes in result.attestation.forward_dtypes.items():
+        if dtypes != [dtype]:
+            yield f"{kind} puts out {', '.join(dtypes)}, not {dtype}"
+    for what, why in result.not_examined.items():
+        yield f"{what} is missing: {why}"
+    yield from _memory(result.memory)
+    if result.synchronisations and label not in WAITING_TRIALS:
+        yield f"a step waits: {', '.join(result.synchronisations)}"
+    yield from _numerics(result)
+    yield from _gpu(label, result)
+    yield from EDGES[label](result) if label in EDGES else ()
+
+
+def _memory(memory: Memory | None) -> Iterator[str]:
+    if memory is None:
+        return
+    if (memory.start_bytes or 0) > NEAR_ZERO_BYTES:
+        yield f"it starts with {memory.start_bytes} bytes"
+    if memory.breakdown is not None and memory.breakdown.total_bytes() != memory.peak_bytes:
+        yield "the parts of the peak of memory do not add up to it"
+
+
+def _throughput(lines: Sequence[Line]) -> Iterator[str]:
+    """No trial may do more than the best ceiling of its precision that anything measured."""
+    trials = [(line, line.result) for line in lines if isinstance(line, TrialLine) and line.result]
+    ceilings = [
+        (line.precision, value) for line in lines if isinstance(line, Ceiling) for value in line.flops_per_second
+    ]
+    ceilings += [(result.precision, result.ceiling_flops_per_second) for _, result in trials]
+    for line, result in trials:
+        best = max((value for precision, value in ceilings if precision == result.precision and value), default=0.0)
+        achieved = achieved_flops_per_second(result)
+        if achieved is not None and achieved > best:
+            figures = f"{achieved / 1e12:.3g} TFLOP/s are more than the ceiling of {best / 1e12:.3g}"
+            yield f"{line.stage}: {line.label}: {figures}"
+
+
+def _numerics(result: TrialResult) -> Iterator[str]:
+    found = result.numerics
+    if found and found.gradient_relative_rmse is not None and found.explained_relative_rmse is not None:
+        bound = FAR_OUTSIDE[result.precision] * max(found.explained_relative_rmse, LEAST_EXPLAINED)
+        if found.gradient_relative_rmse > bound:
+            yield f"the gradient is {found.gradient_relative_rmse:.1e} off, and rounding explains {bound:.1e} at most"
+
+
+def _gpu(label: str, result: TrialResult) -> Iterator[str]:
+    """What telemetry should have told, on a GPU."""
+    if result.memory is None or not result.memory.source.startswith("cuda"):
+        return
+    gpu = result.telemetry.gpu
+    if gpu is None:
+        yield "there is no telemetry of the GPU"
+        return
+    absent = [name for name in ("sm_clock_mhz", "power_watts", "largest_used_bytes") if getattr(gpu, name) is None]
+    if absent:
+        yield f"telemetry does not tell {', '.join(absent)}"
+    if gpu.foreign_processes and label != "neighbour":
+        yield f"others computed on the device: {', '.join(gpu.foreign_processes)}"
+
+
+def _overflow(result: TrialResult) -> Iterator[str]:
+    scaler = result.grad_scaler
+    if scaler is None or not scaler.skipped_steps:
+        yield "no step was skipped"
+    elif result.applied_steps == 0:
+        yield "the loss scale did not recover"
+    elif not scaler.first_overflow:
+        yield "where it first overflowed was not found"
+
+
+def _deterministic(result: TrialResult) -> Iterator[str]:
+    if not result.deterministic:
+        yield "kernels were not deterministic"
+
+
+def _compiled(result: TrialResult) -> Iterator[str]:
+    compilation = result.compilation
+    if compilation is None or not compilation.graphs:
+        yield "nothing was compiled"
+    elif compilation.recompiles_in_measured_steps:
+        yield f"{compilation.recompiles_in_measured_steps} recompilations in measured steps"
+
+
+def _loaded(result: TrialResult) -> Iterator[str]:
+    if result.data_wait_seconds is None:
+        yield "it does not say how long it waited for data"
+
+
+EDGES: dict[str, Callable[[TrialResult], Iterator[str]]] = {
+    "overflow": _overflow,
+    "deterministic": _deterministic,
+    "compiled": _compiled,
+    "compiled tf32": _compiled,
+    "CUDA graphs": _compiled,
+    "loader": _loaded,
+}
+
+
+def _reports(lines: Sequence[Line]) -> Iterator[str]:
+    for line in lines:
+        if isinstance(line, ReportLine):
+            yield from (f"comparison: {check}" for check in line.failed_checks)
+
+
+def _neighbours(lines: Sequence[Line]) -> Iterator[str]:
+    """By its number, in what the trial says and in what a look at the device said."""
+    for line in lines:
+        if not isinstance(line, NeighbourLine):
+            continue
+        trials = [one for one in lines if isinstance(one, TrialLine) and one.label == "neighbour" and one.result]
+        gpus = [one.result.telemetry.gpu for one in trials if one.result and one.result.telemetry.gpu]
+        for gpu in gpus:
+            if not any(f"process {line.pid}" in named for named in gpu.foreign_processes or []):
+                yield f"neighbour: process {line.pid} computed beside the trial, which names {gpu.foreign_processes}"
+        if line.seen_after:
+            yield f"neighbour: once it was gone, the driver named {', '.join(line.seen_after)}"
+
+
+CHECKS = (_health, _switches, _probes, _ceilings, _waits, _trials, _throughput, _reports, _neighbours)

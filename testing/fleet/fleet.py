@@ -1,0 +1,70 @@
+"""A service with simulated workers: PostgreSQL, the API, and as many worker processes as are asked for."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import httpx
+import psutil
+from sqlalchemy import URL
+
+from app.store.database.connection import libpq_url
+from halftime.contract.resources.worker import WorkerDevice
+from testing.api_process import PATIENCE_SECONDS
+from testing.fleet.launcher import TIME_SCALE
+from testing.fleet.worker import WorkerSpec
+
+
+class Fleet:
+    """Simulated workers, and the process that they come from."""
+
+    def __init__(self, nursery: "subprocess.Popen[str]", time_scale: float) -> None:
+        self._nursery, self._time_scale = nursery, time_scale
+        self.workers: dict[str, psutil.Process] = {}
+
+    def start(self, device: WorkerDevice, worker_id: str) -> psutil.Process:
+        """One worker more. It registers a moment later."""
+        assert self._nursery.stdin is not None and self._nursery.stdout is not None
+        spec = WorkerSpec(id=worker_id, device=device, time_scale=self._time_scale)
+        self._nursery.stdin.write(spec.model_dump_json() + "\n")
+        self._nursery.stdin.flush()
+        started = self.workers[worker_id] = psutil.Process(int(self._nursery.stdout.readline()))
+        return started
+
+    def until_online(self, http: httpx.Client) -> None:
+        """Returns when every worker is registered."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            items = http.get("/workers").raise_for_status().json()["items"]
+            if self.workers.keys() <= {worker["id"] for worker in items if worker["state"] != "offline"}:
+                return
+            time.sleep(0.1)
+        raise TimeoutError("the workers did not come online")
+
+
+@contextlib.contextmanager
+def simulated_fleet(
+    database: URL, devices: Sequence[WorkerDevice], time_scale: float = TIME_SCALE, **environment: str
+) -> Iterator[Fleet]:
+    """Workers on a database, one for each device, called `sim-00` and so on; stopped in good order at the end."""
+    everything = os.environ | {
+        "HALFTIME_DATABASE_URL": libpq_url(database),
+        "HALFTIME_LOG_FORMAT": "json",
+        "OPENBLAS_NUM_THREADS": "1",  # a process with threads had better not fork
+    }
+    command = [sys.executable, "-m", "testing.fleet.worker"]
+    with subprocess.Popen(
+        command,
+        env=everything | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as nursery:
+        fleet = Fleet(nursery, time_scale)
+        for number, device in enumerate(devices):
+            fleet.start(device, f"sim-{number:02}")
+        yield fleet

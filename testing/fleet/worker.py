@@ -1,0 +1,89 @@
+"""`python -m testing.fleet.worker`: a process for each simulated worker, all of them from one that has loaded all.
+
+Reads one JSON object for each worker from standard input, `{"id": …, "device": {…}, "time_scale": 0.02}`, and answers
+each with its process id. When its input ends, it stops them in good order and ends. The database is that of the
+settings; what the workers log goes to standard error.
+"""
+
+import asyncio
+import ctypes
+import gc
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from pydantic import BaseModel
+
+from app.observability.logs import configure_logs
+from app.settings import Settings
+from halftime.contract.resources.worker import WorkerDevice
+from testing.fleet.launcher import TIME_SCALE, SimulatedLauncher
+from worker.agent.worker import run_worker
+
+PR_SET_PDEATHSIG = 1
+
+
+class WorkerSpec(BaseModel):
+    """One worker to start."""
+
+    id: str
+    device: WorkerDevice
+    #: See `SimulatedLauncher`.
+    time_scale: float = TIME_SCALE
+
+
+def main() -> None:
+    """Until the input ends, and then until every worker has."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended: no zombies
+    gc.freeze()  # what is loaded stays shared
+    started = []
+    for line in sys.stdin:
+        started.append(_fork(WorkerSpec.model_validate_json(line)))
+        print(started[-1], flush=True)
+    for pid in started:
+        _tell(pid, signal.SIGTERM)
+    _wait_for_all()
+
+
+def _fork(spec: WorkerSpec) -> int:
+    pid = os.fork()
+    if pid == 0:
+        _become(spec)
+    return pid
+
+
+def _become(spec: WorkerSpec) -> NoReturn:
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Should this process's parent be killed, it has a word less with nobody to stop it.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        os.close(sys.stdin.fileno())
+        settings = Settings()
+        configure_logs(settings.log_format)
+        launcher = SimulatedLauncher(spec.device, spec.time_scale)
+        asyncio.run(run_worker(settings, spec.device, launcher, spec.id))
+        status = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _tell(pid: int, signum: signal.Signals) -> None:
+    try:
+        os.kill(pid, signum)
+    except ProcessLookupError:
+        return
+
+
+def _wait_for_all() -> None:
+    """With SIGCHLD ignored, the kernel answers once no child is left."""
+    try:
+        os.wait()
+    except ChildProcessError:
+        return
+
+
+if __name__ == "__main__":
+    main()

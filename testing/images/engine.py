@@ -1,0 +1,177 @@
+"""The container engine: one that runs, else one unpacked from Debian's packages and ended afterwards."""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from testing.images import packages
+from testing.images.commands import CommandFailed, outcome, run
+
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+
+#: What it makes outside its own folders.
+OUTSIDE = [Path("/etc/docker"), Path("/run/docker"), Path("/run/containerd")]
+
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+class NoEngine(Exception):
+    """None runs, and none can be unpacked here."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that answers."""
+
+    #: Whether it is ours, to be ended.
+    unpacked: bool
+    environment: Mapping[str, str]
+    compose_command: list[str]
+
+    def docker(self, *words: str | Path, given: bytes | None = None) -> str:
+        """What the command line of the engine says. Raises CommandFailed."""
+        return run("docker", *words, environment=self.environment, given=given)
+
+    def outcome(self, *words: str | Path) -> tuple[int, str, str]:
+        """The same with its exit code and standard error, whatever they are."""
+        return outcome("docker", *words, environment=self.environment)
+
+    def compose(self, *words: str | Path, **environment: str) -> str:
+        """What Compose says. Raises CommandFailed."""
+        return run(*self.compose_command, *words, environment={**self.environment, **environment})
+
+    def has(self, image: str) -> bool:
+        """Whether the image is there."""
+        return self.outcome("image", "inspect", image)[0] == 0
+
+
+@contextlib.contextmanager
+def engine(folder: Path) -> Iterator[Engine]:
+    """An engine for the length of the block. Raises NoEngine."""
+    environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
+    if _answers(environment):
+        yield Engine(False, environment, _compose_command(folder, environment))
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise NoEngine("No container engine answers `docker version`, and one is unpacked by root on Debian alone.")
+    with _unpacked(folder) as environment:
+        yield Engine(True, environment, _compose_command(folder, environment))
+
+
+def _answers(environment: Mapping[str, str]) -> bool:
+    try:
+        return outcome("docker", "version", environment=environment)[0] == 0
+    except CommandFailed:
+        return False
+
+
+def _compose_command(folder: Path, environment: Mapping[str, str]) -> list[str]:
+    if outcome("docker", "compose", "version", environment=environment)[0] == 0:
+        return ["docker", "compose"]
+    try:
+        return [str(packages.compose(folder / "packages"))]
+    except (CommandFailed, StopIteration) as error:
+        raise NoEngine(f"There is no `docker compose`, and Debian's cannot be had: {error}") from error
+
+
+@contextlib.contextmanager
+def _unpacked(folder: Path) -> Iterator[dict[str, str]]:
+    """The environment of its command line. What it changes of the machine's network is as before afterwards."""
+    try:
+        found = packages.unpacked(folder / "packages", "docker.io", "containerd", "runc", "iptables", "debootstrap")
+    except CommandFailed as error:
+        raise NoEngine(f"No container engine answers, and Debian's cannot be unpacked: {error}") from error
+    state = folder / "engine"
+    (state / "config").mkdir(parents=True, exist_ok=True)
+    environment = {
+        **os.environ,
+        **found,
+        "DOCKER_HOST": f"unix://{state}/docker.sock",
+        "DOCKER_CONFIG": str(state / "config"),
+        "DOCKER_BUILDKIT": "1",
+    }
+    containers = ["--root", f"{state}/c", "--state", f"{state}/cs", "--address", f"{state}/c.sock"]
+    images = ["--containerd", f"{state}/c.sock", "--data-root", f"{state}/data", "--exec-root", f"{state}/exec"]
+    listens = ["--pidfile", f"{state}/dockerd.pid", "--host", environment["DOCKER_HOST"]]
+    with (
+        _nothing_left_outside(),
+        _network_as_before(environment),
+        _started(["containerd", *containers], environment, state / "containerd.log") as below,
+    ):
+        _until((state / "c.sock").exists, below)
+        with _started(["dockerd", *images, *listens], environment, state / "dockerd.log") as above:
+            _until(lambda: _answers(environment), above)
+            try:
+                yield environment
+            finally:
+                for container in run("docker", "ps", "--all", "--quiet", environment=environment).split():
+                    outcome("docker", "rm", "--force", "--volumes", container, environment=environment)
+
+
+@contextlib.contextmanager
+def _started(words: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Ends it with SIGTERM, once nothing needs it any more."""
+    with log.open("wb") as written:
+        # A session of its own: Ctrl-C is for what ends it in order.
+        process = subprocess.Popen(words, env=environment, stdout=written, stderr=written, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _until(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise NoEngine(f"{process.args!r} did not start; its log lies beside its state.")
+        time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def _nothing_left_outside() -> Iterator[None]:
+    """Folders that were there before stay."""
+    made = [folder for folder in OUTSIDE if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in made:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _network_as_before(environment: Mapping[str, str]) -> Iterator[None]:
+    """An engine leaves its bridge, its chains and a switch of the kernel's behind."""
+    bridged, forwarding = Path("/sys/class/net/docker0").exists(), FORWARDING.read_text()
+    rules = run("iptables-save", environment=environment)
+    try:
+        yield
+    finally:
+        given = _restoring(rules, run("iptables-save", environment=environment)).encode()
+        outcome("iptables-restore", environment=environment, given=given)
+        FORWARDING.write_text(forwarding)
+        if not bridged:
+            outcome("ip", "link", "delete", "docker0", environment=environment)
+
+
+def _restoring(before: str, after: str) -> str:
+    """What makes of the rules after those before: a table that was not there is emptied, down to Linux's own chains."""
+    emptied = []
+    for table in re.findall(r"(?ms)^\*.*?^COMMIT$", after):
+        name = table.split("\n", maxsplit=1)[0]
+        if f"{name}\n" not in f"{before}\n":
+            own = re.findall(r"(?m)^:\S+(?= (?:ACCEPT|DROP))", table)
+            emptied.append("\n".join([name, *(f"{chain} ACCEPT" for chain in own), "COMMIT"]))
+    return "\n".join([before, *emptied, ""])

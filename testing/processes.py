@@ -1,0 +1,47 @@
+"""Looks at processes that may end between being listed and being asked."""
+
+import contextlib
+from collections.abc import Iterable
+
+import psutil
+
+
+def children(process: psutil.Process, recursive: bool = False) -> list[psutil.Process]:
+    """Child processes; none if it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.children(recursive=recursive)
+    return []
+
+
+def command(process: psutil.Process) -> list[str]:
+    """Its arguments; none if it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
+def child_with(pid: int, argument: str) -> psutil.Process:
+    """The one child whose command line has the argument."""
+    (child,) = [child for child in children(psutil.Process(pid)) if argument in command(child)]
+    return child
+
+
+def grandchildren(pid: int) -> list[psutil.Process]:
+    """Children of children: a worker's trials, which are children of its fork server."""
+    return [trial for server in children(psutil.Process(pid)) for trial in children(server)]
+
+
+def fork_servers(pid: int | None = None) -> list[psutil.Process]:
+    """Children that are fork servers, as multiprocessing names them."""
+    return [child for child in children(psutil.Process(pid)) if "forkserver" in " ".join(command(child))]
+
+
+def gone(processes: Iterable[psutil.Process]) -> bool:
+    """Whether all have ended. A zombie has ended; it waits for its parent."""
+    return all(_ended(process) for process in processes)
+
+
+def _ended(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True

@@ -1,0 +1,249 @@
+"""What the charts draw is what the report says."""
+
+import html
+import re
+import statistics
+from functools import partial
+from importlib import resources
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import anyio
+import pytest
+
+from halftime.charts import CHARTS, drawn, svg
+from halftime.charts.labels import spread_out
+from halftime.charts.loss import POINTS
+from halftime.charts.theme import VARIABLES, styled
+from halftime.contract.report.named_legs import named_legs
+from tests.app.reports.reported import (
+    MIB,
+    SKIPPED,
+    on_a_gpu,
+    reported,
+    simulated,
+    without_a_baseline,
+    without_a_candidate,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def report():
+    return anyio.run(reported)
+
+
+def layers_of(name, report):
+    """The rows of every layer of a chart, panel by panel."""
+    chart = CHARTS[name].draw(report).to_dict()
+    panels = chart.get("vconcat", [chart])
+    named = [layer.get("data", panel.get("data")) for panel in panels for layer in panel["layer"]]
+    return [chart["datasets"][data["name"]] for data in named]
+
+
+def data_of(name, report):
+    return [row for rows in layers_of(name, report) for row in rows]
+
+
+def test_a_mark_of_the_speedup_is_the_ratio_of_its_block(report):
+    (first, *_), rows = report.comparisons, data_of("speedup", report)
+    expected = [
+        statistics.median(ours.step_seconds) / statistics.median(theirs.step_seconds)
+        for ours, theirs in zip(report.baseline.trials, first.candidate.trials, strict=True)
+    ]
+    assert [row["ratio"] for row in rows if row.get("leg") == "bf16" and "block" in row] == pytest.approx(expected)
+
+
+def of_gpu_size(spec):
+    """Steps of a third of a second, tens of GiB."""
+    made = on_a_gpu(spec)
+    breakdown = made.memory.breakdown.model_copy(update={"activations": 40 * 1024 * MIB})
+    memory = made.memory.model_copy(update={"breakdown": breakdown, "peak_bytes": breakdown.total_bytes()})
+    return made.model_copy(update={"memory": memory, "step_seconds": [20 * one for one in made.step_seconds]})
+
+
+def test_no_axis_writes_a_number_with_an_exponent():
+    for name, chart in drawn(anyio.run(reported, of_gpu_size)).items():
+        labels = re.findall(r">([^<>]+)</text>", chart.svg or "")
+        assert not [label for label in labels if re.search(r"\de[+-]\d", label)], name
+
+
+def test_a_loss_scale_is_read_at_powers_of_two():
+    chart = CHARTS["loss_scale"].draw(anyio.run(partial(reported, candidates=["fp16"]))).to_dict()
+    assert chart["layer"][0]["encoding"]["y"]["axis"]["values"] == [512, 256]
+
+
+def test_a_precision_that_runs_twice_has_two_lines_of_the_loss():
+    lines = CHARTS["loss"].draw(anyio.run(partial(reported, candidates=["fp32"]))).to_dict()["layer"][0]["encoding"]
+    for channel in ("color", "strokeDash"):
+        first, again = lines[channel]["scale"]["range"]
+        assert first != again
+
+
+def test_the_band_of_the_speedup_is_its_interval_and_the_grey_one_the_noise_floor(report):
+    limits = {(row["low"], row["ratio"], row["high"]) for row in data_of("speedup", report) if "low" in row}
+    estimates = [report.noise_floor.ratio, *(found.speedup for found in report.comparisons)]
+    assert limits == {(one.ci_low, one.value, one.ci_high) for one in estimates}
+
+
+def test_what_is_required_of_the_speedup_is_a_line(report):
+    assert {(1.0, "same speed"), (1.5, "required 1.5×")} <= {
+        (row["ratio"], row.get("label")) for row in data_of("speedup", report)
+    }
+
+
+def test_bins_of_step_times_hold_every_step_but_the_slowest_of_a_hundred():
+    training = {"batch_size": 8, "steps": 302, "warmup_steps": 2}
+    report = anyio.run(partial(reported, training=training))
+    rows = data_of("step_times", report)
+    for leg in named_legs(report):
+        samples = sorted(1000 * second for trial in leg.leg.trials for second in trial.step_seconds)
+        mine = [row for row in rows if row["leg"] == leg.name and "steps" in row]
+        # The last bin may reach a little further than it must.
+        assert 0.99 * len(samples) <= sum(row["steps"] for row in mine) <= len(samples)
+        assert mine[0]["milliseconds"] == pytest.approx(samples[0])
+        for row, after in pairwise(mine):
+            assert row["steps"] == sum(row["milliseconds"] <= one < after["milliseconds"] for one in samples)
+
+
+def test_the_line_of_step_times_is_the_median_of_the_report(report):
+    medians = {row["leg"]: row["milliseconds"] for row in data_of("step_times", report) if "label" in row}
+    assert medians == {leg.name: 1000 * leg.leg.median_step_seconds for leg in named_legs(report)}
+
+
+async def test_step_times_far_apart_are_drawn_on_a_logarithmic_axis():
+    def simulate(spec):
+        made = simulated(spec)
+        slow = 50 if spec.precision == "fp16" else 1
+        return made.model_copy(update={"step_seconds": [slow * second for second in made.step_seconds]})
+
+    chart = CHARTS["step_times"].draw(await reported(simulate)).to_dict()
+    assert chart["layer"][0]["encoding"]["x"]["scale"]["type"] == "log"
+
+
+def test_loss_curves_are_those_of_the_report(report):
+    rows = data_of("loss", report)
+    for leg in named_legs(report):
+        assert [row["loss"] for row in rows if row.get("leg") == leg.name] == leg.leg.loss_curve
+    assert {row["loss"] for row in rows if "label" in row} == {report.data.best_possible_loss}
+
+
+def with_curve(report, curve):
+    return report.model_copy(update={"baseline": report.baseline.model_copy(update={"loss_curve": curve})})
+
+
+def test_a_long_loss_curve_is_drawn_as_means_of_all_its_steps(report):
+    curve = [1 + 1 / (1 + step) for step in range(10_000)]
+    rows = [row for row in data_of("loss", with_curve(report, curve)) if row.get("leg") == "fp32"]
+    assert len(rows) <= POINTS
+    assert sum(row["loss"] * row["steps"] for row in rows) == pytest.approx(sum(curve))
+
+
+def test_a_loss_that_is_no_number_is_a_gap_and_is_told(report):
+    broken = with_curve(report, [4.0, None, 2.0, None, 1.0])
+    assert [row["loss"] for row in data_of("loss", broken) if row.get("leg") == "fp32"] == [4.0, None, 2.0, None, 1.0]
+    assert "fp32 is no number in 2 steps" in CHARTS["loss"].draw(broken).description
+
+
+def test_a_loss_that_explodes_leaves_the_others_to_be_seen(report):
+    exploded = with_curve(report, [4.0, 1e30, 1e32, 1e32, 1e32])
+    top = CHARTS["loss"].draw(exploded).to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"][1]
+    assert top < 20
+
+
+def test_bars_of_memory_are_its_parts_end_to_end(report):
+    rows = data_of("memory", report)
+    for leg in named_legs(report):
+        mine = [row for row in rows if row["leg"] == leg.name and "part" in row]
+        assert {row["part"]: row["bytes"] for row in mine} == leg.leg.memory_breakdown.model_dump()
+        assert [row["from"] for row in mine[1:]] == [row["to"] for row in mine[:-1]]
+        assert mine[-1]["to"] * MIB == pytest.approx(leg.leg.peak_memory_bytes)
+
+
+def test_the_loss_scale_has_every_change_and_every_skipped_step(report):
+    rows = data_of("loss_scale", report)
+    (scaler,) = [found.candidate.grad_scaler for found in report.comparisons if found.candidate.grad_scaler]
+    assert {row["step"] for row in rows} == {1, 4, len(scaler.scale_trace)}
+    assert all(scaler.scale_trace[row["step"] - 1] == row["scale"] for row in rows)
+    assert layers_of("loss_scale", report)[1] == [
+        {"leg": "fp16", "precision": "fp16", "step": step + 1, "scale": scaler.scale_trace[step]} for step in SKIPPED
+    ]
+
+
+async def test_the_machine_is_drawn_trial_by_trial_in_order_of_time():
+    report = await reported(on_a_gpu)
+    trials = sorted(
+        (trial for leg in named_legs(report) for trial in leg.leg.trials), key=lambda one: one.training_started_at
+    )
+    clocks, heat, power = [[row["median"] for row in rows] for rows in layers_of("conditions", report)[::2]]
+    assert clocks == [trial.telemetry.gpu.sm_clock_mhz.median for trial in trials]
+    assert heat == [trial.telemetry.gpu.temperature_celsius.median for trial in trials]
+    assert power == [trial.telemetry.gpu.power_watts.median for trial in trials]
+
+
+def test_without_a_gpu_the_load_of_the_host_is_drawn(report):
+    titles = [
+        panel["layer"][0]["encoding"]["y"]["title"] for panel in CHARTS["conditions"].draw(report).to_dict()["vconcat"]
+    ]
+    assert titles == ["Busy for others (cores)", "Load average"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "lacking"),
+    [
+        (reported, set()),
+        (partial(reported, candidates=["bf16"]), {"loss_scale"}),
+        (partial(reported, candidates=["fp32"]), {"loss_scale"}),
+        (partial(reported, without_a_candidate), {"speedup", "loss_scale"}),
+        (partial(reported, without_a_baseline), {"speedup"}),
+        (partial(reported, measurement={"min_blocks": 2, "max_blocks": 2, "control": True}), set()),
+    ],
+    ids=["whole", "no scaler", "A/A", "no candidate", "no baseline", "control"],
+)
+async def test_a_chart_with_nothing_to_show_says_why(shape, lacking):
+    report = await shape()
+    charts = drawn(report)
+    assert {name for name, chart in charts.items() if chart.svg is None} == lacking
+    assert all(charts[name].absence.endswith(".") for name in lacking)
+
+
+def test_without_samples_the_figures_are_drawn_and_what_needs_samples_is_not(report):
+    charts = drawn(report.without_samples())
+    assert {name for name, chart in charts.items() if chart.svg is None} == {"step_times"}
+    assert "ratio" in str(data_of("speedup", report.without_samples()))
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_is_one_image_with_words_in_well_formed_svg(report, name):
+    chart = CHARTS[name].draw(report)
+    root = ElementTree.fromstring(svg(chart))  # noqa: S314 # made here
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == chart.description
+    assert [one for one in root.iter() if one.get("role") or one.get("aria-label")] == [root]
+    assert not [one for one in root.iter() if one.get("style") or one.tag.endswith(("script", "style"))]
+    assert chart.to_dict()["usermeta"]["caption"].endswith((".", ")."))
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_colour_of_a_chart_follows_the_page(report, name):
+    text = svg(CHARTS[name].draw(report))
+    bare = re.findall(r'(?:fill|stroke)="(?!none|transparent|var\()([^"]+)"', text)
+    assert bare == []
+
+
+def test_the_stylesheet_has_every_colour_of_the_charts():
+    stylesheet = resources.files("app.web").joinpath("static/halftime.css").read_text()
+    light = dict(re.findall(r"--([\w-]+): light-dark\((#\w{6}),", stylesheet))
+    assert {name: light.get(name) for name in VARIABLES.values()} == {name: hue for hue, name in VARIABLES.items()}
+
+
+def test_words_of_a_chart_cannot_break_out_of_it(report):
+    hostile = '"><script>alert(1)</script>'
+    text = svg(styled(CHARTS["memory"].draw(report), hostile, ""))
+    assert html.escape(hostile) in text
+    assert "<script" not in text
+
+
+def test_labels_keep_their_distance_and_their_order():
+    assert spread_out([1.0, 2.0, 1.1], 0.5) == [1.0, 2.0, 1.5]

@@ -1,0 +1,200 @@
+"""One benchmark from claim to outcome, on a real database; the trials are simulated."""
+
+import gzip
+import json
+import threading
+from datetime import timedelta
+
+import anyio
+import pytest
+from sqlalchemy.exc import DataError, OperationalError
+
+from app.settings import Settings
+from app.store import benchmarks, blocks, claims
+from app.store.claims import ClaimLost
+from halftime.contract.report.failure import Failure, FailureCode
+from tests.app.store.test_reaper import read, submit, take
+from tests.factories import CPU, comparison, request, trial, well
+from worker.agent import job as worker_job
+from worker.agent.fingerprint import measured_with
+from worker.agent.job import Job
+from worker.comparison.blocks import compare
+
+pytestmark = pytest.mark.anyio
+
+FOUR_BLOCKS = request(measurement={"min_blocks": 4, "max_blocks": 4, "time_budget_seconds": 100_000})
+
+
+class Death(Exception):
+    """Of the worker."""
+
+
+class SimulatedTrials:
+    """In place of the launcher: from one block on, no trial ends."""
+
+    def __init__(self, hangs_in_block=None):
+        self.hangs_in_block = hangs_in_block
+        self.hangs = anyio.Event()
+        self.blocks = []
+
+    async def run(self, spec, deadline_seconds, after_step):
+        if spec.block == self.hangs_in_block:
+            self.hangs.set()
+            await anyio.sleep_forever()
+        self.blocks.append(spec.block)
+        return trial(spec), ""
+
+
+def job_of(database, row, trials, examine=well):
+    return Job(database.sessions, trials, "node:cpu", CPU, row.queue_entry_id, Settings(), examine)
+
+
+async def sick():
+    """What a check of a lost GPU finds."""
+    return "The driver cannot reach the GPU."
+
+
+async def test_a_benchmark_stopped_in_mid_run_goes_on_after_its_completed_blocks(database):
+    row = await submit(database, FOUR_BLOCKS)
+    trials = SimulatedTrials(hangs_in_block=2)
+    job = job_of(database, row, trials)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(job.run, row.id)
+        await trials.hangs.wait()
+        job.stop()
+    again = await read(database, row)
+    assert (again.status, trials.blocks) == ("queued", [0, 0, 1, 1])
+
+    trials = SimulatedTrials()
+    await job_of(database, again, trials).run(row.id)
+    assert trials.blocks == [2, 2, 3, 3]
+    async with database.sessions() as session:
+        report = json.loads(gzip.decompress(await benchmarks.report_gzip(session, row.id)))
+    assert (report["blocks"], report["reused_blocks"]) == (4, 2)
+
+
+async def test_the_timeout_counts_what_reused_blocks_took(database):
+    asked = FOUR_BLOCKS
+    row = await submit(database, asked)
+    claim = await take(database, row)
+
+    async def keep_slow_block(block):
+        slow = block.model_copy(update={"seconds": 1800.0})
+        async with database.sessions.begin() as session:
+            await blocks.keep(session, claim, measured_with(CPU, asked), slow, {})
+
+    async def run_trial(spec, deadline_seconds, after_step):
+        if spec.block == 2:
+            raise Death
+        return trial(spec)
+
+    with pytest.raises(Death):
+        await compare(comparison(asked), run_trial, lambda progress: None, keep_slow_block)
+    async with database.sessions.begin() as session:
+        await claims.requeue(session, claim)
+    trials = SimulatedTrials(hangs_in_block=2)
+    with anyio.fail_after(30):
+        await job_of(database, await read(database, row), trials).run(row.id)
+    assert (await read(database, row)).failure["code"] == "timeout"
+
+
+def refuses(*_):
+    raise OSError("GPU is lost")
+
+
+def never_answers(*_):
+    threading.Event().wait(2)
+
+
+@pytest.mark.parametrize("driver", [refuses, never_answers])
+async def test_a_driver_that_does_not_say_which_gpu_it_is_casts_doubt_on_it(database, monkeypatch, driver):
+    monkeypatch.setattr(worker_job, "measured_with", driver)
+    monkeypatch.setattr(worker_job, "ANSWER_SECONDS", 0.1)
+    row = await submit(database, FOUR_BLOCKS)
+    await job_of(database, row, SimulatedTrials(), sick).run(row.id)
+    passed_on = await read(database, row)
+    assert (passed_on.status, passed_on.attempt) == ("queued", 1)
+
+    await job_of(database, passed_on, SimulatedTrials(), well).run(row.id)
+    failure = (await read(database, row)).failure
+    assert failure["code"] == "internal"
+    assert "does not tell which GPU this is" in failure["detail"]
+
+
+async def test_a_device_found_sick_after_the_last_block_gets_no_report(database):
+    """In the search for the largest batch."""
+
+    class CapacityCrashes(SimulatedTrials):
+        async def run(self, spec, deadline_seconds, after_step):
+            if spec.phase == "capacity":
+                return Failure.of(FailureCode.INTERNAL, "An illegal memory access was encountered"), ""
+            return await super().run(spec, deadline_seconds, after_step)
+
+    asked = request(measurement={"min_blocks": 2, "max_blocks": 2, "capacity": True, "capacity_memory_mib": 512})
+    row = await submit(database, asked)
+    await job_of(database, row, CapacityCrashes(), sick).run(row.id)
+    passed_on = await read(database, row)
+    assert (passed_on.status, passed_on.attempt, passed_on.finished_at) == ("queued", 1, None)
+
+
+async def test_a_database_that_is_away_for_as_long_as_the_lease_takes_the_claim(database, monkeypatch):
+    monkeypatch.setattr(worker_job, "LEASE", timedelta(seconds=0.2))
+    row = await submit(database, FOUR_BLOCKS)
+    claim = await take(database, row)
+
+    async def away(session, claim):
+        raise OperationalError("SELECT", None, Exception("the server closed the connection"))
+
+    with pytest.raises(ClaimLost):
+        await job_of(database, row, SimulatedTrials())._write(away, claim)
+
+
+async def test_what_the_database_will_never_take_is_not_tried_again(database):
+    tried = []
+    row = await submit(database, FOUR_BLOCKS)
+    claim = await take(database, row)
+
+    async def impossible(session, claim):
+        tried.append(claim)
+        raise DataError("INSERT", None, Exception("unsupported Unicode escape sequence"))
+
+    with pytest.raises(DataError):
+        await job_of(database, row, SimulatedTrials())._write(impossible, claim)
+    assert len(tried) == 1
+
+
+async def test_a_failure_may_quote_what_no_database_takes(database):
+    class Garbled(SimulatedTrials):
+        async def run(self, spec, deadline_seconds, after_step):
+            return Failure.of(FailureCode.INVALID_MODEL, "bad magic \0\ud800!"), "\0"
+
+    row = await submit(database, FOUR_BLOCKS)
+    await job_of(database, row, Garbled()).run(row.id)
+    failure = (await read(database, row)).failure
+    assert (failure["code"], failure["detail"]) == ("invalid_model", "bad magic !")
+
+
+async def test_a_claim_whose_answer_was_lost_is_known_to_the_next_try(database, monkeypatch):
+    row = await submit(database, FOUR_BLOCKS)
+    committed = claims.take
+    answers = []
+
+    async def lost_once(session, *arguments):
+        claim = await committed(session, *arguments)
+        if not answers:
+            await session.commit()
+            answers.append(claim)
+            raise OperationalError("COMMIT", {}, ConnectionError("no answer"))
+        return claim
+
+    monkeypatch.setattr(claims, "take", lost_once)
+    await job_of(database, row, SimulatedTrials()).run(row.id)
+    ended = await read(database, row)
+    assert (ended.status, ended.attempt) == ("succeeded", 1)
+
+
+async def test_an_entry_that_another_worker_claimed_is_nobody_elses(database):
+    row = await submit(database, FOUR_BLOCKS)
+    assert await take(database, row)
+    async with database.sessions.begin() as session:
+        assert await claims.take(session, row.id, row.queue_entry_id, "other:cpu", None) is None
