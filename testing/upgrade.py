@@ -126,7 +126,7 @@ def old_release() -> Iterator[tuple[Path, str]]:
 
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise NoHistory(f"git {arguments[0]} does not give the release before the newest migration") from error
     return done.stdout.strip()

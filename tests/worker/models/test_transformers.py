@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import torch
-from worker.models.blueprint import count_parameters
 
 from halftime.contract.models import TransformersSpec
 from halftime.contract.models.model_types import MODEL_TYPES
@@ -18,7 +17,7 @@ from halftime.contract.request.training import TrainingConfig
 from tests.factories import data_of
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
-from worker.models import blueprint_of, build_model
+from worker.models import blueprint_of, build_model, count_parameters
 from worker.models.transformers import AUTO_CLASSES
 from worker.trial.run import run_trial
 

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from worker.models.blueprint import count_parameters
 
 from halftime.contract.models import MODEL_KINDS, ConvnetSpec, LayersSpec, MlpSpec, TransformerSpec, TransformersSpec
 from halftime.contract.request.training import CompileConfig, TrainingConfig
 from tests.factories import data_of
 from worker.messages import TrialSpec
-from worker.models import blueprint_of, build_model
+from worker.models import blueprint_of, build_model, count_parameters
 from worker.training.loop import prepare, training_step
 from worker.training.memory import CudaPeaks, account_for_step, break_down, cpu_step_peak, memory_on_cuda
 from worker.training.precision import PRECISIONS
