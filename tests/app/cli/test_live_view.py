@@ -9,7 +9,7 @@ from rich.console import Console
 from app.cli.view.live_view import LiveView, block_line
 from app.reports.interval_bar import Scale, range_mark
 from app.reports.live.state import Standing
-from app.reports.sanitize import plain, safe_text
+from app.reports.sanitize import safe_text, sanitize
 from halftime.contract.report.report import Estimate
 from halftime.contract.resources.benchmark import Benchmark, Event, Links, Progress, QueuePlace
 from tests.factories import request
@@ -151,7 +151,7 @@ def test_hostile_text_is_shown_as_text():
 def test_text_that_was_given_is_one_line_of_bounded_length():
     assert safe_text("a\nb\t\x00c").plain == "a b \N{REPLACEMENT CHARACTER}c"
     assert len(safe_text("x" * 10_000).plain) == 500
-    assert plain("two\n\tlines") == "two\n\tlines"
+    assert sanitize("two\n\tlines") == "two\n\tlines"
 
 
 def test_a_block_in_a_line_has_speedup_steps_and_times():
