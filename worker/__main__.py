@@ -39,6 +39,7 @@ def run(
     end_well_on_sigterm()
     settings = _settings()
     configure_logs(settings.log_format)
+    from app.store.migrate import UnknownSchema  # noqa: PLC0415
     from worker import device_lock, nvml  # noqa: PLC0415
     from worker.device import detect  # noqa: PLC0415 # loads torch
     from worker.launcher import TrialLauncher  # noqa: PLC0415
@@ -54,7 +55,7 @@ def run(
             asyncio.run(run_worker(settings, found, TrialLauncher(lock), worker_id))
     except* device_lock.DeviceTaken as group:
         end(str(group.exceptions[0]), os.EX_TEMPFAIL)
-    except* device_lock.LockUnusable as group:
+    except* (device_lock.LockUnusable, UnknownSchema) as group:
         end(str(group.exceptions[0]), WRONG_SETTINGS)
     except* (Superseded, ValueError) as group:
         end(str(group.exceptions[0]), 1)
