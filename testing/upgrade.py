@@ -1,7 +1,8 @@
 """An upgrade under way: the newest migration under an API and a worker of the release before it, which is in mid-job.
 
-That release is the commit before the one that added the newest migration, so the history must be there. Its worker is
-drained, finishes what it runs on the migrated database, and stops; a worker of today takes what waits.
+Migrations are additive from 0.1.0, and this follows the first one after it: until there is one, nothing is upgraded.
+The release before is the commit before the one that added the newest migration, so the history must be there. Its
+worker is drained, finishes what it runs on the migrated database, and stops; a worker of today takes what waits.
 """
 
 import contextlib
@@ -22,11 +23,13 @@ from sqlalchemy.pool import NullPool
 from app.cli.own_service import free_port
 from app.settings import Settings
 from app.store.database.connection import libpq_url, located
-from app.store.database.migrate import migrate
+from app.store.database.migrate import MIGRATIONS, migrate
 from testing.api_process import temporary_folder, until_ready
 
 ROOT = Path(__file__).parents[1]
-MIGRATIONS = ROOT / "app/store/database/migrations/versions"
+
+#: Of the schema that the first release begins with.
+FIRST = "0001_initial"
 
 #: Benchmarks that wait when the migration begins, and those that the old API is sent after it.
 WAITING, LATER = 10, 2
@@ -66,18 +69,22 @@ FAULTS = {
 Result = TypeVar("Result")
 
 
+class NothingToUpgrade(Exception):
+    """There is no migration after the first yet."""
+
+
 class NoHistory(Exception):
     """The release before the newest migration is not in this clone."""
 
 
 def measure() -> dict[str, object]:
-    """What became of every benchmark, and how long the migration took."""
+    """What became of every benchmark, and how long the migration took. Raises NothingToUpgrade, NoHistory."""
     with temporary_folder() as folder, located(Settings(data_dir=folder, database_url=None)) as url:
         return upgraded(url, WAITING, LATER)
 
 
 def upgraded(url: URL, waiting: int, later: int) -> dict[str, object]:
-    """The whole course on an empty database. Raises NoHistory."""
+    """The whole course on an empty database. Raises NothingToUpgrade, NoHistory."""
     with old_release() as (old, commit), _connected(url) as database, contextlib.ExitStack() as running:
         http = running.enter_context(_api(old, url))
         old_worker = running.enter_context(_worker(old, url, "old"))
@@ -112,13 +119,15 @@ def upgraded(url: URL, waiting: int, later: int) -> dict[str, object]:
 
 @contextlib.contextmanager
 def old_release() -> Iterator[tuple[Path, str]]:
-    """A folder with the code before the newest migration, and its commit. Raises NoHistory."""
-    newest = max(MIGRATIONS.glob("[0-9]*.py"))
+    """A folder with the code before the newest migration, and its commit. Raises NothingToUpgrade, NoHistory."""
+    newest = max(MIGRATIONS.glob("versions/[0-9]*.py"))
+    if newest.stem == FIRST:
+        raise NothingToUpgrade(f"there is no migration after {FIRST} yet")
     added = _git("log", "--diff-filter=A", "--format=%H", "-1", "--", str(newest))
     commit = _git("rev-parse", "--verify", "--quiet", f"{added}^" if added else "HEAD")
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "old.tar"
-        _git("archive", f"--output={archive}", commit, "app", "worker")
+        _git("archive", f"--output={archive}", commit)
         with tarfile.open(archive) as packed:
             packed.extractall(folder, filter="data")
         yield Path(folder), commit[:7]

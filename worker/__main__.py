@@ -39,6 +39,7 @@ def run(
     end_well_on_sigterm()
     settings = _settings()
     configure_logs(settings.log_format)
+    from app.store.database.migrate import UnknownSchema  # noqa: PLC0415
     from worker.agent.launcher import TrialLauncher  # noqa: PLC0415
     from worker.agent.worker import Superseded, run_worker  # noqa: PLC0415
     from worker.device import lock as device_lock  # noqa: PLC0415
@@ -55,7 +56,7 @@ def run(
             asyncio.run(run_worker(settings, found, TrialLauncher(lock), worker_id))
     except* device_lock.DeviceTaken as group:
         end(str(group.exceptions[0]), os.EX_TEMPFAIL)
-    except* device_lock.LockUnusable as group:
+    except* (device_lock.LockUnusable, UnknownSchema) as group:
         end(str(group.exceptions[0]), WRONG_SETTINGS)
     except* (Superseded, ValueError) as group:
         end(str(group.exceptions[0]), 1)

@@ -17,6 +17,10 @@ class NoDatabase(Exception):
     """A wrong URL, or a server that does not answer or does not start."""
 
 
+class WrongDatabase(NoDatabase):
+    """One that another version of Halftime made, and this one cannot use."""
+
+
 def is_missing(settings: Settings) -> bool:
     """Whether there is no database yet: the embedded one is made by the first that opens it."""
     from app.store.database.embedded import was_made  # noqa: PLC0415
@@ -25,10 +29,11 @@ def is_missing(settings: Settings) -> bool:
 
 
 def in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Result]]") -> Result:
-    """What the work gives, done in one transaction. Raises NoDatabase."""
+    """What the work gives, done in one transaction. Raises NoDatabase, WrongDatabase."""
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from app.store.database.connection import open_database  # noqa: PLC0415
+    from app.store.database.migrate import UnknownSchema  # noqa: PLC0415
 
     async def done() -> Result:
         async with open_database(settings, pool_size=1) as database, database.sessions.begin() as session:
@@ -36,5 +41,7 @@ def in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Re
 
     try:
         return asyncio.run(done())
+    except UnknownSchema as error:
+        raise WrongDatabase(str(error)) from error
     except (SQLAlchemyError, ValueError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         raise NoDatabase(str(error).split("\n", maxsplit=1)[0]) from error

@@ -26,6 +26,9 @@ TIME_SCALE = 1.0
 
 SAMPLE_SECONDS = 10.0
 
+#: Of one point of the course that is told of.
+COURSE_MINUTES = 2.0
+
 #: Before the first sample that counts: caches fill, pools open.
 WARM_UP_SHARE = 0.1
 
@@ -36,7 +39,7 @@ Sample = dict[str, float]
 
 
 def measure(minutes: float | None = None) -> dict[str, object]:
-    """First and last third of the samples, and the slope, of everything that must not grow."""
+    """Of everything that must not grow: first and last third of the samples, the slope, and the extremes."""
     minutes = float(os.environ.get("HALFTIME_SOAK_MINUTES", "30")) if minutes is None else minutes
     with service() as running, simulated_fleet(running.url, mixed_fleet(WORKERS), TIME_SCALE) as fleet:
         fleet.until_online(running.http)
@@ -61,8 +64,12 @@ def measure(minutes: float | None = None) -> dict[str, object]:
         "jobs": ledger.benchmarks,
         "statuses": dict(ledger.statuses),
         "samples": len(kept),
-        "figures": {name: _trend([(one["minute"], one[name]) for one in kept]) for name in kept[0] if name != "minute"},
-        "course": [{name: round(value, 2) for name, value in one.items()} for one in samples],
+        "figures": {
+            name: _trend([(one["minute"], one[name]) for one in kept]) | _range([one[name] for one in samples])
+            for name in kept[0]
+            if name != "minute"
+        },
+        "course": _course(samples),
     }
 
 
@@ -119,6 +126,25 @@ def _connections(running: Service) -> float:
     with running.engine.connect() as connection:
         query = text("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
         return float(connection.execute(query).scalar_one())
+
+
+def _course(samples: list[Sample]) -> dict[str, list[float]]:
+    """The largest private memory of each part in every two minutes, that of all workers together."""
+    step = max(1, round(60 * COURSE_MINUTES / SAMPLE_SECONDS))
+    spans = [samples[first : first + step] for first in range(0, len(samples), step)]
+    parts: dict[str, Callable[[Sample], float]] = {
+        "api_mib": lambda one: one["api_mib"],
+        "workers_mib": lambda one: sum(one[f"worker_{number}_mib"] for number in range(WORKERS)),
+        "postgresql_mib": lambda one: one["postgresql_mib"],
+    }
+    minutes = {"from_minute": [round(span[0]["minute"], 2) for span in spans]}
+    return minutes | {name: [round(max(map(take, span)), 2) for span in spans] for name, take in parts.items()}
+
+
+def _range(values: list[float]) -> dict[str, float]:
+    """Of all samples, those before the first that counts included."""
+    found = {"start": values[0], "end": values[-1], "smallest": min(values), "largest": max(values)}
+    return {name: round(value, 2) for name, value in found.items()}
 
 
 def _trend(points: list[tuple[float, float]]) -> dict[str, float]:

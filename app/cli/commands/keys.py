@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rich.table import Column, Table
 
 from app.cli.commands.serving import settings_or_exit
-from app.cli.database import NoDatabase, in_database, is_missing
+from app.cli.database import NoDatabase, WrongDatabase, in_database, is_missing
 from app.cli.shared import JsonOption, cli, fail, note, out, print_json
 from app.reports.sanitize import safe_text
 from app.settings import Settings
@@ -120,9 +120,11 @@ def _wanted(name: str, scopes: list[str], submits_per_hour: int | None) -> NewKe
 
 
 def _in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Result]]") -> Result:
-    """What the work gives, done in one transaction. Ends the command where the database does not answer."""
+    """What the work gives, done in one transaction. Ends the command where there is no database to use."""
     try:
         return in_database(settings, work)
+    except WrongDatabase as error:
+        fail(str(error), 2)
     except NoDatabase as error:
         fail(f"No answer from {_where(settings)} ({error}). `halftime doctor` checks it.", 4)
 

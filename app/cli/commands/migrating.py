@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from app.cli.commands.serving import settings_or_exit
-from app.cli.database import NoDatabase, in_database
+from app.cli.database import NoDatabase, WrongDatabase, in_database
 from app.cli.shared import cli, fail, note
 
 if TYPE_CHECKING:
@@ -13,13 +13,11 @@ if TYPE_CHECKING:
 @cli.command()
 def migrate() -> None:
     """Brings the database to this version's schema and ends. The API and workers do so too when they start."""
-    from alembic.util import CommandError  # noqa: PLC0415 # the other commands start faster without it
-
     settings = settings_or_exit()
     try:
         revision = in_database(settings, _revision)
-    except CommandError as error:
-        fail(f"The database is of a newer Halftime: use that one, or restore the backup. {error}.", 2)
+    except WrongDatabase as error:
+        fail(str(error), 2)
     except NoDatabase as error:
         fail(f"The database was not migrated: {error}. `halftime doctor` checks it.", 4)
     note(f"The database has this version's schema, {revision}.")

@@ -14,7 +14,7 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 
-from app.cli.database import NoDatabase, in_database
+from app.cli.database import NoDatabase, WrongDatabase, in_database, is_missing
 from app.cli.shared import cli, fail
 from app.cli.supervisor import DYING_SECONDS, Child, supervise
 from app.observability.logs import configure_logs
@@ -49,6 +49,7 @@ def up(device: DeviceOption = None) -> None:
 def serve() -> None:
     """Runs the API on HALFTIME_HOST and HALFTIME_PORT."""
     settings = _settings_to_serve_with()
+    refuse_wrong_database(settings)
     from app.main import create_app  # noqa: PLC0415 # the other commands start faster without it
 
     uvicorn.run(
@@ -138,6 +139,8 @@ def refuse_open_address(settings: Settings) -> None:
 
     try:
         a_key_was_made = in_database(settings, keys.any_made)
+    except WrongDatabase as error:
+        end(str(error), WRONG_SETTINGS)
     except NoDatabase:
         return  # The server says what is wrong. On such an address it lets nobody in without a key.
     if not a_key_was_made:
@@ -160,6 +163,20 @@ def refuse_full_disk(settings: Settings) -> None:
         in_database(settings, keys.any_made)
     except NoDatabase as error:
         end(str(error), 1)
+
+
+def refuse_wrong_database(settings: Settings) -> None:
+    """Ends the command where another version of Halftime made the database: from a starting app comes a traceback."""
+    if is_missing(settings):
+        return
+    from app.store import keys  # noqa: PLC0415 # the other commands start faster without it
+
+    try:
+        in_database(settings, keys.any_made)
+    except WrongDatabase as error:
+        end(str(error), WRONG_SETTINGS)
+    except NoDatabase:
+        return  # The server says what is wrong.
 
 
 def settings_or_exit(give_up: Callable[[str, int], NoReturn] = fail) -> Settings:

@@ -12,7 +12,7 @@ from halftime.contract.resources.problem import Problem, ValidationProblem
 Json = dict[str, Any]
 
 #: Stands above every answer: its figures could be taken for a result.
-SUMMARY = "An example: nothing in it was measured"
+SUMMARY = "An example: nothing in it was measured, and its lists are cut short"
 
 
 def extend_document(app: FastAPI) -> None:

@@ -58,7 +58,8 @@ class Database:
 async def open_database(settings: Settings, *, pool_size: int) -> AsyncIterator[Database]:
     """Starts the embedded server where no URL is set, migrates, and opens connections.
 
-    Raises ValueError where the embedded server does not start, OperationalError where the server does not answer.
+    Raises ValueError where the embedded server does not start, UnknownSchema where another version made the database,
+    OperationalError where the server does not answer.
     """
     with contextlib.ExitStack() as stack:
         url = await anyio.to_thread.run_sync(stack.enter_context, located(settings))

@@ -72,7 +72,7 @@ class BenchmarkRow(Base):
     api_key_id: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
     labels: Mapped[dict[str, str]]
     model_kind: Mapped[str]
-    #: What people know the model by; null for benchmarks older than this column.
+    #: What people know the model by; null stands for its kind.
     model_name: Mapped[str | None]
     device: Mapped[str]
     priority: Mapped[int]

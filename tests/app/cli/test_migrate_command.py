@@ -1,10 +1,16 @@
 """`halftime migrate`, on real databases."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from sqlalchemy import create_engine, inspect, text
 from typer.testing import CliRunner
 
 from app.cli import cli
+from app.cli.own_service import free_port
+from app.observability.process import WRONG_SETTINGS
 
 
 def migrate(url):
@@ -36,16 +42,46 @@ def test_repeating_it_is_harmless_and_says_the_schema(engine):
     assert revision in again.stderr
 
 
-def test_a_newer_database_is_refused_and_left_as_it_is(engine):
-    migrate(written(engine))
+@pytest.fixture(
+    params=[("9999_later", "newer version"), ("0019", "unreleased version"), ("0001", "unreleased version")]
+)
+def other(request, database_url):
+    """The URL of a database that another version made, its revision, and what is said of it."""
+    revision, said = request.param
+    engine = create_engine(database_url)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999_later'"))
-    result = migrate(written(engine))
-    assert result.exit_code == 2
-    assert "newer Halftime" in result.stderr
-    assert "9999_later" in result.stderr
+        connection.execute(text("UPDATE alembic_version SET version_num = :name"), {"name": revision})
+    yield written(engine), revision, said
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999_later"
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == revision
+    engine.dispose()
+
+
+def test_a_database_of_another_version_is_refused_and_left_as_it_is(other):
+    url, revision, said = other
+    result = migrate(url)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert f"revision {revision}" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["app.cli serve", "worker run --device cpu", "app.cli keys list"])
+@pytest.mark.parametrize("other", [("0019", "unreleased version")], indirect=True)
+def test_no_process_starts_on_such_a_database_and_a_line_says_why(other, command):
+    url, _, said = other
+    environment = os.environ | {"HALFTIME_DATABASE_URL": url, "HALFTIME_PORT": str(free_port())}
+    result = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=120,
+    )
+    assert result.returncode == WRONG_SETTINGS
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(

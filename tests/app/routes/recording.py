@@ -8,6 +8,7 @@ from app.background.webhooks import Sender
 from app.store import claims
 from app.store.webhooks import Outcome
 from tests.app.acts import NATIVE_BF16, claim, made_report, post, register
+from tests.app.routes.shortening import shortened
 from tests.factories import request
 
 #: Never spoken to.
@@ -32,7 +33,7 @@ class Recording:
         response = await self.client.request(method, path or template, json=body, headers=headers)
         media_type = response.headers["Content-Type"].split(";")[0]
         answer = response.json() if media_type.endswith("json") else response.text
-        self.answers.setdefault(operation, {})[f"{response.status_code} {media_type}"] = keep(answer)
+        self.answers.setdefault(operation, {})[f"{response.status_code} {media_type}"] = shortened(keep(answer))
         return answer
 
 
@@ -46,7 +47,7 @@ async def record(client, monkeypatch):
     await _ends(client, second)
     await _reads(ask, first, second)
     await _webhooks(ask, second["id"])
-    ask.answers["POST benchmark"] = {"body application/json": json.loads(sent[0])}
+    ask.answers["POST benchmark"] = {"body application/json": shortened(json.loads(sent[0]))}
     await _changes(ask, first)
     await _sweeps(ask)
     await _service(ask)

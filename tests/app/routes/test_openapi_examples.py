@@ -14,6 +14,7 @@ from app.main import create_app
 from app.routes.openapi.document import SUMMARY
 from app.settings import Settings
 from tests.app.routes.recording import HOOK_HOST, record
+from tests.app.routes.shortening import shortened, written
 
 pytestmark = pytest.mark.anyio
 
@@ -87,11 +88,18 @@ def test_an_answer_says_that_it_is_an_example(document):
                 assert all(example["summary"] == SUMMARY for example in media.get("examples", {}).values())
 
 
+def test_the_recorded_answers_are_as_short_as_the_recorder_makes_them():
+    text = (FOLDER / "answers.json").read_text()
+    answers = json.loads(text)
+    assert text == written(answers) + "\n"
+    assert answers == shortened(answers)
+
+
 async def test_the_service_answers_as_the_examples_say(client, monkeypatch, tmp_path):
     monkeypatch.setattr(queues, "START_SECONDS", 0.01)
     answers = await record(client, monkeypatch)
     fresh = tmp_path / "answers.json"
-    fresh.write_text(json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
+    fresh.write_text(written(answers) + "\n")
     known = json.loads((FOLDER / "answers.json").read_text())
     other = [name for name in known | answers if shape(known.get(name)) != shape(answers.get(name))]
     assert other == [], f"if the change is meant: cp {fresh} {FOLDER / 'answers.json'}"

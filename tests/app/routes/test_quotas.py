@@ -1,14 +1,12 @@
 """How much may be submitted: a key's quota, and the queue's limit."""
 
 import re
-from datetime import timedelta
 
 import anyio
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from app.store import keys
-from app.store.database.migrate import upgrade
 from app.store.keys import WINDOW
 from tests.app.routes.test_keys import CPU_JOB, make_key
 
@@ -146,28 +144,6 @@ async def test_submits_of_the_same_moment_are_counted_together(database):
         await keys.count_submits(session, key_id, 2)
         await keys.count_submits(session, key_id, 3)
         assert await keys.submitted_lately(session, key_id) == 5
-
-
-SUBMITTED = """
-    INSERT INTO benchmarks (id, version, status, request, labels, model_kind, device, priority, queue, attempt,
-                            warnings, last_event, logs, api_key_id, created_at)
-    SELECT gen_random_uuid(), 1, 'queued', '{}', '{}', 'mlp', 'cpu', 0, 'cpu', 0, '{}', 0, '', id, now() - :age
-    FROM api_keys
-"""
-
-
-async def test_an_upgrade_goes_on_counting_where_it_was(empty_database_url):
-    engine = create_engine(empty_database_url)
-    with engine.begin() as connection:
-        upgrade(connection, "0012-1")
-        key = "INSERT INTO api_keys (id, name, sha256, scopes) VALUES (gen_random_uuid(), 'ci', '', '{}')"
-        connection.execute(text(key))
-        for minutes in (20, 40, 40, 70):
-            connection.execute(text(SUBMITTED), {"age": timedelta(minutes=minutes)})
-        upgrade(connection, "0012")
-        counted = connection.scalars(text("SELECT benchmarks FROM key_submits ORDER BY submitted_at")).all()
-    engine.dispose()
-    assert counted == [2, 1]
 
 
 async def test_a_full_queue_takes_no_more_until_there_is_room(client):

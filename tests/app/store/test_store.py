@@ -1,18 +1,21 @@
 """The database itself: migrations, URLs, indexes."""
 
+import re
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from pydantic import ValidationError
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from app.settings import Settings, faults
 from app.store.database.connection import LIVENESS, driver_connection, libpq_url, located, place
-from app.store.database.migrate import migrate, upgrade
+from app.store.database.migrate import MIGRATIONS, migrate
 from app.store.database.tables import Base
 
 
@@ -36,18 +39,72 @@ def test_many_processes_may_migrate_at_once(empty_database_url):
     engine.dispose()
 
 
-def test_a_migration_never_waits_for_a_table_as_long_as_everyone_behind_it_would(empty_database_url, monkeypatch):
+def test_a_database_of_this_version_is_left_as_it_is(database_url):
+    """Whatever a statement makes or changes, its row in the catalogue is a new one."""
+    catalogue = "SELECT oid, xmin::text FROM pg_class UNION ALL SELECT oid, xmin::text FROM pg_proc ORDER BY oid"
+    engine = create_engine(database_url)
+
+    def found():
+        with engine.connect() as connection:
+            rows = connection.execute(text(catalogue)).all()
+            return rows, connection.execute(text("SELECT id, began_at::text FROM reaper_turns")).all()
+
+    before = found()
+    migrate(database_url)
+    assert found() == before
+    engine.dispose()
+
+
+NEXT_MIGRATION = f"""
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9999_next"
+down_revision = "{max(MIGRATIONS.glob("versions/[0-9]*.py")).stem}"
+
+
+def upgrade():
+    op.add_column("benchmarks", sa.Column("added", sa.Text))
+"""
+
+
+@pytest.fixture
+def next_migration(monkeypatch, tmp_path):
+    """As if a release after this one had added a column."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, folder)
+    (folder / "versions/9999_next.py").write_text(NEXT_MIGRATION)
+    monkeypatch.setattr("app.store.database.migrate.MIGRATIONS", folder)
+
+
+def test_the_next_migration_is_applied_to_a_database_of_this_version(database_url, next_migration):
+    migrate(database_url)
+    engine = create_engine(database_url)
+    assert "added" in {column["name"] for column in inspect(engine).get_columns("benchmarks")}
+    engine.dispose()
+
+
+def test_a_migration_never_waits_for_a_table_as_long_as_everyone_behind_it_would(
+    database_url, next_migration, monkeypatch
+):
     monkeypatch.setattr("app.store.database.migrate.TABLE_SECONDS", 0.2)
     monkeypatch.setattr("app.store.database.migrate.TRIES", 2)
-    engine = create_engine(empty_database_url)
-    with engine.begin() as connection:
-        upgrade(connection, "0017")
+    engine = create_engine(database_url)
     with engine.connect() as backup:
         backup.execute(text("LOCK TABLE benchmarks IN ACCESS SHARE MODE"))
         with pytest.raises(OperationalError, match="lock timeout"):
-            migrate(empty_database_url)
-    migrate(empty_database_url)
+            migrate(database_url)
+    migrate(database_url)
     engine.dispose()
+
+
+def test_migrations_follow_one_another_and_are_named_as_their_files():
+    """A name with more than a number is none of those that unreleased versions left in databases."""
+    revisions = list(ScriptDirectory(str(MIGRATIONS)).walk_revisions())
+    named = [Path(revision.path).stem for revision in revisions]
+    assert [revision.revision for revision in revisions] == named == sorted(named, reverse=True)
+    assert [revision.down_revision for revision in revisions] == [*named[1:], None]
+    assert all(re.fullmatch(r"\d{4}_[a-z_]{1,27}", name) for name in named), named
 
 
 def test_the_migrations_make_the_tables_that_the_code_describes(database_url):
