@@ -104,7 +104,7 @@ HomePath = Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(p
 
 
 class Settings(BaseSettings):
-    """The settings of one process. Each field has a row in the README's table."""
+    """The settings of one process. Each field has a row in docs/configuration.md."""
 
     model_config = SettingsConfigDict(
         env_prefix="HALFTIME_", env_ignore_empty=True, frozen=True, hide_input_in_errors=True

@@ -1,6 +1,7 @@
 """What the service may not load."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -130,3 +131,11 @@ def test_a_program_with_its_own_app_and_worker_uses_the_client(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("folder", "never"), [("tests", "benchmarks"), ("benchmarks", "tests"), ("testing", "tests|benchmarks")]
+)
+def test_tests_and_benchmarks_share_code_only_through_testing(folder, never):
+    line = re.compile(rf"^\s*(from|import) ({never})\b", re.MULTILINE)
+    assert [path for path in (ROOT / folder).rglob("*.py") if line.search(path.read_text())] == []

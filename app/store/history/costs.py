@@ -21,10 +21,11 @@ from halftime.contract.resources.worker import WorkerDevice
 LOOKED_BACK = 20
 
 #: Of the rate of a device's matrix products, what training reaches at least. A small transformer reached 52 % of the
-#: fastest in FP32 and 29 % in BF16 on one CPU, 39 % and 12 % on one that has AMX for BF16 (the README's demo).
+#: fastest in FP32 and 29 % in BF16 on one CPU, 39 % and 12 % on one that has AMX for BF16
+#: (the demo in docs/results.md).
 LEAST_SHARE_OF_PRODUCTS = 0.1
 
-#: Of a trial outside its measured steps, at most, where no benchmark has told it: 3.4 s in the README's demo.
+#: Of a trial outside its measured steps, at most, where no benchmark has told it: 3.4 s in the demo of docs/results.md.
 OVERHEAD_SECONDS = 4.0
 
 

@@ -203,9 +203,9 @@ async def test_a_forged_message_is_refused_by_the_library(sender, receiver):
             Webhook(secret).verify(sent, with_headers)
 
 
-async def test_the_readme_s_receiver_takes_the_message_and_refuses_a_forged_one(receiver, client, monkeypatch, capsys):
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    (example,) = (block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "Webhook(" in block)
+async def test_the_documented_receiver_takes_a_message_and_refuses_a_forged_one(receiver, client, monkeypatch, capsys):
+    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    (example,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "Webhook(" in block)
     documented = {}
     exec(example, documented)  # noqa: S102
     monkeypatch.setenv("HALFTIME_WEBHOOK_SECRET", SECRET)

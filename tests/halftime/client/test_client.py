@@ -104,19 +104,23 @@ async def test_run_gives_the_report(live, either):
     assert await running == made
 
 
-async def test_the_example_in_the_readme_runs_as_it_stands(live, monkeypatch, capsys):
-    blocks = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[3] / "README.md").read_text(), re.DOTALL)
-    (example,) = (block for block in blocks if "halftime.client" in block)
+def example(page):
+    return re.search(r"```python\n(.*?)```", (Path(__file__).parents[3] / page).read_text(), re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+async def test_the_example_of_a_page_runs_as_it_stands(live, monkeypatch, capsys, page):
     monkeypatch.setenv("HALFTIME_SERVER", str(live.base_url))
+    source = example(page).replace("http://127.0.0.1:8000", str(live.base_url))
     await register(live)
-    running = asyncio.create_task(anyio.to_thread.run_sync(exec, example, {}))
+    running = asyncio.create_task(anyio.to_thread.run_sync(exec, source, {}))
     while not (submitted := (await live.get("/benchmarks")).json()["items"]):
         await asyncio.sleep(0.01)
     made = await finish(live, submitted[0])
     await running
-    verdict, listed = capsys.readouterr().out.splitlines()
+    verdict, *listed = capsys.readouterr().out.splitlines()
     assert verdict == f"{made.verdict} {made.comparisons[0].speedup}"
-    assert listed.startswith(submitted[0]["id"])
+    assert [line.split()[0] for line in listed] == ([] if page == "README.md" else [submitted[0]["id"]])
 
 
 async def test_run_raises_for_a_benchmark_without_a_report(live, halftime):
