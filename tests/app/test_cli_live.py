@@ -8,10 +8,11 @@ from rich.console import Console
 
 from app.cli.view.live_view import LiveView, block_line
 from app.reports.interval_bar import Scale, range_mark
-from app.reports.live.state import Standing
-from app.reports.sanitize import given, plain
+from app.reports.live.standing import Standing
+from app.reports.sanitize import safe_text, sanitize
 from halftime.contract.report.report import Estimate
-from halftime.contract.resources.benchmark import Benchmark, Event, Links, Progress, QueuePlace
+from halftime.contract.resources.benchmark import Benchmark, Links, Progress, QueuePlace
+from tests import events as told_events
 from tests.factories import request
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -33,10 +34,7 @@ def benchmark(**changes):
 
 def events(*told):
     """Events in order, from (kind, data)."""
-    return [
-        Event(seq=seq, created_at=NOW - timedelta(minutes=1), kind=kind, data=data)
-        for seq, (kind, data) in enumerate(told, start=1)
-    ]
+    return told_events.events(*told, created_at=NOW - timedelta(minutes=1))
 
 
 def trial(leg, block, seconds=0.0, loss=1.5):
@@ -51,6 +49,7 @@ def block(index, *interval):
 
 
 STARTED = ("started", {"attempt": 1, "worker": "node:cpu"})
+LOST = ("worker_lost", {"attempt": 1, "worker": "node:cpu"})
 TWO_BLOCKS = events(
     STARTED, trial("fp32", 0), trial("bf16", 0), block(0),
     trial("bf16", 1), trial("fp32", 1), block(1, 1.24, 1.15, 1.34),
@@ -124,16 +123,16 @@ def test_a_leg_that_was_tried_again_has_not_failed():
 
 
 def test_a_new_attempt_starts_from_nothing_but_the_blocks_it_reuses():
-    again = events(*[(event.kind, event.data) for event in TWO_BLOCKS], ("worker_lost", {}), STARTED)
+    again = events(*[(event.kind, event.fields()) for event in TWO_BLOCKS], LOST, STARTED)
     assert stood(again).told.of_leg("fp32") == []
     assert "queued again: its worker was lost" in drawn(stood(again[:-1]))
-    reused = events(*[(event.kind, event.data) for event in again], ("blocks_reused", {"blocks": 1}))
+    reused = events(*[(event.kind, event.fields()) for event in again], ("blocks_reused", {"blocks": 1}))
     assert [one.block for one in stood(reused).told.of_leg("fp32")] == [0]
     assert stood(reused).told.finished_blocks == 1
 
 
 def test_an_event_that_is_not_understood_changes_nothing():
-    odd = events(*[(event.kind, event.data) for event in TWO_BLOCKS], ("trial_finished", {"leg": 5}), ("new", {}))
+    odd = events(*[(event.kind, event.fields()) for event in TWO_BLOCKS], ("trial_finished", {"leg": 5}), ("new", {}))
     assert drawn(stood(odd)) == drawn(stood(TWO_BLOCKS))
 
 
@@ -149,9 +148,9 @@ def test_hostile_text_is_shown_as_text():
 
 
 def test_text_that_was_given_is_one_line_of_bounded_length():
-    assert given("a\nb\t\x00c").plain == "a b \N{REPLACEMENT CHARACTER}c"
-    assert len(given("x" * 10_000).plain) == 500
-    assert plain("two\n\tlines") == "two\n\tlines"
+    assert safe_text("a\nb\t\x00c").plain == "a b \N{REPLACEMENT CHARACTER}c"
+    assert len(safe_text("x" * 10_000).plain) == 500
+    assert sanitize("two\n\tlines") == "two\n\tlines"
 
 
 def test_a_block_in_a_line_has_speedup_steps_and_times():

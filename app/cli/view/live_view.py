@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from app.reports.interval_bar import Scale, meets, range_mark
-from app.reports.live.state import Standing
+from app.reports.live.standing import Standing
 from app.reports.relative_time import duration
 from app.reports.sanitize import safe_text
 from app.reports.terminal import STATES

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from app.cli.shared import err, note, out
 from app.cli.view.live_view import LiveView, block_line
-from app.reports.live.state import Standing
+from app.reports.live.standing import Standing
 from app.reports.sanitize import safe_text
 from halftime.client import Client, ClientError, ProblemError
 from halftime.contract.resources.benchmark import TERMINAL, Benchmark
