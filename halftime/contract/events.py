@@ -209,22 +209,15 @@ class UnknownEvent(AnyEvent):
 
 
 class _OneSchemaEach:
-    """States the kinds and what is none of them in one `oneOf`, where pydantic nests the first in an `anyOf`."""
+    """Puts the known kinds and what is none of them into one `oneOf`, where pydantic nests the first in an `anyOf`."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         known, unknown = handler(schema)["anyOf"]
-        return {**known, "oneOf": [*known["oneOf"], unknown]}
+        description = "Something that happened to a benchmark. `kind` says what `data` holds."
+        return {"title": "Event", "description": description, **known, "oneOf": [*known["oneOf"], unknown]}
 
 
-Event = TypeAliasType(
-    "Event",
-    Annotated[
-        Known | UnknownEvent,
-        Field(union_mode="left_to_right"),
-        _OneSchemaEach(),
-        Field(description="Something that happened to a benchmark. `kind` says what `data` holds."),
-    ],
-)
+Event = TypeAliasType("Event", Annotated[Known | UnknownEvent, Field(union_mode="left_to_right"), _OneSchemaEach()])
 
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
