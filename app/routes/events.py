@@ -17,8 +17,11 @@ from app.routes.http.negotiation import choose
 from app.routes.http.not_found import not_found
 from app.store import benchmarks, events
 from app.store.database.connection import Database
+from app.store.events import StoredEvent
 from app.store.notifications import Notifications, Watch
-from halftime.contract.resources.benchmark import TERMINAL, Event, EventPage
+from halftime.contract.events import EventPage
+from halftime.contract.resources.benchmark import TERMINAL
+from halftime.contract.strict import Output
 
 router = APIRouter(prefix="/benchmarks", tags=["reports"])
 
@@ -42,7 +45,10 @@ LastEventId = Annotated[str | None, Header(description="where a broken stream go
     responses={
         200: {
             "description": "A page of events; with `Accept: text/event-stream` each as it happens, `progress` between "
-            "them, and a last event `done`",
+            "them, and a last event `done`. In the stream a frame's `event` is the event's `kind`, its `id` the `seq`, "
+            "and its `data` an `Event` as JSON, which holds what the schema of its kind says; the `data` of `progress` "
+            'is a `Progress`, and that of `done` is `{"status": …}`. A newer server may send kinds and fields that are '
+            "not in this document: ignore what you do not know",
             "content": {
                 "application/json": {"schema": {"$ref": "#/components/schemas/EventPage"}},
                 "text/event-stream": {"schema": {"type": "string"}},
@@ -72,12 +78,19 @@ async def list_events(
             raise await not_found(session, benchmark_id)
         if not streamed:
             found = await events.after(session, benchmark_id, after, limit)
-            page = EventPage(items=found, next_after=found[-1].seq if found else after)
+            page = _Page(items=found, next_after=found[-1].seq if found else after)
             return Response(page.model_dump_json(), media_type=MEDIA_TYPES["json"], headers={"Vary": "Accept"})
     begin = min(int(last_event_id), LAST_SEQ) if last_event_id and last_event_id.isdecimal() else after
     stream = _stream(database, changes, door, reader, benchmark_id, begin)
     headers = {"Cache-Control": "no-cache", "Vary": "Accept", "X-Accel-Buffering": "no"}
     return EventSourceResponse(stream, headers=headers)
+
+
+class _Page(Output):
+    """An `EventPage` of events that are sent as they are stored."""
+
+    items: list[StoredEvent]
+    next_after: int
 
 
 @dataclass(frozen=True)
@@ -138,5 +151,5 @@ async def _next_piece(watch: Watch, database: Database, benchmark_id: UUID, seq:
     return await watch.read(("piece", seq), load)
 
 
-def _frame(event: Event) -> bytes:
+def _frame(event: StoredEvent) -> bytes:
     return format_sse_event(event=event.kind, id=str(event.seq), data_str=event.model_dump_json())

@@ -18,6 +18,7 @@ from app.store.database.connection import driver_connection
 from app.store.database.tables import QUEUED, BenchmarkRow, CompletedBlockRow
 from app.store.history import totals
 from app.store.history.forewarnings import precision_warnings
+from halftime.contract.event_data import Cancelled, Cancelling, Failed, Queued, Succeeded
 from halftime.contract.models.naming import name_of
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.request.request import BenchmarkRequest
@@ -84,7 +85,7 @@ async def submit(
     )
     session.add(row)
     await session.flush()
-    events.append(session, row, "queued", {"queue": row.queue})
+    events.append(session, row, Queued(queue=row.queue))
     if request.config.device == "cuda" and fleet.lacks_cuda:
         await end_failed(session, row, Failure.of(FailureCode.CUDA_UNAVAILABLE, NO_CUDA))
     else:
@@ -178,10 +179,10 @@ async def cancel(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | No
     if row.queue_entry_id is not None:
         await queue.abort(await driver_connection(session), row.queue_entry_id)
     if row.status == "queued":
-        await end(session, row, "cancelled")
+        await end(session, row, Cancelled())
     else:
         row.status = "cancelling"
-        events.append(session, row, "cancelling")
+        events.append(session, row, Cancelling())
     return row
 
 
@@ -195,21 +196,21 @@ async def remove(session: AsyncSession, benchmark_id: UUID) -> Status | None:
     return cast("Status", row.status)
 
 
-async def end(session: AsyncSession, row: BenchmarkRow, status: Status) -> None:
+async def end(session: AsyncSession, row: BenchmarkRow, outcome: Succeeded | Failed | Cancelled) -> None:
     """Moves a benchmark to a terminal status, frees its lease, and lets go of its blocks."""
-    row.status = status
+    row.status = outcome.kind
     row.finished_at = await now(session)
     row.lease_expires_at = None
     await session.execute(delete(CompletedBlockRow).where(CompletedBlockRow.benchmark_id == row.id))
-    events.append(session, row, status, row.failure)
-    await webhooks.notify(session, row, status)
+    events.append(session, row, outcome)
+    await webhooks.notify(session, row, outcome.kind)
     await totals.count_end(session, row)
 
 
 async def end_failed(session: AsyncSession, row: BenchmarkRow, failure: Failure) -> None:
     """Ends a benchmark with a typed failure."""
     row.failure = failure.model_dump(mode="json")
-    await end(session, row, "failed")
+    await end(session, row, Failed.of(failure))
 
 
 async def now(session: AsyncSession) -> datetime:

@@ -10,14 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.store import events
 from app.store.claims import Claim, held
-from app.store.database.tables import CompletedBlockRow, Json
+from app.store.database.tables import CompletedBlockRow
+from halftime.contract.event_data import BlockFinished, BlocksDiscarded, BlocksReused
 from halftime.contract.report.block import Block, Fingerprint, KeptBlock
 
 #: A drift of the machine cancels over two blocks in opposite order, if one attempt ran both.
 PAIR = 2
 
 
-async def keep(session: AsyncSession, claim: Claim, measured_with: Fingerprint, block: Block, known: Json) -> None:
+async def keep(
+    session: AsyncSession, claim: Claim, measured_with: Fingerprint, block: Block, known: BlockFinished
+) -> None:
     """Stores a block, and what is known after it as an event; to repeat it is harmless. Raises ClaimLost."""
     row = await held(session, claim)
     stored = insert(CompletedBlockRow).values(
@@ -29,7 +32,7 @@ async def keep(session: AsyncSession, claim: Claim, measured_with: Fingerprint, 
         block_gzip=gzip.compress(block.model_dump_json().encode(), mtime=0),
     )
     if await session.scalar(stored.on_conflict_do_nothing().returning(CompletedBlockRow.index)) is not None:
-        events.append(session, row, "block_finished", known)
+        events.append(session, row, known)
 
 
 async def resume_blocks(session: AsyncSession, claim: Claim, measured_with: Fingerprint) -> list[KeptBlock]:
@@ -44,10 +47,10 @@ async def resume_blocks(session: AsyncSession, claim: Claim, measured_with: Fing
     usable = list(_usable(rows, measured_with))
     reused = usable[: len(usable) // PAIR * PAIR]
     if reused:
-        events.append(session, row, "blocks_reused", {"blocks": len(reused)})
+        events.append(session, row, BlocksReused(blocks=len(reused)))
     if len(rows) > len(reused):
-        why = {"unpaired": len(usable) - len(reused), "measured_otherwise": len(rows) - len(usable)}
-        events.append(session, row, "blocks_discarded", why)
+        unpaired, measured_otherwise = len(usable) - len(reused), len(rows) - len(usable)
+        events.append(session, row, BlocksDiscarded(unpaired=unpaired, measured_otherwise=measured_otherwise))
         await session.execute(delete(CompletedBlockRow).where(of_benchmark, CompletedBlockRow.index >= len(reused)))
     return reused
 

@@ -12,10 +12,20 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.store import benchmarks, events, webhooks, workers
-from app.store.database.tables import BenchmarkRow, CompletedBlockRow, Json
+from app.store.database.tables import BenchmarkRow, CompletedBlockRow
 from app.store.history import totals
 from app.store.history.forewarnings import precision_warnings
 from app.store.workers import LEASE
+from halftime.contract.event_data import (
+    Cancelled,
+    DeviceSick,
+    EventData,
+    HandedBack,
+    Inspected,
+    Started,
+    Succeeded,
+    TrialFailed,
+)
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import Comparison, Leg, Report
 from halftime.contract.request.request import BenchmarkRequest, stored_request
@@ -75,7 +85,7 @@ async def take(
     request = stored_request(row.request)
     device = await workers.device_of(session, worker_id)
     row.warnings = precision_warnings(request, [device] if device else [])
-    events.append(session, row, "started", {"attempt": row.attempt, "worker": worker_id})
+    events.append(session, row, Started(attempt=row.attempt, worker=worker_id))
     await webhooks.notify(session, row, "started")
     waited_seconds = (row.started_at - row.queued_at).total_seconds()
     await totals.add(session, *totals.QUEUE_WAIT.observation(waited_seconds))
@@ -101,19 +111,19 @@ async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) 
     return status == "running"
 
 
-async def record(session: AsyncSession, claim: Claim, kind: str, data: Json, logs: str) -> None:
+async def record(session: AsyncSession, claim: Claim, data: EventData, logs: str) -> None:
     """Adds an event and what a trial wrote to standard error. Raises ClaimLost."""
     row = await held(session, claim)
-    events.append(session, row, kind, data)
+    events.append(session, row, data)
     if logs:
         await benchmarks.append_logs(session, row, logs, LOG_CHARACTERS)
-    if kind == "trial_failed":
-        await totals.add(session, totals.Count(totals.TRIAL_FAILURES, (str(data["code"]),)))
+    if isinstance(data, TrialFailed):
+        await totals.add(session, totals.Count(totals.TRIAL_FAILURES, (str(data.code),)))
 
 
 async def note_parameters(session: AsyncSession, claim: Claim, parameter_count: int, logs: str) -> None:
     """Keeps the number of parameters that the worker counted. Raises ClaimLost."""
-    await record(session, claim, "inspected", {"parameter_count": parameter_count}, logs)
+    await record(session, claim, Inspected(parameter_count=parameter_count), logs)
     row = await held(session, claim)
     row.parameter_count = parameter_count
 
@@ -130,7 +140,7 @@ async def succeed(session: AsyncSession, claim: Claim, report: Report, packed: b
     """
     row = await held(session, claim)
     if row.status == "cancelling":
-        await benchmarks.end(session, row, "cancelled")
+        await benchmarks.end(session, row, Cancelled())
         return False
     row.report_gzip = packed
     row.summary = summarise(report).model_dump(mode="json")
@@ -138,7 +148,7 @@ async def succeed(session: AsyncSession, claim: Claim, report: Report, packed: b
     if row.progress:
         ended = {"phase": "report", "step": row.progress["total_steps"], "fraction": 1.0, "eta_seconds": 0.0}
         row.progress = {**row.progress, **ended}
-    await benchmarks.end(session, row, "succeeded")
+    await benchmarks.end(session, row, Succeeded())
     return True
 
 
@@ -146,7 +156,7 @@ async def fail(session: AsyncSession, claim: Claim, failure: Failure) -> None:
     """Ends the benchmark with a typed failure; as cancelled, if that was asked for meanwhile. Raises ClaimLost."""
     row = await held(session, claim)
     if row.status == "cancelling":
-        await benchmarks.end(session, row, "cancelled")
+        await benchmarks.end(session, row, Cancelled())
     else:
         await benchmarks.end_failed(session, row, failure)
 
@@ -158,10 +168,10 @@ async def requeue(session: AsyncSession, claim: Claim) -> None:
     """
     row = await held(session, claim)
     if row.status == "cancelling":
-        await benchmarks.end(session, row, "cancelled")
+        await benchmarks.end(session, row, Cancelled())
         return
     row.attempt -= 1
-    events.append(session, row, "handed_back", {"worker": row.worker_id})
+    events.append(session, row, HandedBack(worker=row.holder))
     await benchmarks.requeue(session, row)
 
 
@@ -173,9 +183,9 @@ async def requeue_elsewhere(session: AsyncSession, claim: Claim, fault: str, max
     """
     row = await held(session, claim)
     if row.status == "cancelling":
-        await benchmarks.end(session, row, "cancelled")
+        await benchmarks.end(session, row, Cancelled())
         return
-    events.append(session, row, "device_sick", {"worker": row.worker_id, "attempt": row.attempt, "fault": fault})
+    events.append(session, row, DeviceSick(worker=row.holder, attempt=row.attempt, fault=fault))
     await session.execute(delete(CompletedBlockRow).where(CompletedBlockRow.benchmark_id == row.id))
     if row.attempt < max_attempts:
         await benchmarks.requeue(session, row)

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from app.reports.wording import interval
-from halftime.contract.resources.benchmark import Event
+from halftime.contract.events import Event
 
 #: What an event is called; others are shown by their kind.
 EVENTS = {
@@ -22,7 +22,7 @@ EVENTS = {
     "block_finished": "Block finished",
     "blocks_reused": "Kept of the attempt before",
     "blocks_discarded": "Discarded of the attempt before",
-    "cancelling": "LiveState to stop",
+    "cancelling": "Told to stop",
     "handed_back": "Back in the queue: its worker was stopped",
     "device_sick": "The device of its worker is sick",
     "worker_lost": "Back in the queue: its worker was lost",
@@ -88,10 +88,11 @@ def of_machine_moment(moment: datetime) -> str:
 def of_event(event: Event) -> str:
     """What happened, in a line."""
     said = EVENTS.get(event.kind, event.kind.replace("_", " ").capitalize())
-    told = [f"block {event.data['block'] + 1}"] if isinstance(event.data.get("block"), int) else []
-    told += [f"attempt {event.data['attempt']}"] if "attempt" in event.data else []
-    told += [f"{event.data[name]} {words}" for name, words in COUNTED.items() if event.data.get(name)]
-    told += [str(event.data[name]) for name in TOLD if event.data.get(name) is not None]
+    data = event.fields()
+    told = [f"block {data['block'] + 1}"] if isinstance(data.get("block"), int) else []
+    told += [f"attempt {data['attempt']}"] if "attempt" in data else []
+    told += [f"{data[name]} {words}" for name, words in COUNTED.items() if data.get(name)]
+    told += [str(data[name]) for name in TOLD if data.get(name) is not None]
     return f"{said}: {', '.join(told)}" if told else said
 
 

@@ -1,48 +1,16 @@
-"""What a running benchmark has to show so far, from its events."""
+"""The pictures of a running benchmark: losses over the steps, and speedups block by block."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal
 
+from app.reports.live.state import LiveState
 from app.web import drawing
 from app.web.drawing import Frame
-from halftime.contract.report.report import Estimate
-from halftime.contract.resources.benchmark import Event, Progress
 
 #: Of the room of a block, for the marks of its candidates.
 SPREAD = 0.8
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One leg of one block, as it stands."""
-
-    state: Literal["finished", "failed", "running"]
-    median_step_seconds: float | None = None
-    validation_loss: float | None = None
-    loss_curve: tuple[float | None, ...] = ()
-    steps: int | None = None
-    code: str | None = None
-
-
-@dataclass
-class Live:
-    """Trials by block (from 0) and leg, and after every block the speedup of each candidate."""
-
-    trials: dict[tuple[int, str], Trial] = field(default_factory=dict)
-    speedups: dict[int, dict[str, Estimate]] = field(default_factory=dict)
-
-    @property
-    def legs(self) -> list[str]:
-        """In the order in which they first ran."""
-        return list(dict.fromkeys(leg for _, leg in self.trials))
-
-    @property
-    def blocks(self) -> list[int]:
-        """Those that have begun."""
-        return sorted({block for block, _ in self.trials})
 
 
 @dataclass(frozen=True)
@@ -82,46 +50,29 @@ class IntervalChart:
     whiskers: list[Whisker]
 
 
-def so_far(events: Iterable[Event], progress: Progress | None) -> Live:
-    """What the present attempt has, with the blocks that it took over from the one before."""
-    live = earlier = Live()
-    for event in events:
-        if event.kind == "started":
-            live, earlier = Live(), live if live.trials else earlier
-        elif event.kind == "blocks_reused":
-            live = _taken_over(earlier, event.data["blocks"])
-        elif event.data.get("phase") == "measure":
-            live.trials[event.data["block"], event.data["leg"]] = _trial(event.data)
-        elif event.kind == "block_finished":
-            found = event.data["speedups"].items()
-            live.speedups[event.data["block"]] = {leg: Estimate.model_validate(value) for leg, value in found if value}
-    if progress and progress.phase == "measure":
-        live.trials.setdefault((max(progress.block - 1, 0), progress.leg), Trial("running"))
-    return live
-
-
-def loss_chart(live: Live) -> LossChart | None:
+def loss_chart(state: LiveState) -> LossChart | None:
     """None before any trial told of its losses."""
-    curves: defaultdict[str, list[tuple[float | None, ...]]] = defaultdict(list)
-    for (_, leg), trial in live.trials.items():
-        if trial.loss_curve:
-            curves[leg].append(trial.loss_curve)
+    trials = [trial for trial in state.finished() if trial.loss_curve]
+    curves: defaultdict[str, list[list[float | None]]] = defaultdict(list)
+    for trial in trials:
+        curves[trial.leg].append(trial.loss_curve)
     means = {leg: [_mean(column) for column in zip(*found, strict=False)] for leg, found in curves.items()}
     values = [value for mean in means.values() for value in mean if value is not None]
     if not values:
         return None
-    steps = max(trial.steps or len(trial.loss_curve) for trial in live.trials.values() if trial.loss_curve)
+    steps = max(trial.steps or len(trial.loss_curve) for trial in trials)
     axes = drawing.frame((0, steps), _padded(values))
     return LossChart(axes, [Series(leg, drawing.line(_over(steps, mean), axes)) for leg, mean in means.items()])
 
 
-def interval_chart(live: Live, planned_blocks: int, required: float | None) -> IntervalChart | None:
+def interval_chart(state: LiveState, planned_blocks: int, required: float | None) -> IntervalChart | None:
     """None before any block told of a speedup. Wide intervals of the first blocks run out of the picture."""
-    found = [(block, leg, speedup) for block, legs in live.speedups.items() for leg, speedup in legs.items()]
+    after_blocks = state.attempt.speedups.items()
+    found = [(block, leg, speedup) for block, legs in after_blocks for leg, speedup in legs.items() if speedup]
     if not found:
         return None
-    last = live.speedups[max(block for block, _, _ in found)].values()
-    ends = [end for speedup in last for end in (speedup.ci_low, speedup.ci_high)]
+    last = max(block for block, _, _ in found)
+    ends = [end for block, _, speedup in found if block == last for end in (speedup.ci_low, speedup.ci_high)]
     shown = [1.0, *([required] if required else []), *(speedup.value for _, _, speedup in found), *ends]
     last_block = max(planned_blocks, *(block + 1 for block, _, _ in found))
     axes = drawing.frame((0.5, last_block + 0.5), _padded(shown))
@@ -135,20 +86,6 @@ def interval_chart(live: Live, planned_blocks: int, required: float | None) -> I
         for block, leg, speedup in found
     ]
     return IntervalChart(axes, axes.y(1.0), axes.y(required) if required else None, whiskers)
-
-
-def _taken_over(earlier: Live, blocks: int) -> Live:
-    return Live(
-        {place: trial for place, trial in earlier.trials.items() if place[0] < blocks},
-        {block: speedups for block, speedups in earlier.speedups.items() if block < blocks},
-    )
-
-
-def _trial(data: dict[str, Any]) -> Trial:
-    if "code" in data:
-        return Trial("failed", code=data["code"])
-    curve = tuple(data.get("loss_curve") or ())
-    return Trial("finished", data["median_step_seconds"], data["validation_loss"], curve, data.get("steps"))
 
 
 def _mean(column: Sequence[float | None]) -> float | None:

@@ -18,7 +18,8 @@ from halftime.client.server import Server
 from halftime.client.signatures import with_signature_of
 from halftime.client.stream import EventFeed
 from halftime.client.transport import transport_errors
-from halftime.contract.resources.benchmark import Event, Progress
+from halftime.contract.events import Event
+from halftime.contract.resources.benchmark import Progress
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")

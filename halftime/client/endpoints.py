@@ -12,10 +12,11 @@ from pydantic import BaseModel
 
 from halftime.client.notebook import ChartedReport
 from halftime.client.request import ApiCall, retry_after_seconds
+from halftime.contract.events import EventPage
 from halftime.contract.precisions import DeviceChoice
 from halftime.contract.report.report_comparison import ReportComparison
 from halftime.contract.request.request import BenchmarkRequest
-from halftime.contract.resources.benchmark import Benchmark, BenchmarkPage, EventPage, Status
+from halftime.contract.resources.benchmark import Benchmark, BenchmarkPage, Status
 from halftime.contract.resources.catalogue import Catalogue, Version
 from halftime.contract.resources.cost import Preview
 from halftime.contract.resources.delivery import WebhookDelivery, WebhookDeliveryPage

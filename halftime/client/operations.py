@@ -11,8 +11,9 @@ from halftime.client.endpoints import BenchmarkFilters, PollResult
 from halftime.client.errors import BenchmarkFailed, WaitTimeout
 from halftime.client.notebook import ChartedReport
 from halftime.client.request import ApiCall
+from halftime.contract.events import Event
 from halftime.contract.request.request import BenchmarkRequest
-from halftime.contract.resources.benchmark import TERMINAL, Benchmark, BenchmarkItem, Event
+from halftime.contract.resources.benchmark import TERMINAL, Benchmark, BenchmarkItem
 from halftime.contract.resources.sweep import Sweep
 
 Value = TypeVar("Value")

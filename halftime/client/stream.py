@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from halftime.client.endpoints import event_page
 from halftime.client.errors import UnexpectedAnswer
 from halftime.client.request import ApiCall
-from halftime.contract.resources.benchmark import Event, Progress
+from halftime.contract.events import EVENT, Event
+from halftime.contract.resources.benchmark import Progress
 
 #: The server says something every 15 s; a stream that is silent for longer is broken.
 SILENCE_SECONDS = 45.0
@@ -46,7 +47,7 @@ class EventFeed:
                 return Progress.model_validate_json(frame.data)
             if frame.id in {"", str(self._last_seq)}:  # an id stays until the next
                 return None
-            event = Event.model_validate_json(frame.data)
+            event = EVENT.validate_json(frame.data)
         except ValidationError as error:
             raise UnexpectedAnswer(f"{self._path} sent an event that is none of Halftime's API.") from error
         self._last_seq = event.seq

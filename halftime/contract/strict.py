@@ -1,10 +1,13 @@
 """The two bases of every model in the contract, what clients send and what Halftime answers, and text in them."""
 
 import unicodedata
-from typing import Annotated, LiteralString
+from typing import Annotated, Any, LiteralString
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
+
+#: A JSON object.
+Json = dict[str, Any]
 
 
 class Input(BaseModel):

@@ -8,6 +8,7 @@ import jsonschema
 import psutil
 import pytest
 
+from halftime.contract.events import EventPage, KnownEvent
 from halftime.contract.report.report import Report
 from testing.processes import child_with, children, command, grandchildren
 
@@ -58,7 +59,11 @@ def test_from_a_post_to_a_validated_report(shared_service):
     assert re.match(r"# (.* has no BF16 arithmetic and emulates it: )?BF16 is ", markdown.text)
     assert re.search(r"\| Speedup \| [\d.]+ \([\d.]+ to [\d.]+\) × \| ≥ 1.5 \|", markdown.text)
 
-    kinds = [event["kind"] for event in shared_service.http.get(f"/benchmarks/{benchmark_id}/events").json()["items"]]
+    page = shared_service.http.get(f"/benchmarks/{benchmark_id}/events").json()
+    jsonschema.validate(page, schema | {"$ref": "#/components/schemas/EventPage"})
+    events = EventPage.model_validate(page).items
+    assert all(isinstance(event, KnownEvent) and not event.data.model_extra for event in events)
+    kinds = [event.kind for event in events]
     assert kinds.count("trial_finished") >= 6  # more on a machine that disturbs them
     told = [kind for kind, _ in groupby(kinds)]
     assert told == ["queued", "started", *["trial_finished", "block_finished"] * 2, "succeeded"]

@@ -18,6 +18,7 @@ from app.settings import Settings
 from app.store import blocks, claims
 from app.store.claims import Claim, ClaimLost
 from app.store.workers import LEASE
+from halftime.contract.event_data import InspectionFailed, InternalFault
 from halftime.contract.report.block import Block, Fingerprint
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import Report
@@ -129,7 +130,7 @@ class Job:
             raise
         except Exception as error:  # a fault of ours must end the benchmark, not hang it
             log.exception("benchmark failed")
-            await self._write(claims.record, claim, "fault", {}, traceback.format_exc())
+            await self._write(claims.record, claim, InternalFault(), traceback.format_exc())
             await self._fail(claim, Failure.of(FailureCode.INTERNAL, f"{type(error).__name__}: {error}"[:1000]))
         else:
             stored = await self._write(claims.succeed, claim, report, packed)
@@ -148,7 +149,7 @@ class Job:
                 tracing.trial_span(spec.leg, spec.block),
             ):
                 outcome, logs = await self._launcher.run(spec, deadline_seconds, after_step)
-                await self._record_trial(claim, spec, outcome, logs)
+                await self._write(claims.record, claim, event_data.after_trial(spec, outcome), logs)
                 if casts_doubt(spec, outcome):
                     await self._require_health()
             return outcome
@@ -227,7 +228,7 @@ class Job:
         inspection = Inspection(device=self._device.name, model=model, data=config.data, seed=config.training.seed)
         found, logs = await self._launcher.inspect(inspection, INSPECTION_SECONDS)
         if isinstance(found, Failure):
-            await self._write(claims.record, claim, "inspection_failed", {"code": found.code}, logs)
+            await self._write(claims.record, claim, InspectionFailed(code=found.code), logs)
             timed_out = found.code is FailureCode.TIMEOUT
             raise BenchmarkFailed(Failure.of(FailureCode.INVALID_MODEL, TOO_LONG) if timed_out else found)
         await self._write(claims.note_parameters, claim, found.parameter_count, logs)
@@ -252,18 +253,6 @@ class Job:
                     f"{self._device.name} has {memory_bytes / 2**30:.1f} GiB.",
                 )
             )
-
-    async def _record_trial(self, claim: Claim, spec: TrialSpec, outcome: TrialResult | Failure, logs: str) -> None:
-        data: dict[str, object] = {"leg": spec.leg, "block": spec.block, "phase": spec.phase}
-        if spec.phase == "capacity":
-            data |= {"batch_size": spec.training.batch_size}
-        if isinstance(outcome, TrialResult):
-            kind = "trial_finished"
-            data |= event_data.after_trial(outcome)
-        else:
-            kind = "trial_failed"
-            data |= {"code": outcome.code, "detail": outcome.detail}
-        await self._write(claims.record, claim, kind, data, logs)
 
     async def _keep_lease(self, claim: Claim) -> None:
         """Renews until cancelled. A database that is away, or hangs, is waited for as long as the lease lasts."""

@@ -1,15 +1,15 @@
 """What is known of a comparison before it has ended, for those who watch it."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from halftime.contract.event_data import BlockFinished, TrialFailed, TrialFinished
+from halftime.contract.report.failure import Failure
 from halftime.contract.report.report import Estimate
 from halftime.contract.report.trial import TrialResult
 from worker.comparison.estimates import ratio_estimate
 from worker.comparison.legs import ComparisonRun, LegRun, median_step, paired
-
-#: As an event stores it.
-Json = dict[str, Any]
+from worker.messages import TrialSpec
 
 #: Of a loss curve, for an event: enough to draw it.
 POINTS = 60
@@ -17,24 +17,37 @@ POINTS = 60
 Sample = TypeVar("Sample")
 
 
-def after_trial(trial: TrialResult) -> Json:
-    """The figures of a trial: seconds, nats, and its loss curve in at most 60 points."""
-    return {
-        "median_step_seconds": median_step(trial),
-        "validation_loss": trial.validation_loss,
-        "steps": len(trial.loss_curve),
-        "loss_curve": evenly(trial.loss_curve, POINTS),
-    }
+def after_trial(spec: TrialSpec, outcome: TrialResult | Failure) -> TrialFinished | TrialFailed:
+    """The figures of a trial with its loss curve in at most 60 points, or why it has none."""
+    batch_size = spec.training.batch_size if spec.phase == "capacity" else None
+    if isinstance(outcome, Failure):
+        return TrialFailed(
+            leg=spec.leg,
+            block=spec.block,
+            phase=spec.phase,
+            batch_size=batch_size,
+            code=outcome.code,
+            detail=outcome.detail,
+        )
+    return TrialFinished(
+        leg=spec.leg,
+        block=spec.block,
+        phase=spec.phase,
+        batch_size=batch_size,
+        median_step_seconds=median_step(outcome),
+        validation_loss=outcome.validation_loss,
+        steps=len(outcome.loss_curve),
+        loss_curve=evenly(outcome.loss_curve, POINTS),
+    )
 
 
-def after_block(comparison: ComparisonRun) -> Json:
+def after_block(comparison: ComparisonRun) -> BlockFinished:
     """The speedups so far with their intervals; null before there are two blocks, and for a leg that failed."""
-    speedups = {leg.name: _speedup(comparison, leg) for leg in comparison.candidates}
-    return {
-        "block": comparison.blocks - 1,
-        "planned_blocks": comparison.planned_blocks,
-        "speedups": {name: found.model_dump() if found else None for name, found in speedups.items()},
-    }
+    return BlockFinished(
+        block=comparison.blocks - 1,
+        planned_blocks=comparison.planned_blocks,
+        speedups={leg.name: _speedup(comparison, leg) for leg in comparison.candidates},
+    )
 
 
 def evenly(samples: Sequence[Sample], most: int) -> list[Sample]:

@@ -23,7 +23,8 @@ from app.cli.view.describing import described
 from app.cli.view.listing import benchmarks_list
 from app.reports.sanitize import sanitize
 from app.reports.terminal import print_comparison, print_report, print_sweep
-from halftime.contract.resources.benchmark import Benchmark, Event
+from halftime.contract.events import Event
+from halftime.contract.resources.benchmark import Benchmark, Progress
 
 
 @cli.command("list")
@@ -125,8 +126,8 @@ def events(
     """Lists what happened to a benchmark."""
     with connected(server) as client:
         for heard in client.events(benchmark, after) if follow else client.past_events(benchmark, after):
-            if isinstance(heard, Event):
-                typer.echo(heard.model_dump_json() if as_json else _event_line(heard))
+            if not isinstance(heard, Progress):
+                typer.echo(heard.model_dump_json(exclude_unset=True) if as_json else _event_line(heard))
 
 
 @cli.command()
@@ -139,7 +140,7 @@ def logs(benchmark: BenchmarkArgument, server: ServerOption = SERVER) -> None:
 
 
 def _event_line(event: Event) -> str:
-    told = ", ".join(f"{name}: {value}" for name, value in event.data.items())
+    told = ", ".join(f"{name}: {value}" for name, value in event.fields().items())
     return sanitize(f"{event.seq:>4}  {event.created_at:%Y-%m-%d %H:%M:%S}  {event.kind}  {told}".rstrip())
 
 

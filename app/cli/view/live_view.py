@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from app.reports.interval_bar import Scale, meets, range_mark
-from app.reports.live.state import Standing
+from app.reports.live.benchmark import LiveBenchmark
 from app.reports.relative_time import duration
 from app.reports.sanitize import safe_text
 from app.reports.terminal import STATES
@@ -35,62 +35,62 @@ SETTLED = {True: "reached", False: "missed", None: "open"}
 class LiveView:
     """Draws what stands at the moment of drawing."""
 
-    standing: Standing
+    live: LiveBenchmark
     now: Callable[[], datetime]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """From top to bottom, what there is to say."""
-        standing, width = self.standing, options.max_width - 2
-        parts: list[RenderableType] = [_title(standing), Text(), _legs(standing, width), Text()]
-        if any(_speedups(standing).values()):
-            parts += [_ranges_title(standing), _ranges(standing, width), Text()]
-        parts += [Text(where(standing, self.now()), "dim")]
-        parts += [safe_text(f"! {line}", "yellow") for line in standing.warnings[-WARNINGS:]]
+        live, width = self.live, options.max_width - 2
+        parts: list[RenderableType] = [_title(live), Text(), _legs(live, width), Text()]
+        if any(_speedups(live).values()):
+            parts += [_ranges_title(live), _ranges(live, width), Text()]
+        parts += [Text(where(live, self.now()), "dim")]
+        parts += [safe_text(f"! {line}", "yellow") for line in live.warnings[-WARNINGS:]]
         yield Padding(Group(*parts), (0, 1))
 
 
-def block_line(standing: Standing, now: datetime) -> Text:
+def block_line(live: LiveBenchmark, now: datetime) -> Text:
     """What is known after a block, in a line."""
-    told = [f"{leg} {_in_words(found)}" for leg, found in _speedups(standing).items() if found]
-    steps = [f"{leg} {_median_ms(standing, leg)} ms" for leg in standing.legs()]
-    done = f"block {standing.told.finished_blocks} of {_planned(standing)}"
-    return safe_text(f"{done}: {'; '.join([*told, ', '.join(steps)])}; {_times(standing, now)}")
+    told = [f"{leg} {_in_words(found)}" for leg, found in _speedups(live).items() if found]
+    steps = [f"{leg} {_median_ms(live, leg)} ms" for leg in live.legs()]
+    done = f"block {live.state.finished_blocks} of {_planned(live)}"
+    return safe_text(f"{done}: {'; '.join([*told, ', '.join(steps)])}; {_times(live, now)}")
 
 
-def where(standing: Standing, now: datetime) -> str:
+def where(live: LiveBenchmark, now: datetime) -> str:
     """The block or phase, how much is done, and the times."""
-    progress = standing.progress
+    progress = live.progress
     if progress is None:
-        return _times(standing, now)
-    phase = PHASES.get(progress.phase, f"Block {progress.block} of {_planned(standing)}")
-    return f"{phase} · {progress.fraction:.0%} · {_times(standing, now)}"
+        return _times(live, now)
+    phase = PHASES.get(progress.phase, f"Block {progress.block} of {_planned(live)}")
+    return f"{phase} · {progress.fraction:.0%} · {_times(live, now)}"
 
 
-def _title(standing: Standing) -> Text:
-    kind = standing.benchmark.request.model.kind
-    said = safe_text(standing.told.said, f"bold {STATES.get(standing.status, '')}".strip())
-    return Text.assemble((kind, "bold"), "  ", (standing.benchmark.id, "dim"), "  ", said)
+def _title(live: LiveBenchmark) -> Text:
+    kind = live.benchmark.request.model.kind
+    said = safe_text(live.state.said, f"bold {STATES.get(live.status, '')}".strip())
+    return Text.assemble((kind, "bold"), "  ", (live.benchmark.id, "dim"), "  ", said)
 
 
-def _legs(standing: Standing, width: int) -> Table:
+def _legs(live: LiveBenchmark, width: int) -> Table:
     columns = [Column("Leg"), Column("Blocks", justify="right"), Column("Step (ms)", justify="right")]
     if width >= WIDE:
         columns += [Column("Samples/s", justify="right"), Column("Val. loss (nats)", justify="right")]
     table = Table(*columns, Column(""), box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for leg in standing.legs():
-        blocks = f"{len(standing.told.of_leg(leg))}/{_planned(standing)}"
-        figures = [_median_ms(standing, leg)]
+    for leg in live.legs():
+        blocks = f"{len(live.state.of_leg(leg))}/{_planned(live)}"
+        figures = [_median_ms(live, leg)]
         if width >= WIDE:
-            figures += [_throughput(standing, leg), _loss(standing, leg)]
-        table.add_row(safe_text(leg, "bold"), blocks, *figures, _step(standing, leg, width))
+            figures += [_throughput(live, leg), _loss(live, leg)]
+        table.add_row(safe_text(leg, "bold"), blocks, *figures, _step(live, leg, width))
     return table
 
 
-def _step(standing: Standing, leg: str, width: int) -> RenderableType:
+def _step(live: LiveBenchmark, leg: str, width: int) -> RenderableType:
     """A bar for the leg whose trial runs, a word for the others."""
-    progress = standing.progress
-    if leg in standing.told.failures:
-        return safe_text(f"failed: {standing.told.failures[leg]}", "red")
+    progress = live.progress
+    if leg in live.state.failures:
+        return safe_text(f"failed: {live.state.failures[leg]}", "red")
     if progress is None or progress.leg != leg or progress.phase != "measure":
         return Text()
     bar = ProgressBar(
@@ -107,16 +107,16 @@ def _step(standing: Standing, leg: str, width: int) -> RenderableType:
     return row
 
 
-def _ranges_title(standing: Standing) -> Text:
-    threshold = _threshold(standing)
+def _ranges_title(live: LiveBenchmark) -> Text:
+    threshold = _threshold(live)
     wanted = f" ({threshold:g}× needed)" if threshold is not None else ""
-    return Text(f"Speedup over {standing.benchmark.request.config.baseline}{wanted}", "dim")
+    return Text(f"Speedup over {live.benchmark.request.config.baseline}{wanted}", "dim")
 
 
-def _ranges(standing: Standing, width: int) -> Table:
+def _ranges(live: LiveBenchmark, width: int) -> Table:
     """The speedup of every candidate over the baseline, with a mark of its range where there is room."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    found, threshold = _speedups(standing), _threshold(standing)
+    found, threshold = _speedups(live), _threshold(live)
     estimates = [measured for measured in found.values() if isinstance(measured, Estimate)]
     scale = Scale.over([estimate.value for estimate in estimates] + ([threshold] if threshold else []))
     cells = min(41, width - 42) if width >= MIDDLE else 0
@@ -147,9 +147,9 @@ def _axis(scale: Scale, cells: int) -> Text:
     return Text(left + high.rjust(cells + 1 - len(left)), "dim")
 
 
-def _speedups(standing: Standing) -> dict[str, Estimate | float | None]:
-    baseline = standing.benchmark.request.config.baseline
-    return {leg: standing.told.speedup(baseline, leg) for leg in standing.candidates()}
+def _speedups(live: LiveBenchmark) -> dict[str, Estimate | float | None]:
+    baseline = live.benchmark.request.config.baseline
+    return {leg: live.state.speedup(baseline, leg) for leg in live.candidates()}
 
 
 def _in_words(measured: Estimate | float) -> str:
@@ -158,39 +158,39 @@ def _in_words(measured: Estimate | float) -> str:
     return f"{measured.value:.2f}× ({measured.ci_low:.2f} to {measured.ci_high:.2f})"
 
 
-def _threshold(standing: Standing) -> float | None:
-    return standing.benchmark.request.requirements.min_speedup
+def _threshold(live: LiveBenchmark) -> float | None:
+    return live.benchmark.request.requirements.min_speedup
 
 
-def _planned(standing: Standing) -> int:
-    running = standing.progress.max_blocks if standing.progress else None
-    least = standing.benchmark.request.config.measurement.min_blocks
-    return running or standing.told.planned_blocks or max(least, standing.told.finished_blocks)
+def _planned(live: LiveBenchmark) -> int:
+    running = live.progress.max_blocks if live.progress else None
+    least = live.benchmark.request.config.measurement.min_blocks
+    return running or live.state.planned_blocks or max(least, live.state.finished_blocks)
 
 
-def _median_seconds(standing: Standing, leg: str) -> float | None:
-    medians = [trial.median_step_seconds for trial in standing.told.of_leg(leg) if trial.median_step_seconds]
+def _median_seconds(live: LiveBenchmark, leg: str) -> float | None:
+    medians = [trial.median_step_seconds for trial in live.state.of_leg(leg) if trial.median_step_seconds]
     return statistics.median(medians) if medians else None
 
 
-def _median_ms(standing: Standing, leg: str) -> str:
-    seconds = _median_seconds(standing, leg)
+def _median_ms(live: LiveBenchmark, leg: str) -> str:
+    seconds = _median_seconds(live, leg)
     return f"{1000 * seconds:,.2f}" if seconds else NOTHING
 
 
-def _throughput(standing: Standing, leg: str) -> str:
-    seconds = _median_seconds(standing, leg)
-    return f"{standing.benchmark.request.config.training.batch_size / seconds:,.0f}" if seconds else NOTHING
+def _throughput(live: LiveBenchmark, leg: str) -> str:
+    seconds = _median_seconds(live, leg)
+    return f"{live.benchmark.request.config.training.batch_size / seconds:,.0f}" if seconds else NOTHING
 
 
-def _loss(standing: Standing, leg: str) -> str:
-    losses = [trial.validation_loss for trial in standing.told.of_leg(leg) if trial.validation_loss is not None]
+def _loss(live: LiveBenchmark, leg: str) -> str:
+    losses = [trial.validation_loss for trial in live.state.of_leg(leg) if trial.validation_loss is not None]
     return f"{statistics.mean(losses):.4f}" if losses else NOTHING
 
 
-def _times(standing: Standing, now: datetime) -> str:
-    benchmark = standing.benchmark
-    since = standing.told.started_at or benchmark.started_at or benchmark.created_at
+def _times(live: LiveBenchmark, now: datetime) -> str:
+    benchmark = live.benchmark
+    since = live.state.started_at or benchmark.started_at or benchmark.created_at
     elapsed = f"{duration((now - since).total_seconds())} elapsed"
-    left = standing.progress.eta_seconds if standing.progress else None
+    left = live.progress.eta_seconds if live.progress else None
     return elapsed if left is None else f"{elapsed} · about {duration(left)} left"

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from app.cli.shared import err, note, out
 from app.cli.view.live_view import LiveView, block_line
-from app.reports.live.state import Standing
+from app.reports.live.benchmark import LiveBenchmark
 from app.reports.sanitize import safe_text
 from halftime.client import Client, ClientError, ProblemError
 from halftime.contract.resources.benchmark import TERMINAL, Benchmark
@@ -20,27 +20,27 @@ from halftime.contract.resources.sweep import Sweep
 class Display(Protocol):
     """Where a person watches."""
 
-    def update(self, standing: Standing) -> None:
+    def update(self, live: LiveBenchmark) -> None:
         """Shows what stands now."""
 
 
 class Lines:
-    """For a pipe or a log: a line for every change of status, every block, and every warning not safe_text before."""
+    """For a pipe or a log: a line for every change of status, every block, and every new warning."""
 
     def __init__(self, warned: Sequence[str] = ()) -> None:
         self._said, self._blocks, self._warned = "", 0, set(warned)
 
-    def update(self, standing: Standing) -> None:
+    def update(self, live: LiveBenchmark) -> None:
         """Prints what is new."""
-        told = standing.told
-        if told.said != self._said:
-            err.print(safe_text(told.said), soft_wrap=True)
-        if told.finished_blocks > self._blocks:
-            err.print(block_line(standing, _now()), soft_wrap=True)
-        for warning in standing.warnings:
+        state = live.state
+        if state.said != self._said:
+            err.print(safe_text(state.said), soft_wrap=True)
+        if state.finished_blocks > self._blocks:
+            err.print(block_line(live, _now()), soft_wrap=True)
+        for warning in live.warnings:
             if warning not in self._warned:
                 err.print(safe_text(f"warning: {warning}"), soft_wrap=True)
-        self._said, self._blocks, self._warned = told.said, told.finished_blocks, set(standing.warnings)
+        self._said, self._blocks, self._warned = state.said, state.finished_blocks, set(live.warnings)
 
 
 class Picture:
@@ -49,16 +49,16 @@ class Picture:
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    def update(self, standing: Standing) -> None:
+    def update(self, live: LiveBenchmark) -> None:
         """Draws anew."""
-        self._live.transient = standing.status == "succeeded" and out.is_terminal
-        self._live.update(LiveView(standing, _now))
+        self._live.transient = live.status == "succeeded" and out.is_terminal
+        self._live.update(LiveView(live, _now))
 
 
 class Silence:
     """For a program."""
 
-    def update(self, standing: Standing) -> None:
+    def update(self, live: LiveBenchmark) -> None:
         """Says nothing."""
 
 
@@ -79,12 +79,12 @@ def follow(client: Client, benchmark: Benchmark, *, silent: bool, warned: Sequen
 def attend(client: Client, benchmark: Benchmark, *, silent: bool, warned: Sequence[str] = ()) -> Benchmark:
     """Shows a benchmark until it is over, and gives it as it ended."""
     with _display(silent, warned) as display:
-        standing = Standing(benchmark)
-        display.update(standing)
-        _listen(client, standing, display)
+        live = LiveBenchmark(benchmark)
+        display.update(live)
+        _listen(client, live, display)
         ended = client.wait(benchmark.id)
-        standing.see(ended)
-        display.update(standing)
+        live.see(ended)
+        display.update(live)
     return ended
 
 
@@ -113,23 +113,23 @@ def _display(silent: bool, warned: Sequence[str]) -> Iterator[Display]:
         yield Lines(warned)
 
 
-def _listen(client: Client, standing: Standing, display: Display) -> None:
+def _listen(client: Client, live: LiveBenchmark, display: Display) -> None:
     try:
-        for heard in client.events(standing.benchmark.id, standing.last_seq):
-            standing.hear(heard)
-            display.update(standing)
+        for heard in client.events(live.benchmark.id, live.last_seq):
+            live.hear(heard)
+            display.update(live)
     except ClientError as error:
-        standing.warn(f"The stream of events broke ({error}); asking now and then instead.")
-        display.update(standing)
-        _ask_now_and_then(client, standing, display)
+        live.warn(f"The stream of events broke ({error}); asking now and then instead.")
+        display.update(live)
+        _ask_now_and_then(client, live, display)
 
 
-def _ask_now_and_then(client: Client, standing: Standing, display: Display) -> None:
-    for seen in client.watch(standing.benchmark.id):
-        for event in client.past_events(seen.id, standing.last_seq):
-            standing.hear(event)
-        standing.see(seen)
-        display.update(standing)
+def _ask_now_and_then(client: Client, live: LiveBenchmark, display: Display) -> None:
+    for seen in client.watch(live.benchmark.id):
+        for event in client.past_events(seen.id, live.last_seq):
+            live.hear(event)
+        live.see(seen)
+        display.update(live)
 
 
 def _bar(silent: bool) -> Progress:

@@ -1,1 +1,1 @@
-"""The state of a running benchmark, put together from its events."""
+"""The state of a running benchmark: `reducer` turns events and progress into a `state`, `standing` watches one."""

@@ -7,6 +7,8 @@ from fastapi.responses import RedirectResponse
 from markupsafe import Markup
 
 from app.rendering.cache import RenderCache
+from app.reports.live.reducer import live_state
+from app.reports.live.state import LiveState
 from app.routes.benchmarks import cancel_benchmark, rerun_benchmark
 from app.routes.http.auth import Reader, require
 from app.routes.http.csrf import SameOrigin
@@ -20,7 +22,7 @@ from app.store.resources import to_benchmark
 from app.web import live_charts
 from halftime import __version__
 from halftime.contract.models.naming import name_of
-from halftime.contract.resources.benchmark import TERMINAL, Benchmark
+from halftime.contract.resources.benchmark import Benchmark
 
 router = APIRouter(prefix="/ui/benchmarks", include_in_schema=False)
 
@@ -46,10 +48,11 @@ async def show_benchmark(
         if found is None:
             raise await not_found(session, benchmark_id)
         benchmark = to_benchmark(found.row, found.place)
-        happened = await events.after(session, benchmark_id, 0, ALL_EVENTS)
+        stored_events = await events.after(session, benchmark_id, 0, ALL_EVENTS)
         stored = await benchmarks.report_gzip(session, benchmark_id) if benchmark.status == "succeeded" else None
     report_body = await _report_body(renderings, stored) if stored else None
-    seen = live_charts.so_far(happened, None if benchmark.status in TERMINAL else benchmark.progress)
+    happened = [event.parsed() for event in stored_events]
+    state = live_state(benchmark, happened)
     return page(
         request,
         "benchmark/live.html" if fragment else "benchmark/page.html",
@@ -58,8 +61,8 @@ async def show_benchmark(
         model_name=name_of(benchmark.request.model),
         sweep_id=found.row.sweep_id,
         report_body=report_body,
-        live=seen,
-        **_pictures(benchmark, seen),
+        live=state,
+        **_pictures(benchmark, state),
         events=happened[: -LATEST_EVENTS - 1 : -1],
         request_json=benchmark.request.model_dump(mode="json"),
     )
@@ -91,10 +94,10 @@ async def _report_body(renderings: RenderCache, stored: bytes) -> Markup:
     return Markup(drawn.decode())  # noqa: S704 # the template escapes
 
 
-def _pictures(benchmark: Benchmark, seen: live_charts.Live) -> dict[str, Any]:
+def _pictures(benchmark: Benchmark, state: LiveState) -> dict[str, Any]:
     """Of what is known while it runs; the report has its own."""
     if benchmark.status == "succeeded":
         return {"losses": None, "intervals": None}
     planned = benchmark.progress.max_blocks if benchmark.progress else benchmark.request.config.measurement.max_blocks
     required = benchmark.request.requirements.min_speedup
-    return {"losses": live_charts.loss_chart(seen), "intervals": live_charts.interval_chart(seen, planned, required)}
+    return {"losses": live_charts.loss_chart(state), "intervals": live_charts.interval_chart(state, planned, required)}

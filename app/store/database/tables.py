@@ -116,6 +116,12 @@ class BenchmarkRow(Base):
         Index("benchmarks_device", "device", "id"),
     )
 
+    @property
+    def holder(self) -> str:
+        """The worker that has the lease."""
+        assert self.worker_id is not None, "no worker has the benchmark"
+        return self.worker_id
+
 
 class SweepRow(Base):
     """A sweep; its benchmarks point at it."""
@@ -221,7 +227,7 @@ class WorkerRow(Base):
     precisions: Mapped[list[Json] | None]
     queues: Mapped[list[str]]
     online: Mapped[bool]
-    #: LiveState to take no more. Outlives the process: who drains a node may restart it.
+    #: Told to take no more. Outlives the process: who drains a node may restart it.
     draining: Mapped[bool] = mapped_column(default=False, server_default=false())
     #: What is wrong with its device; null for nothing.
     quarantine_reason: Mapped[str | None]

@@ -22,6 +22,7 @@ from app.store.database.tables import (
     WorkerRow,
 )
 from app.store.workers import LEASE
+from halftime.contract.event_data import Cancelled, WorkerLost
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.request.request import stored_request
 
@@ -72,10 +73,9 @@ async def _expired_leases(max_attempts: int, session: AsyncSession) -> None:
     for row in await _take(session, expired, first=BenchmarkRow.lease_expires_at):
         log.warning("lease expired", benchmark=str(row.id), worker=row.worker_id, attempt=row.attempt)
         await _discard_entry(session, row)
-        lost = {"worker": row.worker_id, "attempt": row.attempt}
-        events.append(session, row, "worker_lost", lost)
+        events.append(session, row, WorkerLost(worker=row.holder, attempt=row.attempt))
         if row.status == "cancelling":
-            await benchmarks.end(session, row, "cancelled")
+            await benchmarks.end(session, row, Cancelled())
         elif row.attempt >= max_attempts:
             detail = f"Worker {row.worker_id} vanished in attempt {row.attempt} of {max_attempts}; see its own log."
             await benchmarks.end_failed(session, row, Failure.of(FailureCode.WORKER_LOST, detail))

@@ -1,7 +1,7 @@
 """The benchmark resource: where a request stands."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -137,21 +137,3 @@ class BenchmarkPage(Output):
     items: list[BenchmarkItem]
     #: Pass as `cursor` for the next page; null on the last.
     next_cursor: str | None
-
-
-class Event(Output):
-    """Something that happened to a benchmark."""
-
-    #: From 1, gapless per benchmark.
-    seq: int
-    created_at: datetime
-    kind: str
-    data: dict[str, Any]
-
-
-class EventPage(Output):
-    """Events in order."""
-
-    items: list[Event]
-    #: Pass as `after` for what comes next.
-    next_after: int

@@ -8,10 +8,11 @@ from rich.console import Console
 
 from app.cli.view.live_view import LiveView, block_line
 from app.reports.interval_bar import Scale, range_mark
-from app.reports.live.state import Standing
+from app.reports.live.benchmark import LiveBenchmark
 from app.reports.sanitize import safe_text, sanitize
 from halftime.contract.report.report import Estimate
-from halftime.contract.resources.benchmark import Benchmark, Event, Links, Progress, QueuePlace
+from halftime.contract.resources.benchmark import Benchmark, Links, Progress, QueuePlace
+from tests import events as told_events
 from tests.factories import request
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -33,10 +34,7 @@ def benchmark(**changes):
 
 def events(*told):
     """Events in order, from (kind, data)."""
-    return [
-        Event(seq=seq, created_at=NOW - timedelta(minutes=1), kind=kind, data=data)
-        for seq, (kind, data) in enumerate(told, start=1)
-    ]
+    return told_events.events(*told, created_at=NOW - timedelta(minutes=1))
 
 
 def trial(leg, block, seconds=0.0, loss=1.5):
@@ -51,6 +49,7 @@ def block(index, *interval):
 
 
 STARTED = ("started", {"attempt": 1, "worker": "node:cpu"})
+LOST = ("worker_lost", {"attempt": 1, "worker": "node:cpu"})
 TWO_BLOCKS = events(
     STARTED, trial("fp32", 0), trial("bf16", 0), block(0),
     trial("bf16", 1), trial("fp32", 1), block(1, 1.24, 1.15, 1.34),
@@ -61,15 +60,15 @@ RUNNING = Progress(
 
 
 def stood(heard, **changes):
-    standing = Standing(benchmark(**changes))
+    live = LiveBenchmark(benchmark(**changes))
     for one in heard:
-        standing.hear(one)
-    return standing
+        live.hear(one)
+    return live
 
 
-def drawn(standing, width=100, **options):
+def drawn(live, width=100, **options):
     console = Console(file=io.StringIO(), width=width, **options)
-    console.print(LiveView(standing, lambda: NOW))
+    console.print(LiveView(live, lambda: NOW))
     return console.file.getvalue()
 
 
@@ -101,12 +100,12 @@ def test_events_out_of_order_or_heard_twice_end_in_the_same_view(order):
 
 def test_a_worker_that_tells_no_blocks_has_a_ratio_without_an_interval():
     older = [event for event in TWO_BLOCKS if event.kind != "block_finished"]
-    standing = stood(older)
-    text = drawn(standing)
+    live = stood(older)
+    text = drawn(live)
     assert "2.00×" in text
     assert "no interval yet" in text
-    assert standing.told.finished_blocks == 1  # the second may still go on
-    assert standing.legs() == ["fp32", "bf16"]
+    assert live.state.finished_blocks == 1  # the second may still go on
+    assert live.legs() == ["fp32", "bf16"]
 
 
 def test_a_leg_that_failed_says_so_and_has_no_speedup():
@@ -124,16 +123,16 @@ def test_a_leg_that_was_tried_again_has_not_failed():
 
 
 def test_a_new_attempt_starts_from_nothing_but_the_blocks_it_reuses():
-    again = events(*[(event.kind, event.data) for event in TWO_BLOCKS], ("worker_lost", {}), STARTED)
-    assert stood(again).told.of_leg("fp32") == []
+    again = events(*[(event.kind, event.fields()) for event in TWO_BLOCKS], LOST, STARTED)
+    assert stood(again).state.of_leg("fp32") == []
     assert "queued again: its worker was lost" in drawn(stood(again[:-1]))
-    reused = events(*[(event.kind, event.data) for event in again], ("blocks_reused", {"blocks": 1}))
-    assert [one.block for one in stood(reused).told.of_leg("fp32")] == [0]
-    assert stood(reused).told.finished_blocks == 1
+    reused = events(*[(event.kind, event.fields()) for event in again], ("blocks_reused", {"blocks": 1}))
+    assert [one.block for one in stood(reused).state.of_leg("fp32")] == [0]
+    assert stood(reused).state.finished_blocks == 1
 
 
 def test_an_event_that_is_not_understood_changes_nothing():
-    odd = events(*[(event.kind, event.data) for event in TWO_BLOCKS], ("trial_finished", {"leg": 5}), ("new", {}))
+    odd = events(*[(event.kind, event.fields()) for event in TWO_BLOCKS], ("trial_finished", {"leg": 5}), ("new", {}))
     assert drawn(stood(odd)) == drawn(stood(TWO_BLOCKS))
 
 
@@ -142,10 +141,10 @@ HOSTILE = "[bold red]x[/]\x1b[31m\x9b2J\x07\u202eevil"
 
 def test_hostile_text_is_shown_as_text():
     failure = {"leg": "bf16", "block": 0, "phase": "measure", "code": HOSTILE, "detail": HOSTILE}
-    standing = stood(events(STARTED, ("trial_failed", failure)), warnings=[HOSTILE])
-    for text in (drawn(standing, 200), block_line(standing, NOW).plain):
+    live = stood(events(STARTED, ("trial_failed", failure)), warnings=[HOSTILE])
+    for text in (drawn(live, 200), block_line(live, NOW).plain):
         assert not set(text) & set("\x1b\x9b\x07\u202e")
-    assert drawn(standing, 200).count("[bold red]x[/]") == 4
+    assert drawn(live, 200).count("[bold red]x[/]") == 4
 
 
 def test_text_that_was_given_is_one_line_of_bounded_length():
@@ -176,9 +175,9 @@ def test_the_scale_stays_while_the_values_are_within():
 
 def test_legs_of_one_precision_stand_apart_and_a_control_is_no_candidate():
     asked = request(candidates=["fp32"], measurement={"min_blocks": 4, "max_blocks": 4, "control": True})
-    standing = Standing(benchmark(request=asked))
+    live = LiveBenchmark(benchmark(request=asked))
     for event in events(STARTED, trial("fp32", 0), trial("fp32 again", 0, 0.03), trial("fp32 control", 0, 0.04)):
-        standing.hear(event)
-    assert standing.legs() == ["fp32", "fp32 again", "fp32 control"]
-    assert [standing.told.of_leg(leg)[0].median_step_seconds for leg in standing.legs()] == [0.02, 0.03, 0.04]
-    assert standing.candidates() == ["fp32 again"]
+        live.hear(event)
+    assert live.legs() == ["fp32", "fp32 again", "fp32 control"]
+    assert [live.state.of_leg(leg)[0].median_step_seconds for leg in live.legs()] == [0.02, 0.03, 0.04]
+    assert live.candidates() == ["fp32 again"]

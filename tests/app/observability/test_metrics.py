@@ -19,6 +19,7 @@ from app.main import create_app
 from app.store import benchmarks, claims, workers
 from app.store.history import totals
 from app.store.history.snapshot import take_snapshot
+from halftime.contract.event_data import TrialFailed, TrialFinished
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.resources.benchmark import TERMINAL
@@ -151,9 +152,11 @@ async def test_the_first_run_of_every_kind_is_an_increase(client):
 
 async def test_trials_without_a_result_are_counted_by_code(client):
     held = await claim(client, await post(client))
-    for kind in ("trial_failed", "trial_finished", "trial_failed"):
+    failed = TrialFailed(leg="fp32", block=0, code=FailureCode.TIMEOUT)
+    finished = TrialFinished(leg="fp32", block=0, median_step_seconds=0.02, validation_loss=1.0)
+    for data in (failed, finished, failed):
         async with client.app.state.database.sessions.begin() as session:
-            await claims.record(session, held, kind, {"code": FailureCode.TIMEOUT}, "")
+            await claims.record(session, held, data, "")
     found = await scrape(client)
     assert found[sample("trial_failures_total", code="timeout")] == 2
     assert found[sample("trial_failures_total", code="internal")] == 0

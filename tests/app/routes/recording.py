@@ -7,6 +7,7 @@ import anyio
 from app.background.webhooks import Sender
 from app.store import claims
 from app.store.webhooks import Outcome
+from halftime.contract.event_data import TrialFinished
 from tests.app.acts import NATIVE_BF16, claim, made_report, post, register
 from tests.app.routes.shortening import shortened
 from tests.factories import request
@@ -71,7 +72,7 @@ async def _ends(client, benchmark, asked=None):
     took = {"overhead_seconds": 12.5, "proof_seconds": 2.5, "total_seconds": 13.0}
     async with client.app.state.database.sessions.begin() as session:
         told = {"leg": "fp32", "block": 0, "phase": "measure", "median_step_seconds": 0.02, "validation_loss": 1.0}
-        await claims.record(session, held, "trial_finished", told, "[block 0, fp32] UserWarning: an example\n")
+        await claims.record(session, held, TrialFinished(**told), "[block 0, fp32] UserWarning: an example\n")
         timed = report.model_copy(update=took)
         await claims.succeed(session, held, timed, claims.pack(timed))
 

@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from app.store import events
+from halftime.contract.event_data import Inspected
 from halftime.contract.request.request import BenchmarkRequest
 from tests.app.acts import CPU_JOB, finish, post
 from worker.agent.tracking.export import STOPPED, export_to_trackers
@@ -136,10 +137,10 @@ async def test_notes_written_at_once_leave_no_gap(client):
 
     async def note(number):
         async with sessions.begin() as session:
-            assert await events.note(session, uuid.UUID(benchmark_id), "noted", {"number": number})
+            assert await events.note(session, uuid.UUID(benchmark_id), Inspected(parameter_count=number))
 
     async with anyio.create_task_group() as tasks:
         for number in range(8):
             tasks.start_soon(note, number)
     noted = (await events_of(client, benchmark_id))[1:]
-    assert {event["data"]["number"] for event in noted} == set(range(8))
+    assert {event["data"]["parameter_count"] for event in noted} == set(range(8))

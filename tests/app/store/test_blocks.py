@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from app.store import benchmarks, blocks, claims, events
 from app.store.claims import ClaimLost
+from halftime.contract.event_data import BlockFinished
 from halftime.contract.report.block import Block, Fingerprint, LegOutcome
 from tests.app.store.test_reaper import execute, expire_lease, read, submit, sweep, take
 from tests.factories import request, trial
@@ -42,7 +43,8 @@ def block(index):
 
 async def keep(database, claim, index, measured_with=HERE):
     async with database.sessions.begin() as session:
-        await blocks.keep(session, claim, measured_with, block(index), {"block": index})
+        known = BlockFinished(block=index, planned_blocks=4, speedups={})
+        await blocks.keep(session, claim, measured_with, block(index), known)
 
 
 async def resume_blocks(database, claim, measured_with=HERE):

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from app.store import benchmarks, claims, events, workers
 from app.store.claims import ClaimLost
 from app.store.upkeep import reaper
+from halftime.contract.event_data import InternalFault
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Progress
@@ -129,7 +130,7 @@ async def test_a_worker_that_wakes_finds_its_claim_gone(database):
     failure = Failure.of(FailureCode.INTERNAL, "late")
     for write in (
         lambda session: claims.renew(session, frozen, progress),
-        lambda session: claims.record(session, frozen, "late", {}, "late"),
+        lambda session: claims.record(session, frozen, InternalFault(), "late"),
         lambda session: claims.fail(session, frozen, failure),
         lambda session: claims.requeue(session, frozen),
     ):

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from app.store import claims
 from halftime.contract.report.failure import Failure, FailureCode
 from tests.app.acts import CPU_JOB, EMULATED, claim, finish, post, register
+from tests.events import data_of
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -86,7 +87,7 @@ async def running(client, body=CPU_JOB, events=(), progress=None):
     held = await claim(client, benchmark)
     async with client.app.state.database.sessions.begin() as session:
         for kind, data in events:
-            await claims.record(session, held, kind, data, "")
+            await claims.record(session, held, data_of(kind, data), "")
         if progress:
             await claims.renew(session, held, progress)
     return benchmark

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio.to_thread
@@ -10,9 +9,11 @@ import pytest
 from httpx_sse import ServerSentEvent
 
 from halftime.client import AsyncClient, BenchmarkFailed, CannotConnect, Client, ProblemError, WaitTimeout, stream
+from halftime.contract.events import AnyEvent
 from halftime.contract.request.request import BenchmarkRequest
-from halftime.contract.resources.benchmark import Event, Progress
+from halftime.contract.resources.benchmark import Progress
 from tests.app.acts import CPU_JOB, claim, finish, post, register
+from tests.events import event
 from tests.halftime.client.clients import KINDS, cutting
 
 pytestmark = pytest.mark.anyio
@@ -144,7 +145,7 @@ async def test_events_are_told_until_the_end(live, either):
     benchmark = await either.submit(CPU_JOB)
     listening = asyncio.create_task(either.events(benchmark.id))
     await finish(live, {"id": benchmark.id})
-    heard = [one for one in await listening if isinstance(one, Event)]
+    heard = [one for one in await listening if isinstance(one, AnyEvent)]
     assert [event.kind for event in heard] == ["queued", "started", "succeeded"]
     assert await either.past_events(benchmark.id) == heard
     assert await either.events(benchmark.id, after=2) == heard[2:]
@@ -156,7 +157,7 @@ async def test_a_stream_that_is_cut_goes_on_where_it_was(live, connect, monkeypa
     await finish(live, benchmark)
     async with cutting(live, b"succeeded") as address:
         client = connect(address)
-        heard = [one for one in await client.events(benchmark["id"]) if isinstance(one, Event)]
+        heard = [one for one in await client.events(benchmark["id"]) if isinstance(one, AnyEvent)]
         await client.close()
     assert [event.seq for event in heard] == [1, 2, 3]
 
@@ -270,12 +271,12 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_told():
 
 def test_progress_is_told_between_the_events_and_an_event_once():
     feed = stream.EventFeed("x")
-    queued = Event(seq=1, created_at=datetime.now(UTC), kind="queued", data={})
+    queued = event("queued", {"queue": "cpu"})
     progress = Progress(
         phase="start", block=0, max_blocks=2, leg="", step=0, total_steps=6, fraction=0, eta_seconds=None
     )
-    event = ServerSentEvent(event="queued", id="1", data=queued.model_dump_json())
+    frame = ServerSentEvent(event="queued", id="1", data=queued.model_dump_json())
     between = ServerSentEvent(event="progress", id="1", data=progress.model_dump_json())
     unknown = ServerSentEvent(event="of a later version", id="1", data="?")
-    assert [feed.hear(frame) for frame in (event, event, between, unknown)] == [queued, None, progress, None]
+    assert [feed.hear(one) for one in (frame, frame, between, unknown)] == [queued, None, progress, None]
     assert not feed.ended

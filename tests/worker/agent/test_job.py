@@ -10,8 +10,10 @@ import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
 from app.settings import Settings
-from app.store import benchmarks, blocks, claims
+from app.store import benchmarks, blocks, claims, events
 from app.store.claims import ClaimLost
+from halftime.contract.event_data import BlockFinished
+from halftime.contract.events import KnownEvent
 from halftime.contract.report.failure import Failure, FailureCode
 from tests.app.store.test_reaper import read, submit, take
 from tests.factories import CPU, comparison, request, trial, well
@@ -45,6 +47,14 @@ class SimulatedTrials:
         return trial(spec), ""
 
 
+async def events_as_written(database, row):
+    """What a job and the store wrote, each of it of a known kind and without a field that its kind lacks."""
+    async with database.sessions() as session:
+        written = [event.parsed() for event in await events.after(session, row.id, 0, 100)]
+    assert [event.kind for event in written if not isinstance(event, KnownEvent) or event.data.model_extra] == []
+    return written
+
+
 def job_of(database, row, trials, examine=well):
     return Job(database.sessions, trials, "node:cpu", CPU, row.queue_entry_id, Settings(), examine)
 
@@ -68,6 +78,10 @@ async def test_a_benchmark_stopped_in_mid_run_goes_on_after_its_completed_blocks
     trials = SimulatedTrials()
     await job_of(database, again, trials).run(row.id)
     assert trials.blocks == [2, 2, 3, 3]
+    kinds = [event.kind for event in await events_as_written(database, row)]
+    trials_of_two_blocks = ["trial_finished", "trial_finished", "block_finished"] * 2
+    first, second = ["started", *trials_of_two_blocks], ["started", "blocks_reused", *trials_of_two_blocks]
+    assert kinds == ["queued", *first, "handed_back", *second, "succeeded"]
     async with database.sessions() as session:
         report = json.loads(gzip.decompress(await benchmarks.report_gzip(session, row.id)))
     assert (report["blocks"], report["reused_blocks"]) == (4, 2)
@@ -81,7 +95,13 @@ async def test_the_timeout_counts_what_reused_blocks_took(database):
     async def keep_slow_block(block):
         slow = block.model_copy(update={"seconds": 1800.0})
         async with database.sessions.begin() as session:
-            await blocks.keep(session, claim, measured_with(CPU, asked), slow, {})
+            await blocks.keep(
+                session,
+                claim,
+                measured_with(CPU, asked),
+                slow,
+                BlockFinished(block=block.index, planned_blocks=4, speedups={}),
+            )
 
     async def run_trial(spec, deadline_seconds, after_step):
         if spec.block == 2:

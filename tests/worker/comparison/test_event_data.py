@@ -28,11 +28,11 @@ async def test_the_last_speedup_told_is_the_report_s():
 
     under_way = comparison(request())
     told = await told_by(under_way, run_trial)
-    assert [one["block"] for one in told] == list(range(under_way.blocks))
-    assert told[0]["speedups"] == {"bf16": None}
+    assert [one.block for one in told] == list(range(under_way.blocks))
+    assert told[0].speedups == {"bf16": None}
     first = make_report("one", under_way).comparisons[0]
-    assert told[-1]["speedups"] == {"bf16": first.speedup.model_dump()}
-    assert told[-1]["planned_blocks"] == under_way.blocks
+    assert told[-1].speedups == {"bf16": first.speedup}
+    assert told[-1].planned_blocks == under_way.blocks
 
 
 async def test_a_leg_that_failed_has_no_speedup():
@@ -42,7 +42,7 @@ async def test_a_leg_that_failed_has_no_speedup():
         return trial(spec)
 
     told = await told_by(comparison(request()), run_trial)
-    assert [one["speedups"] for one in told] == [{"bf16": None}, {"bf16": None}]
+    assert [one.speedups for one in told] == [{"bf16": None}, {"bf16": None}]
 
 
 @pytest.mark.parametrize(("count", "expected"), [(3, [0, 1, 2]), (5, [0, 1, 2, 3, 4]), (101, [0, 25, 50, 75, 100])])
@@ -61,4 +61,4 @@ async def test_legs_of_one_precision_are_told_apart():
 
     (*_, last) = await told_by(under_way, run_trial)
     assert heard[:4] == ["fp32", "fp32 again", "bf16", "fp32 control"]
-    assert set(last["speedups"]) == {"fp32 again", "bf16"}
+    assert set(last.speedups) == {"fp32 again", "bf16"}

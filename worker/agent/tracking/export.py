@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.store import events
+from halftime.contract.event_data import TrackingFailed, TrackingLogged
 from halftime.contract.report.report import Report
 from halftime.contract.request.request import BenchmarkRequest
 from worker.agent.tracking.messages import Logged, NotLogged, TrackingTask
@@ -49,14 +50,17 @@ async def _track(sessions: async_sessionmaker[AsyncSession], task: TrackingTask)
 async def _write_down(
     sessions: async_sessionmaker[AsyncSession], task: TrackingTask, outcome: Logged | NotLogged
 ) -> None:
-    kind = "tracking_logged" if isinstance(outcome, Logged) else "tracking_failed"
-    data = {"tracker": task.tracker, **outcome.model_dump(exclude={"kind"})}
+    data: TrackingLogged | TrackingFailed
+    if isinstance(outcome, Logged):
+        data = TrackingLogged(tracker=task.tracker, run_id=outcome.run_id, url=outcome.url)
+    else:
+        data = TrackingFailed(tracker=task.tracker, reason=outcome.reason)
     try:
         async for attempt in stamina.retry_context(on=SQLAlchemyError, attempts=None, timeout=PATIENCE_SECONDS):
             with attempt:
                 async with sessions.begin() as session:
-                    there = await events.note(session, UUID(task.report.benchmark_id), kind, data)
+                    there = await events.note(session, UUID(task.report.benchmark_id), data)
     except SQLAlchemyError as error:
-        log.warning("event not written", kind=kind, **data, error=str(error))
+        log.warning("event not written", kind=data.kind, **data.as_json(), error=str(error))
     else:
-        log.info(kind, **data, deleted_meanwhile=not there)
+        log.info(data.kind, **data.as_json(), deleted_meanwhile=not there)
