@@ -21,7 +21,7 @@ async def test_a_shared_link_leads_through_the_login_to_what_was_shared(live, vi
     _, headers = await make_key(live.app, "read")
     page = await visit(f"{live.base_url}{page_of(benchmark)}")
     await log_in(page, {"Authorization": "Bearer ht_wrong"})
-    await expect(page.get_by_role("alert")).to_contain_text("This is no API key")
+    await expect(page.get_by_role("alert")).to_contain_text("Malformed API key")
     await log_in(page, headers)
     await page.wait_for_url(f"**{page_of(benchmark)}")
     await expect(page.locator("#waiting")).to_be_visible()
