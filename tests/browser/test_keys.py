@@ -52,4 +52,4 @@ async def test_a_key_that_may_only_read_is_told_what_it_needs(live, visit):
     _, headers = await make_key(live.app, "read")
     page = await visit(f"{live.base_url}/ui/new")
     await log_in(page, headers)
-    await expect(page.get_by_text("This needs the scope submit")).to_be_visible()
+    await expect(page.get_by_text("the required scope submit")).to_be_visible()

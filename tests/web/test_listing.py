@@ -66,8 +66,8 @@ FAULTS = {
     "label=a:b%00": "Write a label as key:value.",
     "model_kind=<script>": "Choose one of the kinds of model.",
     "device=tpu": "Choose cuda, cpu or auto.",
-    "cursor=nonsense": "does not hold",
-    f"cursor={'A' * 10_000}": "does not hold",
+    "cursor=nonsense": "is not valid",
+    f"cursor={'A' * 10_000}": "is not valid",
 }
 
 

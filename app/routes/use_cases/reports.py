@@ -37,4 +37,6 @@ def _no_report(row: BenchmarkRow) -> errors.Conflict:
     if row.status == "cancelled":
         return errors.BenchmarkFailed("The benchmark was cancelled. Rerun it to get a report.")
     headers = {"Retry-After": str(use_cases.POLL_SECONDS.get(row.status, 2))}
-    return errors.ReportNotReady(f"The benchmark is {row.status}. Try again when it has succeeded.", headers=headers)
+    return errors.ReportNotReady(
+        f"The benchmark is {row.status}; it has a report once it has succeeded.", headers=headers
+    )

@@ -13,7 +13,7 @@ from app.store import idempotency, sweeps
 from app.store.resources import to_sweep
 from halftime.contract.resources.sweep import Sweep, SweepRequest
 
-UNKNOWN_SWEEP = "No sweep has this id. `POST /sweeps` returns the id of a new one."
+UNKNOWN_SWEEP = "No sweep has this id. Check the id."
 
 
 async def submit(
