@@ -1,4 +1,4 @@
-"""The whole service, put together."""
+"""The ASGI application: settings, database, routes, middleware and background tasks."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -14,19 +14,8 @@ from app.middleware.body_limit import BodyLimit
 from app.observability import tracing
 from app.observability.metrics import Metrics
 from app.rendering.cache import RenderCache
-from app.routes import (
-    benchmarks,
-    catalogue,
-    compare,
-    events,
-    metrics,
-    pages,
-    probes,
-    reports,
-    sweeps,
-    webhooks,
-    workers,
-)
+from app.routes import api, pages
+from app.routes.api.webhooks import messages
 from app.routes.http.auth import REFUSALS, AccessGate
 from app.routes.http.csrf import refuse_cross_site
 from app.routes.openapi.document import extend_document
@@ -40,12 +29,12 @@ from halftime import __version__
 
 log = structlog.get_logger(__name__)
 
-#: Connections of one API process.
+#: Database connections of one API process.
 POOL_SIZE = 10
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The ASGI application. Opens the database when it starts, closes it when it stops."""
+    """Creates the ASGI application, which opens the database at startup and closes it at shutdown."""
     settings = settings or Settings()
 
     @contextlib.asynccontextmanager
@@ -53,12 +42,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with (
             tracing.exported_spans("halftime-api"),
             open_database(settings, pool_size=POOL_SIZE) as database,
-            notifications_of(database.url) as changes,
+            notifications_of(database.url) as notifications,
             anyio.create_task_group() as tasks,
         ):
-            app.state.settings, app.state.database, app.state.changes = settings, database, changes
-            app.state.door = AccessGate(database.sessions, settings)
-            app.state.renderings = RenderCache()
+            app.state.settings, app.state.database, app.state.notifications = settings, database, notifications
+            app.state.access_gate = AccessGate(database.sessions, settings)
+            app.state.render_cache = RenderCache()
             stopping = anyio.Event()
             tasks.start_soon(_reap, database, settings.max_attempts, stopping)
             tasks.start_soon(queues.serve_queues, database, settings, stopping)
@@ -71,11 +60,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Is mixed-precision training worth it for this model on this GPU?",
         lifespan=lifespan,
         telemetry=tracing.REQUESTS,
-        # FastAPI's own pages for it load scripts from elsewhere.
+        # FastAPI's documentation pages load scripts from other hosts.
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(refuse_cross_site)],
-        webhooks=webhooks.messages,
+        webhooks=messages,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.state.metrics = Metrics()
@@ -83,22 +72,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_error_handlers(app)
     install_problem_pages(app)
     extend_document(app)
-    for resource in (benchmarks, events, reports, compare, sweeps, webhooks, workers, catalogue):
-        app.include_router(resource.router, responses=REFUSALS)
-    for resource in (probes, metrics):
-        app.include_router(resource.router)
-    for router in pages.routers:
+    for router in api.guarded:
+        app.include_router(router, responses=REFUSALS)
+    for router in (*api.open_to_all, *pages.routers):
         app.include_router(router)
     app.mount("/static", Assets())
     return app
 
 
 async def _reap(database: Database, max_attempts: int, stopping: anyio.Event) -> None:
-    """Moves on what dead workers left, also while no worker lives."""
+    """Requeues or ends the benchmarks of dead workers, also while no worker lives."""
     while not stopping.is_set():
         try:
             await reaper.take_turn(database.sessions, max_attempts)
-        except Exception as error:  # whatever it was, the next round must come
+        except Exception as error:  # the reaper must survive any error
             log.warning("reaper skipped a round", error=str(error))
             await database.recover()
         with anyio.move_on_after(reaper.PERIOD_SECONDS):

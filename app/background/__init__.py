@@ -1,1 +1,1 @@
-"""What every API process does beside answering requests."""
+"""Background tasks of the API processes: webhooks and maintenance."""

@@ -1,4 +1,4 @@
-"""What every API process does beside answering: it serves the queues of webhooks and maintenance."""
+"""Queue workers of the API processes, for webhooks and maintenance."""
 
 import asyncio
 from datetime import timedelta
@@ -17,42 +17,42 @@ from app.store.upkeep import retention
 
 log = structlog.get_logger(__name__)
 
-#: The API answers first; what is queued can wait a moment.
+#: Delay of the first queue worker: the API must be ready first.
 START_SECONDS = 1.0
 
-#: Between a queue worker that failed and the next: doubled until one lives as long as the longest pause.
+#: Longest pause before a failed queue worker is replaced; the pause doubles until one lives longer than this.
 LONGEST_PAUSE_SECONDS = 30.0
 
-#: Backs up the queue's notifications, and finds the attempts that were put off.
+#: Polling interval, for missed notifications and for attempts that have become due.
 POLLING_SECONDS = 1.0
 
-#: Attempts at once in one process, so that a receiver that hangs does not hold up all others.
+#: Concurrent attempts per process, so that a receiver that hangs does not delay all others.
 CONCURRENCY = 8
 
-#: What a stopping process waits for an attempt under way; cut short, it is made again later.
+#: Time that a stopping process gives a running attempt; an interrupted one is made again later.
 GRACE_SECONDS = 2.0
 
-#: What the rest of stopping in good order takes at most.
+#: Longest time for the rest of the shutdown.
 SETTLING_SECONDS = 1.0
 
-#: A process that starts makes up for the last hour's round, if no other process has made it.
+#: Age of a periodic task that a starting process still runs, if no other process has run it.
 CATCH_UP_SECONDS = 3600.0
 
 
 async def serve_queues(database: Database, settings: Settings, stopping: anyio.Event) -> None:
-    """Runs the queues' tasks until `stopping`. Many processes may: each entry goes to one of them."""
-    # asyncio's own group: it cancels the queue's worker, which then stops in good order; anyio's would not let it.
+    """Runs the tasks of the queues until `stopping` is set. With several processes, each entry runs in one of them."""
+    # asyncio's task group cancels the queue worker, which then shuts down cleanly; anyio's would interrupt that.
     async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(_serve_for_good(database, settings))
+        serving = tasks.create_task(_serve_forever(database, settings))
         await stopping.wait()
         while not serving.done():
-            # Once is not enough: while it connects, asyncio.wait_for of Python 3.11 may swallow a cancellation.
+            # Repeated, because asyncio.wait_for of Python 3.11 may swallow a cancellation while it connects.
             serving.cancel()
             await asyncio.wait([serving], timeout=GRACE_SECONDS + SETTLING_SECONDS)
 
 
-async def _serve_for_good(database: Database, settings: Settings) -> None:
-    """One queue worker after another: a lost database or listener ends one, and none may be the last."""
+async def _serve_forever(database: Database, settings: Settings) -> None:
+    """Replaces every queue worker that ends, such as after a lost database or listener."""
     pause_seconds = START_SECONDS
     while True:
         await asyncio.sleep(pause_seconds)
@@ -60,17 +60,17 @@ async def _serve_for_good(database: Database, settings: Settings) -> None:
         reason = "it stopped"
         try:
             await _serve(database, settings)
-        except Exception as error:  # whatever it was, the next must start
+        except Exception as error:  # the next one must start after any error
             reason = str(error)
-        lived_seconds = anyio.current_time() - started
+        uptime_seconds = anyio.current_time() - started
         pause_seconds = (
-            START_SECONDS if lived_seconds > LONGEST_PAUSE_SECONDS else min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+            START_SECONDS if uptime_seconds > LONGEST_PAUSE_SECONDS else min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
         )
         log.warning("the queue worker ended; the next one follows", reason=reason, pause_seconds=pause_seconds)
 
 
 async def _serve(database: Database, settings: Settings) -> None:
-    """One queue worker, on two connections: one to listen with, one to fetch with."""
+    """Runs one queue worker, with one connection to listen and one to fetch."""
     connector = PsycopgConnector(conninfo=libpq_url(database.url), min_size=1, max_size=1)
     sender = Sender(settings)
     app = _tasks(connector, database, settings, sender)
@@ -87,11 +87,11 @@ async def _serve(database: Database, settings: Settings) -> None:
             )
     finally:
         await sender.close()
-        await connector.close_async()  # opening, cut short, leaves its pool behind
+        await connector.close_async()  # an interrupted open leaves its pool open
 
 
 def _tasks(connector: PsycopgConnector, database: Database, settings: Settings, sender: Sender) -> App:
-    """An App of its own, beside the one that the workers' task is registered with."""
+    """Returns an App with the tasks of the API processes; the GPU workers' task has another."""
     app = App(connector=connector, periodic_defaults={"max_delay": CATCH_UP_SECONDS})
 
     @app.task(name=DELIVER_WEBHOOK, pass_context=True)

@@ -1,4 +1,4 @@
-"""Sends webhooks: signed, to hosts that the operator allows, redirected nowhere, bounded in time and size."""
+"""Sends webhooks: signed, only to hosts that an operator allows, without redirects, with a timeout."""
 
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,49 +11,37 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from standardwebhooks import Webhook
 
-from app.errors import WebhookRefused
 from app.settings import Settings
 from app.store import webhooks
 from app.store.database.tables import BenchmarkRow, WebhookDeliveryRow
 from app.store.resources import to_item
 from app.store.webhooks import Outcome
 from halftime import __version__
-from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.delivery import WebhookMessage
-from halftime.contract.resources.problem import FieldError
 
-#: From looking up the host to the status of the answer.
+#: Timeout of an attempt, from the DNS lookup to the status of the response.
 TIMEOUT_SECONDS = 10.0
 
-#: What is kept of an error.
+#: Longest stored error message.
 ERROR_CHARACTERS = 300
 
-#: How long an outcome waits for a database that is away; within the attempt's lease.
-PATIENCE_SECONDS = 15.0
-
-
-def check_webhook(request: BenchmarkRequest, settings: Settings) -> None:
-    """Raises WebhookRefused for a webhook that could not be sent as this server is set up."""
-    if request.webhook is None:
-        return
-    refusal = refusal_of(str(request.webhook.url), settings)
-    if refusal is not None:
-        raise WebhookRefused(refusal, [FieldError(loc="/webhook/url", msg="not allowed", type="webhook_refused")])
+#: Seconds for which storing an outcome is retried while the database is unavailable; less than the attempt's lease.
+STORE_TIMEOUT_SECONDS = 15.0
 
 
 def refusal_of(url: str, settings: Settings) -> str | None:
-    """Why nothing is sent to a URL, and what would change that; None where it may be sent to."""
+    """Returns why this server sends no webhook to a URL, with the remedy; None where it may."""
     if not settings.webhook_allowed_hosts:
-        return "This server sends no webhooks. An operator may allow hosts in HALFTIME_WEBHOOK_ALLOWED_HOSTS."
+        return "This server sends no webhooks. An operator can allow hosts in HALFTIME_WEBHOOK_ALLOWED_HOSTS."
     if settings.webhook_secret is None:
         return "This server cannot sign webhooks. An operator must set HALFTIME_WEBHOOK_SECRET."
     if not _is_allowed(url, settings.webhook_allowed_hosts):
-        return "The URL's host is not among HALFTIME_WEBHOOK_ALLOWED_HOSTS. Use one that is, or ask an operator."
+        return "The URL's host is not in HALFTIME_WEBHOOK_ALLOWED_HOSTS. Use one that is, or ask an operator to add it."
     return None
 
 
 class Sender:
-    """Makes single attempts. Close it after the last."""
+    """Makes attempts to deliver messages. Must be closed after the last one."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -61,17 +49,17 @@ class Sender:
 
     @cached_property
     def _http(self) -> httpx.AsyncClient:
-        """Made on first use: its certificates take memory, and most servers send no webhooks."""
+        """Created on first use: its certificates take memory, and most servers send no webhooks."""
         self._used = True
         return httpx.AsyncClient(follow_redirects=False, timeout=TIMEOUT_SECONDS)
 
     async def close(self) -> None:
-        """Closes its connections."""
+        """Closes the connections."""
         if self._used:
             await self._http.aclose()
 
     async def send(self, url: str, message_id: str, body: str) -> Outcome:
-        """One attempt. Of the answer only the status is read: what a receiver says is none of a client's business."""
+        """Makes one attempt. Reads only the status of the response: clients must not see what a receiver returns."""
         refusal = refusal_of(url, self._settings)
         if refusal is not None:
             return Outcome(error=refusal)
@@ -79,17 +67,17 @@ class Sender:
             with anyio.fail_after(TIMEOUT_SECONDS):
                 async with self._http.stream(
                     "POST", url, content=body, headers=self._headers(message_id, body)
-                ) as answer:
-                    return Outcome(answer.status_code, _fault(answer))
+                ) as response:
+                    return Outcome(response.status_code, _fault(response))
         except TimeoutError:
-            return Outcome(error=f"No answer within {TIMEOUT_SECONDS:g} s.")
+            return Outcome(error=f"No response within {TIMEOUT_SECONDS:g} s.")
         except httpx.HTTPError as error:
             return Outcome(error=f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS])
 
     def _headers(self, message_id: str, body: str) -> dict[str, str]:
-        """Standard Webhooks: what is signed is the id, the time of this attempt, and the body."""
+        """Returns the headers of Standard Webhooks; the signature covers id, time of this attempt, and body."""
         secret = self._settings.webhook_secret
-        assert secret is not None  # or it would have been refused
+        assert secret is not None  # refusal_of checked it
         now = datetime.now(UTC)
         return {
             "Content-Type": "application/json",
@@ -101,22 +89,22 @@ class Sender:
 
 
 async def deliver(sessions: async_sessionmaker[AsyncSession], sender: Sender, delivery_id: UUID, entry_id: int) -> None:
-    """Makes the attempt that a queue entry stands for; nothing, if another entry counts by now."""
+    """Makes the attempt of a queue entry; does nothing where a newer entry has replaced it."""
     async with sessions.begin() as session:
-        begun = await webhooks.begin(session, delivery_id, entry_id)
-    if begun is None:
+        started = await webhooks.begin(session, delivery_id, entry_id)
+    if started is None:
         return
-    delivery, benchmark = begun
+    delivery, benchmark = started
     body = _message(delivery, benchmark).model_dump_json()
     outcome = await sender.send(benchmark.request["webhook"]["url"], str(delivery_id), body)
-    await _conclude(sessions, delivery_id, entry_id, outcome)
+    await _store_outcome(sessions, delivery_id, entry_id, outcome)
 
 
-@stamina.retry(on=SQLAlchemyError, attempts=None, timeout=PATIENCE_SECONDS, wait_max=1.0)
-async def _conclude(
+@stamina.retry(on=SQLAlchemyError, attempts=None, timeout=STORE_TIMEOUT_SECONDS, wait_max=1.0)
+async def _store_outcome(
     sessions: async_sessionmaker[AsyncSession], delivery_id: UUID, entry_id: int, outcome: Outcome
 ) -> None:
-    """Tried again while the database is away: an outcome that is not written down is a message sent twice."""
+    """Stores an outcome, with retries while the database is unavailable: otherwise the message would be sent twice."""
     async with sessions.begin() as session:
         await webhooks.conclude(session, delivery_id, entry_id, outcome)
 
@@ -127,17 +115,19 @@ def _message(delivery: WebhookDeliveryRow, benchmark: BenchmarkRow) -> WebhookMe
     )
 
 
-def _fault(answer: httpx.Response) -> str | None:
-    if answer.is_success:
+def _fault(response: httpx.Response) -> str | None:
+    if response.is_success:
         return None
-    hint = " Redirects are not followed: give the final URL." if answer.is_redirect else ""
-    return f"The receiver answered {answer.status_code}.{hint}"
+    hint = " Redirects are not followed: give the final URL." if response.is_redirect else ""
+    return f"The receiver answered {response.status_code}.{hint}"
 
 
 def _is_allowed(url: str, allowed_hosts: tuple[str, ...]) -> bool:
-    """Of the host that would be connected to, as the client that connects reads it."""
+    """Returns whether the URL's host, as the HTTP client parses it, is allowed."""
     try:
         host = httpx.URL(url).raw_host.decode("ascii")
     except httpx.InvalidURL:
         return False
-    return any(host == one or (one.startswith("*.") and host.endswith(one[1:])) for one in allowed_hosts)
+    return any(
+        host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in allowed_hosts
+    )

@@ -1,22 +1,22 @@
-"""Everything a request can be refused for, and how it is said: application/problem+json (RFC 9457).
+"""All errors that the API returns, as application/problem+json (RFC 9457).
 
 HalftimeError
 ├── BadRequest            400
-│   └── UntrustedHost         reached under a name of another site, while no key is asked for
+│   └── UntrustedHost         the `Host` is not a name of this server, which asks for no key
 ├── Unauthenticated       401  with WWW-Authenticate
 ├── Forbidden             403  the key lacks the scope
-│   └── CrossSite             a page of another site asks for a change
+│   └── CrossSite             a page of another site requests a change
 ├── NotFound              404
 ├── NotAcceptable         406
 ├── Conflict              409
-│   ├── AlreadyFinished       cancelling what has succeeded or failed
-│   ├── StillRunning          deleting what is not over
+│   ├── AlreadyFinished       cancelling a benchmark that has succeeded or failed
+│   ├── StillRunning          deleting a benchmark that has not ended
 │   ├── ReportNotReady        with Retry-After
-│   ├── BenchmarkFailed       there will be no report
-│   └── DeliveryPending       replaying what is on its way
+│   ├── BenchmarkFailed       the benchmark ended without a report
+│   └── DeliveryPending       replaying a delivery that is still pending
 ├── Purged                410  by retention
 ├── BodyTooLarge          413
-├── Invalid               422  with the place of each fault
+├── Invalid               422  with the location of each fault
 │   ├── BadCursor
 │   ├── IdempotencyKeyReused
 │   ├── NotComparable
@@ -25,7 +25,7 @@ HalftimeError
 ├── QuotaExceeded         429  with Retry-After
 ├── QueueFull             503  with Retry-After
 └── DatabaseUnavailable   503
-    └── StorageFull           its disk is full; with Retry-After
+    └── StorageFull           the disk of PostgreSQL is full; with Retry-After
 """
 
 from typing import Any, ClassVar
@@ -34,7 +34,7 @@ from halftime.contract.resources.problem import MEDIA_TYPE, FieldError, Problem,
 
 
 class HalftimeError(Exception):
-    """A request that cannot be done; `detail` says why and what to do."""
+    """A request that failed; `detail` says why and what to do."""
 
     status: ClassVar[int]
     code: ClassVar[str]
@@ -48,67 +48,67 @@ class HalftimeError(Exception):
 
 
 class BadRequest(HalftimeError):
-    """The body cannot be read at all."""
+    """The request body cannot be parsed."""
 
-    status, code, title = 400, "bad_request", "The request cannot be read"
+    status, code, title = 400, "bad_request", "The request cannot be parsed"
 
 
 class UntrustedHost(BadRequest):
-    """The `Host` may be a name of another site."""
+    """The `Host` header may name another site."""
 
-    code, title = "untrusted_host", "Not a name of this server"
+    code, title = "untrusted_host", "Untrusted host name"
 
 
 class Unauthenticated(HalftimeError):
-    """A key is needed, and none that holds came along."""
+    """A key is required, and the request has none or an invalid one."""
 
-    status, code, title = 401, "unauthenticated", "An API key is needed"
+    status, code, title = 401, "unauthenticated", "A valid API key is required"
 
 
 class Forbidden(HalftimeError):
-    """The key does not have the scope."""
+    """The key does not have the required scope."""
 
-    status, code, title = 403, "forbidden", "The API key does not allow this"
+    status, code, title = 403, "forbidden", "The API key lacks the required scope"
 
 
 class CrossSite(Forbidden):
-    """A browser says that a page of another site sent the request."""
+    """A page of another site sent the request, according to the browser's headers."""
 
-    code, title = "cross_site", "Sent by a page of another site"
+    code, title = "cross_site", "Cross-site request refused"
 
 
 class NotFound(HalftimeError):
-    """Nothing has this id."""
+    """No resource has this id."""
 
-    status, code, title = 404, "not_found", "Not found"
+    status, code, title = 404, "not_responses", "Not responses"
 
 
 class NotAcceptable(HalftimeError):
-    """None of the formats on offer is accepted."""
+    """The client accepts none of the available formats."""
 
     status, code, title = 406, "not_acceptable", "No acceptable format"
 
 
 class Conflict(HalftimeError):
-    """The benchmark's status does not allow it."""
+    """The benchmark's status does not allow the request."""
 
-    status, code, title = 409, "conflict", "Not in this status"
+    status, code, title = 409, "conflict", "Not allowed in the current status"
 
 
 class AlreadyFinished(Conflict):
-    """Too late to cancel."""
+    """The benchmark has ended and cannot be cancelled."""
 
     code, title = "already_finished", "Already finished"
 
 
 class StillRunning(Conflict):
-    """Too early to delete."""
+    """The benchmark has not ended and cannot be deleted."""
 
     code, title = "still_running", "Not finished yet"
 
 
 class ReportNotReady(Conflict):
-    """The benchmark has not finished."""
+    """The benchmark has not ended, so it has no report yet."""
 
     code, title = "report_not_ready", "No report yet"
 
@@ -120,25 +120,25 @@ class BenchmarkFailed(Conflict):
 
 
 class DeliveryPending(Conflict):
-    """Too early to replay."""
+    """The delivery is still pending and cannot be replayed."""
 
     code, title = "delivery_pending", "Not delivered yet"
 
 
 class Purged(HalftimeError):
-    """It was here until HALFTIME_RETENTION_DAYS had passed."""
+    """The resource was older than HALFTIME_RETENTION_DAYS."""
 
     status, code, title = 410, "purged", "Purged by retention"
 
 
 class BodyTooLarge(HalftimeError):
-    """Over HALFTIME_MAX_BODY_BYTES."""
+    """The request body exceeds HALFTIME_MAX_BODY_BYTES."""
 
     status, code, title = 413, "body_too_large", "Request body too large"
 
 
 class Invalid(HalftimeError):
-    """Readable, but not allowed."""
+    """The request was parsed, but is not valid."""
 
     status, code, title = 422, "invalid", "The request is not valid"
 
@@ -148,43 +148,43 @@ class Invalid(HalftimeError):
 
 
 class BadCursor(Invalid):
-    """Not a cursor of ours."""
+    """The cursor was not returned by this server."""
 
     code = "bad_cursor"
 
 
 class IdempotencyKeyReused(Invalid):
-    """The key stands for another request."""
+    """The Idempotency-Key was used with a different request."""
 
-    code, title = "idempotency_key_reused", "The Idempotency-Key was used for another request"
+    code, title = "idempotency_key_reused", "The Idempotency-Key was used with a different request"
 
 
 class NotComparable(Invalid):
-    """Two reports that do not measure the same work."""
+    """The two reports do not measure the same work."""
 
     code, title = "not_comparable", "The reports cannot be compared"
 
 
 class TooManyParameters(Invalid):
-    """Over HALFTIME_MAX_PARAMETERS."""
+    """The model exceeds HALFTIME_MAX_PARAMETERS."""
 
     code, title = "too_many_parameters", "The model is too large"
 
 
 class WebhookRefused(Invalid):
-    """The operator does not allow webhooks, or not to this host."""
+    """This server allows no webhooks, or none to this host."""
 
     code, title = "webhook_refused", "The webhook is not allowed"
 
 
 class QuotaExceeded(HalftimeError):
-    """Over the key's submits per hour."""
+    """The key has no submits left in this hour."""
 
-    status, code, title = 429, "quota_exceeded", "The API key's quota is used up"
+    status, code, title = 429, "quota_exceeded", "The API key's quota is exhausted"
 
 
 class QueueFull(HalftimeError):
-    """Over HALFTIME_MAX_QUEUED."""
+    """The queue has HALFTIME_MAX_QUEUED benchmarks, or would exceed it."""
 
     status, code, title = 503, "queue_full", "The queue is full"
 
@@ -196,18 +196,18 @@ class DatabaseUnavailable(HalftimeError):
 
 
 class StorageFull(DatabaseUnavailable):
-    """PostgreSQL has no room to write: what is stored can still be read."""
+    """PostgreSQL cannot write because its disk is full; reading still works."""
 
     code, title = "storage_full", "The database's disk is full"
 
 
 def problem_responses(*errors: type[HalftimeError]) -> dict[int | str, dict[str, Any]]:
-    """The error bodies a route can give, for its OpenAPI document."""
-    found: dict[int | str, dict[str, Any]] = {}
+    """Returns the error responses of a route, for the OpenAPI document."""
+    responses: dict[int | str, dict[str, Any]] = {}
     for error in errors:
         model = ValidationProblem if issubclass(error, Invalid) else Problem
         schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-        before = found.get(error.status, {}).get("description")
+        before = responses.get(error.status, {}).get("description")
         description = f"{before}, or: {error.title}" if before else error.title
-        found[error.status] = {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
-    return found
+        responses[error.status] = {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
+    return responses

@@ -1,4 +1,4 @@
-"""How a refusal is said: every error of the app as application/problem+json (RFC 9457)."""
+"""Exception handlers: every error of the app as application/problem+json (RFC 9457)."""
 
 from http import HTTPStatus
 from typing import Any
@@ -20,14 +20,14 @@ from halftime.contract.resources.problem import MEDIA_TYPE, Problem
 
 log = structlog.get_logger(__name__)
 
-NO_ROOM = (
-    "Nothing was changed: the disk of PostgreSQL is full. Whoever runs it must free or add room; what is stored can be "
-    "read meanwhile."
+DISK_FULL = (
+    "Nothing was changed: the disk of PostgreSQL is full. An operator must free or add space; until then, stored "
+    "data can still be read."
 )
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Makes every error of the app a problem document."""
+    """Makes the app return every error as a problem document."""
     app.add_exception_handler(HalftimeError, _on_halftime_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -43,7 +43,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def problem_response(request: Request, error: HalftimeError) -> JSONResponse:
-    """The problem document of an error."""
+    """Returns the problem document of an error."""
     problem: dict[str, Any] = {
         "type": f"/problems/{error.code}",
         "title": error.title,
@@ -66,19 +66,22 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
     assert isinstance(error, RequestValidationError)
     errors = field_errors(error.errors(), error.body)
     if any(fault.type == "json_invalid" for fault in errors):
-        return problem_response(request, BadRequest("The body is not valid JSON."))
+        return problem_response(request, BadRequest("The body is not valid JSON. Correct it and send it again."))
     if any(fault.loc == "" for fault in errors) and "json" not in request.headers.get("Content-Type", ""):
         return problem_response(
             request, Invalid("Send the body as JSON, with `Content-Type: application/json`.", errors)
         )
     where = ", ".join(sorted({field.loc or "the body" for field in errors})[:5])
-    return problem_response(request, Invalid(f"Not valid at {where}. `errors` says what is wrong with each.", errors))
+    return problem_response(request, Invalid(f"Not valid at {where}. `errors` explains each fault.", errors))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    if error.status_code == BadRequest.status:  # how the framework reports a body it could not decode
-        return problem_response(request, BadRequest("The body is not valid JSON in UTF-8, or is nested too deeply."))
+    if error.status_code == BadRequest.status:  # the framework could not decode the body
+        return problem_response(
+            request,
+            BadRequest("The body is not valid JSON in UTF-8, or is nested too deeply. Correct it and send it again."),
+        )
     problem = Problem(
         type=f"/problems/{HTTPStatus(error.status_code).name.lower()}",
         title=HTTPStatus(error.status_code).phrase,
@@ -89,13 +92,13 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     )
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        # Pages are not in the document.
-        headers["Allow"] = ", ".join(_methods_here(request)) or headers["Allow"]
+        # Pages are not in the OpenAPI document: they keep the framework's header.
+        headers["Allow"] = ", ".join(_allowed_methods(request)) or headers["Allow"]
     return JSONResponse(problem.model_dump(), error.status_code, headers, media_type=MEDIA_TYPE)
 
 
-def _methods_here(request: Request) -> list[str]:
-    """Every method of the path: the framework names those of one route only."""
+def _allowed_methods(request: Request) -> list[str]:
+    """Returns all methods of the path; the framework names only those of one route."""
     path = getattr(request.scope.get("route"), "path", None)
     methods = {method.upper() for method in request.app.openapi()["paths"].get(path, {})}
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
@@ -104,15 +107,17 @@ def _methods_here(request: Request) -> list[str]:
 async def _on_database_error(request: Request, error: Exception) -> JSONResponse:
     log.error("database unavailable", error=str(error), path=request.url.path)
     if _is_disk_full(error):
-        return problem_response(request, StorageFull(NO_ROOM, headers={"Retry-After": "60"}))
-    unavailable = DatabaseUnavailable("PostgreSQL does not answer. Try again shortly.", headers={"Retry-After": "5"})
+        return problem_response(request, StorageFull(DISK_FULL, headers={"Retry-After": "60"}))
+    unavailable = DatabaseUnavailable(
+        "PostgreSQL does not answer. Try again in a few seconds.", headers={"Retry-After": "5"}
+    )
     return problem_response(request, unavailable)
 
 
 def _is_disk_full(error: BaseException) -> bool:
-    """Whether PostgreSQL, at the bottom of an error, found no room to write (SQLSTATE 53100)."""
-    below = getattr(error, "orig", None) or error.__cause__
-    return isinstance(error, DiskFull) or (below is not None and _is_disk_full(below))
+    """Returns whether the cause of an error is a full disk of PostgreSQL (SQLSTATE 53100)."""
+    cause = getattr(error, "orig", None) or error.__cause__
+    return isinstance(error, DiskFull) or (cause is not None and _is_disk_full(cause))
 
 
 async def _on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
@@ -121,7 +126,7 @@ async def _on_unexpected_error(request: Request, error: Exception) -> JSONRespon
         type="/problems/internal",
         title="Internal error",
         status=500,
-        detail="Halftime failed to answer. The server's log has the traceback.",
+        detail="An unexpected error occurred. An operator finds the traceback in the server's log by `request_id`.",
         instance=request.url.path,
         request_id=_request_id(request),
     )

@@ -1,4 +1,4 @@
-"""What every request passes through: around the framework's own error handling, so that unexpected errors do too."""
+"""Middleware of every request, outside the framework's error handling, so that it also covers unexpected errors."""
 
 from fastapi import FastAPI
 from prometheus_client import Histogram
@@ -11,7 +11,7 @@ from app.middleware.request_id import RequestId
 from app.middleware.security_headers import SecurityHeaders
 from app.settings import Settings
 
-#: What a page of another origin may send, and may read of an answer.
+#: Headers that a page of another origin may send, and those of a response that it may read.
 CORS_REQUEST_HEADERS = (
     "Authorization",
     "Content-Type",
@@ -21,7 +21,7 @@ CORS_REQUEST_HEADERS = (
     "Prefer",
     "X-Request-ID",
 )
-CORS_ANSWER_HEADERS = (
+CORS_RESPONSE_HEADERS = (
     "ETag",
     "Location",
     "Preference-Applied",
@@ -33,7 +33,7 @@ CORS_ANSWER_HEADERS = (
 
 
 def install_middleware(app: FastAPI, settings: Settings, durations: Histogram) -> None:
-    """Wraps the app's own stack: request id, access log and its metric, security headers, CORS if set, HEAD."""
+    """Wraps the app's own stack in request id, access log and metric, security headers, CORS if configured, HEAD."""
     build = app.build_middleware_stack
 
     def stack() -> ASGIApp:
@@ -42,7 +42,7 @@ def install_middleware(app: FastAPI, settings: Settings, durations: Histogram) -
             inner = _cross_origin(inner, settings.allowed_origins)
         return RequestId(AccessLog(SecurityHeaders(inner), durations))
 
-    app.build_middleware_stack = stack  # type: ignore[method-assign] # its own list stands inside its error handling
+    app.build_middleware_stack = stack  # type: ignore[method-assign] # its own list runs inside its error handling
 
 
 def _cross_origin(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
@@ -51,5 +51,5 @@ def _cross_origin(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
         allow_origins=origins,
         allow_methods=("GET", "HEAD", "POST", "DELETE"),
         allow_headers=CORS_REQUEST_HEADERS,
-        expose_headers=CORS_ANSWER_HEADERS,
+        expose_headers=CORS_RESPONSE_HEADERS,
     )

@@ -1,4 +1,4 @@
-"""One observation for every request, and one log line for each that changes something or is refused."""
+"""The duration metric of every request, and a log line for each one that changes something or fails."""
 
 import time
 
@@ -8,31 +8,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
 
-#: The route of a path that nothing serves, and the method of one that HTTP does not name: both are the client's words.
+#: Labels for an unknown path and an unknown method: clients choose both, so their number is unlimited.
 UNMATCHED = "unmatched"
 OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-#: What clients poll with: while it succeeds it is counted, not logged. Lines of polls would hide the others.
+#: Methods of polling. Successful polls are counted, but not logged: they would hide other lines.
 READS = frozenset({"GET", "HEAD"})
 
-#: As nginx counts a client that left before it was answered.
-CLIENT_LEFT = 499
+#: Status for a client that disconnected before the response, as in nginx.
+CLIENT_CLOSED = 499
 
 
 class AccessLog:
-    """ASGI middleware: method, route, status and seconds, into a histogram and the log."""
+    """ASGI middleware: records method, route, status and seconds in a histogram and the log."""
 
     def __init__(self, app: ASGIApp, durations: Histogram) -> None:
         self.app = app
         self.durations = durations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Measures until the last byte has been handed on: a stream counts for as long as it lasts."""
+        """Measures until the last byte was sent: a stream is measured to its end."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status = CLIENT_LEFT
+        status = CLIENT_CLOSED
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -40,11 +40,11 @@ class AccessLog:
                 status = message["status"]
             await send(message)
 
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
             await self.app(scope, receive, watch)
         finally:
-            self._record(scope, status, time.perf_counter() - began)
+            self._record(scope, status, time.perf_counter() - started)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in METHODS else OTHER

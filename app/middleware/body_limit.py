@@ -1,4 +1,4 @@
-"""Refuses request bodies over a limit while they arrive, before anything parses them."""
+"""A limit on the size of request bodies, enforced while they arrive and before they are parsed."""
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -8,14 +8,14 @@ from app.errors.handlers import problem_response
 
 
 class BodyLimit:
-    """ASGI middleware: 413 for a body longer than `max_bytes`, declared or not."""
+    """ASGI middleware: returns 413 for a body longer than `max_bytes`, with or without `Content-Length`."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app
         self.max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Reads the body, then hands it on; or answers at once."""
+        """Reads the body and passes it on, or returns 413 as soon as it exceeds the limit."""
         if scope["type"] != "http" or not _has_body(scope):
             await self.app(scope, receive, send)
             return
@@ -25,18 +25,20 @@ class BodyLimit:
             messages.append(await receive())
             received += len(messages[-1].get("body", b""))
             if received > self.max_bytes:
-                detail = f"The body is longer than {self.max_bytes} bytes (HALFTIME_MAX_BODY_BYTES)."
+                detail = (
+                    f"The body is longer than {self.max_bytes} bytes (HALFTIME_MAX_BODY_BYTES). Send a shorter one."
+                )
                 response = problem_response(Request(scope), BodyTooLarge(detail))
                 await response(scope, receive, send)
                 return
-        waiting = iter(messages)
+        pending = iter(messages)
 
         async def replay() -> Message:
-            return next(waiting, None) or await receive()
+            return next(pending, None) or await receive()
 
         await self.app(scope, replay, send)
 
 
 def _has_body(scope: Scope) -> bool:
-    """As RFC 9112 section 6 tells it: by the headers."""
+    """Returns whether the headers announce a body (RFC 9112, section 6)."""
     return any(name in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"])

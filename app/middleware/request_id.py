@@ -1,4 +1,4 @@
-"""An id for every request: in its answer, in its problem document, in every log line it causes."""
+"""An id for every request, in its response, its problem document and its log lines."""
 
 import re
 import uuid
@@ -9,18 +9,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "X-Request-ID"
 
-#: What is taken from a client; anything else could forge log lines, or fill them.
-SANE = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}")
+#: Ids accepted from clients; others could forge or flood log lines.
+VALID = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}")
 
 
 class RequestId:
-    """ASGI middleware: takes a sane `X-Request-ID`, or makes one."""
+    """ASGI middleware: accepts a valid `X-Request-ID`, or generates one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Keeps the id in `request.state.request_id` and in the log's context while the request lasts."""
+        """Stores the id in `request.state.request_id` and in the log context of the request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -37,5 +37,5 @@ class RequestId:
 
 
 def _request_id(headers: Headers) -> str:
-    given = headers.get(HEADER, "")
-    return given if SANE.fullmatch(given) else uuid.uuid4().hex
+    value = headers.get(HEADER, "")
+    return value if VALID.fullmatch(value) else uuid.uuid4().hex

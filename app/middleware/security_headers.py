@@ -1,11 +1,11 @@
-"""What browsers are told about every answer."""
+"""Security headers of every response."""
 
 from http import HTTPStatus
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: For data. What may be kept sets a `Cache-Control` of its own.
+#: Defaults of all responses. A response that may be cached sets its own `Cache-Control`.
 DEFAULTS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -14,8 +14,8 @@ DEFAULTS = {
     "Cache-Control": "no-store",
 }
 
-#: For pages, before those: scripts, styles and pictures of this origin only, none of them inline, no frame around it.
-#: With `no-referrer` a browser would not say where a form was sent from.
+#: Defaults of pages, which override those: scripts, styles and images of this origin only, never inline; no framing.
+#: With `no-referrer`, browsers would send `Origin: null` with forms.
 PAGES = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -27,16 +27,16 @@ PAGES = {
 
 
 class SecurityHeaders:
-    """ASGI middleware: adds each header that the answer does not set itself."""
+    """ASGI middleware: adds each header that the response does not set itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands everything on; the start of the answer with the headers."""
+        """Adds the headers to the start of the response."""
 
         async def send_with_headers(message: Message) -> None:
-            # What a 304 says goes in the place of what the browser knows of the answer that it holds.
+            # The headers of a 304 replace those of the cached response, so a 304 gets no defaults.
             if message["type"] == "http.response.start" and message["status"] != HTTPStatus.NOT_MODIFIED:
                 headers = MutableHeaders(scope=message)
                 is_page = headers.get("Content-Type", "").startswith("text/html")

@@ -1,4 +1,4 @@
-"""Reports in the format that a client asks for, made without holding up anyone else."""
+"""A cache of rendered reports, which keeps slow rendering out of the event loop."""
 
 from dataclasses import dataclass, field
 
@@ -9,23 +9,22 @@ from async_lru import alru_cache
 
 from app.rendering.formats import Rendering, render
 
-#: RenderCache that are kept. The same one is made once, however many ask for it meanwhile.
-KEPT = 8
+#: Renderings that are cached. Concurrent requests for the same one share it.
+CACHE_SIZE = 8
 
-#: Those with pictures.
-DRAWN: frozenset[Rendering] = frozenset({"html", "part"})
+#: Renderings with charts, which need 120 MB of libraries.
+WITH_CHARTS: frozenset[Rendering] = frozenset({"html", "part"})
 
-#: Of a stored report: a longer one is parsed in a process apart, as parsing lets no other thread run.
+#: Size of a stored report above which another process parses it: parsing holds the interpreter lock.
 LARGE_BYTES = 2**18
 
-
-#: For one: a process that hangs must not keep all that come after it waiting.
-PATIENCE_SECONDS = 120.0
+#: Timeout of a rendering in the other process: one that hangs must not block those that wait for it.
+TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """The same as another of the same tag."""
+class _Request:
+    """A report to render. Only `tag` takes part in comparisons, as the key of the cache."""
 
     tag: str
     rendering: Rendering = field(compare=False)
@@ -33,26 +32,26 @@ class _Asked:
 
 
 class RenderCache:
-    """Makes and keeps them, for one event loop.
+    """Renders and caches reports, for one event loop.
 
-    What draws would let no other thread run, and holds 120 MB: it is loaded in a process apart, one at a time, which
-    anyio starts when it is needed and ends after five idle minutes.
+    Charts and large reports are rendered in another process, one at a time: drawing would block all other threads.
+    anyio starts the process when it is needed and ends it after five idle minutes.
     """
 
     def __init__(self) -> None:
         self._one_at_a_time = CapacityLimiter(1)
-        self._rendered = alru_cache(KEPT)(self._render)
+        self._rendered = alru_cache(CACHE_SIZE)(self._render)
 
-    async def of(self, tag: str, stored: bytes, rendering: Rendering) -> bytes:
-        """The report in a format. `tag` stands for both: the `ETag` of the answer."""
+    async def get(self, tag: str, stored: bytes, rendering: Rendering) -> bytes:
+        """Returns a stored report in a format. `tag` identifies both: the `ETag` of the response."""
         if rendering == "json":
             return await anyio.to_thread.run_sync(render, stored, rendering)
-        return await self._rendered(_Asked(tag, rendering, stored))
+        return await self._rendered(_Request(tag, rendering, stored))
 
-    async def _render(self, asked: _Asked) -> bytes:
-        if asked.rendering not in DRAWN and len(asked.stored) <= LARGE_BYTES:
-            return await anyio.to_thread.run_sync(render, asked.stored, asked.rendering)
+    async def _render(self, request: _Request) -> bytes:
+        if request.rendering not in WITH_CHARTS and len(request.stored) <= LARGE_BYTES:
+            return await anyio.to_thread.run_sync(render, request.stored, request.rendering)
         async with self._one_at_a_time:
-            with anyio.fail_after(PATIENCE_SECONDS):
-                # The process is killed then; the next one who asks gets another.
-                return await anyio.to_process.run_sync(render, asked.stored, asked.rendering, cancellable=True)
+            with anyio.fail_after(TIMEOUT_SECONDS):
+                # The timeout kills the process; the next request starts another.
+                return await anyio.to_process.run_sync(render, request.stored, request.rendering, cancellable=True)

@@ -1,4 +1,4 @@
-"""The formats of a report, each from the report as it is stored."""
+"""The formats of a report, each rendered from the stored bytes."""
 
 import gzip
 from typing import Literal
@@ -9,7 +9,7 @@ from halftime.contract.report.report import Report
 
 ReportFormat = Literal["json", "html", "md", "csv"]
 
-#: `part`: the HTML of it that stands within a page of the service.
+#: `part` is the HTML of the report within a page of the service.
 Rendering = Literal[ReportFormat, "part"]
 
 MEDIA_TYPES: dict[ReportFormat, str] = {
@@ -21,12 +21,12 @@ MEDIA_TYPES: dict[ReportFormat, str] = {
 
 
 def parse_report(stored: bytes) -> Report:
-    """The report of its stored bytes; one of an older schema has defaults for what it lacks."""
+    """Parses stored bytes: gzipped JSON. Fields that an older schema lacks get their defaults."""
     return Report.model_validate_json(gzip.decompress(stored), extra="ignore")
 
 
 def render(stored: bytes, rendering: Rendering) -> bytes:
-    """The report in a format; the first HTML of a process takes it a second to load what draws."""
+    """Returns the report in a format. The first HTML of a process takes a second more to load the chart libraries."""
     match rendering:
         case "json":
             return gzip.decompress(stored)
@@ -35,7 +35,7 @@ def render(stored: bytes, rendering: Rendering) -> bytes:
         case "csv":
             return to_csv(parse_report(stored)).encode()
         case "html" | "part":
-            from app.rendering.html import part_of_page, to_html  # noqa: PLC0415 # 120 MB that only those who draw need
+            from app.rendering.html import part_of_page, to_html  # noqa: PLC0415 # 120 MB that only charts need
 
             draw = to_html if rendering == "html" else part_of_page
             return draw(parse_report(stored)).encode()

@@ -1,1 +1,1 @@
-"""HTTP mechanics that routes share: authentication, ETags, long polling, idempotency, negotiation."""
+"""HTTP mechanics that routes share: authentication, cross-site checks, ETags, long polling, negotiation, parameters."""

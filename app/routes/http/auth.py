@@ -1,4 +1,4 @@
-"""Who calls, and what they may do: API keys as FastAPI's security dependencies."""
+"""Authentication and authorization: API keys as security dependencies of FastAPI."""
 
 import re
 import time
@@ -19,23 +19,23 @@ from app.settings import Settings
 from app.store import keys
 from halftime.contract.resources.key import IMPLIED, Scope
 
-#: How long an answer about keys is used again, in seconds.
+#: Seconds for which the validity of keys is cached.
 KEYS_REMEMBERED_SECONDS = 1.0
 
-#: Keys of open streams whose answer is remembered.
+#: Most keys of open streams whose validity is cached.
 KEYS_REMEMBERED = 1024
 
-#: What a browser that logged in sends the key in.
+#: Cookie in which a logged-in browser sends the key.
 COOKIE = "halftime_key"
 
 KEY = re.compile(rf"{keys.PREFIX}[A-Za-z0-9_-]{{43}}", re.ASCII)
 
-HOW = (
-    "Send `Authorization: Bearer <key>`; the command line and the client take the key from HALFTIME_API_KEY. "
-    "Whoever runs this server makes one with `halftime keys create NAME`."
+REMEDY = (
+    "Send `Authorization: Bearer <key>`; the command line and the client read the key from HALFTIME_API_KEY. "
+    "An operator of this server creates keys with `halftime keys create NAME`."
 )
 
-#: What every guarded route can answer; `include_router` adds it.
+#: Problem responses of every guarded route; `include_router` adds them.
 REFUSALS = errors.problem_responses(
     errors.UntrustedHost, errors.Unauthenticated, errors.Forbidden, errors.DatabaseUnavailable
 )
@@ -43,14 +43,14 @@ REFUSALS = errors.problem_responses(
 bearer = HTTPBearer(
     scheme_name="ApiKey",
     bearerFormat=f"{keys.PREFIX}…",
-    description="A key that `halftime keys create` made. Needed once a key was made, or with HALFTIME_REQUIRE_API_KEY.",
+    description="A key from `halftime keys create`. Required once a key exists, or with HALFTIME_REQUIRE_API_KEY.",
     auto_error=False,
 )
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request. Without an id: anyone, where no key is asked for."""
+    """The sender of a request. `key_id` is None where the server asks for no key."""
 
     key_id: UUID | None
     scopes: frozenset[Scope]
@@ -61,7 +61,7 @@ ANONYMOUS = Caller(key_id=None, scopes=IMPLIED["admin"])
 
 
 class AccessGate:
-    """Whether clients need a key, and may stay. Asks the database once a second, not at every request or change."""
+    """Decides whether clients need a key, and whether theirs is still valid; queries the database once a second."""
 
     def __init__(
         self,
@@ -73,48 +73,48 @@ class AccessGate:
         self.settings = settings
         self._clock = clock
         self._is_open = False
-        self._ask_again_at = float("-inf")
-        # Of many that ask at once about a key one asks the database; the others wait for its answer.
-        self._still_valid = alru_cache(KEYS_REMEMBERED, ttl=KEYS_REMEMBERED_SECONDS)(self._ask_still_valid)
+        self._expires_at = float("-inf")
+        # Concurrent calls for one key share one query.
+        self._still_valid = alru_cache(KEYS_REMEMBERED, ttl=KEYS_REMEMBERED_SECONDS)(self._query_still_valid)
 
     async def is_open(self) -> bool:
-        """Whether anyone may come in."""
-        if self.settings.open_without_keys and self._clock() >= self._ask_again_at:
+        """Returns whether the server accepts requests without a key."""
+        if self.settings.open_without_keys and self._clock() >= self._expires_at:
             async with self.sessions() as session:
                 self._is_open = not await keys.are_asked_for(session, self.settings)
-            self._ask_again_at = self._clock() + KEYS_REMEMBERED_SECONDS
+            self._expires_at = self._clock() + KEYS_REMEMBERED_SECONDS
         return self._is_open
 
-    async def may_stay(self, caller: Caller) -> bool:
-        """Whether a caller who was let in before may stay: with a key, until it is revoked and that is known here."""
+    async def is_still_valid(self, caller: Caller) -> bool:
+        """Returns whether an authenticated caller may continue: False once its key is known to be revoked."""
         return caller.key_id is None or await self._still_valid(caller.key_id)
 
-    async def _ask_still_valid(self, key_id: UUID) -> bool:
+    async def _query_still_valid(self, key_id: UUID) -> bool:
         async with self.sessions() as session:
             return await keys.still_valid(session, key_id)
 
 
-def _door(request: Request) -> AccessGate:
-    door: AccessGate = request.app.state.door
-    return door
+def _gate(request: Request) -> AccessGate:
+    gate: AccessGate = request.app.state.access_gate
+    return gate
 
 
-AccessGateDep = Annotated[AccessGate, Depends(_door)]
+AccessGateDep = Annotated[AccessGate, Depends(_gate)]
 
 
 async def _caller(
     request: Request,
-    door: AccessGateDep,
+    gate: AccessGateDep,
     needed: SecurityScopes,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Caller:
-    if await door.is_open():
-        await require_trusted_host(request, door.settings)
+    if await gate.is_open():
+        await require_trusted_host(request, gate.settings)
         return ANONYMOUS
-    key = credentials.credentials if credentials else _key_of_browser(request)
+    key = credentials.credentials if credentials else _key_in_cookie(request)
     if key is None:
-        raise _unauthenticated("No API key came along.", "Bearer")
-    caller = await holder(door.sessions, key)
+        raise _unauthenticated("Missing API key.", "Bearer")
+    caller = await authenticate(gate.sessions, key)
     for scope in needed.scopes:
         if scope not in caller.scopes:
             raise _forbidden(scope)
@@ -122,7 +122,7 @@ async def _caller(
 
 
 def require(scope: Scope) -> Any:  # noqa: ANN401 # FastAPI's own marker, whose type is not public
-    """The dependency of a route that needs a scope; it gives the Caller. Raises Unauthenticated, Forbidden."""
+    """Returns the dependency of a route that needs a scope: the Caller. Raises Unauthenticated, Forbidden."""
     return Security(_caller, scopes=[scope])
 
 
@@ -130,35 +130,35 @@ Reader = Annotated[Caller, require("read")]
 Submitter = Annotated[Caller, require("submit")]
 
 
-def _key_of_browser(request: Request) -> str | None:
-    """The key in the cookie. A browser sends that with whatever any page makes it send. Raises Forbidden."""
+def _key_in_cookie(request: Request) -> str | None:
+    """Returns the key in the cookie. Raises CrossSite where a page of another site may have caused the request."""
     key = request.cookies.get(COOKIE)
     if key is not None and request.method not in SAFE:
         require_same_origin(request)
     return key
 
 
-async def holder(sessions: async_sessionmaker[AsyncSession], key: str) -> Caller:
-    """Who holds a key. Raises Unauthenticated for one that does not hold."""
+async def authenticate(sessions: async_sessionmaker[AsyncSession], key: str) -> Caller:
+    """Returns the caller of an API key. Raises Unauthenticated for an invalid, unknown or revoked key."""
     invalid = 'Bearer error="invalid_token"'
     if not KEY.fullmatch(key):
-        raise _unauthenticated(f"This is no API key: one is `{keys.PREFIX}` and 43 characters.", invalid)
-    # A transaction of its own: the route begins one when it needs it.
+        raise _unauthenticated(f"Malformed API key: a key is `{keys.PREFIX}` followed by 43 characters.", invalid)
+    # Uses its own session, so that the route can begin a transaction on the request's session.
     async with sessions.begin() as session:
         row = await keys.find(session, key)
     if row is None:
-        raise _unauthenticated("This API key is not known here.", invalid)
+        raise _unauthenticated("Unknown API key.", invalid)
     if row.revoked_at is not None:
-        raise _unauthenticated("This API key has been revoked.", invalid)
+        raise _unauthenticated("This API key was revoked.", invalid)
     allowed = frozenset[Scope]().union(*(implied for scope, implied in IMPLIED.items() if scope in row.scopes))
     return Caller(row.id, allowed, row.submits_per_hour)
 
 
 def _unauthenticated(reason: str, challenge: str) -> errors.Unauthenticated:
-    return errors.Unauthenticated(f"{reason} {HOW}", headers={"WWW-Authenticate": challenge})
+    return errors.Unauthenticated(f"{reason} {REMEDY}", headers={"WWW-Authenticate": challenge})
 
 
 def _forbidden(scope: str) -> errors.Forbidden:
-    """As RFC 6750 section 3.1 asks."""
-    detail = f"This needs the scope `{scope}`, which the API key does not have. Use one that has it."
+    """Returns the error for a missing scope, with the challenge of RFC 6750, section 3.1."""
+    detail = f"The API key does not have the required scope `{scope}`. Use a key that has it."
     return errors.Forbidden(detail, headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'})

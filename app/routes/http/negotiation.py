@@ -1,4 +1,4 @@
-"""Which of several formats a client gets."""
+"""Content negotiation by the `Accept` header."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -9,9 +9,9 @@ Format = TypeVar("Format", bound=str)
 
 
 def choose(accept: str, media_types: Mapping[Format, str]) -> Format:
-    """The first acceptable format in the client's order of preference (RFC 9110, section 12.5.1).
+    """Returns the acceptable format that the client prefers (RFC 9110, section 12.5.1).
 
-    Of `media_types`, the first is what a client gets that takes anything. Raises NotAcceptable.
+    The first of `media_types` is the default, for a client that accepts anything. Raises NotAcceptable.
     """
     ranges = []
     for position, entry in enumerate((accept or "*/*").split(",")):
@@ -25,4 +25,4 @@ def choose(accept: str, media_types: Mapping[Format, str]) -> Format:
         for offer, media_type in media_types.items():
             if weight < 0 and media_range in {media_type, f"{media_type.split('/')[0]}/*", "*/*"}:
                 return offer
-    raise errors.NotAcceptable(f"On offer are {', '.join(media_types.values())}.")
+    raise errors.NotAcceptable(f"Accept one of {', '.join(media_types.values())}.")

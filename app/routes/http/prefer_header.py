@@ -1,4 +1,4 @@
-"""What a client would like (RFC 7240)."""
+"""The `Prefer` request header (RFC 7240)."""
 
 import re
 
@@ -8,9 +8,9 @@ WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:[,;]|$)', re.IGNOREC
 
 
 def preferred_wait(prefer: str | None) -> int | None:
-    """Seconds of `Prefer: wait=N` that are granted, LONGEST_WAIT_SECONDS at most; None without such a preference.
+    """Returns the seconds of `Prefer: wait=N`, at most LONGEST_WAIT_SECONDS; None without this preference.
 
-    A preference that is not understood is ignored, as the RFC asks.
+    Unknown preferences are ignored, as the RFC requires.
     """
-    found = WAIT.search(prefer or "")
-    return min(int(found[1]), LONGEST_WAIT_SECONDS) if found else None
+    match = WAIT.search(prefer or "")
+    return min(int(match[1]), LONGEST_WAIT_SECONDS) if match else None

@@ -1,7 +1,7 @@
-"""Checks the name under which a browser reached a server that asks for no key.
+"""Protection against DNS rebinding, by the `Host` header, for servers that ask for no key.
 
-DNS rebinding lets a page of any site resolve its own name to this server's address: the browser then takes the server's
-answers for those of that site. The `Host` header still says the site's name.
+DNS rebinding lets a page of any site resolve the site's name to this server's address, so that the browser allows the
+page to read this server's responses. The `Host` header still contains the site's name.
 """
 
 from fastapi import Request
@@ -27,17 +27,17 @@ async def require_trusted_host(request: Request, settings: Settings) -> None:
     await TrustedHostMiddleware(accept, hosts, www_redirect=False)(request.scope, request.receive, _discard)
     if not trusted:
         raise errors.UntrustedHost(
-            f"This server does not answer to the name {request.headers.get('Host', '')[:100]!r} while it asks for no "
-            "API key. Whoever runs it can add the name to HALFTIME_ALLOWED_HOSTS, or make a key "
-            "(`halftime keys create NAME`)."
+            f"While this server asks for no API key, it does not accept the host name "
+            f"{request.headers.get('Host', '')[:100]!r}. An operator can add the name to HALFTIME_ALLOWED_HOSTS, or "
+            "create a key with `halftime keys create NAME`."
         )
 
 
 def _bound_address(request: Request) -> list[str]:
-    """The server's end of the connection: an address where HALFTIME_HOST is `0.0.0.0`."""
+    """Returns the server's address of the connection, which differs from HALFTIME_HOST where that is `0.0.0.0`."""
     server = request.scope.get("server")
     return [server[0]] if server else []
 
 
 async def _discard(_: Message) -> None:
-    """Drops Starlette's refusal, which is plain text."""
+    """Discards Starlette's error response, which is plain text."""

@@ -1,1 +1,1 @@
-"""The OpenAPI document: what the framework makes of the routes, the problem schemas, and examples."""
+"""The OpenAPI document: the framework's, completed with the problem schemas and examples."""

@@ -1,4 +1,4 @@
-"""Adds to the framework's document what it cannot know, when the document is asked for and not before."""
+"""Completes the framework's OpenAPI document with problem schemas and examples, on its first request."""
 
 import json
 from importlib import resources
@@ -11,12 +11,12 @@ from halftime.contract.resources.problem import Problem, ValidationProblem
 
 Json = dict[str, Any]
 
-#: Stands above every answer: its figures could be taken for a result.
+#: Summary of every example response, so that nobody takes its numbers for a result.
 SUMMARY = "An example: nothing in it was measured, and its lists are cut short"
 
 
 def extend_document(app: FastAPI) -> None:
-    """Makes the app's document whole."""
+    """Makes `app.openapi` return the completed document."""
     build = app.openapi
 
     def openapi() -> Json:
@@ -26,14 +26,14 @@ def extend_document(app: FastAPI) -> None:
             operations = _operations(document)
             _add_problems(document["components"]["schemas"])
             _add_requests(operations)
-            _add_answers(operations)
+            _add_responses(operations)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way to extend the document
 
 
 def _add_problems(known: Json) -> None:
-    """The schemas that `problem_responses` refers to: FastAPI would offer them as application/json too."""
+    """Adds the schemas that `problem_responses` refers to; FastAPI would offer them as application/json too."""
     _, schemas = models_json_schema(
         [(Problem, "serialization"), (ValidationProblem, "serialization")],
         ref_template="#/components/schemas/{model}",
@@ -42,7 +42,7 @@ def _add_problems(known: Json) -> None:
 
 
 def _add_requests(operations: dict[str, Json]) -> None:
-    """Bodies by operation, and parameters by name."""
+    """Adds example request bodies by operation, and example parameters by name."""
     examples = _read("requests.json")
     for name, bodies in examples["bodies"].items():
         operations[name]["requestBody"]["content"]["application/json"]["examples"] = bodies
@@ -52,21 +52,21 @@ def _add_requests(operations: dict[str, Json]) -> None:
                 parameter["example"] = examples["parameters"][parameter["name"]]
 
 
-def _add_answers(operations: dict[str, Json]) -> None:
-    """Recorded ones, by operation and then by status and media type; `body` is what a webhook's receiver gets."""
-    for name, answers in _read("answers.json").items():
-        for place, answer in answers.items():
+def _add_responses(operations: dict[str, Json]) -> None:
+    """Adds recorded responses by operation, status and media type; `body` is the request body of a webhook."""
+    for name, responses in _read("answers.json").items():
+        for place, example in responses.items():
             status, media_type = place.split()
             part = operations[name]["requestBody"] if status == "body" else operations[name]["responses"][status]
-            part["content"][media_type]["examples"] = {"example": {"summary": SUMMARY, "value": answer}}
+            part["content"][media_type]["examples"] = {"example": {"summary": SUMMARY, "value": example}}
 
 
 def _operations(document: Json) -> dict[str, Json]:
-    """By method and path, as in `GET /benchmarks`; a webhook's path is its name."""
+    """Returns the operations by method and path, such as `GET /benchmarks`; a webhook's path is its name."""
     paths = document["paths"] | document["webhooks"]
-    return {f"{method.upper()} {path}": one for path, methods in paths.items() for method, one in methods.items()}
+    return {f"{method.upper()} {path}": each for path, methods in paths.items() for method, each in methods.items()}
 
 
 def _read(name: str) -> Json:
-    found: Json = json.loads(resources.files(__package__).joinpath(name).read_text("utf-8"))
-    return found
+    content: Json = json.loads(resources.files(__package__).joinpath(name).read_text("utf-8"))
+    return content

@@ -1,4 +1,4 @@
-"""What a person sees in a browser. None of it is in the OpenAPI document: programs have the API."""
+"""HTML pages for people. The OpenAPI document leaves them out: programs use the API."""
 
 from fastapi import APIRouter
 

@@ -1,4 +1,4 @@
-"""`/ui/new`: a benchmark to be made, as a form beside its JSON."""
+"""`/ui/new`: submits a benchmark, from a form beside its JSON."""
 
 import json
 from collections.abc import Sequence
@@ -11,14 +11,12 @@ from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
 from app import errors
-from app.routes.benchmarks import check_allowed
 from app.routes.http.auth import Caller, Submitter
 from app.routes.http.csrf import SameOrigin
-from app.routes.http.dependencies import DatabaseDep, SessionDep, SettingsDep
-from app.routes.http.not_found import not_found
-from app.routes.http.quota import AdmissionDep
-from app.routes.pages.answer import page
-from app.store import benchmarks, workers
+from app.routes.http.dependencies import AdmissionDep, DatabaseDep, SessionDep, SettingsDep
+from app.routes.pages.response import page
+from app.routes.use_cases import benchmarks
+from app.store import workers
 from app.store.database.connection import Database
 from app.store.queue import ANY_DEVICE
 from app.web.examples import EXAMPLES, FIRST
@@ -37,13 +35,13 @@ From = Annotated[UUID | None, Query(alias="from", description="a benchmark to ch
 async def show_form(
     request: Request, caller: Submitter, database: DatabaseDep, source: From = None, example: str | None = None
 ) -> Response:
-    """Shows the form: with the request of another benchmark, with an example, or with the least there is."""
+    """Shows the form with the request of another benchmark, with an example, or with a minimal request."""
     async with database.reading() as session:
         devices = await workers.serving_devices(session, ANY_DEVICE)
     if source is not None:
         return _form(request, caller, await _request_of(source, database), source=source, devices=devices)
     if example is not None and example not in EXAMPLES:
-        raise errors.NotFound("There is no such example. `New` has all of them.")
+        raise errors.NotFound("No example has this name. Choose one on the page New.")
     return _form(request, caller, of_json(EXAMPLES[example][1] if example else FIRST), devices=devices)
 
 
@@ -51,25 +49,20 @@ async def show_form(
 async def submit(
     request: Request, caller: Submitter, session: SessionDep, settings: SettingsDep, admission: AdmissionDep
 ) -> Response:
-    """Makes the benchmark and shows it; or the form again, with what was written and what is wrong with it."""
+    """Submits the benchmark and shows it, or shows the form again with its text and the errors."""
     form = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
     written = form.get("request", "")
     try:
-        asked = _read(written)
-        check_allowed(asked, settings)
-        async with session.begin():
-            row = await benchmarks.submit(session, asked, api_key_id=await admission.admit(1))
+        row = await benchmarks.submit(session, _parse(written), settings, admission)
     except errors.HalftimeError as error:
         return _form(request, caller, written, error)
     return RedirectResponse(f"/ui/benchmarks/{row.id}", 303)
 
 
 async def _request_of(source: UUID, database: Database) -> str:
-    """Without its defaults: what a person would have written. Raises NotFound, Purged."""
+    """Returns the request of a benchmark as JSON, without defaults. Raises NotFound, Purged."""
     async with database.reading() as session:
         row = await benchmarks.get(session, source)
-        if row is None:
-            raise await not_found(session, source)
     return of_json(lean(stored_request(row.request)))
 
 
@@ -83,19 +76,19 @@ def _form(
 ) -> Response:
     shown: dict[str, Any] = {"form": request_form(), "examples": EXAMPLES, "written": written, "source": source}
     shown["devices"] = devices
-    answer = page(request, "new/page.html", caller, problem.status if problem else 200, problem=problem, **shown)
-    answer.headers.update(problem.headers if problem else {})
-    return answer
+    response = page(request, "new/page.html", caller, problem.status if problem else 200, problem=problem, **shown)
+    response.headers.update(problem.headers if problem else {})
+    return response
 
 
-def _read(written: str) -> BenchmarkRequest:
-    """Raises BadRequest for what is no JSON, Invalid for what is no request."""
+def _parse(written: str) -> BenchmarkRequest:
+    """Parses a request. Raises BadRequest for invalid JSON, Invalid for an invalid request."""
     try:
         body = json.loads(written)
     except (ValueError, RecursionError) as error:
-        raise errors.BadRequest(f"This is not JSON: {error}.") from error
+        raise errors.BadRequest(f"This is not JSON: {error}. Correct it and submit again.") from error
     try:
         return BenchmarkRequest.model_validate(body)
     except ValidationError as error:
         faults = field_errors(error.errors(), body)
-        raise errors.Invalid("The request is not valid yet.", faults) from error
+        raise errors.Invalid("The request is not valid. Correct the fields below and submit again.", faults) from error

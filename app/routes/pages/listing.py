@@ -1,4 +1,4 @@
-"""`/`: the benchmarks, the queue and the fleet at a glance."""
+"""`/`: the list of benchmarks, with the queue and the workers."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from app.routes.http.auth import Reader
 from app.routes.http.dependencies import DatabaseDep
-from app.routes.pages.answer import page
+from app.routes.pages.response import page
 from app.store import benchmarks, workers
 from app.store.benchmarks import Filters
 from app.store.database.tables import BenchmarkRow
@@ -25,20 +25,20 @@ router = APIRouter(include_in_schema=False)
 #: Benchmarks on one page.
 PER_PAGE = 50
 
-#: What is wrong with a field of the form, and what to write instead.
+#: Error message of each field of the form.
 FAULTS = {
-    "status": "There is no such status.",
+    "status": "Choose one of the statuses.",
     "label": "Write a label as key:value.",
-    "model_kind": "There is no such kind of model.",
-    "device": "A device is cuda, cpu or auto.",
-    "cursor": "This link to older benchmarks does not hold. Begin again with the newest.",
+    "model_kind": "Choose one of the kinds of model.",
+    "device": "Choose cuda, cpu or auto.",
+    "cursor": "This link to older benchmarks is not valid. Start again from the newest.",
 }
 
 Label = Annotated[str, Field(pattern=r"^[^:\x00]+:[^\x00]*$", max_length=400)]
 
 
-class Asked(Input):
-    """The form above the list."""
+class ListForm(Input):
+    """The fields of the form above the list."""
 
     status: tuple[Status, ...] = ()
     label: tuple[Label, ...] = ()
@@ -47,14 +47,14 @@ class Asked(Input):
     cursor: Annotated[str, Field(max_length=64)] | None = None
 
     def filters(self) -> Filters:
-        """What the list is narrowed to."""
+        """Returns the filters of the list."""
         labels = [(key, value) for key, _, value in (pair.partition(":") for pair in self.label)]
         return Filters([*self.status], labels, self.model_kind, self.device)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One benchmark of the list."""
+    """A row of the list."""
 
     item: BenchmarkItem
     progress: Progress | None
@@ -63,13 +63,13 @@ class Line:
 
 @router.get("/")
 async def show_benchmarks(request: Request, caller: Reader, database: DatabaseDep, fragment: str = "") -> Response:
-    """Lists benchmarks, newest first, with the queue and the fleet; what the form cannot mean is said beside it."""
+    """Lists benchmarks, newest first, with the queue and the workers; 422 with a message beside each invalid field."""
     written = _written(request)
     lines, next_cursor, faults = [], None, {}
     async with database.reading() as session:
         try:
-            asked = Asked.model_validate(written)
-            rows, next_cursor = await benchmarks.page(session, asked.filters(), asked.cursor, PER_PAGE)
+            form = ListForm.model_validate(written)
+            rows, next_cursor = await benchmarks.page(session, form.filters(), form.cursor, PER_PAGE)
             lines = _lines(rows)
         except ValidationError as error:
             faults = {str(fault["loc"][0]): FAULTS[str(fault["loc"][0])] for fault in error.errors()}
@@ -94,7 +94,7 @@ async def show_benchmarks(request: Request, caller: Reader, database: DatabaseDe
 
 
 def _written(request: Request) -> dict[str, Any]:
-    """The fields of the form that are not empty."""
+    """Returns the fields of the form that are not empty."""
     query = request.query_params
     many = {name: tuple(value for value in query.getlist(name) if value) for name in ("status", "label")}
     one = {name: query.get(name) for name in ("model_kind", "device", "cursor")}

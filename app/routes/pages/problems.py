@@ -1,4 +1,4 @@
-"""Problems of pages, shown as pages."""
+"""Problem documents as HTML pages, for browsers."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -7,39 +7,40 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from app.routes.pages.answer import render
 from app.routes.pages.login import login_url
+from app.routes.pages.response import render
 from halftime.contract.resources.problem import MEDIA_TYPE
 
 Handler = Callable[[Request, Any], Response | Awaitable[Response]]
 
-#: What helps, where the problem's own words do not say it.
+#: Remedy by status, where the problem's `detail` has none for people.
 REMEDIES = {
     404: "Check the address, or look for it in the list of benchmarks.",
-    410: "Run it again from its request, if you still have that.",
-    500: "Try again. If it stays so, tell whoever runs this server, with the request id below.",
+    500: "Try again. If it fails again, report the request id below to an operator of this server.",
     503: "Reload the page in a few seconds.",
 }
 
 
 def install_problem_pages(app: FastAPI) -> None:
-    """What a browser asks of a page and does not get becomes a page; programs still get problem documents."""
+    """Makes error handlers return HTML to a browser that requested a page; programs still get problem documents."""
     for kind, handler in list(app.exception_handlers.items()):
-        app.add_exception_handler(kind, _shown(handler))
+        app.add_exception_handler(kind, _as_page(handler))
 
 
-def _shown(handler: Handler) -> Handler:
+def _as_page(handler: Handler) -> Handler:
     async def show(request: Request, error: Exception) -> Response:
-        made = handler(request, error)
-        answer = made if isinstance(made, Response) else await made
-        if not _wants_page(request) or answer.media_type != MEDIA_TYPE:
-            return answer
-        if answer.status_code == 401:
+        result = handler(request, error)
+        response = result if isinstance(result, Response) else await result
+        if not _wants_page(request) or response.media_type != MEDIA_TYPE:
+            return response
+        if response.status_code == 401:
             return _to_login(request)
-        problem = {"errors": []} | json.loads(bytes(answer.body))
-        body = render(request, "problem.html", problem=problem, remedy=REMEDIES.get(answer.status_code))
-        kept = {name: value for name, value in answer.headers.items() if name not in {"content-length", "content-type"}}
-        return HTMLResponse(body, answer.status_code, kept)
+        problem = {"errors": []} | json.loads(bytes(response.body))
+        body = render(request, "problem.html", problem=problem, remedy=REMEDIES.get(response.status_code))
+        kept = {
+            name: value for name, value in response.headers.items() if name not in {"content-length", "content-type"}
+        }
+        return HTMLResponse(body, response.status_code, kept)
 
     return show
 
@@ -50,10 +51,10 @@ def _wants_page(request: Request) -> bool:
 
 
 def _to_login(request: Request) -> Response:
-    """To the login, and from there back.
+    """Sends the browser to the login form, which leads back.
 
-    With a link on another site a browser does not send the cookie that it may have, nor with where that link is
-    redirected to; it does so with what a page of ours leads to.
+    For a link on another site, browsers leave out the SameSite=Strict cookie, also after a redirect. They send it when
+    a page of this server navigates onward.
     """
     query = f"?{request.url.query}" if request.url.query else ""
     target = login_url(request.url.path + query if request.method in {"GET", "HEAD"} else "/")

@@ -1,4 +1,4 @@
-"""`/static`: style, scripts and the icon of the pages."""
+"""`/static`: style sheet, scripts and icon of the pages."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from starlette.staticfiles import StaticFiles
 
 
 class Assets(StaticFiles):
-    """What lies in `app/web/static`, to be kept by browsers and asked for again by its `ETag`."""
+    """The files in `app/web/static`; browsers cache them and revalidate by `ETag`."""
 
     def __init__(self) -> None:
         super().__init__(packages=[("app.web", "static")])
 
-    def file_response(self, *arguments: Any, **options: Any) -> Response:  # noqa: ANN401 # handed on
-        """The file, or 304."""
+    def file_response(self, *arguments: Any, **options: Any) -> Response:  # noqa: ANN401 # passed on
+        """Returns the file, or 304."""
         response = super().file_response(*arguments, **options)
         response.headers["Cache-Control"] = "no-cache"
         return response

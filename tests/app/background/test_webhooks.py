@@ -368,7 +368,7 @@ async def test_a_redirect_is_not_followed(sender, receiver):
 async def test_a_receiver_that_hangs_is_cut(sender, receiver, monkeypatch):
     monkeypatch.setattr(webhooks, "TIMEOUT_SECONDS", 0.2)
     receiver.answers = [hangs]
-    assert await sender.send(receiver.url, "id", "{}") == Outcome(error="No answer within 0.2 s.")
+    assert await sender.send(receiver.url, "id", "{}") == Outcome(error="No response within 0.2 s.")
 
 
 async def test_endless_headers_are_cut(sender, receiver):

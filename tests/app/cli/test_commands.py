@@ -16,8 +16,7 @@ from typer.testing import CliRunner
 from app.cli import cli
 from app.cli.options import labels_of
 from app.cli.view.cost import cost_line
-from app.routes import reports
-from app.routes.http import long_poll
+from app.routes.use_cases import benchmarks
 from halftime import __version__
 from halftime.client import Client, ConnectionLost, operations
 from halftime.contract.request.request import BenchmarkRequest
@@ -47,7 +46,7 @@ def halftime(live):
 def impatience(monkeypatch):
     """Nobody waits between two looks."""
     monkeypatch.setitem(operations.watch_sweep.__kwdefaults__, "every_seconds", 0.05)
-    monkeypatch.setattr(long_poll, "RETRY_AFTER", dict.fromkeys(long_poll.RETRY_AFTER, "0"))
+    monkeypatch.setattr(benchmarks, "POLL_SECONDS", dict.fromkeys(benchmarks.POLL_SECONDS, 0))
 
 
 @pytest.fixture
@@ -198,7 +197,7 @@ async def test_ctrl_c_cancels_what_runs_and_says_so(live, job):
 
 async def until_listened(live):
     """Returns when the server watches a benchmark for somebody."""
-    while not live.app.state.changes._topics:
+    while not live.app.state.notifications._topics:
         await asyncio.sleep(0.01)
 
 
@@ -244,7 +243,7 @@ async def test_benchmarks_that_cannot_be_compared_are_refused_with_the_reasons(l
     result = await halftime("compare", first, second)
     assert result.exit_code == 2
     assert "No report yet" in result.stderr
-    assert f"Try again in {reports.RETRY_AFTER['queued']} s" in result.stderr
+    assert f"Try again in {benchmarks.POLL_SECONDS['queued']} s" in result.stderr
 
 
 async def test_an_export_has_every_benchmark_that_matches(live, halftime, tmp_path):

@@ -160,18 +160,18 @@ WITHOUT_KEYS = [
 
 async def test_without_keys_the_settings_decide_who_gets_in(database, settings):
     for given, is_open in WITHOUT_KEYS:
-        door = AccessGate(database.sessions, settings.model_copy(update=given))
-        assert await door.is_open() == is_open, given
+        gate = AccessGate(database.sessions, settings.model_copy(update=given))
+        assert await gate.is_open() == is_open, given
 
 
-async def test_a_first_key_closes_the_door_once_what_was_remembered_is_old(database, settings):
+async def test_a_first_key_closes_the_gate_once_what_was_remembered_is_old(database, settings):
     now = 0.0
-    door = AccessGate(database.sessions, settings, clock=lambda: now)
-    assert await door.is_open()
+    gate = AccessGate(database.sessions, settings, clock=lambda: now)
+    assert await gate.is_open()
     await make_key(database, "read")
-    assert await door.is_open()
+    assert await gate.is_open()
     now += KEYS_REMEMBERED_SECONDS
-    assert not await door.is_open()
+    assert not await gate.is_open()
 
 
 EVERY_KEY_REVOKED = [
@@ -195,11 +195,11 @@ async def test_when_the_last_key_is_revoked_only_an_operators_word_lets_anyone_i
 async def test_what_is_remembered_of_keys_is_bounded(database, settings, monkeypatch):
     monkeypatch.setattr(auth, "KEYS_REMEMBERED", 2)
     monkeypatch.setattr(auth, "KEYS_REMEMBERED_SECONDS", 3600)
-    door = AccessGate(database.sessions, settings)
+    gate = AccessGate(database.sessions, settings)
     first, second, third = (Caller(uuid.uuid4(), frozenset()) for _ in range(3))
     with asked_about_keys(database) as questions:
         for caller in (first, second, second, third, third, first):
-            assert not await door.may_stay(caller)
+            assert not await gate.is_still_valid(caller)
     assert len(questions) == 4
 
 

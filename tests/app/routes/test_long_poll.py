@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from app.routes import events
+from app.routes.api import events
 from app.routes.http import auth
 from app.routes.http.auth import KEYS_REMEMBERED_SECONDS
 from app.store import notifications
@@ -47,7 +47,7 @@ def sse(live, benchmark, **headers):
 
 async def until_heard(live, benchmark):
     """Returns when the server watches the benchmark for somebody."""
-    while uuid.UUID(benchmark["id"]) not in live.app.state.changes._topics:
+    while uuid.UUID(benchmark["id"]) not in live.app.state.notifications._topics:
         await asyncio.sleep(0.01)
 
 
@@ -175,7 +175,7 @@ async def test_a_stream_of_a_revoked_key_ends_though_nothing_happens(live, monke
 async def test_many_streams_ask_once_about_their_key(live, monkeypatch):
     monkeypatch.setattr(auth, "KEYS_REMEMBERED_SECONDS", 3600)
     database = live.app.state.database
-    live.app.state.door = auth.AccessGate(database.sessions, live.app.state.settings)
+    live.app.state.access_gate = auth.AccessGate(database.sessions, live.app.state.settings)
     live.headers.update((await make_key(database, "submit"))[1])
     benchmark = await post(live)
 
@@ -209,7 +209,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(live):
         with pytest.raises((TimeoutError, httpx.ReadTimeout)):
             async with asyncio.timeout(0.3), leave as stream:
                 await stream.aread()
-    topics = live.app.state.changes._topics
+    topics = live.app.state.notifications._topics
     for _ in range(100):
         if not topics:
             break
@@ -224,14 +224,14 @@ async def finish_a_change(live):
 
 
 async def test_a_client_that_stops_reading_holds_up_its_own_stream_alone(live, monkeypatch):
-    benchmark, pieces = await post(live), []
-    read = events._next_piece
+    benchmark, batches = await post(live), []
+    read = events._next_batch
 
     async def counted(*arguments):
-        pieces.append(await read(*arguments))
-        return pieces[-1]
+        batches.append(await read(*arguments))
+        return batches[-1]
 
-    monkeypatch.setattr(events, "_next_piece", counted)
+    monkeypatch.setattr(events, "_next_batch", counted)
     async with live.app.state.database.sessions.begin() as session:
         await session.execute(
             text(
@@ -244,10 +244,10 @@ async def test_a_client_that_stops_reading_holds_up_its_own_stream_alone(live, m
     writer.write(head.encode())
     before = None
     async with asyncio.timeout(60):
-        while before != len(pieces) or not pieces:  # until it stands still
-            before = len(pieces)
+        while before != len(batches) or not batches:  # until it stands still
+            before = len(batches)
             await asyncio.sleep(0.3)
-    assert sum(len(piece.frames) for piece in pieces) < 20_000_000 < 50_000 * 1000
+    assert sum(len(piece.frames) for piece in batches) < 20_000_000 < 50_000 * 1000
     assert (await live.get(f"/benchmarks/{benchmark['id']}")).status_code == 200
     writer.transport.abort()
 
@@ -255,7 +255,7 @@ async def test_a_client_that_stops_reading_holds_up_its_own_stream_alone(live, m
 async def test_a_thousand_waiters_cost_one_reading(live, monkeypatch):
     benchmark = await post(live)
     readings = []
-    with live.app.state.changes.watch(uuid.UUID(benchmark["id"])) as first:
+    with live.app.state.notifications.watch(uuid.UUID(benchmark["id"])) as first:
 
         async def load():
             readings.append(1)
@@ -268,7 +268,7 @@ async def test_a_thousand_waiters_cost_one_reading(live, monkeypatch):
 
 async def test_a_reading_that_fails_is_tried_again(live):
     benchmark = await post(live)
-    with live.app.state.changes.watch(uuid.UUID(benchmark["id"])) as watch:
+    with live.app.state.notifications.watch(uuid.UUID(benchmark["id"])) as watch:
 
         async def broken():
             raise OSError("away")

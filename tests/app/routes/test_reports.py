@@ -4,7 +4,7 @@ import anyio
 import psutil
 import pytest
 
-from app.rendering import cache as renderings
+from app.rendering import cache as render_cache
 from app.web.inlined import policy
 from testing.processes import children, command
 from tests.app.acts import finish, post
@@ -24,13 +24,13 @@ async def path(client):
 @pytest.fixture
 def rendered(monkeypatch):
     """The formats that were rendered."""
-    made, render = [], renderings.render
+    made, render = [], render_cache.render
 
     def counting(stored, report_format):
         made.append(report_format)
         return render(stored, report_format)
 
-    monkeypatch.setattr(renderings, "render", counting)
+    monkeypatch.setattr(render_cache, "render", counting)
     return made
 
 
@@ -81,21 +81,21 @@ async def test_formats_are_kept_apart(client, path):
 
 
 async def test_a_large_report_is_parsed_in_a_process_apart(client, path, monkeypatch):
-    monkeypatch.setattr(renderings, "LARGE_BYTES", 0)
+    monkeypatch.setattr(render_cache, "LARGE_BYTES", 0)
     before = len(psutil.Process().children())
     assert (await client.get(f"{path}?format=csv")).text.startswith("section,")
     assert len(psutil.Process().children()) == before + 1
 
 
 async def test_a_process_that_hangs_as_it_renders_is_replaced(client, path, monkeypatch):
-    monkeypatch.setattr(renderings, "LARGE_BYTES", 0)
+    monkeypatch.setattr(render_cache, "LARGE_BYTES", 0)
     first = (await client.get(f"{path}?format=csv")).text
     (process,) = psutil.Process().children()[-1:]
     process.suspend()
-    monkeypatch.setattr(renderings, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(render_cache, "TIMEOUT_SECONDS", 0.5)
     assert (await client.get(f"{path}?format=md")).status_code == 500
     monkeypatch.undo()
-    monkeypatch.setattr(renderings, "LARGE_BYTES", 0)
+    monkeypatch.setattr(render_cache, "LARGE_BYTES", 0)
     again = await client.get(f"{path}?format=md")
     assert (again.status_code, first[:8]) == (200, "section,")
     assert not process.is_running()

@@ -135,7 +135,7 @@ async def test_cancelling_what_has_ended_says_that_it_has(client):
     benchmark = await succeeded(client)
     response = await client.post(f"{page_of(benchmark)}/cancel", headers=FROM_HERE)
     assert response.status_code == 409
-    assert "has succeeded already" in parsed(response.text).text
+    assert "has already succeeded" in parsed(response.text).text
 
 
 async def test_running_again_on_the_page_shows_the_new_benchmark(client):

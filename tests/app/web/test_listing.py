@@ -61,13 +61,13 @@ async def test_the_form_narrows_the_list_and_keeps_what_was_written(client):
 
 
 FAULTS = {
-    "status=nonsense": "There is no such status.",
+    "status=nonsense": "Choose one of the statuses.",
     "label=no colon": "Write a label as key:value.",
     "label=a:b%00": "Write a label as key:value.",
-    "model_kind=<script>": "There is no such kind of model.",
-    "device=tpu": "A device is cuda, cpu or auto.",
-    "cursor=nonsense": "does not hold",
-    f"cursor={'A' * 10_000}": "does not hold",
+    "model_kind=<script>": "Choose one of the kinds of model.",
+    "device=tpu": "Choose cuda, cpu or auto.",
+    "cursor=nonsense": "is not valid",
+    f"cursor={'A' * 10_000}": "is not valid",
 }
 
 

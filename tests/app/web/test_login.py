@@ -186,7 +186,7 @@ async def test_a_reader_sees_no_button_and_is_refused(client):
     assert not [one for one in (await see(client, "/ui/workers", **submitter)).ids() if "drain" in one]
     refused = await client.post(f"{page_of(benchmark)}/cancel", headers=FROM_HERE | reader)
     assert refused.status_code == 403
-    assert "needs the scope submit" in parsed(refused.text).text
+    assert "the required scope submit" in parsed(refused.text).text
 
 
 #: What a browser says of a request that a page elsewhere made it send, or an old one that says nothing.

@@ -57,7 +57,7 @@ async def test_one_seven_or_misspelt_ids_are_refused_with_the_choice_kept(client
     for query in (f"ids={made['id']}", f"ids={made['id']}&ids={made['id']}", seven):
         assert "Choose 2 to 6 benchmarks." in (await see(client, f"/ui/compare?{query}", 422)).text
     page = await see(client, f"/ui/compare?ids={made['id']},<script>", 422)
-    assert "That is no benchmark's id." in page.text
+    assert "One of these is not the id of a benchmark." in page.text
     assert ["checked" in one for one in page.all("input")] == [True]
 
 

@@ -1,4 +1,4 @@
-"""What a request can name."""
+"""`/models`: the kinds of model and data that a request can name."""
 
 import functools
 import inspect
@@ -14,7 +14,7 @@ from halftime.contract.models import MODEL_KINDS
 from halftime.contract.request.data import DATA_KINDS
 from halftime.contract.resources.catalogue import Catalogue, Kind, ModelKind, least_example
 
-#: What an example names beside its own part.
+#: The required part of every example request.
 EXAMPLE: dict[str, Any] = {"model": {"kind": "transformer"}}
 
 router = APIRouter(prefix="/models", tags=["catalogue"], dependencies=[require("read")])
@@ -22,13 +22,13 @@ router = APIRouter(prefix="/models", tags=["catalogue"], dependencies=[require("
 
 @router.get(
     "",
-    responses={304: {"description": "The client has it already"}, **errors.problem_responses(errors.Invalid)},
+    responses={304: {"description": "Unchanged since `If-None-Match`"}, **errors.problem_responses(errors.Invalid)},
     response_model=Catalogue,
 )
 async def list_models(if_none_match: Annotated[str | None, Header()] = None) -> Response:
-    """Lists the kinds of model and data on offer, each with its JSON schema, defaults and an example request.
+    """Lists the available kinds of model and data, each with its JSON schema, defaults and an example request.
 
-    It changes with the server's version alone, and so does its `ETag`.
+    The list and its `ETag` change only with the server's version.
     """
     body = _catalogue()
     headers = {"ETag": strong_etag(body), "Cache-Control": "private, no-cache"}
@@ -39,12 +39,12 @@ async def list_models(if_none_match: Annotated[str | None, Header()] = None) -> 
 
 @functools.cache
 def _catalogue() -> bytes:
-    """Written once: the schemas take longer than all else of an answer."""
+    """Serializes the catalogue once per process: generating the schemas is slow."""
     catalogue = Catalogue(
         models=[_model_kind(kind) for kind in MODEL_KINDS],
         data=[
             Kind.model_validate(
-                _about(kind, config) | {"example": EXAMPLE | {"config": {"data": least_example(kind, config)}}}
+                _describe(kind, config) | {"example": EXAMPLE | {"config": {"data": least_example(kind, config)}}}
             )
             for kind, config in DATA_KINDS.items()
         ],
@@ -53,7 +53,7 @@ def _catalogue() -> bytes:
 
 
 def _model_kind(kind: str) -> ModelKind:
-    """With the cost of the example: a kind may have no defaults to count."""
+    """Returns a kind of model with the cost of its example: a kind without defaults has no cost of its own."""
     spec = MODEL_KINDS[kind]
     example = least_example(kind, spec)
     model = spec.model_validate(example)
@@ -61,10 +61,10 @@ def _model_kind(kind: str) -> ModelKind:
         "parameter_count": model.parameter_count(),
         "training_flops_per_sample": model.training_flops_per_sample(),
     }
-    return ModelKind.model_validate(_about(kind, spec) | {"example": EXAMPLE | {"model": example}} | cost)
+    return ModelKind.model_validate(_describe(kind, spec) | {"example": EXAMPLE | {"model": example}} | cost)
 
 
-def _about(kind: str, spec: type[BaseModel]) -> dict[str, Any]:
+def _describe(kind: str, spec: type[BaseModel]) -> dict[str, Any]:
     schema = spec.model_json_schema()
     return {
         "kind": kind,

@@ -1,4 +1,4 @@
-"""For load balancers and orchestrators; open without a key."""
+"""`/livez`, `/readyz`, `/version`: for load balancers and orchestrators; need no API key."""
 
 import platform
 
@@ -15,18 +15,18 @@ router = APIRouter(tags=["probes"])
 
 @router.get("/livez")
 async def livez() -> Health:
-    """Says that the process answers; checks nothing outside it."""
+    """Returns 200 while the process answers; checks nothing else."""
     return Health(status="ok")
 
 
 @router.get("/readyz", responses=errors.problem_responses(errors.DatabaseUnavailable))
 async def readyz(session: SessionDep) -> Health:
-    """Says that the database answers; 503 with what is missing where it does not."""
+    """Returns 200 while the database answers, otherwise 503 with the reason."""
     await session.execute(text("SELECT 1"))
     return Health(status="ok")
 
 
 @router.get("/version")
 async def version() -> Version:
-    """Says what is running."""
+    """Returns the versions of Halftime and Python."""
     return Version(halftime=__version__, python=platform.python_version())

@@ -1,4 +1,4 @@
-"""A page as an answer."""
+"""Pages as HTTP responses."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from app.web.rendering import environment
 
 
 def render(request: Request, template: str, caller: Caller | None = None, **shown: Any) -> str:  # noqa: ANN401 # a template takes anything
-    """A template with what every page shows. Without a caller it is for somebody who was not let in."""
+    """Renders a template with the variables of every page; `caller` is None for somebody who is not logged in."""
     known = {
         "here": request.url.path,
         "scopes": caller.scopes if caller else frozenset(),
@@ -21,7 +21,7 @@ def render(request: Request, template: str, caller: Caller | None = None, **show
 
 
 def page(request: Request, template: str, caller: Caller, status: int = 200, **shown: Any) -> Response:  # noqa: ANN401 # a template takes anything
-    """The page; 304 where the browser has just this one."""
+    """Returns the page, or 304 where the browser already has this version."""
     body = render(request, template, caller, **shown)
     headers = {"ETag": strong_etag(body.encode()), "Cache-Control": "private, no-cache", "Vary": "Accept, Cookie"}
     if status == 200 and matches(request.headers.get("If-None-Match"), headers["ETag"]):

@@ -1,4 +1,4 @@
-"""What happened to a benchmark: page by page, or as a stream of server-sent events while it happens."""
+"""`/benchmarks/{id}/events`: the events of a benchmark, in pages or as a stream of server-sent events."""
 
 import json
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from app import errors
 from app.routes.http.auth import KEYS_REMEMBERED_SECONDS, AccessGate, AccessGateDep, Caller, Reader
 from app.routes.http.dependencies import BenchmarkId, DatabaseDep, NotificationsDep
 from app.routes.http.negotiation import choose
-from app.routes.http.not_found import not_found
+from app.routes.use_cases import benchmarks as use_cases
 from app.store import benchmarks, events
 from app.store.database.connection import Database
 from app.store.events import StoredEvent
@@ -27,17 +27,18 @@ router = APIRouter(prefix="/benchmarks", tags=["reports"])
 
 MEDIA_TYPES = {"json": "application/json", "sse": "text/event-stream"}
 
-#: A proxy that sees nothing for longer may close the stream. One of a revoked key has ended by then.
+#: Interval of keep-alive comments: proxies may close a stream that is silent for longer. A stream whose key was revoked
+#: ends within it.
 KEEP_ALIVE_SECONDS = 15.0
 
-#: As PostgreSQL counts them.
+#: Largest `integer` of PostgreSQL.
 LAST_SEQ = 2**31 - 1
 
-#: Events in one piece of a stream.
-PIECE = 500
+#: Most events that a stream reads at once.
+BATCH_SIZE = 500
 
-AfterSeq = Annotated[int, Query(ge=0, le=LAST_SEQ, description="`next_after` of the page before")]
-LastEventId = Annotated[str | None, Header(description="where a broken stream goes on", max_length=20)]
+AfterSeq = Annotated[int, Query(ge=0, le=LAST_SEQ, description="`next_after` of the previous page")]
+LastEventId = Annotated[str | None, Header(description="where an interrupted stream resumes", max_length=20)]
 
 
 @router.get(
@@ -63,25 +64,24 @@ LastEventId = Annotated[str | None, Header(description="where a broken stream go
 async def list_events(
     benchmark_id: BenchmarkId,
     database: DatabaseDep,
-    changes: NotificationsDep,
-    door: AccessGateDep,
+    notifications: NotificationsDep,
+    gate: AccessGateDep,
     reader: Reader,
     accept: Annotated[str, Header()] = "*/*",
     last_event_id: LastEventId = None,
     after: AfterSeq = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="of a page; a stream has no end but the benchmark's")] = 200,
+    limit: Annotated[int, Query(ge=1, le=1000, description="events per page; a stream ignores it")] = 200,
 ) -> Response:
-    """Lists what happened to a benchmark, oldest first, or streams it. `Last-Event-ID` resumes a stream."""
-    streamed = choose(accept, MEDIA_TYPES) == "sse"
+    """Lists the events of a benchmark, oldest first, or streams them. `Last-Event-ID` resumes a stream."""
+    is_stream = choose(accept, MEDIA_TYPES) == "sse"
     async with database.reading() as session:
-        if await benchmarks.get(session, benchmark_id) is None:
-            raise await not_found(session, benchmark_id)
-        if not streamed:
-            found = await events.after(session, benchmark_id, after, limit)
-            page = _Page(items=found, next_after=found[-1].seq if found else after)
+        await use_cases.get(session, benchmark_id)
+        if not is_stream:
+            items = await events.after(session, benchmark_id, after, limit)
+            page = _Page(items=items, next_after=items[-1].seq if items else after)
             return Response(page.model_dump_json(), media_type=MEDIA_TYPES["json"], headers={"Vary": "Accept"})
-    begin = min(int(last_event_id), LAST_SEQ) if last_event_id and last_event_id.isdecimal() else after
-    stream = _stream(database, changes, door, reader, benchmark_id, begin)
+    start = min(int(last_event_id), LAST_SEQ) if last_event_id and last_event_id.isdecimal() else after
+    stream = _stream(database, notifications, gate, reader, benchmark_id, start)
     headers = {"Cache-Control": "no-cache", "Vary": "Accept", "X-Accel-Buffering": "no"}
     return EventSourceResponse(stream, headers=headers)
 
@@ -94,34 +94,34 @@ class _Page(Output):
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """What comes next in a stream."""
+class _Batch:
+    """The next frames of a stream."""
 
     frames: bytes
     last_seq: int
-    #: More is there already.
+    #: Whether more events may be stored already.
     is_full: bool
     ended: bool
 
 
 async def _stream(
-    database: Database, changes: Notifications, door: AccessGate, reader: Caller, benchmark_id: UUID, seq: int
+    database: Database, notifications: Notifications, gate: AccessGate, reader: Caller, benchmark_id: UUID, seq: int
 ) -> AsyncIterator[bytes]:
-    """Frames until the benchmark's end, or until the reader's key is revoked.
+    """Yields frames until the benchmark ends or the reader's key is revoked.
 
-    A client that reads slowly holds up its own stream, and nothing piles up.
+    A slow client delays only its own stream, and nothing is buffered for it.
     """
-    with changes.watch(benchmark_id) as watch:
-        while await door.may_stay(reader):
-            piece = await _next_piece(watch, database, benchmark_id, seq)
-            seq = piece.last_seq
-            if piece.frames:
-                yield piece.frames
-            if piece.ended:
+    with notifications.watch(benchmark_id) as watch:
+        while await gate.is_still_valid(reader):
+            batch = await _next_batch(watch, database, benchmark_id, seq)
+            seq = batch.last_seq
+            if batch.frames:
+                yield batch.frames
+            if batch.ended:
                 return
-            if not piece.is_full:
+            if not batch.is_full:
                 changed = False
-                # What the door said of the key may be as old as it remembers.
+                # The gate may answer from its cache, so the key may have been revoked KEYS_REMEMBERED_SECONDS ago.
                 with anyio.move_on_after(KEEP_ALIVE_SECONDS - KEYS_REMEMBERED_SECONDS):
                     await watch.changed()
                     changed = True
@@ -129,26 +129,26 @@ async def _stream(
                     yield KEEPALIVE_COMMENT
 
 
-async def _next_piece(watch: Watch, database: Database, benchmark_id: UUID, seq: int) -> _Piece:
-    """Read once for all streams that are at the same place."""
+async def _next_batch(watch: Watch, database: Database, benchmark_id: UUID, seq: int) -> _Batch:
+    """Reads the next events once for all streams at the same position."""
 
-    async def load() -> _Piece:
+    async def load() -> _Batch:
         async with database.reading() as session:
-            # The status first: what ended has written its end by then. What trackers did may still come, after it.
+            # The status is read first: once it is terminal, its last event is stored. Only trackers add events later.
             row = await benchmarks.get(session, benchmark_id)
-            found = await events.after(session, benchmark_id, seq, PIECE)
-        last_seq = found[-1].seq if found else seq
-        frames = [_frame(event) for event in found]
-        is_full = len(found) == PIECE
+            items = await events.after(session, benchmark_id, seq, BATCH_SIZE)
+        last_seq = items[-1].seq if items else seq
+        frames = [_frame(event) for event in items]
+        is_full = len(items) == BATCH_SIZE
         status = row.status if row else "deleted"
         ended = not is_full and (row is None or row.status in TERMINAL)
         if ended:
             frames.append(format_sse_event(event="done", data_str=json.dumps({"status": status})))
         elif row is not None and row.progress is not None:
             frames.append(format_sse_event(event="progress", data_str=json.dumps(row.progress)))
-        return _Piece(b"".join(frames), last_seq, is_full, ended)
+        return _Batch(b"".join(frames), last_seq, is_full, ended)
 
-    return await watch.read(("piece", seq), load)
+    return await watch.read(("events", seq), load)
 
 
 def _frame(event: StoredEvent) -> bytes:

@@ -1,4 +1,4 @@
-"""For Prometheus; open without a key."""
+"""`/metrics`: for Prometheus; needs no API key."""
 
 import anyio
 import structlog
@@ -13,17 +13,17 @@ log = structlog.get_logger(__name__)
 
 router = APIRouter(tags=["probes"])
 
-#: Longer than the queries take, shorter than a scraper waits.
-PATIENCE_SECONDS = 5.0
+#: Longer than the queries take, shorter than the timeout of a scraper.
+TIMEOUT_SECONDS = 5.0
 
 
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"description": "Metrics as Prometheus reads them", "content": {"text/plain": {}}}},
+    responses={200: {"description": "Metrics in the text format of Prometheus", "content": {"text/plain": {}}}},
 )
 async def get_metrics(request: Request) -> Response:
-    """Gives what Prometheus scrapes; only the process's own and `halftime_database_up 0` while the database is away."""
+    """Returns the metrics; without the database only those of the process, and `halftime_database_up 0`."""
     metrics: Metrics = request.app.state.metrics
     body, media_type = metrics.expose(request.headers.get("Accept", ""), await _snapshot(request.app.state.database))
     return Response(body, media_type=media_type)
@@ -31,7 +31,7 @@ async def get_metrics(request: Request) -> Response:
 
 async def _snapshot(database: Database) -> Snapshot | None:
     try:
-        with anyio.fail_after(PATIENCE_SECONDS):
+        with anyio.fail_after(TIMEOUT_SECONDS):
             async with database.sessions() as session:
                 return await take_snapshot(session)
     except (SQLAlchemyError, TimeoutError) as error:
