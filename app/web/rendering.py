@@ -6,6 +6,7 @@ import jinja2
 
 from app.reports import precisions, remedies, wording, words
 from app.web import formats
+from halftime.contract.precisions import MARKS
 
 
 @cache
@@ -33,5 +34,5 @@ def environment() -> jinja2.Environment:
         "precision_remedies": precisions.precision_remedies,
     }
     templates.filters |= formats.FILTERS
-    templates.globals["trial_columns"] = wording.trial_columns
+    templates.globals |= {"trial_columns": wording.trial_columns, "precision_marks": MARKS}
     return templates
