@@ -5,8 +5,10 @@ import io
 from collections.abc import Iterator
 
 from app.reports.wording import context_lines, headline, other_answers
-from halftime.contract.report.named_legs import NamedLeg, median_seconds, named_legs, ratios_by_block
+from halftime.contract.report.figures import COMPARISON_FIGURES, LEG_FIGURES, TRIAL_FIGURES, Figure, Owner, Value
+from halftime.contract.report.named_legs import NamedLeg, named_legs, ratios_by_block
 from halftime.contract.report.report import Comparison, Difference, Estimate, Report, Requirement
+from halftime.contract.report.requirements import REQUIREMENTS
 from halftime.contract.report.trial import TrialResult
 
 Row = dict[str, object]
@@ -16,42 +18,6 @@ COLUMNS = ("section", "leg", "block", "name", "value", "ci_low", "ci_high", "uni
 
 #: With these a spreadsheet takes text for a formula (OWASP, "CSV Injection").
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
-
-#: Figures of a leg, with their units.
-LEG_FIGURES = {
-    "median_step_seconds": "s",
-    "training_time_seconds": "s",
-    "samples_per_second": "1/s",
-    "data_wait_share": "",
-    "peak_memory_bytes": "B",
-    "first_step_peak_bytes": "B",
-    "peak_reserved_bytes": "B",
-    "peak_device_bytes": "B",
-    "final_train_loss": "nats",
-    "validation_loss": "nats",
-    "validation_accuracy": "",
-    "achieved_flops_per_second": "FLOP/s",
-    "ceiling_flops_per_second": "FLOP/s",
-    "joules_per_step": "J",
-    "joules_per_sample": "J",
-    "disturbed_trials": "",
-    "repeated_trials": "",
-}
-NUMERICS_FIGURES = ("loss_relative_error", "gradient_relative_rmse", "explained_relative_rmse")
-CAPACITY_FIGURES = {"largest_batch_size": "", "samples_per_second": "1/s", "peak_memory_bytes": "B"}
-COMPARED = {
-    "speedup": "x",
-    "training_time_ratio": "x",
-    "memory_reduction_percent": "%",
-    "accuracy_difference": "",
-    "loss_difference": "nats",
-}
-REQUIRED_UNITS = {
-    "min_speedup": "x",
-    "min_memory_reduction_percent": "%",
-    "max_accuracy_difference": "",
-    "max_loss_difference": "nats",
-}
 
 
 def to_csv(report: Report) -> str:
@@ -97,8 +63,8 @@ def _comparison(found: Comparison, report: Report) -> Iterator[Row]:
     leg = found.candidate.precision
     for requirement in found.requirements:
         yield {"section": "requirement", "leg": leg, "name": requirement.name, **_requirement(requirement)}
-    for name, unit in COMPARED.items():
-        yield {"section": "comparison", "leg": leg, "name": name, "unit": unit, **_interval(getattr(found, name))}
+    for figure in COMPARISON_FIGURES.values():
+        yield {"section": "comparison", "leg": leg, **_figure(figure, found)}
     for block, ratio in ratios_by_block(report.baseline, found.candidate):
         yield {"section": "block", "leg": leg, "block": block, "name": "speedup", "value": ratio, "unit": "x"}
 
@@ -107,17 +73,21 @@ def _requirement(requirement: Requirement) -> Row:
     """The figure that the threshold is for: of a difference, the absolute one."""
     measured = requirement.measured
     return {
-        **(_interval(measured) if isinstance(measured, Estimate) else {"value": measured.value if measured else None}),
-        "unit": REQUIRED_UNITS[requirement.name],
+        **({"value": measured.value} if isinstance(measured, Difference) else _interval(measured)),
+        "unit": COMPARISON_FIGURES[REQUIREMENTS[requirement.name].figure].unit,
         "threshold": requirement.threshold,
         "status": requirement.status,
     }
 
 
-def _interval(measured: Estimate | Difference | None) -> Row:
-    """A value with its interval: of a difference the signed one, which the interval belongs to."""
-    if measured is None:
-        return {}
+def _figure(figure: Figure[Owner], owner: Owner) -> Row:
+    return {"name": figure.name, "unit": figure.unit, **_interval(figure.read(owner))}
+
+
+def _interval(measured: Value) -> Row:
+    """A value with its interval, where it has one: of a difference the signed one, which the interval belongs to."""
+    if not isinstance(measured, Estimate | Difference):
+        return {"value": measured}
     value = measured.signed_mean if isinstance(measured, Difference) else measured.value
     return {"value": value, "ci_low": measured.ci_low, "ci_high": measured.ci_high}
 
@@ -126,24 +96,13 @@ def _noise_floor(report: Report) -> Iterator[Row]:
     if report.noise_floor is None:
         return
     for name, value in dict(report.noise_floor).items():
-        figure = _interval(value) if isinstance(value, Estimate) else {"value": value}
-        yield {"section": "noise_floor", "name": name, **figure}
+        yield {"section": "noise_floor", "name": name, **_interval(value)}
 
 
 def _leg(leg: NamedLeg) -> Iterator[Row]:
     one, named = leg.leg, {"section": "leg", "leg": leg.name}
-    for name, unit in LEG_FIGURES.items():
-        yield {**named, "name": name, "value": getattr(one, name), "unit": unit}
-    if one.mean_step_seconds:
-        yield {**named, "name": "mean_step_seconds", "unit": "s", **_interval(one.mean_step_seconds)}
-    if one.grad_scaler:
-        yield {**named, "name": "skipped_steps", "value": one.grad_scaler.skipped_steps}
-    if one.numerics:
-        for name in NUMERICS_FIGURES:
-            yield {**named, "name": name, "value": getattr(one.numerics, name)}
-    if one.capacity:
-        for name, unit in CAPACITY_FIGURES.items():
-            yield {**named, "name": f"capacity.{name}", "value": getattr(one.capacity, name), "unit": unit}
+    for figure in LEG_FIGURES.values():
+        yield {**named, **_figure(figure, one)}
     if one.failure:
         yield {**named, "name": "failure", "value": one.failure.detail, "status": one.failure.code.value}
     for part, size_bytes in (one.memory_breakdown.model_dump() if one.memory_breakdown else {}).items():
@@ -152,10 +111,7 @@ def _leg(leg: NamedLeg) -> Iterator[Row]:
 
 def _trial(leg: str, trial: TrialResult) -> Iterator[Row]:
     named = {"section": "trial", "leg": leg, "block": trial.block + 1}
-    yield {**named, "name": "median_step_seconds", "value": median_seconds(trial), "unit": "s"}
-    if trial.memory:
-        yield {**named, "name": "peak_memory_bytes", "value": trial.memory.peak_bytes, "unit": "B"}
-    yield {**named, "name": "validation_loss", "value": trial.validation_loss, "unit": "nats"}
-    yield {**named, "name": "validation_accuracy", "value": trial.validation_accuracy}
+    for figure in TRIAL_FIGURES.values():
+        yield {**named, **_figure(figure, trial)}
     for disturbance in trial.disturbances:
         yield {**named, "name": "disturbance", "value": disturbance}

@@ -5,12 +5,14 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from halftime.contract.report.report import Comparison, Difference, Estimate, Report
+from halftime.contract.report.figures import COMPARISON_FIGURES, LEG_FIGURES, Figure, flat, flat_names
+from halftime.contract.report.report import Comparison, Leg, Report
 from halftime.contract.resources.benchmark import Benchmark
 
 Row = dict[str, object]
 
-COLUMNS = [
+#: Of the benchmark and its report, before the figures.
+ABOUT = (
     "benchmark_id",
     "status",
     "created_at",
@@ -25,25 +27,19 @@ COLUMNS = [
     "baseline",
     "candidate",
     "verdict",
-    "speedup",
-    "speedup_ci_low",
-    "speedup_ci_high",
-    "memory_reduction_percent",
-    "memory_reduction_percent_ci_low",
-    "memory_reduction_percent_ci_high",
-    "accuracy_difference",
-    "loss_difference",
-    "baseline_samples_per_second",
-    "candidate_samples_per_second",
-    "baseline_peak_memory_bytes",
-    "candidate_peak_memory_bytes",
-    "failure",
-]
+)
+
+
+def columns() -> list[str]:
+    """The header: every figure of a comparison with its interval, and of both legs those that are exported."""
+    compared = [name for figure in COMPARISON_FIGURES.values() for name in flat_names(figure)]
+    of_legs = [f"{side}_{figure.name}" for figure in _leg_figures() for side in ("baseline", "candidate")]
+    return [*ABOUT, *compared, *of_legs, "failure"]
 
 
 def write_csv(file: TextIO, benchmarks: Iterable[tuple[Benchmark, Report | None]]) -> int:
     """Writes every benchmark; one without a report has a line without figures. Gives the number of benchmarks."""
-    writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+    writer = csv.DictWriter(file, columns(), restval="", lineterminator="\n")
     writer.writeheader()
     count = 0
     for benchmark, report in benchmarks:
@@ -83,26 +79,13 @@ def _about(benchmark: Benchmark) -> Row:
 
 def _figures(report: Report, comparison: Comparison) -> Row:
     baseline, candidate = report.baseline, comparison.candidate
-    return {
-        "baseline": baseline.precision,
-        "candidate": candidate.precision,
-        "verdict": comparison.verdict,
-        **_estimate("speedup", comparison.speedup),
-        **_estimate("memory_reduction_percent", comparison.memory_reduction_percent),
-        "accuracy_difference": _value(comparison.accuracy_difference),
-        "loss_difference": _value(comparison.loss_difference),
-        "baseline_samples_per_second": baseline.samples_per_second,
-        "candidate_samples_per_second": candidate.samples_per_second,
-        "baseline_peak_memory_bytes": baseline.peak_memory_bytes,
-        "candidate_peak_memory_bytes": candidate.peak_memory_bytes,
-    }
+    row: Row = {"baseline": baseline.precision, "candidate": candidate.precision, "verdict": comparison.verdict}
+    for compared in COMPARISON_FIGURES.values():
+        row |= flat(compared.name, compared.read(comparison))
+    for figure in _leg_figures():
+        row |= {f"baseline_{figure.name}": figure.read(baseline), f"candidate_{figure.name}": figure.read(candidate)}
+    return row
 
 
-def _estimate(name: str, found: Estimate | None) -> Row:
-    if found is None:
-        return {}
-    return {name: found.value, f"{name}_ci_low": found.ci_low, f"{name}_ci_high": found.ci_high}
-
-
-def _value(found: Difference | None) -> float | None:
-    return found.value if found else None
+def _leg_figures() -> list[Figure[Leg]]:
+    return [figure for figure in LEG_FIGURES.values() if figure.exported]

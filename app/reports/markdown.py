@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from app.reports.wording import (
-    TRIAL_COLUMNS,
     context_lines,
     headline,
     leg_names,
@@ -12,8 +11,10 @@ from app.reports.wording import (
     other_answers,
     requirement_rows,
     titled_comparisons,
+    trial_columns,
     trial_rows,
 )
+from app.reports.words import requirement_words, verdict_words
 from halftime.contract.report.report import Report
 
 
@@ -23,21 +24,27 @@ def to_markdown(report: Report) -> str:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    yield from [f"# {headline(report)}", "", f"Benchmark `{report.benchmark_id}`. Verdict: **{report.verdict}**.", ""]
+    yield from [
+        f"# {headline(report)}",
+        "",
+        f"Benchmark `{report.benchmark_id}`. Verdict: **{verdict_words(report.verdict)}**.",
+        "",
+    ]
     for answer in other_answers(report):
         yield from [answer, ""]
     yield from _section("Why", report.reasons)
     for title, comparison in titled_comparisons(report):
         yield from [f"## {title}", ""]
         yield from _table(
-            ["Requirement", "Measured (95 % interval)", "Threshold", "Verdict"], requirement_rows(comparison)
+            ["Requirement", "Measured (95 % interval)", "Threshold", "Verdict"],
+            [(*row, requirement_words(status)) for *row, status in requirement_rows(comparison)],
         )
     yield from ["## Legs", ""]
     yield from _table(["", *leg_names(report)], leg_rows(report))
     yield from ["## Memory at the peak, in MiB", ""]
     yield from _table(["", *leg_names(report)], memory_rows(report))
     yield from ["## Trials, in the order in which they ran", ""]
-    yield from _table(TRIAL_COLUMNS, trial_rows(report))
+    yield from _table(trial_columns(), trial_rows(report))
     yield from _section("Warnings", report.warnings)
     yield from _section("What it stands on", context_lines(report))
     yield from ["## Attestation", ""]

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable
 
 from app.reports.wording import MIB, NOTHING, interval
+from app.reports.words import verdict_words
 from halftime.contract.report.report import Estimate
 from halftime.contract.resources.sweep import Sweep, SweepRow
 
@@ -48,7 +49,7 @@ def cells(row: SweepRow) -> list[str]:
         interval(row.speedup, 2) + " ×" if row.speedup else NOTHING,
         f"{reduction.value:.1f} %" if reduction else NOTHING,
         f"{_mib(row.candidate_peak_memory_bytes)} against {_mib(row.baseline_peak_memory_bytes)}",
-        row.verdict or (row.failure.code if row.failure else row.status),
+        verdict_words(row.verdict or (row.failure.code if row.failure else row.status)),
     ]
 
 

@@ -17,6 +17,7 @@ from app.reports.wording import (
     requirement_rows,
     titled_comparisons,
 )
+from app.reports.words import requirement_words, verdict_words
 from halftime.contract.report.report import Estimate, Report
 from halftime.contract.report.report_comparison import ReportComparison
 from halftime.contract.resources.sweep import Sweep
@@ -60,7 +61,7 @@ def print_report(console: Console, report: Report) -> None:
 
 def print_comparison(console: Console, found: ReportComparison) -> None:
     """Legs and speedups of both reports with their ratios, what differs between the environments, and warnings."""
-    verdicts = f"{found.baseline_verdict} → {found.contender_verdict}"
+    verdicts = f"{verdict_words(found.baseline_verdict)} → {verdict_words(found.contender_verdict)}"
     console.print(Text(f"Baseline {found.baseline_id}, contender {found.contender_id}: {verdicts}"))
     legs = _table("Leg", "Step time, baseline / contender", "Peak memory, contender / baseline", "Validation loss")
     for leg in found.legs:
@@ -114,5 +115,5 @@ def _legs(report: Report) -> Table:
 def _requirements(title: str, rows: list[tuple[str, str, str, str]]) -> Table:
     table = _table("Requirement", "Measured (95 % interval)", "Threshold", "Verdict", title=title)
     for name, measured, threshold, status in rows:
-        table.add_row(name, measured, threshold, Text(status, style=COLOURS[status]))
+        table.add_row(name, measured, threshold, Text(requirement_words(status), style=COLOURS.get(status, "")))
     return table

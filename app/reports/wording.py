@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 
 from app.reports.settings import model_line, training_line
-from halftime.contract.report.named_legs import median_seconds, named_legs
-from halftime.contract.report.numerics import Numerics
-from halftime.contract.report.report import (
-    Capacity,
-    Comparison,
-    Difference,
-    Estimate,
-    Leg,
-    Report,
-    Requirement,
-    Verdict,
+from app.reports.words import verdict_words
+from halftime.contract.report.figures import (
+    COMPARISON_FIGURES,
+    LEG_FIGURES,
+    TRIAL_FIGURES,
+    Figure,
+    Owner,
+    Shown,
+    Value,
 )
+from halftime.contract.report.named_legs import named_legs
+from halftime.contract.report.report import Comparison, Difference, Estimate, Leg, Report, Requirement, Verdict
+from halftime.contract.report.requirements import REQUIREMENTS
 from halftime.contract.report.trial import MemoryBreakdown
 
 MIB = 2**20
@@ -22,28 +23,11 @@ MIB = 2**20
 #: Where there is no figure.
 NOTHING = "–"
 
-TRIAL_COLUMNS = (
-    "Block",
-    "Leg",
-    "Median step (ms)",
-    "Peak memory (MiB)",
-    "Validation loss (nats)",
-    "Validation accuracy",
-    "Disturbed by",
-)
-
-TITLES = {
-    "min_speedup": "Speedup",
-    "min_memory_reduction_percent": "Memory reduction",
-    "max_accuracy_difference": "Accuracy difference",
-    "max_loss_difference": "Loss difference",
-}
-
 
 def headline(report: Report) -> str:
     """The answer in one sentence: the first candidate against the baseline, and the report's verdict if another."""
     answer, of_first = _answer(report, 0), _verdict(report, report.comparisons[0])
-    return answer if of_first == report.verdict else f"{answer} Of all candidates: {report.verdict}."
+    return answer if of_first == report.verdict else f"{answer} Of all candidates: {verdict_words(report.verdict)}."
 
 
 def other_answers(report: Report) -> list[str]:
@@ -64,7 +48,7 @@ def _answer(report: Report, place: int) -> str:
     device = report.environment.device if report.environment else "this device"
     emulated = f"{device} has no {precision.upper()} arithmetic and emulates it: " if _is_emulated(found) else ""
     distrust = "Not to be trusted: " if verdict == "invalid" else ""
-    answer = f"{distrust}{emulated}{candidate} {_compared(report, found, baseline, device)}: {verdict}."
+    answer = f"{distrust}{emulated}{candidate} {_compared(report, found, baseline, device)}: {verdict_words(verdict)}."
     return f"{answer} {_advice(report, found)}".rstrip()
 
 
@@ -123,53 +107,59 @@ def titled_comparisons(report: Report) -> list[tuple[str, Comparison]]:
 
 
 def requirement_rows(comparison: Comparison) -> list[tuple[str, str, str, str]]:
-    """Name, what was measured with its interval, the threshold, the verdict: none of an invalid comparison passes."""
+    """Title, what was measured with its interval, the threshold, the status: none of an invalid comparison passes.
+
+    Figures that no requirement judges come last, without a threshold and a status.
+    """
+    judged = {REQUIREMENTS[requirement.name].figure for requirement in comparison.requirements}
+    others = [figure for name, figure in COMPARISON_FIGURES.items() if name not in judged]
     return [
-        (
-            TITLES[requirement.name],
-            _measured(requirement),
-            _threshold(requirement),
-            "invalid" if comparison.verdict == "invalid" and requirement.status != "off" else requirement.status,
-        )
-        for requirement in comparison.requirements
+        *(_requirement_row(requirement, comparison) for requirement in comparison.requirements),
+        *(
+            (f"{figure.title}", _text(figure, value), NOTHING, "")
+            for figure in others
+            if figure.title and (value := figure.read(comparison)) is not None
+        ),
     ]
+
+
+def _requirement_row(requirement: Requirement, comparison: Comparison) -> tuple[str, str, str, str]:
+    kind = REQUIREMENTS[requirement.name]
+    figure = COMPARISON_FIGURES[kind.figure]
+    invalid = comparison.verdict == "invalid" and requirement.status != "off"
+    return (
+        f"{figure.title}",
+        "not measured" if requirement.measured is None else _text(figure, requirement.measured),
+        "off" if requirement.threshold is None else f"{kind.sign} {requirement.threshold:g}",
+        "invalid" if invalid else requirement.status,
+    )
 
 
 def leg_rows(report: Report) -> list[tuple[str, ...]]:
     """One row per figure: its name with the unit, then the baseline's and every candidate's."""
     legs = legs_of(report)
-    figures = {
-        "Median step (ms)": [_scaled(leg.median_step_seconds, 1000, 3) for leg in legs],
-        "Training time (s)": [_scaled(leg.training_time_seconds, 1, 3) for leg in legs],
-        "Samples per second": [_scaled(leg.samples_per_second, 1, 1) for leg in legs],
-        "Peak memory (MiB)": [_scaled(leg.peak_memory_bytes, 1 / MIB, 1) for leg in legs],
-        "Peak memory of the first step (MiB)": [_scaled(leg.first_step_peak_bytes, 1 / MIB, 1) for leg in legs],
-        "Reserved by the allocator (MiB)": [_scaled(leg.peak_reserved_bytes, 1 / MIB, 1) for leg in legs],
-        "In use on the GPU (MiB)": [_scaled(leg.peak_device_bytes, 1 / MIB, 1) for leg in legs],
-        "Final training loss (nats)": _trained([leg.final_train_loss for leg in legs], legs),
-        "Validation loss (nats)": _trained([leg.validation_loss for leg in legs], legs),
-        "Validation accuracy": _trained([leg.validation_accuracy for leg in legs], legs),
-        "Skipped steps": [str(leg.grad_scaler.skipped_steps) if leg.grad_scaler else NOTHING for leg in legs],
-        "Gradient off FP64 (%)": [_gradient_error(leg.numerics) for leg in legs],
-        "Of the fastest matrix product (%)": [_share_of_ceiling(leg) for leg in legs],
-        "Energy per step (J)": [_scaled(leg.joules_per_step, 1, 2) for leg in legs],
-        "Energy per sample (J)": [_scaled(leg.joules_per_sample, 1, 4) for leg in legs],
-        "Largest batch that fits": [_largest_batch(leg.capacity) for leg in legs],
-        "Samples per second there": [
-            _scaled(leg.capacity.samples_per_second if leg.capacity else None, 1, 1) for leg in legs
-        ],
-    }
-    return [(name, *values) for name, values in figures.items() if set(values) != {NOTHING}]
+    rows = [
+        (figure.heading, *(_after_steps(figure, legs) if figure.depends_on_steps else _cells(figure, legs)))
+        for figure in LEG_FIGURES.values()
+        if figure.title
+    ]
+    return [row for row in rows if set(row[1:]) != {NOTHING}]
 
 
-def _trained(figures: Sequence[float | None], legs: Sequence[Leg]) -> list[str]:
+def _cells(figure: Figure[Owner], owners: Sequence[Owner]) -> list[str]:
+    """What people read of a figure, without the unit that the heading has."""
+    if figure.words is not None:
+        return [figure.words(owner) or NOTHING for owner in owners]
+    return [_text(figure, figure.read(owner), with_unit=False) for owner in owners]
+
+
+def _after_steps(figure: Figure[Leg], legs: Sequence[Leg]) -> list[str]:
     """What legs reached; after how many steps, where they did not train for as many."""
     steps = [len(leg.loss_curve) for leg in legs]
     differ = len({count for count in steps if count}) > 1
-    reached = [_scaled(figure, 1, 4) for figure in figures]
     return [
         f"{text} after {count} steps" if differ and text != NOTHING else text
-        for text, count in zip(reached, steps, strict=True)
+        for text, count in zip(_cells(figure, legs), steps, strict=True)
     ]
 
 
@@ -177,22 +167,23 @@ def memory_rows(report: Report) -> list[tuple[str, ...]]:
     """What every leg's peak consists of, in MiB."""
     parts = [leg.memory_breakdown.model_dump() if leg.memory_breakdown else {} for leg in legs_of(report)]
     return [
-        (name.capitalize(), *(_scaled(part.get(name), 1 / MIB, 1) for part in parts))
-        for name in MemoryBreakdown.model_fields
+        (name.capitalize(), *(_mebibytes(part.get(name)) for part in parts)) for name in MemoryBreakdown.model_fields
     ]
 
 
+def trial_columns() -> list[str]:
+    """The heading of `trial_rows`."""
+    return ["Block", "Leg", *(figure.heading for figure in TRIAL_FIGURES.values()), "Disturbed by"]
+
+
 def trial_rows(report: Report) -> list[tuple[str, ...]]:
-    """What every trial measured, block by block, in the order in which they ran; below TRIAL_COLUMNS."""
+    """What every trial measured, block by block, in the order in which they ran; below `trial_columns`."""
     trials = [(leg.name, trial) for leg in named_legs(report) for trial in leg.leg.trials]
     return [
         (
             str(trial.block + 1),
             name,
-            _scaled(median_seconds(trial), 1000, 3),
-            _scaled(trial.memory.peak_bytes if trial.memory else None, 1 / MIB, 1),
-            _scaled(trial.validation_loss, 1, 4),
-            _scaled(trial.validation_accuracy, 1, 4),
+            *(cell for figure in TRIAL_FIGURES.values() for cell in _cells(figure, [trial])),
             "; ".join(trial.disturbances) or NOTHING,
         )
         for name, trial in sorted(trials, key=lambda named: named[1].training_started_at)
@@ -273,27 +264,6 @@ def _disturbance_lines(report: Report) -> list[str]:
     return lines
 
 
-def _gradient_error(numerics: Numerics | None) -> str:
-    """With what rounding explains."""
-    if numerics is None or numerics.gradient_relative_rmse is None or numerics.explained_relative_rmse is None:
-        return NOTHING
-    return f"{100 * numerics.gradient_relative_rmse:.2g} (rounding: {100 * numerics.explained_relative_rmse:.2g})"
-
-
-def _share_of_ceiling(leg: Leg) -> str:
-    if leg.achieved_flops_per_second is None or not leg.ceiling_flops_per_second:
-        return NOTHING
-    return f"{100 * leg.achieved_flops_per_second / leg.ceiling_flops_per_second:.0f}"
-
-
-def _largest_batch(capacity: Capacity | None) -> str:
-    if capacity is None:
-        return NOTHING
-    if capacity.largest_batch_size is None:
-        return "none found"
-    return f"{'at least ' if capacity.smallest_too_large is None else ''}{capacity.largest_batch_size}"
-
-
 def _speed(speedup: Estimate) -> str:
     faster = speedup.value >= 1
     shown = speedup if faster else Estimate(
@@ -320,28 +290,34 @@ def _accuracy(difference: Difference) -> str:
     return f"trains to {'a lower' if worse else 'a higher'} accuracy (by {difference.value:.4f})"
 
 
-def _measured(requirement: Requirement) -> str:
-    if requirement.measured is None:
-        return "not measured"
-    if isinstance(requirement.measured, Difference):
-        return _difference(requirement.measured)
-    if requirement.name == "min_speedup":
-        return interval(requirement.measured, 3) + " ×"
-    return interval(requirement.measured, 1) + " %"
+def _text(figure: Figure[Owner], value: Value, with_unit: bool = True) -> str:
+    """A value as people read it: an estimate and a difference with their interval."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, Difference):
+        text = _difference(value, figure.shown)
+    elif isinstance(value, Estimate):
+        text = f"{_number(value.value, figure.shown)} ({_range(value, figure.shown)})"
+    else:
+        text = _number(value, figure.shown)
+    return f"{text} {figure.shown.unit}" if with_unit and figure.shown.unit else text
 
 
-def _difference(measured: Difference) -> str:
+def _difference(measured: Difference, shown: Shown) -> str:
     """The absolute figure, and the signed one (baseline - candidate) that the interval belongs to."""
-    signed = f"signed {measured.signed_mean:+.5f}, {measured.ci_low:+.5f} to {measured.ci_high:+.5f}"
-    return f"{measured.value:.5f} ({signed})"
+    signed = Shown(f"+{shown.digits}", shown.unit, shown.factor)
+    return (
+        f"{_number(measured.value, shown)} (signed {_number(measured.signed_mean, signed)}, {_range(measured, signed)})"
+    )
 
 
-def _threshold(requirement: Requirement) -> str:
-    if requirement.threshold is None:
-        return "off"
-    sign = "≥" if requirement.name.startswith("min_") else "<"
-    return f"{sign} {requirement.threshold:g}"
+def _range(measured: Estimate | Difference, shown: Shown) -> str:
+    return f"{_number(measured.ci_low, shown)} to {_number(measured.ci_high, shown)}"
 
 
-def _scaled(value: float | None, factor: float, digits: int) -> str:
-    return NOTHING if value is None else f"{value * factor:,.{digits}f}"
+def _number(value: float, shown: Shown) -> str:
+    return f"{value * shown.factor:{shown.digits}}"
+
+
+def _mebibytes(size_bytes: int | None) -> str:
+    return NOTHING if size_bytes is None else f"{size_bytes / MIB:,.1f}"

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from halftime.contract.models import MODEL_KINDS
+from halftime.contract.report.requirements import REQUIREMENTS
 from halftime.contract.request.data import DATA_KINDS
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.catalogue import least_example
@@ -19,12 +20,7 @@ FRONT: dict[str, tuple[str, ...]] = {
     "Where it runs": ("/config/device", "/config/gpu", "/config/min_gpu_memory_gib"),
     "Precisions": ("/config/baseline", "/config/candidates"),
     "Training": tuple(f"/config/training/{name}" for name in ("batch_size", "steps", "optimizer", "learning_rate")),
-    "Requirements": (
-        "/requirements/min_speedup",
-        "/requirements/min_memory_reduction_percent",
-        "/requirements/max_accuracy_difference",
-        "/requirements/max_loss_difference",
-    ),
+    "Requirements": tuple(f"/requirements/{name}" for name in REQUIREMENTS),
     "To find it again": ("/labels",),
 }
 

@@ -4,8 +4,9 @@ from functools import cache
 
 import jinja2
 
-from app.reports import precisions, remedies, wording
+from app.reports import precisions, remedies, wording, words
 from app.web import formats
+from halftime.contract.precisions import MARKS
 
 
 @cache
@@ -25,11 +26,13 @@ def environment() -> jinja2.Environment:
         "memory_rows": wording.memory_rows,
         "trial_rows": wording.trial_rows,
         "context_lines": wording.context_lines,
+        "verdict_words": words.verdict_words,
+        "requirement_words": words.requirement_words,
         "remedy": remedies.remedy,
         "told_precisions": precisions.told_precisions,
         "precision_hint": precisions.precision_hint,
         "precision_remedies": precisions.precision_remedies,
     }
     templates.filters |= formats.FILTERS
-    templates.globals["trial_columns"] = wording.TRIAL_COLUMNS
+    templates.globals |= {"trial_columns": wording.trial_columns, "precision_marks": MARKS}
     return templates

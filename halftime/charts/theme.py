@@ -8,12 +8,14 @@ import altair as alt
 import vl_convert
 from markupsafe import Markup
 
+from halftime.contract.precisions import MARKS
+
 #: One definition serves pages, files, print and notebooks.
 Chart = alt.LayerChart | alt.VConcatChart
 
 #: Of the light mode; a page's own take their place in SVG, where they follow its mode.
 INK, QUIET, LINE, GROUND, ACCENT = "#1b1f23", "#57606a", "#d5d9dd", "#ffffff", "#0b62a5"
-LEGS = {"fp32": "#6b7178", "tf32": "#a8518a", "fp16": "#bf5300", "bf16": "#1577b8"}
+LEGS = {name: mark.colour for name, mark in MARKS.items()}
 PARTS = {
     "parameters": "#173f67",
     "gradients": "#4a90d6",
@@ -25,10 +27,10 @@ PARTS = {
 }
 
 #: Beside the colours, for those who cannot tell them apart.
-DASHES = {"fp32": [1, 0], "tf32": [2, 2], "fp16": [8, 3], "bf16": [5, 2, 1, 2]}
+DASHES = {name: list(mark.dash) for name, mark in MARKS.items()}
 #: Of a precision that another leg has already.
 AGAIN = [1, 4]
-SHAPES = {"fp32": "circle", "tf32": "diamond", "fp16": "square", "bf16": "triangle-up"}
+SHAPES = {name: mark.shape for name, mark in MARKS.items()}
 
 #: The names that `halftime.css` gives the colours.
 VARIABLES = {

@@ -1,7 +1,8 @@
 """The four precisions and the two devices a request can name, and what its legs are called."""
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 #: fp32: IEEE single precision, no TF32 anywhere. tf32: FP32 tensors, TF32 matmul, convolution and recurrent kernels.
 #: fp16: AMP, autocast(float16) + GradScaler. bf16: AMP, autocast(bfloat16), no scaler.
@@ -18,6 +19,31 @@ UNSUPPORTED: dict[DeviceKind, frozenset[PrecisionName]] = {"cuda": frozenset(), 
 
 #: The candidate where a request names none. FP16 on a CPU works, many times slower than FP32.
 DEFAULT_CANDIDATE: dict[DeviceKind, PrecisionName] = {"cuda": "fp16", "cpu": "bf16"}
+
+
+@dataclass(frozen=True)
+class PrecisionMark:
+    """How charts and pages mark a precision, so that those who cannot tell colours apart can tell legs apart."""
+
+    #: On a light ground; `halftime.css` has the one on a dark ground beside it.
+    colour: str
+    #: Lengths of a line's strokes and gaps, in pixels.
+    dash: tuple[int, ...]
+    shape: Literal["circle", "diamond", "square", "triangle-up"]
+
+
+MARKS: dict[PrecisionName, PrecisionMark] = {
+    "fp32": PrecisionMark("#6b7178", (1, 0), "circle"),
+    "tf32": PrecisionMark("#a8518a", (2, 2), "diamond"),
+    "fp16": PrecisionMark("#bf5300", (8, 3), "square"),
+    "bf16": PrecisionMark("#1577b8", (5, 2, 1, 2), "triangle-up"),
+}
+
+
+def supported(kind: DeviceKind) -> str:
+    """The precisions that a device of a kind may have, in words."""
+    *others, last = (name for name in get_args(PrecisionName) if name not in UNSUPPORTED[kind])
+    return f"{', '.join(others)} or {last}"
 
 
 def leg_names(baseline: PrecisionName, candidates: Sequence[PrecisionName], control: bool) -> list[str]:

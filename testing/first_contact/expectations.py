@@ -15,9 +15,8 @@ from testing.first_contact.lines import (
     TrialLine,
     Waits,
 )
-from worker.proof.probes import ERROR_RANGES
 from worker.report.attestation import achieved_flops_per_second
-from worker.report.warnings import FAR_OUTSIDE, LEAST_EXPLAINED
+from worker.report.warnings import LEAST_EXPLAINED
 from worker.training.precision_facts import FACTS, LARGEST_FP32_ERROR, expected_flags
 
 #: A TF32 product is this far from FP64 at least: IEEE FP32 is nearer.
@@ -65,7 +64,7 @@ def _switches(lines: Sequence[Line]) -> Iterator[str]:
 def _probes(lines: Sequence[Line]) -> Iterator[str]:
     probes = [line for line in lines if isinstance(line, ProbeError)]
     for line in probes:
-        low, high = ERROR_RANGES[line.precision]
+        low, high = FACTS[line.precision].error_range
         where = f"probes: {line.precision}: {line.operation} of {line.of}"
         if line.relative_error is None:
             yield f"{where}: {line.error or 'the error is not finite'}"
@@ -158,7 +157,7 @@ def _throughput(lines: Sequence[Line]) -> Iterator[str]:
 def _numerics(result: TrialResult) -> Iterator[str]:
     found = result.numerics
     if found and found.gradient_relative_rmse is not None and found.explained_relative_rmse is not None:
-        bound = FAR_OUTSIDE[result.precision] * max(found.explained_relative_rmse, LEAST_EXPLAINED)
+        bound = FACTS[result.precision].far_outside * max(found.explained_relative_rmse, LEAST_EXPLAINED)
         if found.gradient_relative_rmse > bound:
             yield f"the gradient is {found.gradient_relative_rmse:.1e} off, and rounding explains {bound:.1e} at most"
 

@@ -18,8 +18,8 @@ RULES = {"light": {}, "dark": {"runOnly": ["color-contrast", "link-in-text-block
 
 
 async def all_pages(live):
-    """An address of every page, a report that must not be used and a problem among them."""
-    ended = [page_of(await SCENES["invalid"](live))]
+    """An address of every page: the list with the longest verdict, a report that must not be used, and a problem."""
+    ended = [page_of(await SCENES[verdict](live)) for verdict in ("fail", "invalid")]
     made = await every_page(live)
     return [f"{live.base_url}{path}" for path in [*made, *ended, "/ui/new", "/ui/new?example=bert", "/ui/nothing"]]
 

@@ -22,8 +22,9 @@ from worker.device.device import detect, gpu_count
 from worker.device.gpu_sampler import LEAST_ENERGY_REGION_SECONDS
 from worker.messages import TrialSpec
 from worker.report.build import make_report
-from worker.report.warnings import FAR_OUTSIDE, LEAST_EXPLAINED
+from worker.report.warnings import LEAST_EXPLAINED
 from worker.training.precision import PRECISIONS
+from worker.training.precision_facts import FACTS
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not gpu_count(), reason="no CUDA device"), pytest.mark.anyio]
 
@@ -86,7 +87,9 @@ async def test_every_precision_trains_in_a_fresh_process(precision):
 async def test_rounding_explains_how_far_a_step_is_from_fp64(precision):
     result, _ = await in_a_fresh_process(spec(precision).model_copy(update={"examined": True}))
     found = result.numerics
-    assert found.gradient_relative_rmse < FAR_OUTSIDE[precision] * max(found.explained_relative_rmse, LEAST_EXPLAINED)
+    assert found.gradient_relative_rmse < FACTS[precision].far_outside * max(
+        found.explained_relative_rmse, LEAST_EXPLAINED
+    )
 
 
 async def test_energy_is_told_of_a_region_long_enough():

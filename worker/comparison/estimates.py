@@ -126,6 +126,13 @@ def judge_at_least(measured: Estimate, threshold: float) -> RequirementStatus:
     return "fail" if measured.ci_high < threshold else "inconclusive"
 
 
+def judge_below(measured: Estimate, threshold: float) -> RequirementStatus:
+    """pass: the whole interval is below the threshold; fail: all of it at or above."""
+    if measured.ci_high < threshold:
+        return "pass"
+    return "fail" if measured.ci_low >= threshold else "inconclusive"
+
+
 def judge_within(measured: Difference, threshold: float) -> RequirementStatus:
     """pass: the signed interval lies inside ± threshold; fail: wholly outside."""
     if -threshold < measured.ci_low and measured.ci_high < threshold:

@@ -25,9 +25,6 @@ SAMPLES = 8
 
 WORST_LAYERS = 5
 
-#: Largest relative error of rounding to nearest, by the arithmetic of matrix products: 2^-(explicit bits + 1).
-UNIT_ROUNDOFF = {"fp32": 2.0**-24, "tf32": 2.0**-11, "fp16": 2.0**-11, "bf16": 2.0**-8}
-
 Gradients = dict[str, Tensor]
 
 
@@ -49,7 +46,7 @@ def _compare(run: Run, precision: Precision, batch: Batch) -> Numerics:
     set_flags(PRECISIONS["fp32"])
     try:
         exact_loss, exact = _exact_step(exact_run, part)
-        with _Disturbance(exact_run.model, UNIT_ROUNDOFF[precision.name]):
+        with _Disturbance(exact_run.model, precision.unit_roundoff):
             _, disturbed = _exact_step(exact_run, part)
     finally:
         set_flags(precision)

@@ -25,12 +25,6 @@ CPU_SIZE, MANY = 256, 1000
 #: How torch says that a device has no kernel for a dtype.
 NO_KERNEL = ("not implemented for", "could not create a primitive", "no kernel image is available")
 
-#: Where each half precision is multiplied by hardware.
-HARDWARE = {
-    "fp16": "a CUDA GPU, or a CPU with AVX512-FP16 or AMX-FP16",
-    "bf16": "a CUDA GPU of compute capability 8.0, or a CPU with AVX512-BF16 or AMX",
-}
-
 
 @dataclass(frozen=True)
 class _Measured:
@@ -113,5 +107,5 @@ def _remedy(precision: Precision, measured: _Measured, exact: _Measured) -> str 
     name = precision.name
     return (
         f"The device has no {name} arithmetic: torch multiplies at {measured.rate / 1e9:.3g} GFLOP/s in {name}, and at "
-        f"{exact.rate / 1e9:.3g} in fp32. Use fp32 here; {name} needs {HARDWARE[name]}."
+        f"{exact.rate / 1e9:.3g} in fp32. Use fp32 here; {name} needs {precision.hardware}."
     )

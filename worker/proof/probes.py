@@ -18,7 +18,6 @@ from torch.nn import functional
 from halftime.contract.report.trial import Probe
 from worker.errors import is_out_of_memory
 from worker.training.precision import Precision
-from worker.training.precision_facts import LARGEST_FP32_ERROR
 
 Sizes = tuple[tuple[int, ...], ...]
 #: The relative error of a precision on a device, for operands of one size.
@@ -35,15 +34,6 @@ CONVOLUTIONS: Sizes = (*SMALL_CONVOLUTIONS, (8, 64, 56, 56), (16, 256, 14, 14))
 
 #: Of a product, the rows that are computed in FP64 as well: a GPU may have few units for it.
 EXACT_ROWS = 256
-
-#: Relative error against FP64 that each arithmetic leaves on Gaussian operands: smallest and largest accepted.
-#: Geometric middles between the neighbours' errors, so that one precision is not taken for another.
-ERROR_RANGES: dict[str, tuple[float, float]] = {
-    "fp32": (0.0, LARGEST_FP32_ERROR),
-    "tf32": (0.0, 1e-3),
-    "fp16": (1e-5, 1e-3),
-    "bf16": (1e-3, 1e-2),
-}
 
 #: An operand whose product with one overflows FP16 (largest 65504) and no other.
 BEYOND_FP16 = 1e5
@@ -65,7 +55,7 @@ def probe_precision(precision: Precision, device: torch.device) -> list[Probe]:
 
 def _error_probe(name: str, precision: Precision, device: torch.device, measure: Measure, sizes: Sizes) -> Probe:
     errors = _errors(precision, device, measure, sizes)
-    low, high = ERROR_RANGES[precision.name]
+    low, high = precision.error_range
     smallest, largest = min(errors.values()), max(errors.values())
     observed = f"{smallest:.1e} to {largest:.1e} in {len(errors)} sizes" if len(errors) > 1 else f"{largest:.1e}"
     return Probe(

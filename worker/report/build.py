@@ -77,8 +77,7 @@ def compare_legs(measured: running.ComparisonRun, run: LegRun, candidate: Leg, f
         training_time = ratio_estimate(*_columns(alike, lambda trial: trial.training_time_seconds), pilot)
         accuracy = difference_estimate(*_columns(alike, lambda trial: trial.validation_accuracy), pilot)
         loss = difference_estimate(*_columns(alike, _validation_loss), pilot)
-    requirements = judge_requirements(measured.request.requirements, speedup, memory, accuracy, loss)
-    return Comparison(
+    compared = Comparison(
         candidate=candidate,
         speedup=speedup,
         speedup_of_one_block=median_step(pairs[0][0]) / median_step(pairs[0][1]) if len(pairs) == 1 else None,
@@ -87,9 +86,12 @@ def compare_legs(measured: running.ComparisonRun, run: LegRun, candidate: Leg, f
         memory_reduction_percent=memory,
         accuracy_difference=accuracy,
         loss_difference=loss,
-        requirements=requirements,
-        verdict=_comparison_verdict(measured, run, requirements),
+        requirements=[],
+        verdict="inconclusive",
     )
+    requirements = judge_requirements(measured.request.requirements, compared)
+    verdict = _comparison_verdict(measured, run, requirements)
+    return compared.model_copy(update={"requirements": requirements, "verdict": verdict})
 
 
 def _comparison_verdict(measured: running.ComparisonRun, run: LegRun, requirements: list[Requirement]) -> Verdict:

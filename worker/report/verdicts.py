@@ -1,9 +1,9 @@
 """Verdicts: of a requirement, of a comparison, of a report, and why."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from halftime.contract.precisions import leg_names
+from halftime.contract.report.figures import COMPARISON_FIGURES, Value
 from halftime.contract.report.report import (
     AttestationCheck,
     Comparison,
@@ -11,22 +11,12 @@ from halftime.contract.report.report import (
     Estimate,
     Leg,
     Requirement,
-    RequirementName,
     RequirementStatus,
     Verdict,
 )
+from halftime.contract.report.requirements import REQUIREMENTS, RequirementKind
 from halftime.contract.request.request import Requirements
-from worker.comparison.estimates import judge_at_least, judge_within
-
-#: What each requirement asks for.
-REQUIRED: dict[RequirementName, str] = {
-    "min_speedup": "a speedup of at least {:g}",
-    "min_memory_reduction_percent": "a memory reduction of at least {:g} %",
-    "max_accuracy_difference": "an accuracy difference below {:g}",
-    "max_loss_difference": "a loss difference below {:g}",
-}
-
-Measured = TypeVar("Measured", Estimate, Difference)
+from worker.comparison.estimates import judge_at_least, judge_below, judge_within
 
 
 def judge(
@@ -48,27 +38,17 @@ def judge(
             reasons.append(f"{name}: {failure.title}. {failure.detail}")
             continue
         reasons += [
-            f"{name}: {REQUIRED[requirement.name].format(requirement.threshold)} is required, {_in_words(requirement)}"
+            f"{name}: {REQUIREMENTS[requirement.name].sentence.format(requirement.threshold)} is required, "
+            f"{_in_words(requirement)}"
             for requirement in comparison.requirements
             if requirement.status in {"fail", "inconclusive"}
         ]
     return worst([comparison.verdict for comparison in comparisons]), reasons
 
 
-def judge_requirements(
-    wanted: Requirements,
-    speedup: Estimate | None,
-    memory: Estimate | None,
-    accuracy: Difference | None,
-    loss: Difference | None,
-) -> list[Requirement]:
-    """Every requirement with its own verdict."""
-    return [
-        _requirement("min_speedup", wanted.min_speedup, speedup, judge_at_least),
-        _requirement("min_memory_reduction_percent", wanted.min_memory_reduction_percent, memory, judge_at_least),
-        _requirement("max_accuracy_difference", wanted.max_accuracy_difference, accuracy, judge_within),
-        _requirement("max_loss_difference", wanted.max_loss_difference, loss, judge_within),
-    ]
+def judge_requirements(wanted: Requirements, comparison: Comparison) -> list[Requirement]:
+    """Every requirement on a comparison's figures, with its own verdict."""
+    return [_requirement(kind, getattr(wanted, kind.name), comparison) for kind in REQUIREMENTS.values()]
 
 
 def worst(statuses: Sequence[RequirementStatus | Verdict]) -> Verdict:
@@ -84,16 +64,20 @@ def _in_words(requirement: Requirement) -> str:
     return "and not measured" if requirement.measured is None else "and undecided: the interval holds it"
 
 
-def _requirement(
-    name: str,
-    threshold: float | None,
-    measured: Measured | None,
-    judge_one: Callable[[Measured, float], RequirementStatus],
-) -> Requirement:
+def _requirement(kind: RequirementKind, threshold: float | None, comparison: Comparison) -> Requirement:
+    measured = COMPARISON_FIGURES[kind.figure].read(comparison)
     status: RequirementStatus = "off"
     if threshold is not None:
-        status = "inconclusive" if measured is None else judge_one(measured, threshold)
+        status = _status(kind, threshold, measured)
     met = {"pass": True, "fail": False}.get(status)
     return Requirement.model_validate(
-        {"name": name, "threshold": threshold, "measured": measured, "met": met, "status": status}
+        {"name": kind.name, "threshold": threshold, "measured": measured, "met": met, "status": status}
     )
+
+
+def _status(kind: RequirementKind, threshold: float, measured: Value) -> RequirementStatus:
+    if isinstance(measured, Difference):
+        return judge_within(measured, threshold)
+    if isinstance(measured, Estimate):
+        return (judge_at_least if kind.direction == "at_least" else judge_below)(measured, threshold)
+    return "inconclusive"  # not measured, or without the interval that a judgement needs

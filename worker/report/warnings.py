@@ -45,11 +45,7 @@ CONVOLUTIONS = {"Conv1d", "Conv2d", "Conv3d"}
 #: Skipped steps after warm-up: one may be the scale feeling for its limit, as many as this are not.
 KEEPS_OVERFLOWING = 3
 
-#: A gradient may be this many times as far from FP64's as rounding explains; models seen here: 0.7 to 1.5 times under
-#: AMP, and 2 to 6 in FP32, where what is explained leaves out the rounding of sums: that grows with their length, and
-#: with Winograd's convolutions.
-FAR_OUTSIDE: dict[PrecisionName, int] = {"fp32": 30, "tf32": 10, "fp16": 10, "bf16": 10}
-#: ...or of an error so small that nothing need explain it.
+#: The error of a gradient that is so small that nothing need explain it.
 LEAST_EXPLAINED = 1e-7
 
 #: Time to issue a step over the time of a step, beyond which the host, not the GPU, sets the pace.
@@ -284,7 +280,7 @@ def _explained(numerics: Numerics, precision: PrecisionName) -> bool:
     off, explained = numerics.gradient_relative_rmse, numerics.explained_relative_rmse
     if off is None or explained is None:
         return False
-    return off <= FAR_OUTSIDE[precision] * max(explained, LEAST_EXPLAINED)
+    return off <= FACTS[precision].far_outside * max(explained, LEAST_EXPLAINED)
 
 
 def _percent(share: float | None) -> str:

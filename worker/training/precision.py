@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from halftime.contract.precisions import PrecisionName
+from halftime.contract.precisions import UNSUPPORTED, PrecisionName, supported
 from halftime.contract.report.failure import FailureCode
 from worker.device.architectures import missing_code, why_unavailable
 from worker.errors import TrialFailed
@@ -62,8 +62,9 @@ TRANSPOSED_LINEAR = ("transformers.pytorch_utils", "Conv1D")
 def check(device: torch.device, precision: Precision) -> None:
     """Whether the device can run the precision. Raises TrialFailed: `cuda_unavailable`, `unsupported_precision`."""
     if device.type == "cpu":
-        if precision.fp32_precision == "tf32":
-            raise TrialFailed.because(FailureCode.UNSUPPORTED_PRECISION, "A CPU has no tf32; use fp32, bf16 or fp16.")
+        if precision.name in UNSUPPORTED["cpu"]:
+            reason = f"A CPU has no {precision.name}; use {supported('cpu')}."
+            raise TrialFailed.because(FailureCode.UNSUPPORTED_PRECISION, reason)
         return
     if not torch.cuda.is_available():
         raise TrialFailed.because(
@@ -77,12 +78,13 @@ def check(device: torch.device, precision: Precision) -> None:
     if missing is not None:
         raise TrialFailed.because(FailureCode.CUDA_UNAVAILABLE, missing)
     capability = torch.cuda.get_device_capability(device)
-    needs_ampere = precision.fp32_precision == "tf32" or precision.autocast_dtype is torch.bfloat16
-    if needs_ampere and capability < (8, 0):
+    least = precision.least_capability
+    if capability < least:
         name = torch.cuda.get_device_name(device)
         raise TrialFailed.because(
             FailureCode.UNSUPPORTED_PRECISION,
-            f"{precision.name} needs compute capability 8.0; {name} has {capability[0]}.{capability[1]}. Use fp16.",
+            f"{precision.name} needs compute capability {least[0]}.{least[1]}; "
+            f"{name} has {capability[0]}.{capability[1]}. Use fp16.",
         )
 
 

@@ -14,22 +14,23 @@ from app.reports.relative_time import ago
 from app.reports.sanitize import safe_text
 from app.reports.terminal import COLOURS, STATES
 from app.reports.wording import NOTHING
+from app.reports.words import VERDICTS, verdict_words
 from halftime.contract.resources.benchmark import BenchmarkItem, Summary
 from halftime.contract.resources.worker import Worker
 
-#: From so many columns on a benchmark has a line of its own in a table; with fewer, it has two.
-TABLE_COLUMNS = 100
+#: From so many columns on a benchmark, or a worker, has a line of its own in a table; with fewer, it has two.
+BENCHMARK_COLUMNS, WORKER_COLUMNS = 120, 100
 
 
 def benchmarks_list(items: Sequence[BenchmarkItem], now: datetime, width: int) -> RenderableType:
     """Newest first."""
     if not items:
         return Text("No benchmark matches.", "dim")
-    if width < TABLE_COLUMNS:
+    if width < BENCHMARK_COLUMNS:
         return Group(*(_benchmark_in_two_lines(item, now) for item in items))
     table = Table(
         Column("Benchmark", no_wrap=True), Column("Status", no_wrap=True), Column("Model", overflow="fold"), "Device",
-        Column("Speedup", no_wrap=True), Column("Verdict", overflow="fold"),
+        Column("Speedup", no_wrap=True), Column("Verdict", min_width=max(map(len, VERDICTS.values())), overflow="fold"),
         Column("Created", no_wrap=True), box=None, header_style="dim", padding=(0, 2, 0, 0),
     )  # fmt: skip
     for item in items:
@@ -46,7 +47,7 @@ def workers_list(items: Sequence[Worker], now: datetime, width: int) -> Renderab
             "No worker was seen in the last days. Start one with `halftime worker`, or all with `halftime up`.", "dim"
         )
     parts: list[RenderableType] = [_workers_in_lines(items, now)]
-    if width >= TABLE_COLUMNS:
+    if width >= WORKER_COLUMNS:
         parts = [_workers_table(items, now), *_precisions_table(items)]
     for item in items:
         if item.quarantine is not None:
@@ -61,8 +62,8 @@ def state(name: str) -> Text:
 
 
 def verdict(name: str) -> Text:
-    """In its colour."""
-    return safe_text(name, COLOURS.get(name, ""))
+    """In words and its colour."""
+    return safe_text(verdict_words(name), COLOURS.get(name, ""))
 
 
 def speedup(summary: Summary | None) -> Text:

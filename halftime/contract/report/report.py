@@ -8,6 +8,7 @@ from halftime.contract.models import ModelSpec
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.failure import Failure
 from halftime.contract.report.numerics import Numerics
+from halftime.contract.report.requirements import RequirementName
 from halftime.contract.report.trial import DataFacts, Environment, MemoryBreakdown, TrialResult
 from halftime.contract.request.training import TrainingConfig
 from halftime.contract.resources.worker import KernelSupport
@@ -18,9 +19,6 @@ SCHEMA_VERSION = 1
 #: pass: the whole interval meets the threshold. fail: none of it does. inconclusive: it straddles the threshold.
 #: off: the request set the threshold to null.
 RequirementStatus = Literal["pass", "fail", "inconclusive", "off"]
-RequirementName = Literal[
-    "min_speedup", "min_memory_reduction_percent", "max_accuracy_difference", "max_loss_difference"
-]
 
 #: Of a comparison and of a report; invalid: the comparison itself cannot be trusted.
 Verdict = Literal["pass", "fail", "inconclusive", "invalid"]

@@ -1,12 +1,12 @@
 """What a client posts: a model, how to train and measure it, and what it must reach."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from halftime.contract.models import LayersSpec, ModelSpec
-from halftime.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName
+from halftime.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName, supported
 from halftime.contract.request.data import DataConfig, SyntheticData
 from halftime.contract.request.tracking import Tracking
 from halftime.contract.request.training import TrainingConfig
@@ -62,7 +62,10 @@ class BenchmarkConfig(Input):
     min_gpu_memory_gib: int | None = Field(default=None, ge=1, le=1024, description="least memory of the GPU")
     baseline: PrecisionName = Field(default="fp32", description="the leg every other is compared with")
     candidates: list[PrecisionName] | None = Field(
-        default=None, min_length=1, max_length=4, description="null: fp16 on CUDA, bf16 on a CPU"
+        default=None,
+        min_length=1,
+        max_length=len(get_args(PrecisionName)),
+        description="null: fp16 on CUDA, bf16 on a CPU",
     )
     data: DataConfig = SyntheticData()
     training: TrainingConfig = TrainingConfig()
@@ -83,8 +86,8 @@ class BenchmarkConfig(Input):
             if impossible:
                 raise PydanticCustomError(
                     "unsupported_precision",
-                    "a CPU has no {precision}; use fp32, bf16 or fp16",
-                    {"precision": ", ".join(sorted(impossible))},
+                    "a CPU has no {precision}; use {supported}",
+                    {"precision": ", ".join(sorted(impossible)), "supported": supported("cpu")},
                 )
             if self.gpu or self.min_gpu_memory_gib:
                 raise PydanticCustomError("gpu_without_cuda", "gpu and min_gpu_memory_gib need device cuda or auto")

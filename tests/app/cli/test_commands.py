@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from app.cli import cli
 from app.cli.options import labels_of
 from app.cli.view.cost import cost_line
+from app.reports.words import verdict_words
 from app.routes.use_cases import benchmarks
 from halftime import __version__
 from halftime.client import Client, ConnectionLost, operations
@@ -167,7 +168,7 @@ async def test_watch_tells_what_happens_and_ends_in_the_report(live, halftime):
     result = await watching
     assert result.exit_code == {"pass": 0, "fail": 1, "inconclusive": 3}[report.verdict]
     assert [line.strip() for line in result.stderr.splitlines()] == ["queued, 1 in line", "running", "succeeded"]
-    assert result.stdout.rstrip().endswith(f"{report.verdict}.")
+    assert result.stdout.rstrip().endswith(f"{verdict_words(report.verdict)}.")
 
 
 async def test_ctrl_c_stops_watching_and_leaves_the_benchmark_alone(live):

@@ -13,6 +13,7 @@ import pytest
 from app.rendering.formats import parse_report
 from app.rendering.html import MOST_SAMPLES, to_html
 from app.reports.wording import headline, other_answers, requirement_rows
+from app.reports.words import requirement_words, verdict_words
 from app.web.inlined import policy, stylesheet
 from app.web.rendering import environment
 from halftime.contract.report.failure import Failure, FailureCode
@@ -77,10 +78,10 @@ def judged(verdict, report):
 def test_the_answer_its_verdict_and_its_uncertainty_come_before_everything_else(report, verdict):
     text = Page(to_html(judged(verdict, report))).text
     first = text[: text.index("Pictures")]
-    assert text.index(verdict) < text.index(headline(judged(verdict, report)))
+    assert text.index(verdict_words(verdict)) < text.index(headline(judged(verdict, report)))
     for _, measured, _, status in requirement_rows(report.comparisons[0]):
         assert measured in first
-        assert status in first
+        assert requirement_words(status) in first
     assert f"because it is {verdict}" in first
     assert ("Do not use these figures" in first) == (verdict == "invalid")
 
@@ -95,13 +96,15 @@ def test_nothing_of_an_invalid_report_passes():
     found = anyio.run(partial(reported, mislabelled))
     assert [found.verdict, *(one.verdict for one in found.comparisons)] == ["invalid"] * 3
     assert headline(found).startswith("Not to be trusted: BF16 is ")
-    statuses = {status for one in found.comparisons for *_, status in requirement_rows(one)}
+    statuses = {status for one in found.comparisons for *_, status in requirement_rows(one) if status}
     assert statuses == {"invalid", "off"}
 
 
 def test_a_candidate_that_failed_is_answered_with_the_cause_alone():
     found = anyio.run(partial(reported, without_a_candidate))
-    assert headline(found) == "BF16 could not be compared with FP32 on a CPU (BF16: out of memory): fail."
+    assert (
+        headline(found) == "BF16 could not be compared with FP32 on a CPU (BF16: out of memory): requirements not met."
+    )
     assert found.reasons == [f"{name}: Out of memory. asked for 9 GiB, 1 GiB was free" for name in ("bf16", "fp16")]
 
 
@@ -110,9 +113,9 @@ def test_each_candidate_is_answered_with_its_own_verdict_and_the_first_with_that
     asked = request(candidates=["bf16", "fp32"]).model_copy(update={"requirements": Requirements(**lax)})
     found = anyio.run(reported_for, asked)
     assert [found.verdict, *(one.verdict for one in found.comparisons)] == ["fail", "pass", "fail"]
-    assert headline(found).endswith(": pass. Of all candidates: fail.")
+    assert headline(found).endswith(": requirements met. Of all candidates: requirements not met.")
     (other,) = other_answers(found)
-    assert other.endswith(": fail.")
+    assert other.endswith(": requirements not met.")
 
 
 def test_what_is_not_met_is_said_in_words(report):

@@ -133,5 +133,5 @@ async def test_a_sweep_is_a_table_of_its_benchmarks(client):
     assert [link for link in page.links() if "/ui/benchmarks/" in link] == [page_of(first), page_of(second)]
     assert f"/ui/sweeps/{sweep['id']}" in (await see(client, page_of(first))).links()
     assert "1 succeeded" in page.text
-    assert "BF16 over FP32 pass 2.00× 2.00–2.00 50 %" in page.text
+    assert "BF16 over FP32 requirements met 2.00× 2.00–2.00 50 %" in page.text
     assert "No sweep has this id." in (await see(client, f"/ui/sweeps/{uuid.uuid4()}", 404)).text

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from halftime.charts.theme import PARTS
+from halftime.contract.precisions import MARKS
 
 CSS = (Path(__file__).parents[3] / "app/web/static/halftime.css").read_text()
 GROUND = {"light": "#ffffff", "dark": "#14171a"}
@@ -68,3 +69,18 @@ def test_every_part_stands_out_from_the_ground(mode):
 
 def test_charts_and_pages_have_the_same_colours():
     assert colours("light") == list(PARTS.values())
+
+
+def test_every_precision_has_the_same_colour_and_dash_in_charts_and_pages():
+    light = dict(re.findall(r"--(\w+): light-dark\((#\w+), #\w+\)", CSS))
+    dashes = dict(re.findall(r"\.series\.(\w+) { stroke: var\(--\1\); stroke-dasharray: ([\d ]+); }", CSS))
+    for name, mark in MARKS.items():
+        assert light[name] == mark.colour
+        if name != "fp32":  # what has no rule of its own is drawn so
+            assert dashes[name] == " ".join(map(str, mark.dash))
+            assert f".whisker.{name} {{" in CSS
+            assert f".dot.{name} {{" in CSS
+
+
+def test_every_precision_has_a_shape_of_its_own():
+    assert len({mark.shape for mark in MARKS.values()}) == len(MARKS)

@@ -11,9 +11,9 @@ from worker.models import build_model
 from worker.proof.numerics import compare_with_fp64
 from worker.proof.overflow import first_overflow
 from worker.report.build import make_report
-from worker.report.warnings import FAR_OUTSIDE
 from worker.training.loop import prepare
 from worker.training.precision import PRECISIONS, read_flags, set_flags
+from worker.training.precision_facts import FACTS
 
 SETTINGS = TrainingConfig(batch_size=16, steps=6, warmup_steps=1)
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def against_fp64(spec, precision, settings=SETTINGS):
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.kind)
 def test_rounding_explains_how_far_amp_is_from_fp64(spec, precision):
     found = against_fp64(spec, precision)
-    assert 0.2 < found.gradient_relative_rmse / found.explained_relative_rmse < FAR_OUTSIDE[precision] / 2
+    assert 0.2 < found.gradient_relative_rmse / found.explained_relative_rmse < FACTS[precision].far_outside / 2
     assert found.loss_relative_error < 0.01
     assert found.samples == 8
 
@@ -48,7 +48,7 @@ def test_rounding_explains_how_far_amp_is_from_fp64(spec, precision):
 def test_fp32_is_a_thousand_times_nearer(spec):
     found = against_fp64(spec, "fp32")
     assert found.gradient_relative_rmse < against_fp64(spec, "bf16").gradient_relative_rmse / 1000
-    assert found.gradient_relative_rmse < FAR_OUTSIDE["fp32"] * found.explained_relative_rmse
+    assert found.gradient_relative_rmse < FACTS["fp32"].far_outside * found.explained_relative_rmse
 
 
 DROPPING = [
@@ -106,7 +106,7 @@ def test_a_layer_that_is_wrong_in_half_precision_only_is_named():
         lambda module, inputs, result: result if result.dtype is torch.float64 else 1.5 * result
     )
     found = compare_with_fp64(run, PRECISIONS["bf16"], batches[0])
-    assert found.gradient_relative_rmse > FAR_OUTSIDE["bf16"] * found.explained_relative_rmse
+    assert found.gradient_relative_rmse > FACTS["bf16"].far_outside * found.explained_relative_rmse
     assert found.worst_layers[0].name.startswith(("layers.4", "layers.6"))  # it, or the one it feeds
 
 

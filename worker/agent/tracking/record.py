@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, JsonValue
 
+from halftime.contract.report.figures import flat
 from halftime.contract.report.report import Comparison, Difference, Estimate, Leg, Report
 
 #: What is no figure of the report as a whole.
@@ -71,8 +72,7 @@ def _figures(model: BaseModel, prefix: str, without: Container[str] = ()) -> Ite
     for field in type(model).model_fields:
         value = None if field in without else getattr(model, field)
         if isinstance(value, (Estimate, Difference)):
-            yield prefix + field, value.value
-            yield from _figures(value, f"{prefix}{field}_", {"value"})
+            yield from flat(prefix + field, value).items()
         elif isinstance(value, BaseModel):
             yield from _figures(value, f"{prefix}{field}/")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):

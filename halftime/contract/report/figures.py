@@ -1,0 +1,172 @@
+"""The figures of a leg, of a trial and of a comparison: their names, titles and units, and how each is read.
+
+Every format of a report lists its figures from these tables. A new figure is a field of the contract, an entry here,
+and the place where it is computed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from halftime.contract.report.named_legs import median_seconds
+from halftime.contract.report.report import Comparison, Difference, Estimate, Leg
+from halftime.contract.report.trial import TrialResult
+
+Owner = TypeVar("Owner", Leg, TrialResult, Comparison)
+Value = float | Estimate | Difference | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How people read a figure's value: times `factor`, in `unit`, by a format specification."""
+
+    digits: str
+    unit: str = ""
+    factor: float = 1
+
+
+@dataclass(frozen=True)
+class Figure(Generic[Owner]):
+    """One figure of a leg, a trial or a comparison."""
+
+    #: In CSV, exports and trackers.
+    name: str
+    #: For people, without the unit; None: a figure for programs, in CSV alone.
+    title: str | None
+    #: Of the value; empty for counts and fractions.
+    unit: str
+    read: Callable[[Owner], Value]
+    #: The direction of improvement; None where there is none.
+    better: Literal["higher", "lower"] | None = None
+    shown: Shown = Shown(",.1f")
+    #: What people read where it is more than the number; None where there is nothing.
+    words: Callable[[Owner], str | None] | None = None
+    #: A loss or an accuracy, which only compares between legs that trained for as many steps.
+    depends_on_steps: bool = False
+    #: A figure of a leg that an export gives of both legs of a comparison.
+    exported: bool = False
+    #: Its value is a Difference, whose interval belongs to the signed mean.
+    is_difference: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The title with the unit that people read it in."""
+        return f"{self.title} ({self.shown.unit})" if self.shown.unit else f"{self.title}"
+
+
+def flat(name: str, value: Value) -> dict[str, float]:
+    """A value with its interval as numbers under names that begin with the figure's; empty for None.
+
+    The names are `x`, `x_ci_low` and `x_ci_high`; a difference has `x_signed_mean` as well.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, Estimate | Difference):
+        return {name if part == "value" else f"{name}_{part}": number for part, number in value}
+    return {name: value}
+
+
+def flat_names(figure: Figure[Owner]) -> list[str]:
+    """The names that `flat` gives a figure of a comparison."""
+    parts = Difference.model_fields if figure.is_difference else Estimate.model_fields
+    return [figure.name if part == "value" else f"{figure.name}_{part}" for part in parts]
+
+
+def _by_name(figures: Sequence[Figure[Owner]]) -> dict[str, Figure[Owner]]:
+    return {figure.name: figure for figure in figures}
+
+
+def _gradient_error(leg: Leg) -> str | None:
+    """In percent, with what rounding explains."""
+    numerics = leg.numerics
+    if numerics is None or numerics.gradient_relative_rmse is None or numerics.explained_relative_rmse is None:
+        return None
+    return f"{100 * numerics.gradient_relative_rmse:.2g} (rounding: {100 * numerics.explained_relative_rmse:.2g})"
+
+
+def _share_of_ceiling(leg: Leg) -> float | None:
+    if leg.achieved_flops_per_second is None or not leg.ceiling_flops_per_second:
+        return None
+    return leg.achieved_flops_per_second / leg.ceiling_flops_per_second
+
+
+def _largest_batch(leg: Leg) -> str | None:
+    if leg.capacity is None:
+        return None
+    if leg.capacity.largest_batch_size is None:
+        return "none found"
+    return f"{'at least ' if leg.capacity.smallest_too_large is None else ''}{leg.capacity.largest_batch_size}"
+
+
+_SECONDS, _MILLISECONDS = Shown(",.3f", "s"), Shown(",.3f", "ms", 1000)
+_MIB, _NATS, _FRACTION, _COUNT = Shown(",.1f", "MiB", 2**-20), Shown(",.4f", "nats"), Shown(",.4f"), Shown("d")
+
+#: In the order in which people read them.
+LEG_FIGURES: dict[str, Figure[Leg]] = _by_name([
+    Figure("median_step_seconds", "Median step", "s", lambda leg: leg.median_step_seconds, "lower", _MILLISECONDS),
+    Figure("mean_step_seconds", None, "s", lambda leg: leg.mean_step_seconds, "lower"),
+    Figure("training_time_seconds", "Training time", "s", lambda leg: leg.training_time_seconds, "lower", _SECONDS),
+    Figure("samples_per_second", "Samples per second", "1/s", lambda leg: leg.samples_per_second, "higher",
+           exported=True),
+    Figure("data_wait_share", None, "", lambda leg: leg.data_wait_share, "lower"),
+    Figure("peak_memory_bytes", "Peak memory", "B", lambda leg: leg.peak_memory_bytes, "lower", _MIB, exported=True),
+    Figure("first_step_peak_bytes", "Peak memory of the first step", "B", lambda leg: leg.first_step_peak_bytes,
+           "lower", _MIB),
+    Figure("peak_reserved_bytes", "Reserved by the allocator", "B", lambda leg: leg.peak_reserved_bytes, "lower",
+           _MIB),
+    Figure("peak_device_bytes", "In use on the GPU", "B", lambda leg: leg.peak_device_bytes, "lower", _MIB),
+    Figure("final_train_loss", "Final training loss", "nats", lambda leg: leg.final_train_loss, "lower", _NATS,
+           depends_on_steps=True),
+    Figure("validation_loss", "Validation loss", "nats", lambda leg: leg.validation_loss, "lower", _NATS,
+           depends_on_steps=True),
+    Figure("validation_accuracy", "Validation accuracy", "", lambda leg: leg.validation_accuracy, "higher",
+           _FRACTION, depends_on_steps=True),
+    Figure("skipped_steps", "Skipped steps", "",
+           lambda leg: leg.grad_scaler.skipped_steps if leg.grad_scaler else None, "lower", _COUNT),
+    Figure("loss_relative_error", None, "",
+           lambda leg: leg.numerics.loss_relative_error if leg.numerics else None, "lower"),
+    Figure("gradient_relative_rmse", "Gradient off FP64", "",
+           lambda leg: leg.numerics.gradient_relative_rmse if leg.numerics else None, "lower", Shown(".2g", "%", 100),
+           words=_gradient_error),
+    Figure("explained_relative_rmse", None, "",
+           lambda leg: leg.numerics.explained_relative_rmse if leg.numerics else None),
+    Figure("achieved_flops_per_second", None, "FLOP/s", lambda leg: leg.achieved_flops_per_second, "higher"),
+    Figure("ceiling_flops_per_second", None, "FLOP/s", lambda leg: leg.ceiling_flops_per_second),
+    Figure("share_of_ceiling", "Of the fastest matrix product", "", _share_of_ceiling, "higher",
+           Shown(".0f", "%", 100)),
+    Figure("joules_per_step", "Energy per step", "J", lambda leg: leg.joules_per_step, "lower", Shown(",.2f", "J")),
+    Figure("joules_per_sample", "Energy per sample", "J", lambda leg: leg.joules_per_sample, "lower",
+           Shown(",.4f", "J")),
+    Figure("capacity.largest_batch_size", "Largest batch that fits", "",
+           lambda leg: leg.capacity.largest_batch_size if leg.capacity else None, "higher", _COUNT,
+           words=_largest_batch),
+    Figure("capacity.samples_per_second", "Samples per second there", "1/s",
+           lambda leg: leg.capacity.samples_per_second if leg.capacity else None, "higher"),
+    Figure("capacity.peak_memory_bytes", None, "B",
+           lambda leg: leg.capacity.peak_memory_bytes if leg.capacity else None),
+    Figure("disturbed_trials", None, "", lambda leg: leg.disturbed_trials, "lower"),
+    Figure("repeated_trials", None, "", lambda leg: leg.repeated_trials, "lower"),
+])  # fmt: skip
+
+#: Of one trial, beside its block and its leg.
+TRIAL_FIGURES: dict[str, Figure[TrialResult]] = _by_name([
+    Figure("median_step_seconds", "Median step", "s", median_seconds, "lower", _MILLISECONDS),
+    Figure("peak_memory_bytes", "Peak memory", "B",
+           lambda trial: trial.memory.peak_bytes if trial.memory else None, "lower", _MIB),
+    Figure("validation_loss", "Validation loss", "nats", lambda trial: trial.validation_loss, "lower", _NATS),
+    Figure("validation_accuracy", "Validation accuracy", "", lambda trial: trial.validation_accuracy, "higher",
+           _FRACTION),
+])  # fmt: skip
+
+#: Of one candidate against the baseline. A requirement judges one of these.
+COMPARISON_FIGURES: dict[str, Figure[Comparison]] = _by_name([
+    Figure("speedup", "Speedup", "x", lambda found: found.speedup, "higher", Shown(".3f", "×")),
+    Figure("training_time_ratio", "Training time ratio", "x", lambda found: found.training_time_ratio,
+           "higher", Shown(".3f", "×")),
+    Figure("memory_reduction_percent", "Memory reduction", "%", lambda found: found.memory_reduction_percent,
+           "higher", Shown(".1f", "%")),
+    Figure("accuracy_difference", "Accuracy difference", "", lambda found: found.accuracy_difference, "lower",
+           Shown(".5f"), is_difference=True),
+    Figure("loss_difference", "Loss difference", "nats", lambda found: found.loss_difference, "lower",
+           Shown(".5f"), is_difference=True),
+])  # fmt: skip
