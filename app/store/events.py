@@ -1,4 +1,4 @@
-"""What happened to a benchmark, in order."""
+"""The events of a benchmark, in order."""
 
 from uuid import UUID
 
@@ -26,7 +26,7 @@ async def note(session: AsyncSession, benchmark_id: UUID, kind: str, data: Json)
 
 
 async def after(session: AsyncSession, benchmark_id: UUID, seq: int, limit: int) -> list[Event]:
-    """Events that follow `seq`, oldest first."""
+    """Returns the events after `seq`, oldest first."""
     query = select(EventRow).where(EventRow.benchmark_id == benchmark_id, EventRow.seq > seq)
     rows = await session.scalars(query.order_by(EventRow.seq).limit(limit))
     return [Event(seq=row.seq, created_at=row.created_at, kind=row.kind, data=row.data) for row in rows]

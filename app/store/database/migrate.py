@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema; safe when several processes start at once."""
+"""Migrates a database to the newest schema; safe when several processes start at once."""
 
 from pathlib import Path
 
@@ -10,24 +10,24 @@ from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-#: Taken for the length of the migration: the second process waits, then finds nothing to do.
+#: Held during the migration: a second process waits, then finds nothing to do.
 ADVISORY_LOCK = 7_105_112
 
-#: For a table that something else holds, as a backup does. Everyone who reads it waits behind a migration that waits,
-#: and leases are lost: rather than for long, it waits often.
+#: Time limit for the lock of a table, which a backup may hold. Readers queue behind a waiting migration and lose their
+#: leases, so it makes several short tries.
 TABLE_SECONDS = 3
 TRIES = 8
 
 
 def migrate(url: URL) -> None:
-    """Applies every migration that is missing, in one transaction under an advisory lock.
+    """Applies every missing migration, in one transaction under an advisory lock.
 
-    Raises OperationalError where the server does not answer, or a table is held at every try, half a minute long.
+    Raises OperationalError when the server does not answer, or when a table is locked in every try for half a minute.
     """
     engine = create_engine(url, poolclass=NullPool)
     for attempt in stamina.retry_context(_table_is_held, attempts=TRIES, timeout=None):
         with attempt, engine.begin() as connection:
-            # One that is frozen or cut off in the middle gives back what it holds.
+            # Releases the locks of a process that freezes or is cut off during the migration.
             connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10s'"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
             connection.execute(text(f"SET LOCAL lock_timeout = '{TABLE_SECONDS}s'"))
@@ -39,7 +39,7 @@ def _table_is_held(error: Exception) -> bool:
 
 
 def upgrade(connection: Connection, revision: str) -> None:
-    """Applies every migration up to a revision, as Alembic names it, in the caller's transaction."""
+    """Applies every migration up to an Alembic revision, in the caller's transaction."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
