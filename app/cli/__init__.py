@@ -33,5 +33,5 @@ __all__ = [
 
 
 def main() -> None:
-    """The console script's entry."""
+    """Entry point of the console script."""
     cli(prog_name="halftime")

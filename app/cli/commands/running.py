@@ -1,4 +1,4 @@
-"""`run`: from a request file to a report, on a server or with one of its own."""
+"""The command `run`: turns a request file into a report, on a server or with a temporary service."""
 
 import contextlib
 import json
@@ -29,44 +29,47 @@ from halftime.contract.resources.benchmark import Benchmark
 from halftime.contract.resources.cost import Preview
 from halftime.contract.resources.sweep import Sweep, SweepRequest
 
-#: Of many benchmarks, the first of these that one of them has.
+#: Order in which the exit code of a sweep is chosen: the first that any of its benchmarks has.
 WORST_FIRST = (4, 1, 3, 0)
 
-#: Of the environment, what a service of one's own is not to have.
-ELSEWHERE = {"HALFTIME_DATABASE_URL", "HALFTIME_EMBEDDED_DATABASE", "HALFTIME_API_KEY"}
+#: Environment variables that a temporary service must not inherit.
+NOT_INHERITED = {"HALFTIME_DATABASE_URL", "HALFTIME_EMBEDDED_DATABASE", "HALFTIME_API_KEY"}
 
 START_SECONDS = 60.0
 
-#: A benchmark of an hour is not safe_text up for a server that restarts.
+#: More retries than other commands: a server restart must not end the wait for an hour-long benchmark.
 RETRIES = 8
 
 
 @cli.command()
 def run(
     request: Annotated[
-        Path, typer.Argument(help="the request, or a sweep's: JSON or YAML", exists=True, dir_okay=False)
+        Path, typer.Argument(help="a benchmark or sweep request, JSON or YAML", exists=True, dir_okay=False)
     ],
     server: Annotated[
-        str | None, typer.Option(envvar="HALFTIME_SERVER", help="the API's address; default: a service of its own")
+        str | None, typer.Option(envvar="HALFTIME_SERVER", help="the API's address; default: a temporary service")
     ] = None,
     wait: Annotated[bool, typer.Option(help="wait for the report")] = True,
     output: Annotated[
-        list[Path] | None, typer.Option(help="a .html, .json, .md or .csv file, of a sweep no .html; repeatable")
+        list[Path] | None, typer.Option(help="a .html, .json, .md or .csv file; no .html for a sweep; repeatable")
     ] = None,
-    override: Annotated[list[str] | None, typer.Option("--set", help="training.batch_size=64; repeatable")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="name=value; repeatable")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="override a field: training.batch_size=64; repeatable")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(help="add a label: name=value; repeatable")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Runs a benchmark. Exits 0 if it passes, 1 if it fails, 3 if inconclusive, 4 if invalid or failed.
+    """Runs a benchmark or a sweep and prints its report.
 
-    Of a sweep, the worst of its benchmarks counts. Ctrl-C cancels what was submitted.
+    Exits with 0 for the verdict pass, 1 for fail, 3 for inconclusive, and 4 for an invalid comparison or a failed
+    benchmark. A sweep exits with the worst code of its benchmarks. Ctrl-C cancels what was submitted.
     """
     if not wait and server is None:
-        fail("--no-wait needs --server: a service of its own ends with the command.", 2)
+        fail("--no-wait needs --server: the temporary service ends with the command.", 2)
     if not wait and output:
-        fail("--output needs --wait: there is no report yet.", 2)
+        fail("--output cannot be combined with --no-wait: there is no report yet.", 2)
     body = read_request(request, override or [], labels_of(label))
-    if server is None:  # another may be of a later release
+    if server is None:  # a server of a later release may accept more
         check_request(request, body)
     wanted = Wanted(wait, formats_of(output, SWEEP_FORMATS if is_sweep(body) else REPORT_FORMATS), as_json)
     with contextlib.ExitStack() as stack:
@@ -77,7 +80,7 @@ def run(
 
 
 def _run_one(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
-    warned = [] if wanted.as_json else _foretell([client.preview(body)])
+    warned = [] if wanted.as_json else _print_forecast([client.preview(body)])
     benchmark = client.submit(body)
     if not wanted.wait:
         _announce(benchmark, wanted.as_json)
@@ -88,7 +91,7 @@ def _run_one(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
 def _run_sweep(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
     previews = [] if wanted.as_json else _previews(client, body)
     if previews:
-        _foretell(previews)
+        _print_forecast(previews)
     sweep = client.submit_sweep(body)
     if not wanted.as_json:
         note(f"Sweep {sweep.id}")
@@ -103,8 +106,8 @@ def _run_sweep(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
     return _exit_code(sweep) if wanted.wait else 0
 
 
-def _foretell(previews: Sequence[Preview]) -> list[str]:
-    """Says the rough cost and every warning before anything runs; gives the warnings."""
+def _print_forecast(previews: Sequence[Preview]) -> list[str]:
+    """Prints the estimated cost and every warning before anything runs. Returns the warnings."""
     note(cost_line(previews))
     warnings = forewarnings(previews)
     for warning in warnings:
@@ -113,7 +116,7 @@ def _foretell(previews: Sequence[Preview]) -> list[str]:
 
 
 def _previews(client: Client, body: dict[str, Any]) -> list[Preview]:
-    """Of every benchmark; none where the sweep is not valid, which the server will say."""
+    """Returns a preview of every benchmark; empty for an invalid sweep, which the server will report."""
     try:
         benchmarks = list(SweepRequest.model_validate_json(json.dumps(body)).benchmarks())
     except ValidationError:
@@ -128,13 +131,13 @@ def _exit_code(sweep: Sweep) -> int:
 
 @contextlib.contextmanager
 def own_service() -> Iterator[str]:
-    """`halftime up` on a temporary database and a free port; gives its address."""
+    """Runs `halftime up` on a temporary database and a free port. Yields its address."""
     with tempfile.TemporaryDirectory(prefix="halftime-") as folder:
         Path(folder).chmod(0o755)  # the embedded PostgreSQL runs as its own user
         port = free_port()
         log_path = Path(folder) / "service.log"
         with log_path.open("w") as log:
-            # Its own session, so that Ctrl-C cancels the benchmark first; and it does not outlive this process.
+            # In its own session, so that Ctrl-C cancels the benchmark first; it ends with this process.
             service = subprocess.Popen(
                 [sys.executable, "-m", "app.cli", "up"],
                 env=own_environment(folder, port),
@@ -151,8 +154,8 @@ def own_service() -> Iterator[str]:
 
 
 def own_environment(folder: str, port: int) -> dict[str, str]:
-    """The environment of such a service: on loopback, with a database of its own, which holds no key."""
-    inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    """Returns the environment of a temporary service: on loopback, with its own database, which holds no key."""
+    inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     return inherited | {
         "HALFTIME_DATA_DIR": folder,
         "HALFTIME_HOST": "127.0.0.1",
@@ -162,7 +165,7 @@ def own_environment(folder: str, port: int) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
+    """Returns an unused port of the loopback address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -170,7 +173,7 @@ def free_port() -> int:
 
 
 def _wait_until_ready(address: str, service: "subprocess.Popen[bytes]", log_path: Path) -> None:
-    """Returns when the API answers and a worker is there."""
+    """Waits until the API answers and a worker is online. Ends the command after `START_SECONDS`."""
     deadline = time.monotonic() + START_SECONDS
     with Client(address, api_key="") as client, err.status("Starting the service …"):
         while time.monotonic() < deadline and service.poll() is None:
