@@ -71,7 +71,7 @@ REFUSED = {
     "a fault in a branch": (
         model([{"type": "parallel", "branches": [[], [RELU, FLATTEN, conv()]]}]),
         "/0/branches/1/2",
-        "comes in",
+        "but its input is",
     ),
     "a fault deep down": (
         model([{"type": "parallel", "branches": [[], [{"type": "residual", "layers": [conv(groups=2)]}]]}]),
