@@ -96,7 +96,7 @@ REFUSED = {
     "group_norm of channels that do not divide": (
         model([{"type": "group_norm", "num_groups": 2}]),
         "/0",
-        "must divide its 3 input channels",
+        "must divide the 3 channels",
     ),
     "group_norm of single numbers": (
         model([LINEAR, {"type": "group_norm", "num_groups": 10}], input_shape=[4]),

@@ -106,7 +106,7 @@ async def test_a_leg_that_no_benchmark_had_goes_by_what_the_workers_measured(cli
     assert both["least_seconds"] == pytest.approx(known["least_seconds"] + 6 * fp16_seconds, rel=0.01)
     assert both["basis"] == (
         "the throughput of the last 1 benchmarks on a cpu device, and for fp16 the matrix product rates of the "
-        "workers that are online"
+        "online workers"
     )
 
 
@@ -114,7 +114,7 @@ async def test_a_precision_that_the_workers_lack_has_no_time_and_the_basis_says_
     await register(client, precisions=[support("fp32", 1e9), support("bf16", kernels="absent")])
     found = await preview(client, job(["bf16"]))
     assert found["cost"]["least_seconds"] is found["cost"]["most_seconds"] is None
-    assert found["cost"]["basis"].endswith("and bf16 is absent on the workers that are online")
+    assert found["cost"]["basis"].endswith("and the online workers do not support bf16")
     assert found["warnings"] == ["bf16 is absent: The device has no bf16 arithmetic: use fp32."]
 
 
