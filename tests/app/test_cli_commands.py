@@ -179,7 +179,7 @@ async def test_ctrl_c_stops_watching_and_leaves_the_benchmark_alone(live):
     process.send_signal(signal.SIGINT)
     _, told = await process.communicate()
     assert process.returncode == 130
-    assert b"goes on" in told
+    assert b"continues" in told
     assert (await live.get(f"/benchmarks/{benchmark['id']}")).json()["status"] == "queued"
 
 
@@ -244,7 +244,7 @@ async def test_benchmarks_that_cannot_be_compared_are_refused_with_the_reasons(l
     result = await halftime("compare", first, second)
     assert result.exit_code == 2
     assert "No report yet" in result.stderr
-    assert f"Try again in {reports.RETRY_AFTER['queued']} s" in result.stderr
+    assert f"Retry in {reports.RETRY_AFTER['queued']} s" in result.stderr
 
 
 async def test_an_export_has_every_benchmark_that_matches(live, halftime, tmp_path):
