@@ -1,4 +1,4 @@
-"""Halftime for other people's programs: a typed client, the contract's models, and the interface for plugins.
+"""Halftime's library: a typed client, the contract's models, and the interface for plugins.
 
 from halftime import Client
 
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """Loads the client when it is used: a worker needs the contract alone."""
+    """Imports the client when it is first used: a worker needs only the contract."""
     if name in {"AsyncClient", "Client"}:
         from halftime import client  # noqa: PLC0415
 

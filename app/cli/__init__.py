@@ -14,5 +14,5 @@ __all__ += ["doctor", "keys", "migrating", "serving"]
 
 
 def main() -> None:
-    """Runs the console script."""
+    """Entry point of the console script."""
     cli(prog_name="halftime")

@@ -1,6 +1,6 @@
-"""`python -m app.cli`: the same as `halftime`."""
+"""Runs the command line as `python -m app.cli`, like the script `halftime`."""
 
-# A process that is started apart loads this file again, under another name.
+# A spawned child process imports this file again under another name.
 if __name__ == "__main__":
     from app.cli import main
 

@@ -1,4 +1,4 @@
-"""The database, for commands that speak to it themselves. Loaded when one does: the others start faster without it."""
+"""Access to the database for commands that use it directly; imports it lazily, so that other commands start faster."""
 
 import asyncio
 import subprocess
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 class NoDatabase(Exception):
-    """A wrong URL, or a server that does not answer or does not start."""
+    """The database URL is wrong, or the server does not answer or does not start."""
 
 
 class WrongDatabase(NoDatabase):
@@ -22,25 +22,25 @@ class WrongDatabase(NoDatabase):
 
 
 def is_missing(settings: Settings) -> bool:
-    """Whether there is no database yet: the embedded one is made by the first that opens it."""
+    """Whether the embedded database does not exist yet; the first process that opens it creates it."""
     from app.store.database.embedded import was_made  # noqa: PLC0415
 
     return settings.database_url is None and not was_made(settings.data_dir)
 
 
 def in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Result]]") -> Result:
-    """What the work gives, done in one transaction. Raises NoDatabase, WrongDatabase."""
+    """Runs `work` in one transaction and returns its result. Raises NoDatabase, WrongDatabase."""
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from app.store.database.connection import open_database  # noqa: PLC0415
     from app.store.database.migrate import UnknownSchema  # noqa: PLC0415
 
-    async def done() -> Result:
+    async def run() -> Result:
         async with open_database(settings, pool_size=1) as database, database.sessions.begin() as session:
             return await work(session)
 
     try:
-        return asyncio.run(done())
+        return asyncio.run(run())
     except UnknownSchema as error:
         raise WrongDatabase(str(error)) from error
     except (SQLAlchemyError, ValueError, OSError, RuntimeError, subprocess.SubprocessError) as error:

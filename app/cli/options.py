@@ -1,4 +1,4 @@
-"""The options that say which benchmarks, and where answers are written."""
+"""Options that filter benchmarks and name output files."""
 
 from datetime import datetime
 from pathlib import Path
@@ -17,16 +17,16 @@ StatusOption = Annotated[
     typer.Option(
         "--status",
         autocompletion=lambda: list(STATUSES),
-        help=f"any of these: {', '.join(STATUSES)}; repeatable",
+        help=f"one of {', '.join(STATUSES)}; repeatable: any of them matches",
     ),
 ]
-LabelFilter = Annotated[list[str] | None, typer.Option("--label", help="name=value, all of these; repeatable")]
-ModelKindOption = Annotated[str | None, typer.Option("--model-kind", help="such as transformer")]
-DeviceFilter = Annotated[DeviceChoice | None, typer.Option("--device", help="as requested")]
-AfterOption = Annotated[datetime | None, typer.Option("--created-after", help="local time")]
-BeforeOption = Annotated[datetime | None, typer.Option("--created-before", help="local time")]
+LabelFilter = Annotated[list[str] | None, typer.Option("--label", help="name=value; repeatable: all must match")]
+ModelKindOption = Annotated[str | None, typer.Option("--model-kind", help="kind of model, such as transformer")]
+DeviceFilter = Annotated[DeviceChoice | None, typer.Option("--device", help="device named in the request")]
+AfterOption = Annotated[datetime | None, typer.Option("--created-after", help="earliest creation, local time")]
+BeforeOption = Annotated[datetime | None, typer.Option("--created-before", help="latest creation, local time")]
 
-#: The formats of a report and of a sweep's table, by the ending of the file that holds one.
+#: The formats of a report and of a sweep's table by file name extension.
 REPORT_FORMATS = {".html": "html", ".json": "json", ".md": "md", ".csv": "csv"}
 SWEEP_FORMATS = {".csv": "csv", ".json": "json", ".md": "md"}
 
@@ -39,7 +39,7 @@ def filters_of(
     created_after: datetime | None,
     created_before: datetime | None,
 ) -> BenchmarkFilters:
-    """The options as the client takes them; times without a zone are local."""
+    """Returns the options as filters of the client; times without a zone are local. Raises BadParameter."""
     filters = BenchmarkFilters(status=_statuses_of(status), labels=labels_of(label))
     if model_kind:
         filters["model_kind"] = model_kind
@@ -60,7 +60,7 @@ def _statuses_of(names: list[str] | None) -> list[Status]:
 
 
 def labels_of(pairs: list[str] | None) -> dict[str, str]:
-    """Labels from `name=value` or `name:value`: no name has either sign. Raises BadParameter."""
+    """Parses labels from `name=value` or `name:value`; names contain neither sign. Raises BadParameter."""
     labels = {}
     for pair in pairs or []:
         sign = min((sign for sign in "=:" if sign in pair), key=pair.index, default=None)
@@ -72,10 +72,10 @@ def labels_of(pairs: list[str] | None) -> dict[str, str]:
 
 
 def formats_of(paths: list[Path] | None, formats: dict[str, str]) -> dict[Path, str]:
-    """The format of every file that is to be written. Raises BadParameter for one that cannot be."""
+    """Returns the format of every output file. Raises BadParameter for an unknown extension or a missing folder."""
     for path in paths or []:
         if path.suffix not in formats:
             raise typer.BadParameter(f"--output {path} must end in {' or '.join(formats)}")
         if not path.parent.is_dir():
-            raise typer.BadParameter(f"--output {path}: there is no folder {path.parent}")
+            raise typer.BadParameter(f"--output {path}: folder {path.parent} does not exist")
     return {path: formats[path.suffix] for path in paths or []}

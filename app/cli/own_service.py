@@ -15,21 +15,21 @@ from app.cli.shared import err, fail
 from app.cli.supervisor import die_with_parent
 from halftime.client import Client
 
-#: Of the environment, what a service of one's own is not to have.
-ELSEWHERE = {"HALFTIME_DATABASE_URL", "HALFTIME_EMBEDDED_DATABASE", "HALFTIME_API_KEY"}
+#: Environment variables that a temporary service must not inherit.
+NOT_INHERITED = {"HALFTIME_DATABASE_URL", "HALFTIME_EMBEDDED_DATABASE", "HALFTIME_API_KEY"}
 
 START_SECONDS = 60.0
 
 
 @contextlib.contextmanager
 def own_service() -> Iterator[str]:
-    """`halftime up` on a temporary database and a free port; gives its address."""
+    """Runs `halftime up` on a temporary database and a free port. Yields its address."""
     with tempfile.TemporaryDirectory(prefix="halftime-") as folder:
         Path(folder).chmod(0o755)  # the embedded PostgreSQL runs as its own user
         port = free_port()
         log_path = Path(folder) / "service.log"
         with log_path.open("w") as log:
-            # Its own session, so that Ctrl-C cancels the benchmark first; and it does not outlive this process.
+            # In its own session, so that Ctrl-C cancels the benchmark first; it ends with this process.
             service = subprocess.Popen(
                 [sys.executable, "-m", "app.cli", "up"],
                 env=own_environment(folder, port),
@@ -46,8 +46,8 @@ def own_service() -> Iterator[str]:
 
 
 def own_environment(folder: str, port: int) -> dict[str, str]:
-    """The environment of such a service: on loopback, with a database of its own, which holds no key."""
-    inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    """Returns the environment of a temporary service: on loopback, with its own database, which holds no key."""
+    inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     return inherited | {
         "HALFTIME_DATA_DIR": folder,
         "HALFTIME_HOST": "127.0.0.1",
@@ -57,7 +57,7 @@ def own_environment(folder: str, port: int) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
+    """Returns an unused port of the loopback address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -65,7 +65,7 @@ def free_port() -> int:
 
 
 def _wait_until_ready(address: str, service: "subprocess.Popen[bytes]", log_path: Path) -> None:
-    """Returns when the API answers and a worker is there."""
+    """Waits until the API answers and a worker is online. Ends the command after `START_SECONDS`."""
     deadline = time.monotonic() + START_SECONDS
     with Client(address, api_key="") as client, err.status("Starting the service …"):
         while time.monotonic() < deadline and service.poll() is None:

@@ -1,4 +1,4 @@
-"""Requests from files and options."""
+"""Reads requests from files and applies options to them."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from halftime.contract.resources.sweep import SweepRequest
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as JSON has it: 1e-3 is a number, and 2026-11-23 is text."""
+    """Reads YAML with JSON's scalar types: 1e-3 is a number, and 2026-11-23 is text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -28,19 +28,19 @@ _Loader.add_implicit_resolver(
 
 
 def read_request(path: Path, overrides: list[str], labels: dict[str, str] | None = None) -> dict[str, Any]:
-    """The request of a file, or a sweep's, with `--set` and `--label` applied. Ends the command for one that is none.
+    """Reads a benchmark or sweep request and applies `--set` and `--label`. Ends the command for an invalid file.
 
-    A path that names no section belongs to `config`.
+    A path of `--set` whose first part is no field of the request is taken to be within `config`.
     """
     try:
         body = _parse(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         fail(f"{path} is neither JSON nor YAML: {error}", 2)
     if not isinstance(body, dict):
-        fail(f"{path} holds no request: it must be an object with `model`.", 2)
+        fail(f"{path} is not a request: it must be an object with `model`.", 2)
     request = body.setdefault("request", {}) if is_sweep(body) else body
     if not isinstance(request, dict):
-        fail(f"{path} holds no request: `request` must be an object with `model`.", 2)
+        fail(f"{path} is not a request: `request` must be an object with `model`.", 2)
     for override in overrides:
         _apply(request, override)
     if labels:
@@ -50,7 +50,7 @@ def read_request(path: Path, overrides: list[str], labels: dict[str, str] | None
 
 
 def check_request(path: Path, body: dict[str, Any]) -> None:
-    """Ends the command for a request, or a sweep's, that no server of this release would take."""
+    """Ends the command for a benchmark or sweep request that a server of this release would refuse."""
     contract = SweepRequest if is_sweep(body) else BenchmarkRequest
     try:
         contract.model_validate_json(json.dumps(body))
@@ -60,11 +60,11 @@ def check_request(path: Path, body: dict[str, Any]) -> None:
 
 
 def is_sweep(body: dict[str, Any]) -> bool:
-    """Whether a request is one of many benchmarks."""
+    """Whether a request is for a sweep."""
     return "vary" in body
 
 
-def _parse(text: str) -> Any:  # noqa: ANN401 # whatever the text holds
+def _parse(text: str) -> Any:  # noqa: ANN401 # any JSON value
     return yaml.load(text, _Loader)  # noqa: S506 # a SafeLoader; JSON is YAML
 
 
@@ -72,7 +72,7 @@ def _check(path: Path, body: dict[str, Any]) -> None:
     try:
         json.dumps(body, allow_nan=False)
     except (TypeError, ValueError) as error:
-        fail(f"{path} holds what JSON cannot: {error}. Use finite numbers, text, lists and objects.", 2)
+        fail(f"{path} has a value that JSON does not allow: {error}. Use finite numbers, text, lists and objects.", 2)
 
 
 def _apply(body: dict[str, Any], override: str) -> None:
@@ -92,7 +92,7 @@ def _apply(body: dict[str, Any], override: str) -> None:
 
 
 def _section(place: dict[str, Any], name: str, option: str) -> dict[str, Any]:
-    found = place.setdefault(name, {})
-    if not isinstance(found, dict):
-        fail(f"{option}: {name} is no section", 2)
-    return found
+    section = place.setdefault(name, {})
+    if not isinstance(section, dict):
+        fail(f"{option}: {name} is not an object", 2)
+    return section

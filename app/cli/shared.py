@@ -1,4 +1,4 @@
-"""What the commands share: the typer application, options, consoles, and errors said in one line."""
+"""Parts shared by all commands: the typer application, options, consoles, and one-line errors."""
 
 import contextlib
 import os
@@ -22,16 +22,16 @@ cli = typer.Typer(
     help="Halftime: is mixed-precision training worth it for this model on this GPU?",
 )
 
-#: Into a file or a pipe, lines are as long as an id and its figures need.
+#: In a file or a pipe, lines are wide enough for an ID and its figures.
 out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
 
-#: A port set for `serve` is where the other commands look.
+#: The other commands use the port that is set for `serve`.
 SERVER = f"http://127.0.0.1:{os.environ['HALFTIME_PORT']}" if "HALFTIME_PORT" in os.environ else DEFAULT_SERVER
 
 ServerOption = Annotated[str, typer.Option("--server", envvar="HALFTIME_SERVER", help="the API's address")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
-BenchmarkArgument = Annotated[str, typer.Argument(help="the benchmark's id", autocompletion=benchmark_ids)]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+BenchmarkArgument = Annotated[str, typer.Argument(help="the benchmark's ID", autocompletion=benchmark_ids)]
 
 
 def _print_version(wanted: bool) -> None:
@@ -56,46 +56,46 @@ def fail(message: str, exit_code: int) -> NoReturn:
 
 
 def note(message: str) -> None:
-    """Says something beside the answer, on standard error."""
+    """Prints a message on standard error, apart from the command's output."""
     err.print(sanitize(message), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(model: BaseModel) -> None:
-    """A model as indented JSON, as it came."""
+    """Prints a model as indented JSON."""
     typer.echo(model.model_dump_json(indent=2))
 
 
 @contextlib.contextmanager
 def connected(server: str, *, api_key: str | None = None, retries: int = 2) -> Iterator[Client]:
-    """A client whose errors end the command: 2 for a refused request, 4 for a server that does not answer.
+    """Yields a client whose errors end the command: 2 for a refused request, 4 for a server that does not answer.
 
-    The key is HALFTIME_API_KEY unless safe_text. Someone waits: there are few retries.
+    The API key is HALFTIME_API_KEY unless one is given. There are few retries because the user waits.
     """
     try:
         client = Client(server, api_key=api_key, retries=retries)
     except ValueError as error:
         fail(str(error), 2)
-    stamina.instrumentation.set_on_retry_hooks([_tell_retry])
+    stamina.instrumentation.set_on_retry_hooks([_note_retry])
     try:
         with client:
             yield client
     except TransportError as error:
-        fail(f"No answer from {server} ({error}). Start one with `halftime up`, or name another with --server.", 4)
+        fail(f"No answer from {server} ({error}). Start a service with `halftime up`, or pass another --server.", 4)
     except ProblemError as error:
-        fail(f"{error}{_remedy(error)}", 2)
+        fail(f"{error}{_hint(error)}", 2)
     except ClientError as error:
         fail(str(error), 4)
     finally:
         stamina.instrumentation.set_on_retry_hooks(None)
 
 
-def _remedy(error: ProblemError) -> str:
+def _hint(error: ProblemError) -> str:
     if error.status == 401:
         return " Set HALFTIME_API_KEY to a key of this server."
     if error.retry_after_seconds is not None:
-        return f" Try again in {error.retry_after_seconds:.0f} s."
+        return f" Retry in {error.retry_after_seconds:.0f} s."
     return ""
 
 
-def _tell_retry(details: stamina.instrumentation.RetryDetails) -> None:
-    note(f"{details.caused_by}: trying again in {details.wait_for:.1f} s.")
+def _note_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    note(f"{details.caused_by}: retrying in {details.wait_for:.1f} s.")

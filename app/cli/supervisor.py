@@ -1,4 +1,4 @@
-"""Keeps child processes running: restarts with backoff, ends them together."""
+"""Keeps child processes running: restarts them with backoff and stops them together."""
 
 import asyncio
 import contextlib
@@ -18,16 +18,16 @@ log = structlog.get_logger(__name__)
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 
-#: A child that ran this long starts afresh with the shortest backoff.
+#: The backoff of a child that ran this long is reset.
 STABLE_SECONDS = 30.0
 
-#: Between SIGTERM and SIGKILL.
+#: Time between SIGTERM and SIGKILL.
 GRACE_SECONDS = 15.0
 
-#: The same after a second signal.
-HURRIED_GRACE_SECONDS = 1.0
+#: Time between SIGTERM and SIGKILL after a second signal to the supervisor.
+FORCED_GRACE_SECONDS = 1.0
 
-#: After SIGKILL: one that hangs in a driver may not die.
+#: How long a killed child is waited for: one that hangs in a driver may not exit.
 DYING_SECONDS = 5.0
 
 PR_SET_PDEATHSIG = 1
@@ -35,25 +35,25 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Child:
-    """A command that should always be running."""
+    """A command that is kept running."""
 
     name: str
     command: list[str]
 
 
 class _Stop:
-    """What the signals have asked for."""
+    """Which kind of stop the signals have requested."""
 
     def __init__(self) -> None:
-        self.asked, self.hurried = asyncio.Event(), asyncio.Event()
+        self.requested, self.forced = asyncio.Event(), asyncio.Event()
 
     def signalled(self) -> None:
-        """The first signal asks, the next hurries."""
-        (self.hurried if self.asked.is_set() else self.asked).set()
+        """Requests a stop at the first signal and forces it at the next."""
+        (self.forced if self.requested.is_set() else self.requested).set()
 
 
 async def supervise(children: list[Child]) -> None:
-    """Runs the children until SIGINT or SIGTERM, then ends them all: in good order, or at once at a second signal."""
+    """Runs the children until SIGINT or SIGTERM, then stops them all; a second signal shortens the grace period."""
     stop = _Stop()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -63,44 +63,44 @@ async def supervise(children: list[Child]) -> None:
 
 async def _keep_running(child: Child, stop: _Stop) -> None:
     backoff = FIRST_BACKOFF_SECONDS
-    while not stop.asked.is_set():
+    while not stop.requested.is_set():
         began = time.monotonic()
-        # A session of its own: Ctrl-C in the terminal reaches the supervisor, which stops the children in order.
+        # In its own session: Ctrl-C in the terminal reaches only the supervisor, which stops the children.
         process = await asyncio.create_subprocess_exec(
             *child.command, start_new_session=True, preexec_fn=die_with_parent
         )
         log.info("started", child=child.name, pid=process.pid)
-        await _first_of(process.wait(), stop.asked.wait())
-        if stop.asked.is_set():
+        await _first_of(process.wait(), stop.requested.wait())
+        if stop.requested.is_set():
             await _end(process, stop)
             return
         if time.monotonic() - began > STABLE_SECONDS:
             backoff = FIRST_BACKOFF_SECONDS
-        if process.returncode == os.EX_TEMPFAIL:  # another worker has its device, and may have it for long
+        if process.returncode == os.EX_TEMPFAIL:  # another worker owns the device, possibly for long
             backoff = LONGEST_BACKOFF_SECONDS
-        log.warning("died", child=child.name, exit_code=process.returncode, restart_in_seconds=backoff)
+        log.warning("exited", child=child.name, exit_code=process.returncode, restart_in_seconds=backoff)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.asked.wait(), backoff)
+            await asyncio.wait_for(stop.requested.wait(), backoff)
         backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
 
 
 async def _end(process: asyncio.subprocess.Process, stop: _Stop) -> None:
-    """SIGTERM, and once more for the hurried; who has not ended after the grace is killed."""
+    """Sends SIGTERM, again when the stop is forced, and SIGKILL after the grace period."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(_first_of(process.wait(), stop.hurried.wait()), GRACE_SECONDS)
-    if process.returncode is None and stop.hurried.is_set():
+        await asyncio.wait_for(_first_of(process.wait(), stop.forced.wait()), GRACE_SECONDS)
+    if process.returncode is None and stop.forced.is_set():
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), HURRIED_GRACE_SECONDS)
+            await asyncio.wait_for(process.wait(), FORCED_GRACE_SECONDS)
     if process.returncode is None:
         process.kill()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), DYING_SECONDS)
     if process.returncode is None:
-        log.error("does not die: it may hang in a driver", child_pid=process.pid)
+        log.error("does not exit after SIGKILL: it may hang in a driver", child_pid=process.pid)
 
 
 async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
@@ -111,6 +111,6 @@ async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
 
 
 def die_with_parent() -> None:
-    """Asks the kernel, from the child, to end it if its parent is killed: that one could not do it any more."""
+    """Asks the kernel, in the child, to send it SIGTERM when its parent dies; a killed parent cannot stop it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

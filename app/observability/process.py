@@ -1,4 +1,4 @@
-"""How a process of Halftime ends: on SIGTERM, and with a reason and an exit code."""
+"""The exit of Halftime's processes: on SIGTERM, or with a message and an exit code."""
 
 import os
 import signal
@@ -9,22 +9,22 @@ import structlog
 
 from app.observability.logs import configure_logs
 
-#: Exit code for invalid settings, where a restart cannot help. The systemd units do not restart after it.
+#: Exit code for invalid settings, which a restart cannot fix. The systemd units do not restart after it.
 WRONG_SETTINGS = 2
 
 
 def end_well_on_sigterm() -> None:
-    """Lets SIGTERM end the process with exit code 0, after everything that is open has been closed.
+    """Makes SIGTERM end the process with exit code 0 after open resources are closed.
 
-    Holds while the process starts, and after uvicorn has stopped: uvicorn raises the signal once more.
+    This applies while the process starts, and after uvicorn has stopped, because uvicorn raises the signal again.
     """
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))
 
 
 def end(message: str, exit_code: int) -> NoReturn:
-    """Ends a process of the service with the reason: as the log's last line where that is JSON, else in plain words.
+    """Ends a process of the service with a message: as the last log line if the log is JSON, else as plain text.
 
-    Also before the settings are read, which may be what is wrong: the environment says what the log shall be.
+    The log format is read from the environment, because the settings themselves may be invalid.
     """
     if os.environ.get("HALFTIME_LOG_FORMAT") == "json":
         configure_logs("json")

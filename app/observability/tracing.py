@@ -1,6 +1,6 @@
-"""Traces by OpenTelemetry, across the queue: a run's span links to the request that submitted it.
+"""OpenTelemetry traces across the queue: a run's span links to the request that submitted it.
 
-Without the extra `otel` and a standard variable that asks for traces, every span is a no-op and nothing more is loaded.
+Without the extra `otel` and a standard variable that enables traces, every span is a no-op and no SDK is loaded.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: What the framework traces: each request, probes apart. Metrics and logs go their own ways.
+#: The framework's tracing: every request except health checks; no metrics and no logs.
 REQUESTS: "TelemetryConfig" = {
     "auto_configure": False,
     "metrics": False,
@@ -33,7 +33,7 @@ REQUESTS: "TelemetryConfig" = {
     "exclude": lambda scope: scope.get("path") in {"/livez", "/readyz", "/metrics"},
 }
 
-#: The standard's name, and that of the package which the extra brings.
+#: The exporter's name in the OpenTelemetry standard, and its entry point in the package of the extra `otel`.
 EXPORTERS = {"otlp": "otlp_proto_http"}
 
 _tracer = trace.get_tracer("halftime")
@@ -42,7 +42,7 @@ _w3c = TraceContextTextMapPropagator()
 
 @contextlib.asynccontextmanager
 async def exported_spans(service: str) -> AsyncIterator[None]:
-    """Sends the process's spans to where the OTEL_* variables say, the last ones when the block ends."""
+    """Exports the process's spans as the OTEL_* variables say; the last ones are sent when the block ends."""
     provider = _provider(service) if _wanted() else None
     if provider is None:
         yield
@@ -55,14 +55,14 @@ async def exported_spans(service: str) -> AsyncIterator[None]:
 
 
 def traceparent() -> str | None:
-    """The current span as W3C Trace Context writes it; None without tracing."""
+    """Returns the current span in W3C Trace Context format; None without tracing."""
     carrier: dict[str, str] = {}
     _w3c.inject(carrier)
     return carrier.get("traceparent")
 
 
 def run_span(benchmark_id: UUID, attempt: int, submitted_by: str | None) -> AbstractContextManager[object]:
-    """A trace of its own for a run, linked to that of the request: hours may lie between them."""
+    """Starts a separate trace for a run, linked to that of the request, because hours may lie between them."""
     submit = trace.get_current_span(_w3c.extract({"traceparent": submitted_by or ""}, Context())).get_span_context()
     return _tracer.start_as_current_span(
         "run",
@@ -74,7 +74,7 @@ def run_span(benchmark_id: UUID, attempt: int, submitted_by: str | None) -> Abst
 
 
 def trial_span(leg: str, block: int) -> AbstractContextManager[object]:
-    """A trial within the current run."""
+    """Starts a span for a trial within the current run."""
     return _tracer.start_as_current_span("trial", attributes={"halftime.leg": leg, "halftime.block": block})
 
 
@@ -90,14 +90,14 @@ def _provider(service: str) -> "TracerProvider | None":
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError:
-        log.warning("OTEL_* variables ask for traces, but they are not installed: pip install 'halftime[otel]'")
+        log.warning("OTEL_* variables enable traces, but OpenTelemetry is not installed: pip install 'halftime[otel]'")
         return None
     name = os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"
     exporters = list(entry_points(group="opentelemetry_traces_exporter", name=EXPORTERS.get(name, name)))
     if not exporters:
-        log.warning("no such exporter is installed: nothing is traced", OTEL_TRACES_EXPORTER=name)
+        log.warning("the trace exporter is not installed; no traces are sent", OTEL_TRACES_EXPORTER=name)
         return None
-    named = Resource.create({"service.name": service}).merge(OTELResourceDetector().detect())
-    provider = TracerProvider(resource=named)
+    resource = Resource.create({"service.name": service}).merge(OTELResourceDetector().detect())
+    provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(exporters[0].load()()))
     return provider

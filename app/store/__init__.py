@@ -1,1 +1,1 @@
-"""PostgreSQL: the only state there is. Tables, queries, migrations, and the embedded server."""
+"""All persistent state, in PostgreSQL: tables, queries, migrations, and the embedded server."""

@@ -1,4 +1,4 @@
-"""Benchmarks as clients see them: submit, read, list, cancel, delete."""
+"""Operations on benchmarks: submit, read, list, cancel, delete."""
 
 import base64
 import binascii
@@ -25,18 +25,18 @@ from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import TERMINAL, QueuePlace, Status
 
 NO_CUDA = (
-    "The benchmark asks for device `cuda`, and no live worker has a CUDA device. Start `halftime worker` on a CUDA "
-    "node, or ask for device `cpu` or `auto`."
+    "The benchmark requires the device `cuda`, and no live worker has a CUDA device. Start `halftime worker` on a CUDA "
+    "node, or request the device `cpu` or `auto`."
 )
 
 
-#: A benchmark's id is of an API's clock, its time of creation of the database's. A list by time looks this far around.
-CLOCKS_APART_SECONDS = 86_400
+#: Largest assumed difference between the API's clock, which makes IDs, and the database's, which sets creation times.
+CLOCK_SKEW_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What a list is narrowed to."""
+    """Conditions that listed benchmarks must meet."""
 
     statuses: list[Status] = field(default_factory=list)
     labels: list[tuple[str, str]] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class BenchmarkInQueue:
-    """A benchmark without its report and logs, and where it stands in its queue."""
+    """A benchmark without its report and logs, and its position in the queue."""
 
     row: BenchmarkRow
     place: QueuePlace
@@ -61,7 +61,7 @@ async def submit(
     benchmark_id: UUID | None = None,
     api_key_id: UUID | None = None,
 ) -> BenchmarkRow:
-    """Stores a benchmark and its queue entry in one transaction; without any CUDA a `cuda` job ends here."""
+    """Stores a benchmark and its queue entry in one transaction; fails it if it needs CUDA and no worker has it."""
     fleet = await workers.fleet(session)
     queue_name = queue.queue_of(request.config, cuda_seen=fleet.cuda_seen)
     row = BenchmarkRow(
@@ -96,9 +96,9 @@ async def submit(
 
 
 async def enqueue(session: AsyncSession, row: BenchmarkRow) -> None:
-    """Gives the row a queue entry, whose id is the token of its next attempt.
+    """Creates a queue entry for the row; the entry's ID is the token of its next attempt.
 
-    How long it may wait counts from when it came into the queue: one that never left it goes on waiting.
+    The waiting time counts from when the benchmark entered the queue; it is not reset while it stays queued.
     """
     connection = await driver_connection(session)
     row.queue_entry_id = await queue.enqueue(connection, row.id, row.queue, row.priority, came_back=row.came_back)
@@ -109,52 +109,52 @@ async def enqueue(session: AsyncSession, row: BenchmarkRow) -> None:
 
 
 async def requeue(session: AsyncSession, row: BenchmarkRow) -> None:
-    """The same for one that a worker had taken: it goes before those of its priority that none has."""
+    """Enqueues a benchmark that a worker had claimed, ahead of others with its priority."""
     row.came_back = True
     await enqueue(session, row)
 
 
 async def get(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | None:
-    """A benchmark without its report and logs."""
+    """Returns a benchmark without its report and logs; None for an unknown ID."""
     return await session.get(BenchmarkRow, benchmark_id)
 
 
 async def find(session: AsyncSession, benchmark_id: UUID) -> BenchmarkInQueue | None:
-    """A benchmark among those queued with it, and who could take it; None for an unknown one."""
-    found = (await session.execute(FOUND, {"id": benchmark_id})).one_or_none()
-    if found is None:
+    """Returns a benchmark with its position and the number of suitable workers; None for an unknown ID."""
+    result = (await session.execute(BENCHMARK_IN_QUEUE, {"id": benchmark_id})).one_or_none()
+    if result is None:
         return None
-    row, position, workers_online = found
-    stuck = row.status == "queued" and not workers_online
-    note = _unserved(row, await workers.quarantined(session, row.queue)) if stuck else None
+    row, position, workers_online = result
+    is_stuck = row.status == "queued" and not workers_online
+    note = _missing_worker(row, await workers.quarantined(session, row.queue)) if is_stuck else None
     return BenchmarkInQueue(row, QueuePlace(position=position, workers_online=workers_online, note=note))
 
 
 async def report_gzip(session: AsyncSession, benchmark_id: UUID) -> bytes | None:
-    """The stored report: gzipped JSON."""
+    """Returns the stored report as gzipped JSON; None without a report."""
     return await session.scalar(select(BenchmarkRow.report_gzip).where(BenchmarkRow.id == benchmark_id))
 
 
 async def logs(session: AsyncSession, benchmark_id: UUID) -> str | None:
-    """What the trials wrote to standard error; None for an unknown benchmark."""
+    """Returns the standard error of the trials; None for an unknown benchmark."""
     return await session.scalar(select(BenchmarkRow.logs).where(BenchmarkRow.id == benchmark_id))
 
 
 async def queued(session: AsyncSession, at_most: int) -> int:
-    """Benchmarks that wait for a worker, counted up to `at_most`."""
+    """Counts the benchmarks waiting for a worker, up to `at_most`."""
     waiting = select(BenchmarkRow.id).where(BenchmarkRow.status == QUEUED).limit(at_most).subquery()
     return (await session.execute(select(func.count()).select_from(waiting))).scalar_one()
 
 
 async def unfinished(session: AsyncSession) -> dict[Status, int]:
-    """Benchmarks that have not ended, counted by status."""
+    """Counts the benchmarks that have not ended, by status."""
     active = BenchmarkRow.status.in_(("queued", "running", "cancelling"))
     query = select(BenchmarkRow.status, func.count()).where(active).group_by(BenchmarkRow.status)
     return {cast("Status", status): count for status, count in await session.execute(query)}
 
 
 async def latest(session: AsyncSession, limit: int) -> list[BenchmarkRow]:
-    """The newest benchmarks, without their requests."""
+    """Returns the newest benchmarks, without their requests."""
     query = select(BenchmarkRow).options(defer(BenchmarkRow.request)).order_by(BenchmarkRow.id.desc()).limit(limit)
     return list(await session.scalars(query))
 
@@ -162,8 +162,8 @@ async def latest(session: AsyncSession, limit: int) -> list[BenchmarkRow]:
 async def page(
     session: AsyncSession, filters: Filters, cursor: str | None, limit: int
 ) -> tuple[list[BenchmarkRow], str | None]:
-    """Benchmarks newest first, and the cursor of the next page. Raises ValueError for a cursor that is none of ours."""
-    # What a list does not show, it does not read: a request may be long.
+    """Returns benchmarks newest first, and the cursor of the next page. Raises ValueError for an invalid cursor."""
+    # Requests are not read, because they may be long and lists do not show them.
     query = _filtered(filters).options(defer(BenchmarkRow.request)).order_by(BenchmarkRow.id.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(BenchmarkRow.id < _decode_cursor(cursor))
@@ -172,7 +172,10 @@ async def page(
 
 
 async def cancel(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | None:
-    """Ends a queued benchmark at once and tells the worker of a running one to stop; otherwise changes nothing."""
+    """Ends a queued benchmark immediately, or asks the worker of a running one to stop; else changes nothing.
+
+    Returns None for an unknown benchmark.
+    """
     row = await _locked(session, benchmark_id)
     if row is None or row.status in TERMINAL or row.status == "cancelling":
         return row
@@ -187,7 +190,7 @@ async def cancel(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | No
 
 
 async def remove(session: AsyncSession, benchmark_id: UUID) -> Status | None:
-    """Deletes a finished benchmark with its report and events. Returns its status, None for an unknown one."""
+    """Deletes a finished benchmark with its report and events. Returns its status; None for an unknown one."""
     row = await _locked(session, benchmark_id)
     if row is None:
         return None
@@ -197,7 +200,7 @@ async def remove(session: AsyncSession, benchmark_id: UUID) -> Status | None:
 
 
 async def end(session: AsyncSession, row: BenchmarkRow, outcome: Succeeded | Failed | Cancelled) -> None:
-    """Moves a benchmark to a terminal status, frees its lease, and lets go of its blocks."""
+    """Moves a benchmark to a terminal status, ends its lease, and deletes its stored blocks."""
     row.status = outcome.kind
     row.finished_at = await now(session)
     row.lease_expires_at = None
@@ -214,13 +217,13 @@ async def end_failed(session: AsyncSession, row: BenchmarkRow, failure: Failure)
 
 
 async def now(session: AsyncSession) -> datetime:
-    """The database's clock: the only one that every process shares."""
-    read: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
-    return read
+    """Returns the time of the database's clock, the only one that all processes share."""
+    timestamp: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    return timestamp
 
 
 async def append_logs(session: AsyncSession, row: BenchmarkRow, text: str, limit_characters: int) -> None:
-    """Keeps the newest part of what the trials wrote."""
+    """Appends output of a trial and keeps the newest `limit_characters`."""
     await session.refresh(row, attribute_names=["logs"])
     row.logs = (row.logs + text.replace("\x00", ""))[-limit_characters:]
 
@@ -231,7 +234,7 @@ async def _locked(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | N
 
 
 def _position() -> ColumnElement[int]:
-    """Queued benchmarks that go first with the workers it need wait for least, itself included; 0 if not queued."""
+    """Returns the expression for a benchmark's position, the smallest over its suitable workers; 0 if not queued."""
     other = aliased(BenchmarkRow)
     sooner = _turn(other) <= _turn(BenchmarkRow)
     ahead = select(func.count().label("places")).where(other.status == QUEUED, sooner)
@@ -243,26 +246,28 @@ def _position() -> ColumnElement[int]:
     return case((BenchmarkRow.status == "queued", func.coalesce(least, untaken)), else_=0)
 
 
-def _turn(of: type[BenchmarkRow]) -> Tuple:
-    """What the queue goes by: the smallest is next."""
-    return tuple_(-of.priority, ~of.came_back, of.queue_entry_id)
+def _turn(table: type[BenchmarkRow]) -> Tuple:
+    """Returns the sort key of the queue: the smallest is next."""
+    return tuple_(-table.priority, ~table.came_back, table.queue_entry_id)
 
 
-def _unserved(row: BenchmarkRow, quarantined: int) -> str:
-    """What kind of worker a benchmark waits for in vain, and how many of that kind are quarantined."""
+def _missing_worker(row: BenchmarkRow, quarantined: int) -> str:
+    """Describes the kind of worker that a benchmark waits for, and how many of that kind are quarantined."""
     config = row.request["config"]
-    named = f" with `{config['gpu']}` in its name" if config["gpu"] else ""
-    sized = f" of {config['min_gpu_memory_gib']} GiB or more" if config["min_gpu_memory_gib"] else ""
-    device = {"cpu": "a CPU", "auto": "any device"}.get(row.queue, f"a GPU{sized}{named}")
+    name = f" with `{config['gpu']}` in its name" if config["gpu"] else ""
+    memory = f" with at least {config['min_gpu_memory_gib']} GiB" if config["min_gpu_memory_gib"] else ""
+    device = {"cpu": "a CPU", "auto": "any device"}.get(row.queue, f"a GPU{memory}{name}")
     sick = f"Quarantined with a sick device: {quarantined}. " if quarantined else ""
     return (
-        f"No live worker takes benchmarks for {device}: it waits for one, {config['max_queue_seconds']:g} s at most. "
-        f"{sick}`halftime workers` lists those there are."
+        f"No live worker runs benchmarks for {device}. The benchmark waits at most {config['max_queue_seconds']:g} s. "
+        f"{sick}List the workers with `halftime workers`."
     )
 
 
-#: Every poll asks this, and to put it together anew would cost as much as to run it.
-FOUND = select(BenchmarkRow, _position(), workers.serving(BenchmarkRow.queue)).where(BenchmarkRow.id == bindparam("id"))
+#: Built once, because every poll runs it and building it takes as long as running it.
+BENCHMARK_IN_QUEUE = select(BenchmarkRow, _position(), workers.serving(BenchmarkRow.queue)).where(
+    BenchmarkRow.id == bindparam("id")
+)
 
 
 def _filtered(filters: Filters) -> Select[BenchmarkRow]:
@@ -276,16 +281,16 @@ def _filtered(filters: Filters) -> Select[BenchmarkRow]:
     if filters.device:
         query = query.where(BenchmarkRow.device == filters.device)
     if filters.created_after:
-        earliest = _id_at(filters.created_after.timestamp() - CLOCKS_APART_SECONDS)
+        earliest = _id_at(filters.created_after.timestamp() - CLOCK_SKEW_SECONDS)
         query = query.where(BenchmarkRow.created_at > filters.created_after, BenchmarkRow.id >= earliest)
     if filters.created_before:
-        latest = _id_at(filters.created_before.timestamp() + CLOCKS_APART_SECONDS)
+        latest = _id_at(filters.created_before.timestamp() + CLOCK_SKEW_SECONDS)
         query = query.where(BenchmarkRow.created_at < filters.created_before, BenchmarkRow.id <= latest)
     return query
 
 
 def _id_at(epoch_seconds: float) -> UUID:
-    """The smallest id that could be made then: ids are UUIDv7, which begin with the milliseconds since 1970."""
+    """Returns the smallest ID of a time: IDs are UUIDv7, which begin with the milliseconds since 1970."""
     return UUID(int=max(0, int(epoch_seconds * 1000)) << 80)
 
 
@@ -297,4 +302,4 @@ def _decode_cursor(cursor: str) -> UUID:
     try:
         return UUID(bytes=base64.b64decode(cursor + "==", altchars=b"-_", validate=True))
     except (binascii.Error, ValueError) as error:
-        raise ValueError("not a cursor") from error
+        raise ValueError("invalid cursor") from error

@@ -1,4 +1,4 @@
-"""Completed blocks of running benchmarks, written and taken over under the claim; they go when the benchmark ends."""
+"""Completed blocks of running benchmarks, stored and resumed under a claim; deleted when the benchmark ends."""
 
 import gzip
 from collections.abc import Iterator, Sequence
@@ -14,14 +14,14 @@ from app.store.database.tables import CompletedBlockRow
 from halftime.contract.event_data import BlockFinished, BlocksDiscarded, BlocksReused
 from halftime.contract.report.block import Block, Fingerprint, KeptBlock
 
-#: A drift of the machine cancels over two blocks in opposite order, if one attempt ran both.
+#: Blocks are resumed in pairs: drift of the machine cancels over two blocks in opposite order within one attempt.
 PAIR = 2
 
 
 async def keep(
     session: AsyncSession, claim: Claim, measured_with: Fingerprint, block: Block, known: BlockFinished
 ) -> None:
-    """Stores a block, and what is known after it as an event; to repeat it is harmless. Raises ClaimLost."""
+    """Stores a block, and an event with the figures known after it. Idempotent. Raises ClaimLost."""
     row = await held(session, claim)
     stored = insert(CompletedBlockRow).values(
         benchmark_id=row.id,
@@ -36,9 +36,9 @@ async def keep(
 
 
 async def resume_blocks(session: AsyncSession, claim: Claim, measured_with: Fingerprint) -> list[KeptBlock]:
-    """The blocks from the first one on, without a gap and in pairs, that were measured with the very same.
+    """Returns the stored blocks from the first one on, in pairs and without a gap, that have the same fingerprint.
 
-    All others are discarded; the events say how many, and why. Raises ClaimLost.
+    All others are discarded; events have their number and the reason. Raises ClaimLost.
     """
     row = await held(session, claim)
     of_benchmark = CompletedBlockRow.benchmark_id == row.id
@@ -56,12 +56,12 @@ async def resume_blocks(session: AsyncSession, claim: Claim, measured_with: Fing
 
 
 def _usable(rows: Sequence[CompletedBlockRow], measured_with: Fingerprint) -> Iterator[KeptBlock]:
-    wanted = measured_with.model_dump(mode="json")
+    fingerprint = measured_with.model_dump(mode="json")
     for index, row in enumerate(rows):
-        if row.index != index or row.measured_with != wanted:
+        if row.index != index or row.measured_with != fingerprint:
             return
         try:
             block = Block.model_validate_json(gzip.decompress(row.block_gzip))
-        except ValidationError:  # a build of the same version, but with another contract
+        except ValidationError:  # written by a build of the same version with another contract
             return
         yield KeptBlock(attempt=row.attempt, worker=row.worker_id, block=block)

@@ -1,7 +1,7 @@
-"""A worker's hold on a benchmark.
+"""A worker's claim on a benchmark.
 
-The id of the attempt's queue entry is the token: every write checks, under the row's lock, that the token still
-stands on the row. A worker that was frozen and wakes finds another token there, or none, and stops.
+The ID of the attempt's queue entry is a fencing token: every write checks, under the row's lock, that the row still
+has the token. A worker that resumes after a freeze finds another token or none, and stops.
 """
 
 import gzip
@@ -33,33 +33,33 @@ from halftime.contract.resources.benchmark import LegSummary, Progress, Summary
 
 HELD = ("running", "cancelling")
 
-#: Standard error of the trials kept per benchmark.
+#: Length of the trials' standard error that is kept per benchmark.
 LOG_CHARACTERS = 262_144
 
 
 class ClaimLost(Exception):
-    """The benchmark is no longer this worker's: its lease ran out, or it was deleted."""
+    """The worker no longer holds the benchmark: its lease expired, or the benchmark was deleted."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A benchmark that this worker may run and write to, while the claim holds."""
+    """The right to run a benchmark and write its results, while the lease lasts."""
 
     benchmark_id: UUID
     entry_id: int
     attempt: int
     request: BenchmarkRequest
-    #: Of the request that submitted it, where requests are traced.
+    #: Trace context of the request that submitted it, if requests are traced.
     traceparent: str | None = None
 
 
 async def take(
     session: AsyncSession, benchmark_id: UUID, entry_id: int, worker_id: str, gpu: str | None
 ) -> Claim | None:
-    """Claims a queued benchmark; None if this entry is no longer the one that counts.
+    """Claims a queued benchmark; returns None if this queue entry is outdated.
 
-    A worker that is draining or quarantined puts it back. One that never heard the answer to its claim claims again.
-    Of what the fleet emulates or lacks, the warnings from now on tell what this worker's device does.
+    A worker that is draining or quarantined requeues it. A worker that did not receive the response to its claim can
+    claim again. The warnings are replaced by those for this worker's device.
     """
     query = select(BenchmarkRow).where(
         BenchmarkRow.id == benchmark_id,
@@ -93,17 +93,17 @@ async def take(
 
 
 async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) -> bool:
-    """Prolongs the lease and shows how far the run is; whether the run is still wanted. Raises ClaimLost."""
+    """Renews the lease and stores the progress. Returns False if the run was cancelled. Raises ClaimLost."""
     mine = update(BenchmarkRow).where(
         BenchmarkRow.id == claim.benchmark_id,
         BenchmarkRow.queue_entry_id == claim.entry_id,
         BenchmarkRow.status.in_(HELD),
-        # What has run out stays so: the reaper may be about to act on it.
+        # An expired lease is not renewed, because the reaper may be about to act on it.
         BenchmarkRow.lease_expires_at > func.clock_timestamp(),
     )
-    shown = {"progress": progress.model_dump(mode="json"), "version": BenchmarkRow.version + 1} if progress else {}
+    changes = {"progress": progress.model_dump(mode="json"), "version": BenchmarkRow.version + 1} if progress else {}
     result = await session.execute(
-        mine.values(lease_expires_at=func.clock_timestamp() + LEASE, **shown).returning(BenchmarkRow.status)
+        mine.values(lease_expires_at=func.clock_timestamp() + LEASE, **changes).returning(BenchmarkRow.status)
     )
     status = result.scalar_one_or_none()
     if status is None:
@@ -112,7 +112,7 @@ async def renew(session: AsyncSession, claim: Claim, progress: Progress | None) 
 
 
 async def record(session: AsyncSession, claim: Claim, data: EventData, logs: str) -> None:
-    """Adds an event and what a trial wrote to standard error. Raises ClaimLost."""
+    """Adds an event and the standard error of a trial. Raises ClaimLost."""
     row = await held(session, claim)
     events.append(session, row, data)
     if logs:
@@ -122,21 +122,21 @@ async def record(session: AsyncSession, claim: Claim, data: EventData, logs: str
 
 
 async def note_parameters(session: AsyncSession, claim: Claim, parameter_count: int, logs: str) -> None:
-    """Keeps the number of parameters that the worker counted. Raises ClaimLost."""
+    """Stores the number of parameters that the worker counted. Raises ClaimLost."""
     await record(session, claim, Inspected(parameter_count=parameter_count), logs)
     row = await held(session, claim)
     row.parameter_count = parameter_count
 
 
 def pack(report: Report) -> bytes:
-    """The report as it is stored: gzipped JSON. Of millions of samples it takes seconds."""
+    """Returns the report as gzipped JSON, as it is stored. Takes seconds for millions of samples."""
     return gzip.compress(report.model_dump_json().encode(), mtime=0)
 
 
 async def succeed(session: AsyncSession, claim: Claim, report: Report, packed: bytes) -> bool:
-    """Stores the report, packed before, and ends the benchmark.
+    """Stores the packed report and ends the benchmark as succeeded.
 
-    As cancelled, if that was asked for meanwhile: then it is False. Raises ClaimLost.
+    If it was cancelled meanwhile, ends it as cancelled and returns False. Raises ClaimLost.
     """
     row = await held(session, claim)
     if row.status == "cancelling":
@@ -153,7 +153,7 @@ async def succeed(session: AsyncSession, claim: Claim, report: Report, packed: b
 
 
 async def fail(session: AsyncSession, claim: Claim, failure: Failure) -> None:
-    """Ends the benchmark with a typed failure; as cancelled, if that was asked for meanwhile. Raises ClaimLost."""
+    """Ends the benchmark with a typed failure, or as cancelled if it was cancelled meanwhile. Raises ClaimLost."""
     row = await held(session, claim)
     if row.status == "cancelling":
         await benchmarks.end(session, row, Cancelled())
@@ -162,9 +162,9 @@ async def fail(session: AsyncSession, claim: Claim, failure: Failure) -> None:
 
 
 async def requeue(session: AsyncSession, claim: Claim) -> None:
-    """Ends a benchmark that was stopped because a client cancelled it; otherwise the worker stops in good order.
+    """Requeues the benchmark of a worker that shuts down, without counting the attempt.
 
-    Then the benchmark goes back into the queue, and the attempt is not counted. Raises ClaimLost.
+    A benchmark that a client cancelled is ended instead. Raises ClaimLost.
     """
     row = await held(session, claim)
     if row.status == "cancelling":
@@ -176,10 +176,10 @@ async def requeue(session: AsyncSession, claim: Claim) -> None:
 
 
 async def requeue_elsewhere(session: AsyncSession, claim: Claim, fault: str, max_attempts: int) -> None:
-    """Puts a benchmark whose worker's device is sick back into the queue, for another; ends it after its attempts.
+    """Requeues a benchmark whose worker's device is sick for another worker; fails it after its last attempt.
 
-    The attempt is counted: what a benchmark does to a device, it may do to the next. Its blocks are not kept: nobody
-    knows since when the device was sick. Raises ClaimLost.
+    The attempt is counted, because the benchmark may cause the same fault on another device. Its blocks are discarded,
+    because the device may have been faulty for some time. Raises ClaimLost.
     """
     row = await held(session, claim)
     if row.status == "cancelling":
@@ -190,14 +190,18 @@ async def requeue_elsewhere(session: AsyncSession, claim: Claim, fault: str, max
     if row.attempt < max_attempts:
         await benchmarks.requeue(session, row)
         return
-    detail = f"In attempt {row.attempt} of {max_attempts} the device of worker {row.worker_id} was found sick. {fault}"
+    detail = (
+        f"In attempt {row.attempt} of {max_attempts}, the device of worker {row.worker_id} failed its health checks. "
+        f"{fault}"
+    )
     await benchmarks.end_failed(session, row, Failure.of(FailureCode.DEVICE_SICK, detail))
 
 
 def summarise(report: Report) -> Summary:
-    """The figures of the first candidate, and every leg in short."""
+    """Returns the figures of the first candidate, and the main figures of every leg."""
     first = report.comparisons[0]
-    legs = [report.baseline, *(found.candidate for found in report.comparisons), *filter(None, [report.control])]
+    candidates = [comparison.candidate for comparison in report.comparisons]
+    legs = [report.baseline, *candidates, *filter(None, [report.control])]
     trials = sum(len(leg.trials) for leg in legs)
     return Summary(
         verdict=report.verdict,
@@ -205,25 +209,28 @@ def summarise(report: Report) -> Summary:
         memory_reduction_percent=first.memory_reduction_percent,
         accuracy_difference=first.accuracy_difference,
         loss_difference=first.loss_difference,
-        legs=[_in_short(report.baseline), *(_in_short(found.candidate, found) for found in report.comparisons)],
+        legs=[
+            _leg_summary(report.baseline),
+            *(_leg_summary(comparison.candidate, comparison) for comparison in report.comparisons),
+        ],
         overhead_seconds_per_trial=report.overhead_seconds / trials if trials else None,
     )
 
 
-def _in_short(leg: Leg, found: Comparison | None = None) -> LegSummary:
+def _leg_summary(leg: Leg, comparison: Comparison | None = None) -> LegSummary:
     return LegSummary(
         precision=leg.precision,
         samples_per_second=leg.samples_per_second,
         peak_memory_bytes=leg.peak_memory_bytes,
-        verdict=found.verdict if found else None,
-        speedup=found.speedup if found else None,
-        memory_reduction_percent=found.memory_reduction_percent if found else None,
+        verdict=comparison.verdict if comparison else None,
+        speedup=comparison.speedup if comparison else None,
+        memory_reduction_percent=comparison.memory_reduction_percent if comparison else None,
         achieved_flops_per_second=leg.achieved_flops_per_second,
     )
 
 
 async def held(session: AsyncSession, claim: Claim) -> BenchmarkRow:
-    """The benchmark's row, locked, if it is still this claim's: what every write begins with. Raises ClaimLost."""
+    """Locks and returns the benchmark's row at the start of every write. Raises ClaimLost if the claim is outdated."""
     query = select(BenchmarkRow).where(
         BenchmarkRow.id == claim.benchmark_id,
         BenchmarkRow.queue_entry_id == claim.entry_id,

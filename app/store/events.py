@@ -1,4 +1,4 @@
-"""What happened to a benchmark, in order."""
+"""The events of a benchmark, in order."""
 
 from datetime import datetime
 from uuid import UUID
@@ -42,7 +42,7 @@ async def note(session: AsyncSession, benchmark_id: UUID, data: EventData) -> bo
 
 
 async def after(session: AsyncSession, benchmark_id: UUID, seq: int, limit: int) -> list[StoredEvent]:
-    """Events that follow `seq`, oldest first."""
+    """Returns the events after `seq`, oldest first."""
     query = select(EventRow).where(EventRow.benchmark_id == benchmark_id, EventRow.seq > seq)
     rows = await session.scalars(query.order_by(EventRow.seq).limit(limit))
     return [StoredEvent(seq=row.seq, created_at=row.created_at, kind=row.kind, data=row.data) for row in rows]

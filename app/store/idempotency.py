@@ -1,4 +1,4 @@
-"""Submits that may be repeated: a key names the request once, and the same benchmark or sweep ever after."""
+"""Idempotent submission: repeated requests with the same key return the same benchmark or sweep."""
 
 import hashlib
 import json
@@ -14,34 +14,34 @@ from app.store.database.tables import BenchmarkRow, IdempotencyKeyRow, SweepRow
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.sweep import SweepRequest
 
-Made = TypeVar("Made", BenchmarkRow, SweepRow)
+Submitted = TypeVar("Submitted", BenchmarkRow, SweepRow)
 
-#: Where a key says what it stands for.
+#: Column of an idempotency key that refers to a submitted resource.
 COLUMNS: dict[type, str] = {BenchmarkRow: "benchmark_id", SweepRow: "sweep_id"}
 
 
 class KeyReused(Exception):
-    """The key stands for another request."""
+    """The idempotency key was used for another request."""
 
 
 class Admission(Protocol):
-    """Lets new benchmarks in, and says whose they are."""
+    """The check of a caller's quota, with the caller's API key."""
 
     @property
     def owner_id(self) -> UUID | None:
-        """The API key of who asks; None where nobody needs one."""
+        """ID of the caller's API key; None if none is required."""
 
     async def admit(self, count: int) -> UUID | None:
-        """Raises where no more may be submitted."""
+        """Counts new benchmarks against the quota. Raises when it is exceeded."""
 
 
 async def submit_once(
     session: AsyncSession, request: BenchmarkRequest, key: str | None, admission: Admission
 ) -> BenchmarkRow:
-    """Submits, or finds what the owner's key has submitted before; key and benchmark commit together.
+    """Submits a benchmark, or returns the one submitted before with the key; key and benchmark commit together.
 
-    Of many at once with the same key one submits, and the others wait for its commit; only that one is counted.
-    Raises KeyReused, and what the admission raises.
+    Of concurrent requests with the same key, one submits and is counted, and the others wait for its commit.
+    Raises KeyReused when the key was used for another request, and the admission's errors.
     """
     benchmark_id = uuid_utils.compat.uuid7()
     if key is not None:
@@ -55,7 +55,7 @@ async def submit_once(
 async def submit_sweep_once(
     session: AsyncSession, request: SweepRequest, key: str | None, admission: Admission
 ) -> SweepRow:
-    """Submits a sweep as `submit_once` does a benchmark. Raises KeyReused, and what the admission raises."""
+    """Submits a sweep in the way of `submit_once`. Raises KeyReused and the admission's errors."""
     sweep_id = uuid_utils.compat.uuid7()
     if key is not None:
         earlier = await _submitted_before(session, request, (admission.owner_id, key), SweepRow, sweep_id)
@@ -69,16 +69,19 @@ async def _submitted_before(
     session: AsyncSession,
     request: BenchmarkRequest | SweepRequest,
     owned_key: tuple[UUID | None, str],
-    kind: type[Made],
+    kind: type[Submitted],
     new_id: UUID,
-) -> Made | None:
-    """What the owner's key has made; None where it is new, and from now on stands for `new_id`. Raises KeyReused."""
+) -> Submitted | None:
+    """Returns what was submitted with the owner's key; registers a new key for `new_id` and returns None.
+
+    Raises KeyReused when the key was used for another request.
+    """
     identity, digest = (str(owned_key[0] or ""), owned_key[1]), _digest(request)
     while not await _is_first(session, identity, digest, {COLUMNS[kind]: new_id}):
         known = await session.get(IdempotencyKeyRow, identity)
-        if known is None:  # what it stood for was deleted this moment
+        if known is None:  # deleted just now with its benchmark or sweep
             continue
-        # A benchmark's request never reads as a sweep's: with the same digest, what was made is of the same kind.
+        # Requests for benchmarks and for sweeps never have the same digest.
         if known.request_sha256 != digest:
             raise KeyReused
         earlier = await session.get(kind, known.benchmark_id or known.sweep_id)
@@ -88,12 +91,12 @@ async def _submitted_before(
 
 
 def _digest(request: BenchmarkRequest | SweepRequest) -> bytes:
-    """Of what was sent, in any order; without defaults, which a later release may add to."""
-    said = request.model_dump(mode="json", exclude_unset=True)
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).digest()
+    """Hashes the fields that were sent, independent of their order; defaults may change in later releases."""
+    sent = request.model_dump(mode="json", exclude_unset=True)
+    return hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).digest()
 
 
-async def _is_first(session: AsyncSession, identity: tuple[str, str], digest: bytes, made: dict[str, UUID]) -> bool:
-    values = {"owner": identity[0], "key": identity[1], "request_sha256": digest} | made
-    taken = insert(IdempotencyKeyRow).values(values).on_conflict_do_nothing().returning(IdempotencyKeyRow.key)
-    return (await session.execute(taken)).first() is not None
+async def _is_first(session: AsyncSession, identity: tuple[str, str], digest: bytes, target: dict[str, UUID]) -> bool:
+    values = {"owner": identity[0], "key": identity[1], "request_sha256": digest} | target
+    statement = insert(IdempotencyKeyRow).values(values).on_conflict_do_nothing().returning(IdempotencyKeyRow.key)
+    return (await session.execute(statement)).first() is not None

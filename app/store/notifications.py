@@ -1,7 +1,7 @@
-"""Who waits for a benchmark hears of its changes: one LISTEN connection per process, whatever the number of waiters.
+"""Notifies waiters when a benchmark changes, over one LISTEN connection per process.
 
-PostgreSQL notifies on every new version of a row (a trigger of the schema's). What a change makes everyone read is
-read once and shared: a thousand clients that wait for one benchmark cost one query.
+A trigger in PostgreSQL notifies on every new version of a row. After a change, the waiters share one reading: a
+thousand clients that wait for one benchmark cost one query.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from app.store.database.connection import libpq_url
 
 log = structlog.get_logger(__name__)
 
-#: The schema's triggers notify here, with the benchmark's id.
+#: Channel of the schema's triggers; the payload is the benchmark's ID.
 CHANNEL = "halftime_benchmarks"
 
-#: Between two tries to listen, while the database is away.
+#: Pause between two attempts to listen while the database does not answer.
 RETRY_SECONDS = 1.0
 
-#: A connection whose other end is gone without a word is found out by asking it this often.
+#: Interval of the query that detects a connection whose other end is gone.
 ALIVE_SECONDS = 10.0
 
 Result = TypeVar("Result")
@@ -35,16 +35,16 @@ Result = TypeVar("Result")
 
 @contextlib.asynccontextmanager
 async def notifications_of(url: URL) -> AsyncIterator["Notifications"]:
-    """The changes of a database's benchmarks, heard for the length of the block."""
+    """Listens to the changes of a database's benchmarks during the block."""
     async with anyio.create_task_group() as tasks:
-        changes = Notifications(url)
-        tasks.start_soon(changes.run)
-        yield changes
+        notifications = Notifications(url)
+        tasks.start_soon(notifications.run)
+        yield notifications
         tasks.cancel_scope.cancel()
 
 
 class Notifications:
-    """Tells waiters that a benchmark may have changed."""
+    """Notifies waiters that a benchmark may have changed."""
 
     def __init__(self, url: URL) -> None:
         self._conninfo = libpq_url(url)
@@ -52,29 +52,29 @@ class Notifications:
         self._listening = False
 
     async def run(self) -> None:
-        """Listens until cancelled. After a lost connection everyone is woken, and reads again what was missed."""
+        """Listens until cancelled. After a lost connection, all waiters are woken to read what they missed."""
         while True:
             try:
                 async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
                     with anyio.fail_after(ALIVE_SECONDS):
                         await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
                     self._listening = True
-                    self._tell_all()
-                    await self._hear(connection)
+                    self._notify_all()
+                    await self._listen(connection)
             except (psycopg.Error, OSError) as error:
-                log.warning("not listening for changes", error=str(error))
+                log.warning("the connection for notifications failed", error=str(error))
             finally:
                 self._listening = False
             await anyio.sleep(RETRY_SECONDS)
 
     @property
     def listening(self) -> bool:
-        """Whether changes are heard of now; while the database is away, they are not."""
+        """Whether notifications are received now; they are not while the database does not answer."""
         return self._listening
 
     @contextlib.contextmanager
     def watch(self, benchmark_id: UUID) -> Iterator["Watch"]:
-        """Hears of the benchmark's changes from now on."""
+        """Yields a watch that is notified of the benchmark's changes during the block."""
         topic = self._topics[benchmark_id]
         topic.watches += 1
         try:
@@ -84,22 +84,22 @@ class Notifications:
             if not topic.watches:
                 del self._topics[benchmark_id]
 
-    async def _hear(self, connection: AsyncConnection) -> None:
+    async def _listen(self, connection: AsyncConnection) -> None:
         while True:
             async for notify in connection.notifies(timeout=ALIVE_SECONDS):
                 topic = self._topics.get(UUID(notify.payload))
                 if topic:
-                    topic.tell()
+                    topic.notify()
             with anyio.fail_after(ALIVE_SECONDS):
                 await connection.execute("SELECT 1")
 
-    def _tell_all(self) -> None:
+    def _notify_all(self) -> None:
         for topic in self._topics.values():
-            topic.tell()
+            topic.notify()
 
 
 class _Topic:
-    """One benchmark that somebody waits for."""
+    """A benchmark with waiters."""
 
     def __init__(self) -> None:
         self.watches = 0
@@ -107,8 +107,8 @@ class _Topic:
         self.changed = asyncio.Event()
         self.readings: dict[Hashable, asyncio.Future[Any]] = {}
 
-    def tell(self) -> None:
-        """Wakes everyone; what they read next is read anew."""
+    def notify(self) -> None:
+        """Wakes all waiters and discards shared readings."""
         self.changes += 1
         self.readings = {}
         self.changed.set()
@@ -116,28 +116,28 @@ class _Topic:
 
 
 class Watch:
-    """One waiter."""
+    """A waiter for the changes of one benchmark."""
 
     def __init__(self, source: Notifications, topic: _Topic) -> None:
         self._source, self._topic = source, topic
         self._seen = topic.changes
 
     async def changed(self) -> None:
-        """Returns at the next change, at once if there was one since the last return."""
+        """Returns at the next change, immediately if there was one since the last return."""
         if self._seen == self._topic.changes:
             await self._topic.changed.wait()
         self._seen = self._topic.changes
 
     async def read(self, what: Hashable, load: Callable[[], Awaitable[Result]]) -> Result:
-        """What `load` gives, loaded once for all who ask for the same after the same change."""
-        if not self._source.listening:  # nobody would say that a shared reading is stale
+        """Returns the result of `load`, which is shared by all waiters that read the same after the same change."""
+        if not self._source.listening:  # a shared reading could be stale without a notification
             return await load()
         reading = self._topic.readings.get(what)
         if reading is None:
             reading = self._topic.readings[what] = asyncio.ensure_future(load())
         if reading.done():
             return cast("Result", reading.result())
-        # One waiter that goes away must not end the reading of the others.
+        # The cancellation of one waiter must not end the reading of the others.
         try:
             result: Result = await asyncio.shield(reading)
         except BaseException:

@@ -1,4 +1,4 @@
-"""Rows of the store as resources of the contract."""
+"""Converts rows of the store to resources of the contract."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ from halftime.contract.resources.sweep import Sweep, SweepRow, stored_sweep
 
 
 def to_item(row: BenchmarkRow) -> BenchmarkItem:
-    """A benchmark as a list shows it."""
+    """Returns a benchmark for a list."""
     model = {"model_kind": row.model_kind, "model_name": model_name(row)}
     return BenchmarkItem.model_validate(_shared(row) | model | {"device": row.device})
 
 
 def model_name(row: BenchmarkRow) -> str:
-    """What people know its model by."""
+    """Returns the display name of the benchmark's model."""
     return row.model_name or row.model_kind
 
 
 def to_benchmark(row: BenchmarkRow, place: QueuePlace) -> Benchmark:
-    """The whole resource."""
+    """Returns the complete benchmark."""
     return Benchmark.model_validate(
         _shared(row)
         | {
@@ -49,19 +49,19 @@ def to_benchmark(row: BenchmarkRow, place: QueuePlace) -> Benchmark:
 
 
 def to_sweep(sweep: SweepTable, rows: Sequence[BenchmarkRow]) -> Sweep:
-    """A sweep with a row of its table for every candidate of every benchmark."""
+    """Returns a sweep with a table row for every candidate of every benchmark."""
     return Sweep(
         id=str(sweep.id),
         created_at=sweep.created_at,
         request=stored_sweep(sweep.request),
         counts=Counter(cast("Status", row.status) for row in rows),
         finished=all(row.status in TERMINAL for row in rows),
-        rows=[line for row in rows for line in _sweep_rows(row)],
+        rows=[table_row for row in rows for table_row in _sweep_rows(row)],
     )
 
 
 def _sweep_rows(row: BenchmarkRow) -> list[SweepRow]:
-    # As it was stored: to validate a hundred long requests would take seconds.
+    # Read without validation, which would take seconds for a hundred long requests.
     config = row.request["config"]
     legs = Summary.model_validate(row.summary).legs if row.summary else []
     baseline = legs[0] if legs else None

@@ -1,4 +1,4 @@
-"""Sweeps in the database."""
+"""Operations on sweeps: submit and read."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -15,12 +15,12 @@ from halftime.contract.resources.sweep import SweepRequest
 async def submit(
     session: AsyncSession, request: SweepRequest, *, sweep_id: UUID | None = None, api_key_id: UUID | None = None
 ) -> SweepRow:
-    """Stores a sweep with all its benchmarks and their queue entries in the caller's transaction."""
+    """Stores a sweep with its benchmarks and their queue entries in the caller's transaction."""
     sweep = SweepRow(id=sweep_id or uuid_utils.compat.uuid7(), request=request.model_dump(mode="json"))
     session.add(sweep)
     await session.flush()
-    for one in request.benchmarks():
-        row = await benchmarks.submit(session, one, api_key_id=api_key_id)
+    for benchmark_request in request.benchmarks():
+        row = await benchmarks.submit(session, benchmark_request, api_key_id=api_key_id)
         row.sweep_id = sweep.id
     await session.flush()
     await session.refresh(sweep)
@@ -28,7 +28,7 @@ async def submit(
 
 
 async def get(session: AsyncSession, sweep_id: UUID) -> tuple[SweepRow, Sequence[BenchmarkRow]] | None:
-    """A sweep with its benchmarks in the order they were made; None for an unknown one."""
+    """Returns a sweep with its benchmarks in the order of their creation; None for an unknown ID."""
     sweep = await session.get(SweepRow, sweep_id)
     if sweep is None:
         return None

@@ -1,7 +1,7 @@
-"""Deliveries of webhooks in the database.
+"""Webhook deliveries in the database.
 
-The id of an attempt's queue entry is the token: an attempt begins, and its outcome counts, only while the token stands
-on the delivery's row. So an attempt that was taken for lost and ends after all changes nothing.
+The ID of an attempt's queue entry is a fencing token: an attempt begins, and its outcome is stored, only while the
+delivery's row has the token. An attempt that counted as lost and ends later therefore changes nothing.
 """
 
 import random
@@ -22,37 +22,37 @@ from halftime.contract.resources.delivery import DeliveryState
 
 log = structlog.get_logger(__name__)
 
-#: Pauses after the first attempt, the second, and so on; one attempt more than pauses.
+#: Pauses after the first attempt, the second, and so on; there is one attempt more than pauses.
 BACKOFF_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0)
 
-#: Of a pause, at random: many deliveries to one receiver do not come back at once.
+#: Random share of a pause, so that deliveries to one receiver are not repeated at the same time.
 JITTER = 0.2
 
-#: An attempt that has lasted longer was lost with its process.
+#: An attempt that lasts longer counts as lost with its process.
 LEASE = timedelta(seconds=30)
 
-#: An attempt that should have begun so long ago, and has no waiting entry, lost it with a process.
+#: An attempt that is overdue by this and has no waiting entry counts as lost with its process.
 OVERDUE = timedelta(seconds=10)
 
-#: Rows moved on in one transaction.
+#: Rows processed in one transaction.
 BATCH = 100
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attempt came to; it succeeded where there is no error."""
+    """The outcome of an attempt; without an error, it succeeded."""
 
     status: int | None = None
     error: str | None = None
 
     @property
     def is_final(self) -> bool:
-        """The receiver wants no more of it: 410 Gone."""
+        """Whether the receiver refuses further attempts: 410 Gone."""
         return self.status == 410
 
 
 async def notify(session: AsyncSession, row: BenchmarkRow, event: str) -> None:
-    """Makes a delivery and its queue entry in the caller's transaction, where the webhook asks for the event."""
+    """Creates a delivery and its queue entry in the caller's transaction, if the webhook includes the event."""
     webhook = row.request.get("webhook")
     if webhook is None or event not in webhook["events"]:
         return
@@ -64,7 +64,7 @@ async def notify(session: AsyncSession, row: BenchmarkRow, event: str) -> None:
 async def begin(
     session: AsyncSession, delivery_id: UUID, entry_id: int
 ) -> tuple[WebhookDeliveryRow, BenchmarkRow] | None:
-    """Starts the attempt of a queue entry; None if the entry is no longer the one that counts."""
+    """Starts the attempt of a queue entry; returns None if the entry is outdated."""
     delivery = (await session.scalars(_held(delivery_id, entry_id))).one_or_none()
     if delivery is None:
         return None
@@ -75,7 +75,7 @@ async def begin(
 
 
 async def conclude(session: AsyncSession, delivery_id: UUID, entry_id: int, outcome: Outcome) -> None:
-    """Writes down what an attempt came to, and enqueues the next where there is to be one."""
+    """Stores the outcome of an attempt, and enqueues the next one if required."""
     delivery = (await session.scalars(_held(delivery_id, entry_id))).one_or_none()
     if delivery is None:
         return
@@ -86,18 +86,18 @@ async def conclude(session: AsyncSession, delivery_id: UUID, entry_id: int, outc
         _settle(delivery, "given_up")
     else:
         pause_seconds = BACKOFF_SECONDS[delivery.attempts - 1]
-        jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 # spreads load, guards nothing
+        jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 # not for cryptography
         await _enqueue(session, delivery, pause_seconds * jitter)
 
 
 async def sweep(session: AsyncSession) -> None:
-    """One round: attempts that were lost with their process, or never began, are due again. Safe in many processes."""
+    """Enqueues attempts again that were lost with their process or never began. Safe in many processes at once."""
     waits = exists().where(ENTRIES.c.id == WebhookDeliveryRow.queue_entry_id, cast(ENTRIES.c.status, Text) == "todo")
     overdue = WebhookDeliveryRow.next_attempt_at < func.clock_timestamp() - OVERDUE
     lost = select(WebhookDeliveryRow).where(WebhookDeliveryRow.state == "pending", overdue, ~waits)
     query = lost.order_by(WebhookDeliveryRow.next_attempt_at).limit(BATCH).with_for_update(skip_locked=True)
     for delivery in (await session.scalars(query)).all():
-        log.warning("attempt at a webhook lost", delivery=str(delivery.id), attempt=delivery.attempts)
+        log.warning("webhook attempt lost", delivery=str(delivery.id), attempt=delivery.attempts)
         if delivery.queue_entry_id is not None:
             await queue.discard(await driver_connection(session), delivery.queue_entry_id)
         if _is_exhausted(delivery):
@@ -108,13 +108,13 @@ async def sweep(session: AsyncSession) -> None:
 
 
 async def deliveries(session: AsyncSession, benchmark_id: UUID) -> Sequence[WebhookDeliveryRow]:
-    """A benchmark's deliveries, oldest first."""
+    """Returns a benchmark's deliveries, oldest first."""
     query = select(WebhookDeliveryRow).where(WebhookDeliveryRow.benchmark_id == benchmark_id)
     return (await session.scalars(query.order_by(WebhookDeliveryRow.id))).all()
 
 
 async def locked(session: AsyncSession, benchmark_id: UUID, delivery_id: UUID) -> WebhookDeliveryRow | None:
-    """A delivery of a benchmark, locked; None for an unknown one."""
+    """Locks and returns a delivery of a benchmark; None for an unknown one."""
     query = select(WebhookDeliveryRow).where(
         WebhookDeliveryRow.id == delivery_id, WebhookDeliveryRow.benchmark_id == benchmark_id
     )
@@ -122,13 +122,13 @@ async def locked(session: AsyncSession, benchmark_id: UUID, delivery_id: UUID) -
 
 
 async def replay(session: AsyncSession, delivery: WebhookDeliveryRow) -> None:
-    """Sends again what is locked and not pending: at once, with as many attempts as the first time."""
+    """Sends a locked delivery again immediately, with the full number of attempts. It must not be pending."""
     delivery.attempts = 0
     await _enqueue(session, delivery, pause_seconds=0)
 
 
 async def _enqueue(session: AsyncSession, delivery: WebhookDeliveryRow, pause_seconds: float) -> None:
-    """Gives the delivery a new queue entry, the token of its next attempt. The database's clock says when it is due."""
+    """Creates a queue entry, the token of the next attempt, due after a pause by the database's clock."""
     due = (await session.execute(select(func.clock_timestamp() + timedelta(seconds=pause_seconds)))).scalar_one()
     connection = await driver_connection(session)
     delivery.queue_entry_id = await queue.enqueue_delivery(connection, delivery.id, due)

@@ -1,4 +1,4 @@
-"""Workers: registration, heartbeat, and what the fleet can serve."""
+"""Workers: registration, heartbeats, and the queues that the fleet serves."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,33 +17,33 @@ from halftime import __version__
 from halftime.contract.precisions import DeviceKind
 from halftime.contract.resources.worker import PrecisionSupport, Quarantine, Worker, WorkerDevice, WorkerState
 
-#: A worker whose last heartbeat is older is taken for dead; so is the holder of an older lease.
+#: A worker counts as dead if its last heartbeat, or the lease it holds, is older.
 LEASE = timedelta(seconds=15)
 
-#: How long a CUDA worker may be away before jobs that need one are told so.
+#: How long CUDA workers may be offline before benchmarks that need one fail.
 CUDA_ABSENCE = timedelta(seconds=120)
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """Who is there to take work."""
+    """The availability of workers."""
 
     any_live: bool
     cuda_seen: bool
 
     @property
     def lacks_cuda(self) -> bool:
-        """There are workers, and none of them could take a CUDA job."""
+        """Whether workers are online, but none of them has CUDA."""
         return self.any_live and not self.cuda_seen
 
 
 def is_live() -> ColumnElement[bool]:
-    """Whether a worker's row is that of a live worker."""
+    """Returns the condition that a worker is live."""
     return and_(WorkerRow.online, WorkerRow.last_heartbeat > func.now() - LEASE)
 
 
 async def fleet(session: AsyncSession) -> Fleet:
-    """What the fleet can serve at this moment. A quarantined GPU is seen as well: its quarantine may end."""
+    """Returns the fleet's current availability. A quarantined GPU counts, because its quarantine may end."""
     cuda_seen = and_(WorkerRow.device_kind == "cuda", WorkerRow.last_heartbeat > func.now() - CUDA_ABSENCE)
     query = select(func.coalesce(func.bool_or(is_live()), False), func.coalesce(func.bool_or(cuda_seen), False))
     any_live, seen = (await session.execute(query)).one()
@@ -51,7 +51,7 @@ async def fleet(session: AsyncSession) -> Fleet:
 
 
 async def register(session: AsyncSession, worker_id: str, session_id: UUID, device: WorkerDevice) -> None:
-    """Enters a worker, or takes over the row of its predecessor, whose benchmarks become free at once."""
+    """Registers a worker, or takes over the row of its predecessor, whose leases expire immediately."""
     values = {
         "session": session_id,
         "device_name": device.name,
@@ -75,17 +75,17 @@ async def register(session: AsyncSession, worker_id: str, session_id: UUID, devi
 async def enter_precisions(
     session: AsyncSession, worker_id: str, session_id: UUID, precisions: list[PrecisionSupport]
 ) -> None:
-    """Says what a worker's device can do in each precision, where that was not known when it registered."""
+    """Stores the device's support for each precision if it was not known at registration."""
     mine = update(WorkerRow).where(WorkerRow.id == worker_id, WorkerRow.session == session_id)
-    await session.execute(mine.values(precisions=[one.model_dump(mode="json") for one in precisions]))
+    await session.execute(mine.values(precisions=[support.model_dump(mode="json") for support in precisions]))
 
 
 async def heartbeat(
     session: AsyncSession, worker_id: str, session_id: UUID, current: UUID | None, quarantine_reason: str | None = None
 ) -> bool | None:
-    """Says that the worker lives, what it runs, and what is wrong with its device; whether it is draining.
+    """Records a heartbeat with the current benchmark and the state of the device. Returns whether it is draining.
 
-    None: another process has its place.
+    Returns None if another process has taken over the worker's row.
     """
     since = func.coalesce(WorkerRow.quarantined_since, func.now()) if quarantine_reason else None
     mine = update(WorkerRow).where(WorkerRow.id == worker_id, WorkerRow.session == session_id)
@@ -102,42 +102,42 @@ async def heartbeat(
 
 
 async def retire(session: AsyncSession, worker_id: str, session_id: UUID) -> None:
-    """Marks a worker that stops in good order."""
+    """Marks a worker as offline when it shuts down."""
     mine = update(WorkerRow).where(WorkerRow.id == worker_id, WorkerRow.session == session_id)
     await session.execute(mine.values(online=False, current_benchmark=None))
 
 
 async def set_draining(session: AsyncSession, worker_id: str, draining: bool) -> Worker | None:
-    """Lets a worker take no more benchmarks, or take them again; None for one that is not known."""
+    """Starts or ends the draining of a worker; returns None for an unknown one."""
     await session.execute(update(WorkerRow).where(WorkerRow.id == worker_id).values(draining=draining))
-    found = (await session.execute(select(WorkerRow, _state()).where(WorkerRow.id == worker_id))).one_or_none()
-    return None if found is None else _worker(*found)
+    result = (await session.execute(select(WorkerRow, _state()).where(WorkerRow.id == worker_id))).one_or_none()
+    return None if result is None else _worker(*result)
 
 
 async def takes_none(session: AsyncSession, worker_id: str) -> bool:
-    """Whether a worker may take no more benchmarks."""
-    rests = or_(WorkerRow.draining, _is_quarantined())
-    return bool(await session.scalar(select(rests).where(WorkerRow.id == worker_id)))
+    """Whether a worker must not take benchmarks, because it is draining or quarantined."""
+    is_unavailable = or_(WorkerRow.draining, _is_quarantined())
+    return bool(await session.scalar(select(is_unavailable).where(WorkerRow.id == worker_id)))
 
 
 def serving(queue: ColumnElement[str] | InstrumentedAttribute[str]) -> ScalarSelect[int]:
-    """Live workers that take what a queue holds, as a part of a query."""
+    """Returns a subquery that counts the live workers serving a queue."""
     return select(func.count()).select_from(WorkerRow).where(_takes(queue)).scalar_subquery()
 
 
 def queue_lists(queue: ColumnElement[str] | InstrumentedAttribute[str]) -> LateralFromClause:
-    """What the live workers serve that take what a queue holds, as a part of a query: one row per kind of device."""
+    """Returns a subquery with the queue lists of the live workers serving a queue: one row per kind of device."""
     return select(WorkerRow.queues).where(_takes(queue)).distinct().correlate_except(WorkerRow).lateral()
 
 
 async def serving_devices(session: AsyncSession, queue_name: str) -> list[WorkerDevice]:
-    """The devices of the live workers that take what a queue holds."""
+    """Returns the devices of the live workers serving a queue."""
     rows = await session.scalars(select(WorkerRow).where(_takes(literal(queue_name))).order_by(WorkerRow.id))
     return [_device(row) for row in rows]
 
 
 async def device_of(session: AsyncSession, worker_id: str) -> WorkerDevice | None:
-    """The device of a worker; None for one that is not known."""
+    """Returns the device of a worker; None for an unknown one."""
     row = await session.get(WorkerRow, worker_id)
     return None if row is None else _device(row)
 
@@ -147,12 +147,12 @@ def _takes(queue: ColumnElement[str] | InstrumentedAttribute[str]) -> ColumnElem
 
 
 async def quarantined(session: AsyncSession, queue: str) -> int:
-    """Live workers that would take what a queue holds, were their devices not sick."""
+    """Counts the live workers that would serve a queue if they were not quarantined."""
     would = and_(is_live(), ~WorkerRow.draining, _is_quarantined(), any_(WorkerRow.queues) == queue)
     return (await session.execute(select(func.count()).select_from(WorkerRow).where(would))).scalar_one()
 
 
-#: Id, reason and beginning, of every worker that is quarantined, or was when it was stopped.
+#: ID, reason and start of every quarantine, including those of stopped workers.
 QUARANTINED = (
     select(WorkerRow.id, WorkerRow.quarantine_reason, WorkerRow.quarantined_since)
     .where(WorkerRow.quarantine_reason.is_not(None))
@@ -161,18 +161,18 @@ QUARANTINED = (
 
 
 async def all_workers(session: AsyncSession) -> list[Worker]:
-    """The workers of the last days, live ones first, then by id."""
+    """Returns the workers of the last seven days, live ones first, then by ID."""
     rows = await session.execute(select(WorkerRow, _state()).order_by(is_live().desc(), WorkerRow.id))
     return [_worker(row, worker_state) for row, worker_state in rows]
 
 
 async def by_state(session: AsyncSession) -> list[tuple[DeviceKind, WorkerState, int, float]]:
-    """Workers of the last days by device and state, with the seconds since the longest silent of them spoke."""
+    """Counts the workers by device and state, with the seconds since the oldest last heartbeat."""
     state = _state().label("state")
     silent_seconds = func.extract("epoch", func.clock_timestamp() - func.min(WorkerRow.last_heartbeat))
     query = select(WorkerRow.device_kind, state, func.count(), silent_seconds).group_by(WorkerRow.device_kind, state)
     rows = await session.execute(query)
-    return [(cast("DeviceKind", kind), found, count, float(age)) for kind, found, count, age in rows]
+    return [(cast("DeviceKind", kind), worker_state, count, float(age)) for kind, worker_state, count, age in rows]
 
 
 def _is_quarantined() -> ColumnElement[bool]:

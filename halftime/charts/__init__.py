@@ -1,4 +1,4 @@
-"""The pictures of a report: one function per chart, which gives an altair chart, or None with nothing to show."""
+"""The charts of a report: one function per chart, which returns an altair chart, or None without data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ChartKind:
-    """A chart of a report, and why a report may be without it."""
+    """A chart of a report, and the text shown when the report has no data for it."""
 
     title: str
     draw: Callable[[Report], Chart | None]
@@ -41,7 +41,7 @@ class ChartKind:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart as pages show it: the picture and how to read it, or why there is none."""
+    """A chart as pages show it: the SVG and a caption, or the reason why there is none."""
 
     title: str
     svg: Markup | None = None
@@ -49,21 +49,23 @@ class Drawing:
     absence: str = ""
 
 
-#: In the order of a report.
+#: The charts in the order of a report.
 CHARTS = {
-    "speedup": ChartKind("Speedup, block by block", speedup_by_block, "No two legs were measured in the same blocks."),
-    "step_times": ChartKind("Time of a step", step_times, "No times of single steps are held."),
+    "speedup": ChartKind("Speedup by block", speedup_by_block, "No two legs were measured in the same block."),
+    "step_times": ChartKind("Step time", step_times, "No step times are stored."),
     "loss": ChartKind("Training loss", loss, "No leg has a loss curve."),
-    "memory": ChartKind("Memory at the peak", memory, "No leg's memory was accounted for."),
+    "memory": ChartKind("Peak memory", memory, "No leg has a memory breakdown."),
     "loss_scale": ChartKind(
-        "Loss scale", loss_scale, "No leg used a gradient scaler, or its trace is not held any more."
+        "Loss scale", loss_scale, "No leg used a gradient scaler, or its trace is no longer stored."
     ),
-    "conditions": ChartKind("The machine meanwhile", conditions, "The trials were too short to watch the machine."),
+    "conditions": ChartKind(
+        "Machine conditions", conditions, "The trials were too short to sample the machine's state."
+    ),
 }
 
 
 def drawn(report: Report) -> dict[str, Drawing]:
-    """Every chart of a report by its name, those that it lacks with the reason."""
+    """Draws every chart of a report, by name; a chart without data has the reason instead."""
     return {name: _drawn(kind, report) for name, kind in CHARTS.items()}
 
 

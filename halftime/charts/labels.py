@@ -1,10 +1,10 @@
-"""Where direct labels go."""
+"""The placement of direct labels."""
 
 from collections.abc import Sequence
 
 
 def spread_out(places: Sequence[float], gap: float) -> list[float]:
-    """The places, moved up where they would come nearer than `gap` to the one below."""
+    """Moves places up so that each is at least `gap` above the next lower one."""
     moved: dict[int, float] = {}
     last = float("-inf")
     for index in sorted(range(len(places)), key=lambda index: places[index]):

@@ -1,4 +1,4 @@
-"""The training loss of every leg, and the lowest there can be."""
+"""The training loss of every leg, and the lowest possible one."""
 
 import statistics
 from collections.abc import Sequence
@@ -11,23 +11,26 @@ from halftime.contract.report.named_legs import NamedLeg, named_legs
 from halftime.contract.report.report import Report
 
 HEIGHT = 220
-#: Points of a line; of more steps, each is the mean of several.
+#: Most points of a line; with more steps, each point is the mean of several.
 POINTS = 400
-#: A loss that ends this many times higher than it began is cut at the top, or nothing else could be seen.
+#: The vertical axis is cut at this multiple of the first loss's height above the lowest, so that a diverging leg does
+#: not flatten the others.
 DIVERGED = 3
 
 
 def loss(report: Report) -> Chart | None:
-    """Loss curves over all steps, mean over blocks; None where no leg has one."""
+    """Draws loss curves over all steps, mean over blocks; None if no leg has one."""
     legs = [leg for leg in named_legs(report) if any(value is not None for value in leg.leg.loss_curve)]
     if not legs:
         return None
     best = report.data.best_possible_loss if report.data else None
     curves = [row for leg in legs for row in _points(leg)]
-    # What is equal beneath what is drawn later would vanish: the baseline is wider.
-    names, looks = [leg.name for leg in legs], [leg.leg.precision for leg in legs]
-    colours = [LEGS[look] if name == look else INK for name, look in zip(names, looks, strict=True)]
-    dashes = [DASHES[look] if name == look else AGAIN for name, look in zip(names, looks, strict=True)]
+    # The baseline's line is wider, so that an equal curve drawn over it does not hide it.
+    names, precisions = [leg.name for leg in legs], [leg.leg.precision for leg in legs]
+    colours = [LEGS[precision] if name == precision else INK for name, precision in zip(names, precisions, strict=True)]
+    dashes = [
+        DASHES[precision] if name == precision else AGAIN for name, precision in zip(names, precisions, strict=True)
+    ]
     scale = alt.Scale(zero=False, domain=_domain(curves, best), nice=False)
     y = alt.Y("loss:Q", scale=scale, **axis_above("Training loss (nats)", ticks=5))
     colour = alt.Color(
@@ -56,11 +59,11 @@ def loss(report: Report) -> Chart | None:
         )
     )
     layers = [lines, *(_optimum(best, scale) if best is not None else [])]
-    return styled(layered(HEIGHT, *layers), _words(legs, best), _caption(legs))
+    return styled(layered(HEIGHT, *layers), _description(legs, best), _caption(legs))
 
 
 def _points(leg: NamedLeg) -> list[dict[str, Any]]:
-    """The curve, from step 1; of a long one the mean of equally many steps at a time, put at the middle of them."""
+    """Returns the curve from step 1; a long curve is averaged over equal groups of steps, at the middle of each."""
     curve = leg.leg.loss_curve
     each = max(1, -(-len(curve) // POINTS))
     parts = [(first, curve[first : first + each]) for first in range(0, len(curve), each)]
@@ -71,7 +74,7 @@ def _points(leg: NamedLeg) -> list[dict[str, Any]]:
 
 
 def _mean(part: Sequence[float | None]) -> float | None:
-    """Of those that are numbers; a gap where none is."""
+    """Returns the mean of the finite values; None, which is drawn as a gap, if there are none."""
     finite = [value for value in part if value is not None]
     return statistics.fmean(finite) if finite else None
 
@@ -98,13 +101,13 @@ def _optimum(best: float, scale: alt.Scale) -> list[alt.Chart]:
     return [rule, label]
 
 
-def _words(legs: list[NamedLeg], best: float | None) -> str:
-    told = [f"{leg.name} ends at {last:.4f}" for leg in legs if (last := leg.leg.final_train_loss) is not None]
-    words = f"Training loss of every step, mean over blocks: {', '.join(told) or 'no leg ends at a number'}."
-    broken = [f"{leg.name} is no number in {count} steps" for leg in legs if (count := leg.leg.loss_curve.count(None))]
-    words += f" {'; '.join(broken)}." if broken else ""
-    words += f" The lowest possible on this data is {best:.4f}." if best is not None else ""
-    return words
+def _description(legs: list[NamedLeg], best: float | None) -> str:
+    ends = [f"{leg.name} ends at {last:.4f}" for leg in legs if (last := leg.leg.final_train_loss) is not None]
+    text = f"Training loss of every step, mean over blocks: {', '.join(ends) or 'no leg ends with a finite loss'}."
+    broken = [f"{leg.name} is not finite in {count} steps" for leg in legs if (count := leg.leg.loss_curve.count(None))]
+    text += f" {'; '.join(broken)}." if broken else ""
+    text += f" The lowest possible loss on this data is {best:.4f}." if best is not None else ""
+    return text
 
 
 def _caption(legs: list[NamedLeg]) -> str:

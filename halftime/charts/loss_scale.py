@@ -1,4 +1,4 @@
-"""What the gradient scaler did: the loss scale, and the steps it skipped."""
+"""The loss scale of the gradient scaler, and the skipped steps."""
 
 import math
 from itertools import pairwise
@@ -11,15 +11,15 @@ from halftime.contract.report.named_legs import NamedLeg, named_legs
 from halftime.contract.report.report import GradScalerSummary, Report
 
 HEIGHT = 150
-CAPTION = "In the first block; a cross where gradients overflowed and the step was skipped."
-#: Notifications of the scale that are drawn; a scale that changes in nearly every step is shown at some of them.
+CAPTION = "Loss scale in the first block; a cross marks a step that was skipped because gradients overflowed."
+#: Most changes of the scale that are drawn; with more, only some of them are.
 CHANGES = 1000
 TICKS = 5
 
 
 def loss_scale(report: Report) -> Chart | None:
-    """The scale of each leg that has a scaler, in its first block; None where none has, or none is held."""
-    scaled = [(leg, scaler) for leg in named_legs(report) if (scaler := leg.leg.grad_scaler) and _is_held(scaler)]
+    """Draws the scale of each leg with a scaler in the first block; None if no leg has one or no trace is stored."""
+    scaled = [(leg, scaler) for leg in named_legs(report) if (scaler := leg.leg.grad_scaler) and _has_trace(scaler)]
     if not scaled:
         return None
     changes = [row for leg, scaler in scaled for row in _changes(leg, scaler)]
@@ -41,43 +41,43 @@ def loss_scale(report: Report) -> Chart | None:
         .mark_point(shape="cross", angle=45, size=60, filled=True, opacity=1)
         .encode(x=x, y=y, color=colour, tooltip=["leg:N", "step:Q"])
     )
-    return styled(layered(HEIGHT, lines, marks), _words(scaled), CAPTION)
+    return styled(layered(HEIGHT, lines, marks), _description(scaled), CAPTION)
 
 
 def _powers_of_two(scales: list[float]) -> list[float]:
-    """From the smallest scale to the largest, and no more than there is room for: what a scale can be."""
+    """Returns axis ticks at powers of two from the smallest scale to the largest, about `TICKS` of them."""
     first, last = math.floor(math.log2(min(scales))), math.ceil(math.log2(max(scales)))
     return [2.0**power for power in range(last, first - 1, -max(1, -(-(last - first) // TICKS)))]
 
 
-def _is_held(scaler: GradScalerSummary) -> bool:
-    """A scale of 0 has no place on a logarithmic axis."""
+def _has_trace(scaler: GradScalerSummary) -> bool:
+    """Whether a trace is stored with a scale above 0, which a logarithmic axis needs."""
     return any(scaler.scale_trace)
 
 
 def _changes(leg: NamedLeg, scaler: GradScalerSummary) -> list[dict[str, Any]]:
-    """Where the scale differs from the step before, and the last step."""
+    """Returns the first step, the steps at which the scale changes, and the last step."""
     trace = list(enumerate(scaler.scale_trace, start=1))
     kept = [trace[0], *(after for before, after in pairwise(trace) if after[1] != before[1]), trace[-1]]
     kept = kept[:: max(1, -(-len(kept) // CHANGES))]
-    named = {"leg": leg.name, "precision": leg.leg.precision}
-    return [{**named, "step": step, "scale": scale or None} for step, scale in kept]
+    names = {"leg": leg.name, "precision": leg.leg.precision}
+    return [{**names, "step": step, "scale": scale or None} for step, scale in kept]
 
 
 def _skips(leg: NamedLeg) -> list[dict[str, Any]]:
-    """Steps that the first block's trial skipped, where its scale is then."""
+    """Returns the steps that the first block's trial skipped, each with the scale after it."""
     trace = leg.leg.trials[0].grad_scaler if leg.leg.trials else None
     if trace is None or not trace.scale_trace:
         return []
-    named = {"leg": leg.name, "precision": leg.leg.precision}
+    names = {"leg": leg.name, "precision": leg.leg.precision}
     steps = trace.skipped_steps[:: max(1, -(-len(trace.skipped_steps) // CHANGES))]
-    return [{**named, "step": step + 1, "scale": trace.scale_trace[step] or None} for step in steps]
+    return [{**names, "step": step + 1, "scale": trace.scale_trace[step] or None} for step in steps]
 
 
-def _words(scaled: list[tuple[NamedLeg, GradScalerSummary]]) -> str:
-    told = [
+def _description(scaled: list[tuple[NamedLeg, GradScalerSummary]]) -> str:
+    parts = [
         f"{leg.name} from {scaler.initial_scale:,.0f} to {scaler.final_scale:,.0f}; {scaler.skipped_steps} steps "
-        f"skipped in all trials, at most {scaler.longest_skip_run} in a row"
+        f"skipped in all trials, at most {scaler.longest_skip_run} consecutively"
         for leg, scaler in scaled
     ]
-    return f"Loss scale: {'; '.join(told)}."
+    return f"Loss scale: {'; '.join(parts)}."

@@ -1,4 +1,4 @@
-"""What the memory of every leg is for, at its steady peak."""
+"""The memory of every leg by purpose, at its steady peak."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ MIB, GIB = 2**20, 2**30
 
 
 def memory(report: Report) -> Chart | None:
-    """One bar per leg, stacked by purpose; None where no leg was accounted for."""
+    """Draws one bar per leg, stacked by purpose; None if no leg has a memory breakdown."""
     legs = [leg for leg in named_legs(report) if leg.leg.memory_breakdown]
     if not legs:
         return None
@@ -24,7 +24,7 @@ def memory(report: Report) -> Chart | None:
     y = alt.Y("leg:N", title=None, sort=[leg.name for leg in legs], axis=alt.Axis(ticks=False))
     legend = alt.Legend(columns=4, columnPadding=16, symbolType="square", symbolStrokeWidth=0, values=used)
     colour = alt.Color("part:N", scale=alt.Scale(domain=list(PARTS), range=list(PARTS.values())), legend=legend)
-    title = f"Memory at the peak ({name})"
+    title = f"Peak memory ({name})"
     bars = (
         alt.Chart(rows(parts))
         .mark_bar(size=26, stroke=GROUND, strokeWidth=1)
@@ -39,18 +39,18 @@ def memory(report: Report) -> Chart | None:
     totals = [_total(leg, unit, name) for leg in legs]
     labels = alt.Chart(rows(totals)).mark_text(align="left", dx=6).encode(x="to:Q", y=y, text="label:N")
     layers = layered(ROW_HEIGHT * len(legs), bars, labels)
-    return styled(layers, _words(legs), "What the steady peak consists of, in a step after warm-up.")
+    return styled(layers, _description(legs), "The parts of the steady peak, in a step after warm-up.")
 
 
 def _parts(leg: NamedLeg, unit: int) -> list[dict[str, Any]]:
-    """End to end, in the order of the contract."""
+    """Returns the parts of a bar end to end, in the order of the contract."""
     breakdown, end = leg.leg.memory_breakdown, 0
-    found = []
+    parts = []
     for part, size_bytes in (breakdown.model_dump() if breakdown else {}).items():
         ends = {"from": end / unit, "to": (end + size_bytes) / unit}
-        found.append({"leg": leg.name, "part": part, "bytes": size_bytes, **ends})
+        parts.append({"leg": leg.name, "part": part, "bytes": size_bytes, **ends})
         end += size_bytes
-    return found
+    return parts
 
 
 def _total(leg: NamedLeg, unit: int, name: str) -> dict[str, Any]:
@@ -58,12 +58,12 @@ def _total(leg: NamedLeg, unit: int, name: str) -> dict[str, Any]:
     return {"leg": leg.name, "to": total, "label": f"{total:,.1f} {name}"}
 
 
-def _words(legs: list[NamedLeg]) -> str:
-    told = []
+def _description(legs: list[NamedLeg]) -> str:
+    parts = []
     for leg in legs:
         if leg.leg.memory_breakdown:
             sizes = leg.leg.memory_breakdown.model_dump()
             largest = max(sizes, key=lambda part: sizes[part])
             total = leg.leg.memory_breakdown.total_bytes()
-            told.append(f"{leg.name} {total / MIB:,.1f} MiB, most of it {largest} ({sizes[largest] / MIB:,.1f} MiB)")
-    return f"Memory at the steady peak, by what it is for: {'; '.join(told)}."
+            parts.append(f"{leg.name} {total / MIB:,.1f} MiB, most of it {largest} ({sizes[largest] / MIB:,.1f} MiB)")
+    return f"Memory at the steady peak, by purpose: {'; '.join(parts)}."

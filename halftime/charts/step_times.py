@@ -1,4 +1,4 @@
-"""How long steps took: a histogram of every leg, one above the other."""
+"""Histograms of step times, one per leg, above each other."""
 
 import bisect
 import math
@@ -12,16 +12,16 @@ from halftime.charts.theme import Chart, layered, leg_colour, rows, styled
 from halftime.contract.report.named_legs import NamedLeg, named_legs
 from halftime.contract.report.report import Report
 
-#: Of a leg's own range.
+#: Number of bins over a leg's own range.
 BINS = 40
-#: Narrowest bin, of the width of the chart.
+#: Width of the narrowest bin, as a share of the chart's width.
 NARROWEST = 1 / 200
-#: The slowest of a hundred steps may lie beyond the right edge, or everything else would be one line.
+#: Share of a leg's steps that is shown; the slowest hundredth would compress the rest into a line.
 SHOWN = 0.99
-#: Beyond this ratio of the slowest to the fastest, a step's time is drawn on a logarithmic axis.
+#: The axis is logarithmic if the ratio of the slowest to the fastest step is above this.
 FAR_APART = 6
 ROW_HEIGHT = 62
-#: Of a row, for the histogram; the rest is for its label.
+#: Share of a row's height for the histogram; the rest is for its label.
 TALLEST = 0.6
 
 
@@ -34,25 +34,25 @@ class Samples:
 
     @property
     def last_shown(self) -> float:
-        """The slowest step that is drawn."""
+        """The time of the slowest step shown."""
         return self.milliseconds[min(int(SHOWN * len(self.milliseconds)), len(self.milliseconds) - 1)]
 
 
 def step_times(report: Report) -> Chart | None:
-    """Every measured step of all trials, in bins; None where no steps are held."""
-    found = [samples for leg in named_legs(report) if (samples := _samples(leg)).milliseconds]
-    if not found:
+    """Draws a histogram of all measured steps per leg; None if no step times are stored."""
+    legs = [samples for leg in named_legs(report) if (samples := _samples(leg)).milliseconds]
+    if not legs:
         return None
-    axis = _Axis(min(one.milliseconds[0] for one in found), max(one.last_shown for one in found))
-    upwards = list(enumerate(reversed(found)))
-    bins = [row for place, one in upwards for row in _bins(one, place, axis)]
-    middles = [_middle(one, place) | {"at": axis.first} for place, one in upwards]
-    return styled(_layers(bins, middles, axis), _words(found), _caption(found))
+    axis = _Axis(min(leg.milliseconds[0] for leg in legs), max(leg.last_shown for leg in legs))
+    upwards = list(enumerate(reversed(legs)))
+    bins = [row for place, leg in upwards for row in _bins(leg, place, axis)]
+    medians = [_median(leg, place) | {"at": axis.first} for place, leg in upwards]
+    return styled(_layers(bins, medians, axis), _description(legs), _caption(legs))
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """From the fastest step to the slowest that is drawn."""
+    """The horizontal axis, from the fastest step to the slowest one shown."""
 
     first: float
     last: float
@@ -62,11 +62,11 @@ class _Axis:
         return self.last / self.first > FAR_APART
 
     def place(self, milliseconds: float) -> float:
-        """Along the axis, in units in which it is even."""
+        """Returns the position of a time on the axis, in units in which the axis is linear."""
         return math.log(milliseconds) if self.is_logarithmic else milliseconds
 
     def milliseconds(self, place: float) -> float:
-        """At a place along the axis."""
+        """Returns the time at a position on the axis."""
         return math.exp(place) if self.is_logarithmic else place
 
     def channel(self, field: str) -> alt.X:
@@ -75,20 +75,20 @@ class _Axis:
         domain = [self.milliseconds(self.place(self.first) - margin), self.milliseconds(self.place(self.last) + margin)]
         scale = alt.Scale(type=kind, domain=domain, nice=False)
         axis = alt.Axis(tickCount=5, format="~r", labelOverlap="greedy")
-        return alt.X(f"{field}:Q", title="Time of a step (ms)", scale=scale, axis=axis)
+        return alt.X(f"{field}:Q", title="Step time (ms)", scale=scale, axis=axis)
 
 
-def _layers(bins: list[dict[str, Any]], middles: list[dict[str, Any]], axis: _Axis) -> alt.LayerChart:
-    """The histograms, their medians, and their names above them."""
-    colour, scale = leg_colour(), alt.Scale(domain=[0, len(middles)], nice=False)
+def _layers(bins: list[dict[str, Any]], medians: list[dict[str, Any]], axis: _Axis) -> alt.LayerChart:
+    """Draws the histograms, their medians, and the names above them."""
+    colour, scale = leg_colour(), alt.Scale(domain=[0, len(medians)], nice=False)
     y, time = alt.Y("base:Q", axis=None, scale=scale), axis.channel("milliseconds")
-    told = ["leg:N", alt.Tooltip("milliseconds:Q", format=".4g"), "steps:Q"]
+    tooltip = ["leg:N", alt.Tooltip("milliseconds:Q", format=".4g"), "steps:Q"]
     areas = alt.Chart(rows(bins)).mark_area(interpolate="step-after", opacity=0.75)
-    rules = alt.Chart(rows(middles)).mark_rule(strokeWidth=2)
-    names = alt.Chart(rows(middles)).mark_text(align="left", baseline="bottom", dy=-3)
+    rules = alt.Chart(rows(medians)).mark_rule(strokeWidth=2)
+    names = alt.Chart(rows(medians)).mark_text(align="left", baseline="bottom", dy=-3)
     return layered(
-        ROW_HEIGHT * len(middles),
-        areas.encode(x=time, y=y, y2="top:Q", color=colour, detail="leg:N", tooltip=told),
+        ROW_HEIGHT * len(medians),
+        areas.encode(x=time, y=y, y2="top:Q", color=colour, detail="leg:N", tooltip=tooltip),
         rules.encode(x=time, y=y, y2="top:Q", color=colour),
         names.encode(x=axis.channel("at"), y=alt.Y("top:Q", axis=None, scale=scale), text="label:N"),
     )
@@ -100,21 +100,21 @@ def _samples(leg: NamedLeg) -> Samples:
 
 
 def _bins(samples: Samples, place: int, axis: _Axis) -> list[dict[str, Any]]:
-    """The left edge of every bin, with its steps; the last has none and ends the drawing."""
+    """Returns the left edge of every bin with its number of steps; the last entry is empty and closes the area."""
     first, last = axis.place(samples.milliseconds[0]), axis.place(samples.last_shown)
     widest = axis.place(axis.last) - axis.place(axis.first) or abs(last)
     width = max((last - first) / BINS, widest * NARROWEST)
     edges = [axis.milliseconds(first + index * width) for index in range(int((last - first) / width) + 2)]
     below = [0, *(bisect.bisect_left(samples.milliseconds, edge) for edge in edges[1:])]
     steps = [after - before for before, after in pairwise(below)]
-    named = {"leg": samples.leg.name, "precision": samples.leg.leg.precision, "base": place}
+    shared = {"leg": samples.leg.name, "precision": samples.leg.leg.precision, "base": place}
     return [
-        {**named, "milliseconds": edge, "steps": count, "top": place + TALLEST * count / max(steps)}
+        {**shared, "milliseconds": edge, "steps": count, "top": place + TALLEST * count / max(steps)}
         for edge, count in zip(edges, [*steps, 0], strict=True)
     ]
 
 
-def _middle(samples: Samples, place: int) -> dict[str, Any]:
+def _median(samples: Samples, place: int) -> dict[str, Any]:
     median = 1000 * (samples.leg.leg.median_step_seconds or 0)
     return {
         "leg": samples.leg.name,
@@ -126,17 +126,17 @@ def _middle(samples: Samples, place: int) -> dict[str, Any]:
     }
 
 
-def _words(found: list[Samples]) -> str:
-    told = [
-        f"{one.leg.name} median {1000 * (one.leg.leg.median_step_seconds or 0):.4g} ms, from "
-        f"{one.milliseconds[0]:.4g} to {one.milliseconds[-1]:.4g} ms over {len(one.milliseconds):,} steps"
-        for one in found
+def _description(legs: list[Samples]) -> str:
+    parts = [
+        f"{samples.leg.name} median {1000 * (samples.leg.leg.median_step_seconds or 0):.4g} ms, from "
+        f"{samples.milliseconds[0]:.4g} to {samples.milliseconds[-1]:.4g} ms over {len(samples.milliseconds):,} steps"
+        for samples in legs
     ]
-    return f"Times of the measured steps of all trials: {'; '.join(told)}."
+    return f"Times of the measured steps of all trials: {'; '.join(parts)}."
 
 
-def _caption(found: list[Samples]) -> str:
-    beyond = sum(len(one.milliseconds) - bisect.bisect_right(one.milliseconds, one.last_shown) for one in found)
-    held = sum(len(one.milliseconds) for one in found)
-    shown = f", but for the slowest {beyond:,}" if beyond else ""
-    return f"All {held:,} measured steps{shown}: the higher, the more of a leg's steps took that long."
+def _caption(legs: list[Samples]) -> str:
+    beyond = sum(len(leg.milliseconds) - bisect.bisect_right(leg.milliseconds, leg.last_shown) for leg in legs)
+    total = sum(len(leg.milliseconds) for leg in legs)
+    shown = f" except the slowest {beyond:,}" if beyond else ""
+    return f"All {total:,} measured steps{shown}; the height is proportional to the number of steps with that time."

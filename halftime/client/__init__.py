@@ -1,7 +1,7 @@
-"""A client of the API on httpx, typed with the contract's own models.
+"""A client of the API based on httpx, typed with the contract's models.
 
-`Client` waits for its answers, `AsyncClient` awaits them; both make the same calls, each described once, in
-`calls.py` (one request) and `flows.py` (several).
+`Client` is synchronous, `AsyncClient` asynchronous; both have the same methods, each defined once: in `endpoints.py`
+for one request, in `operations.py` for several.
 """
 
 from halftime.client.asynchronous import AsyncClient

@@ -1,4 +1,4 @@
-"""The client that awaits its answers."""
+"""The asynchronous client."""
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
@@ -11,8 +11,8 @@ from httpx_sse import EventSource, ServerSentEvent
 
 from halftime.client import endpoints, operations, stream
 from halftime.client.errors import ConnectionLost
-from halftime.client.operations import Flow, Pause, Yielded
-from halftime.client.request import ApiCall, refusal
+from halftime.client.operations import Operation, Pause, Yielded
+from halftime.client.request import ApiRequest, refusal
 from halftime.client.retrying import attempts
 from halftime.client.server import Server
 from halftime.client.signatures import with_signature_of
@@ -26,36 +26,39 @@ Answer = TypeVar("Answer")
 
 
 def _sent(
-    describe: Callable[P, ApiCall[Answer]],
+    define: Callable[P, ApiRequest[Answer]],
 ) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, Answer]]:
     async def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> Answer:
-        return await self.send(describe(*args, **kwargs))
+        return await self.send(define(*args, **kwargs))
 
-    return with_signature_of(describe, method)
+    return with_signature_of(define, method)
 
 
-def _iterated(describe: Callable[P, Flow[Answer]]) -> Callable[Concatenate["AsyncClient", P], AsyncIterator[Answer]]:
+def _iterated(
+    define: Callable[P, Operation[Answer]],
+) -> Callable[Concatenate["AsyncClient", P], AsyncIterator[Answer]]:
     def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Answer]:
-        return self.follow(describe(*args, **kwargs))
+        return self.perform(define(*args, **kwargs))
 
-    return with_signature_of(describe, method)
+    return with_signature_of(define, method)
 
 
-def _followed(
-    describe: Callable[P, Flow[Answer]],
+def _performed(
+    define: Callable[P, Operation[Answer]],
 ) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, Answer]]:
     async def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> Answer:
-        return await anext(self.follow(describe(*args, **kwargs)))
+        return await anext(self.perform(define(*args, **kwargs)))
 
-    return with_signature_of(describe, method)
+    return with_signature_of(define, method)
 
 
 class AsyncClient:
-    """Awaits its answers; for one event loop. Every method may raise what `errors.py` draws.
+    """An asynchronous client for use in one event loop. Every method may raise the errors in `errors.py`.
 
-    `server` is HALFTIME_SERVER or http://127.0.0.1:8000 unless given, `api_key` HALFTIME_API_KEY (empty: none).
-    `timeout_seconds` is for the silence of a server that is not asked to wait; what fails in passing, and can safely
-    be repeated, is tried `retries` more times. Raises ValueError for an address or a key that cannot be used.
+    `server` defaults to HALFTIME_SERVER or http://127.0.0.1:8000, `api_key` to HALFTIME_API_KEY (empty: none).
+    `timeout_seconds` limits the time without data from a server that is not asked to hold its response. Requests that
+    fail temporarily and can safely be repeated are retried up to `retries` times. Raises ValueError for an invalid
+    address or key.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Closes its connections."""
+        """Closes the client's connections."""
         await self._http.aclose()
 
     submit = _sent(endpoints.submit)
@@ -89,9 +92,9 @@ class AsyncClient:
     get = _sent(endpoints.get)
     list = _sent(endpoints.list_page)
     iterate = _iterated(operations.iterate)
-    wait = _followed(operations.wait)
+    wait = _performed(operations.wait)
     watch = _iterated(operations.watch)
-    run = _followed(operations.run)
+    run = _performed(operations.run)
     cancel = _sent(endpoints.cancel)
     rerun = _sent(endpoints.rerun)
     delete = _sent(endpoints.delete)
@@ -113,16 +116,16 @@ class AsyncClient:
     version = _sent(endpoints.version)
 
     async def ready(self) -> bool:
-        """Says whether the server answers and has its database; tries once."""
+        """Returns whether the server and its database answer; tries once."""
         try:
             return (await self._http.get("/readyz")).is_success
         except httpx.RequestError:
             return False
 
     async def events(self, benchmark_id: str, after: int = 0) -> AsyncIterator[Event | Progress]:
-        """Gives what happens to a benchmark as it happens, its progress between, until it has ended.
+        """Yields a benchmark's events and progress as they happen, until it has ended.
 
-        A broken stream goes on where it was.
+        A broken stream is resumed where it was.
         """
         feed = EventFeed(benchmark_id, after)
         while True:
@@ -130,48 +133,48 @@ class AsyncClient:
             async with contextlib.aclosing(frames):
                 with contextlib.suppress(ConnectionLost):
                     while True:
-                        heard = feed.hear(frame)
-                        if heard is not None:
-                            yield heard
+                        item = feed.read(frame)
+                        if item is not None:
+                            yield item
                         if feed.ended:
                             return
                         frame = await anext(frames)
             await anyio.sleep(stream.RECONNECT_SECONDS)
 
-    async def send(self, call: ApiCall[Answer]) -> Answer:
-        """Makes a call, with retries."""
-        async for attempt in attempts(call, self._server.retries):
+    async def send(self, request: ApiRequest[Answer]) -> Answer:
+        """Sends a request, with retries, and returns its result."""
+        async for attempt in attempts(request, self._server.retries):
             with attempt, transport_errors():
-                return call.answer(await self._http.send(self._server.request(self._http, call)))
+                return request.result(await self._http.send(self._server.build_request(self._http, request)))
         raise AssertionError("the last attempt returns or raises")
 
-    async def follow(self, flow: Flow[Answer]) -> AsyncIterator[Answer]:
-        """Does what a flow says, and gives what it finds."""
-        answer: object = None
+    async def perform(self, operation: Operation[Answer]) -> AsyncIterator[Answer]:
+        """Performs the steps of an operation and yields its values."""
+        result: object = None
         with contextlib.suppress(StopIteration):
             while True:
-                step = flow.send(answer)
-                answer = None
+                step = operation.send(result)
+                result = None
                 match step:
-                    case ApiCall():
-                        answer = await self.send(step)
+                    case ApiRequest():
+                        result = await self.send(step)
                     case Pause():
                         await anyio.sleep(step.seconds)
                     case Yielded():
                         yield step.value
 
     async def _opened(self, feed: EventFeed) -> tuple[ServerSentEvent, AsyncGenerator[ServerSentEvent]]:
-        """The first frame of a connection, and those to come: an attempt that brings none has failed."""
-        async for attempt in attempts(feed.call(), self._server.retries):
+        """Returns the first frame of a connection, and the following ones; an attempt without a frame has failed."""
+        async for attempt in attempts(feed.request(), self._server.retries):
             with attempt:
                 frames = self._frames(feed)
                 return await anext(frames), frames
         raise AssertionError("the last attempt returns or raises")
 
     async def _frames(self, feed: EventFeed) -> AsyncGenerator[ServerSentEvent]:
-        """Those of one connection. Raises ConnectionLost where it ends."""
+        """Yields the frames of one connection. Raises ConnectionLost when it ends."""
         with transport_errors():
-            response = await self._http.send(self._server.request(self._http, feed.call()), stream=True)
+            response = await self._http.send(self._server.build_request(self._http, feed.request()), stream=True)
             async with contextlib.aclosing(response):
                 if not response.is_success:
                     await response.aread()

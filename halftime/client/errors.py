@@ -1,13 +1,13 @@
-"""Everything that a call can end in, beside its answer.
+"""The errors that the client raises.
 
 ClientError
-├── TransportError        no answer
-│   ├── CannotConnect         nothing was sent
-│   └── ConnectionLost        it may have been done
-├── ProblemError          the server's refusal, with its problem document
-├── UnexpectedAnswer      an answer that is none of this API's
-├── BenchmarkFailed       a benchmark that ended without a report
-└── WaitTimeout           a benchmark that did not end in time; it runs on unless it was to be cancelled
+├── TransportError        no response
+│   ├── CannotConnect         the request was not sent
+│   └── ConnectionLost        the request may have been processed
+├── ProblemError          the server refused the request, with a problem document
+├── UnexpectedAnswer      the response is not one of Halftime's API
+├── BenchmarkFailed       the benchmark ended without a report
+└── WaitTimeout           the benchmark did not end in time; it continues unless it was to be cancelled
 """
 
 from halftime.contract.report.failure import Failure
@@ -16,11 +16,11 @@ from halftime.contract.resources.problem import FieldError, Problem, ValidationP
 
 
 class ClientError(Exception):
-    """What every call may raise."""
+    """Base of all errors that the client raises."""
 
 
 class TransportError(ClientError):
-    """The server did not answer, retries included."""
+    """The server did not answer, even after the retries."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -28,15 +28,15 @@ class TransportError(ClientError):
 
 
 class CannotConnect(TransportError):
-    """Nobody answers at the address: nothing was sent."""
+    """No server answers at the address; the request was not sent."""
 
 
 class ConnectionLost(TransportError):
-    """The connection broke, or the answer took too long: what was asked may have been done."""
+    """The connection broke or the response took too long; the request may have been processed."""
 
 
 class ProblemError(ClientError):
-    """The server refused; `errors` has the place of each fault in what was sent."""
+    """The server refused the request; `errors` has the location of each error in its body."""
 
     def __init__(self, problem: Problem, retry_after_seconds: float | None = None) -> None:
         self.errors: list[FieldError] = problem.errors if isinstance(problem, ValidationProblem) else []
@@ -52,27 +52,28 @@ class ProblemError(ClientError):
 
     @property
     def code(self) -> str:
-        """The end of the problem's type, for a program to branch on: `not_found`, `still_running`."""
+        """The last part of the problem's type, for programs to branch on: `not_found`, `still_running`."""
         return self.problem.type.rsplit("/", maxsplit=1)[-1]
 
 
 class UnexpectedAnswer(ClientError):
-    """The answer is not what the contract says: another service, or a proxy, at this address."""
+    """The response does not match the contract: another service or a proxy answers at this address."""
 
 
 class BenchmarkFailed(ClientError):
-    """The benchmark ended without a report; `failure` is null where it was cancelled."""
+    """The benchmark ended without a report; `failure` is None if it was cancelled."""
 
     def __init__(self, benchmark: Benchmark) -> None:
         failure = benchmark.failure
-        why = f"{failure.title} ({failure.code}): {failure.detail}" if failure else f"It was {benchmark.status}."
-        super().__init__(why)
+        super().__init__(
+            f"{failure.title} ({failure.code}): {failure.detail}" if failure else f"It was {benchmark.status}."
+        )
         self.benchmark = benchmark
         self.failure: Failure | None = failure
 
 
 class WaitTimeout(ClientError):
-    """The benchmark, as it was seen last, had not ended in time."""
+    """The benchmark had not ended in time; `benchmark` is its last known state."""
 
     def __init__(self, benchmark: Benchmark, timeout_seconds: float) -> None:
         super().__init__(f"{benchmark.id} was {benchmark.status} after {timeout_seconds:g} s.")

@@ -1,4 +1,4 @@
-"""A report that draws itself in a notebook."""
+"""A report with charts for notebooks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class ChartedReport(Report):
-    """The contract's report with `charts`; equal to any report that says the same."""
+    """The contract's report with `charts`; equal to any report with the same content."""
 
     @property
     def charts(self) -> Charts:
-        """What it looks like: the pictures of the HTML report, as interactive altair charts."""
+        """The charts of the HTML report as interactive altair charts."""
         return Charts(self)
 
     def __eq__(self, other: object) -> bool:
@@ -27,36 +27,35 @@ class ChartedReport(Report):
 
 @dataclass(frozen=True)
 class Charts:
-    """One method per chart; the last thing in a cell is shown. Drag to move, turn the wheel to zoom, point at marks.
+    """One method per chart; a notebook shows the last value of a cell. Drag to pan, scroll to zoom, hover for values.
 
-    Each raises LookupError where the report has nothing to show in it, and ModuleNotFoundError without the extra
-    `charts`.
+    Each raises LookupError if the report has no data for it, and ModuleNotFoundError without the extra `charts`.
     """
 
     report: Report
 
     def speedup(self) -> LayerChart | VConcatChart:
-        """The speedup block by block, with its interval, the noise floor, and what is required."""
+        """Draws the speedup by block, with its interval, the noise floor, and the threshold."""
         return self._drawn("speedup")
 
     def step_times(self) -> LayerChart | VConcatChart:
-        """A histogram of the step times of every leg."""
+        """Draws a histogram of the step times of every leg."""
         return self._drawn("step_times")
 
     def loss(self) -> LayerChart | VConcatChart:
-        """The loss curves of the legs, and the lowest loss there can be."""
+        """Draws the loss curves of the legs, and the lowest possible loss."""
         return self._drawn("loss")
 
     def memory(self) -> LayerChart | VConcatChart:
-        """The peak memory of every leg by what it is for."""
+        """Draws the peak memory of every leg by purpose."""
         return self._drawn("memory")
 
     def loss_scale(self) -> LayerChart | VConcatChart:
-        """The loss scale of FP16, and the steps it skipped."""
+        """Draws the loss scale of FP16 legs, and the skipped steps."""
         return self._drawn("loss_scale")
 
     def conditions(self) -> LayerChart | VConcatChart:
-        """Clock, temperature and power of the GPU in every trial; on a CPU, how busy the machine was."""
+        """Draws clock, temperature and power of the GPU in every trial; on a CPU, the load of the machine."""
         return self._drawn("conditions")
 
     def _drawn(self, name: str) -> LayerChart | VConcatChart:

@@ -1,4 +1,4 @@
-"""One request, and what its answer means: nothing here sends anything."""
+"""One request to the API and the interpretation of its response, without any I/O."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +15,13 @@ from halftime.contract.resources.problem import Problem, ValidationProblem
 
 Answer = TypeVar("Answer")
 
-#: Of a refusal that is no problem document, such as a proxy's page.
+#: Length of the excerpt of an error response that is not a problem document, such as a proxy's page.
 SHOWN_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
-class ApiCall(Generic[Answer]):
-    """A request, how its answer is read, and whether it may be sent twice."""
+class ApiRequest(Generic[Answer]):
+    """A request, how its response is read, and whether it may be repeated."""
 
     method: str
     path: str
@@ -29,40 +29,40 @@ class ApiCall(Generic[Answer]):
     params: Mapping[str, str | int | float | Sequence[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
-    #: Done twice it is as if done once.
+    #: Whether processing it twice has the same effect as once.
     repeatable: bool = True
-    #: Statuses beside 2xx that are answers.
+    #: Statuses besides 2xx that `read` accepts.
     accepts: frozenset[int] = frozenset()
-    #: What the server may take beyond the client's timeout.
+    #: Time that the server may take in addition to the client's timeout.
     hold_seconds: float = 0.0
-    #: No retry begins later than this; null: retries are counted alone.
+    #: No retry begins later than this; None: only the number of retries is limited.
     within_seconds: float | None = None
 
-    def answer(self, response: httpx.Response) -> Answer:
-        """What the server says. Raises ProblemError, UnexpectedAnswer."""
+    def result(self, response: httpx.Response) -> Answer:
+        """Returns the content of a response. Raises ProblemError for a refusal, UnexpectedAnswer for other content."""
         if not response.is_success and response.status_code not in self.accepts:
             raise refusal(response)
         try:
             return self.read(response)
         except ValidationError as error:
-            raise UnexpectedAnswer(f"{response.url} gave an answer that is none of Halftime's API.") from error
+            raise UnexpectedAnswer(f"The response of {response.url} is not one of Halftime's API.") from error
 
 
 def refusal(response: httpx.Response) -> ProblemError | UnexpectedAnswer:
-    """Why there is no answer, from a response that was read."""
+    """Creates the error for an unsuccessful response whose body was read."""
     if not response.is_error:
         return UnexpectedAnswer(f"{response.url} answered {response.status_code} {response.reason_phrase}.")
     return ProblemError(_problem(response), retry_after_seconds(response))
 
 
 def retry_after_seconds(response: httpx.Response) -> float | None:
-    """Seconds that the server asks to wait, from either form of `Retry-After`; null where it asks for none."""
+    """Returns the seconds of `Retry-After`, in either of its forms; None without a valid header."""
     text = response.headers.get("Retry-After", "")
     if text.isascii() and text.isdecimal():
         return float(text)
     try:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):  # no date, or one without a zone
+    except (ValueError, TypeError):  # not a date, or one without a zone
         return None
 
 

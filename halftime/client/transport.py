@@ -1,4 +1,4 @@
-"""What can happen to a request on its way, in the client's own words."""
+"""Converts httpx's errors to the client's."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ import httpx
 
 from halftime.client.errors import CannotConnect, ConnectionLost
 
-#: No request can have reached a server.
+#: Errors after which the request cannot have reached a server.
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
 @contextlib.contextmanager
 def transport_errors() -> Iterator[None]:
-    """Makes every error of httpx a TransportError."""
+    """Converts every error of httpx to a TransportError."""
     try:
         yield
     except UNSENT as error:

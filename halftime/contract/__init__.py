@@ -1,1 +1,1 @@
-"""The vocabulary that clients, the app and the worker share: pydantic models only, no I/O, no torch."""
+"""The models that clients, the app and the worker share: pydantic only, no I/O, no torch."""

@@ -1,4 +1,4 @@
-"""The four precisions and the two devices a request can name, and what its legs are called."""
+"""The precisions and devices that a request can name, and the names of its legs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from typing import Literal, get_args
 #: fp16: AMP, autocast(float16) + GradScaler. bf16: AMP, autocast(bfloat16), no scaler.
 PrecisionName = Literal["fp32", "tf32", "fp16", "bf16"]
 
-#: What a worker owns.
+#: Kind of the device that a worker owns.
 DeviceKind = Literal["cuda", "cpu"]
 
-#: What a request asks for; `auto` takes CUDA where there is one.
+#: Device that a request asks for; `auto` uses CUDA where it is available.
 DeviceChoice = Literal["cuda", "cpu", "auto"]
 
-#: Precisions that no device of a kind can run, known at submit.
+#: Precisions that no device of a kind can run; a request for one is refused at submission.
 UNSUPPORTED: dict[DeviceKind, frozenset[PrecisionName]] = {"cuda": frozenset(), "cpu": frozenset({"tf32"})}
 
-#: The candidate where a request names none. FP16 on a CPU works, many times slower than FP32.
+#: The candidate of a request that names none. FP16 works on a CPU, but is many times slower than FP32.
 DEFAULT_CANDIDATE: dict[DeviceKind, PrecisionName] = {"cuda": "fp16", "cpu": "bf16"}
 
 
@@ -47,9 +47,9 @@ def supported(kind: DeviceKind) -> str:
 
 
 def leg_names(baseline: PrecisionName, candidates: Sequence[PrecisionName], control: bool) -> list[str]:
-    """A name for every leg that no other has: the baseline's, every candidate's, and the control's where there is one.
+    """Returns a unique name for every leg: the baseline, the candidates, and the control leg if there is one.
 
-    A leg is called after its precision, unless the baseline is already.
+    A leg is named after its precision; a candidate with the baseline's precision gets the suffix `again`.
     """
-    compared = [f"{name} again" if name == baseline else name for name in candidates]
-    return [baseline, *compared, *([f"{baseline} control"] if control else [])]
+    candidate_names = [f"{name} again" if name == baseline else name for name in candidates]
+    return [baseline, *candidate_names, *([f"{baseline} control"] if control else [])]

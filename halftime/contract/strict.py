@@ -1,4 +1,4 @@
-"""The two bases of every model in the contract, what clients send and what Halftime answers, and text in them."""
+"""Base classes of the contract's models, for input and for output, and validated text types."""
 
 import unicodedata
 from typing import Annotated, Any, LiteralString
@@ -11,23 +11,23 @@ Json = dict[str, Any]
 
 
 class Input(BaseModel):
-    """Something a client sends: unknown fields refused, numbers strict and finite."""
+    """Base of what a client sends: unknown fields are refused, numbers are strict and finite."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
 class Output(BaseModel):
-    """Something Halftime answers. Readers accept fields they do not know yet: the contract grows by addition only."""
+    """Base of what Halftime returns. Unknown fields are ignored, because later releases only add fields."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
 
 
-#: A float that JSON can carry: NaN and infinities become null.
-MaybeFloat = Annotated[float | None, Field(description="null where the value is not finite or does not exist")]
+#: A float that JSON can represent: NaN and infinities become null.
+MaybeFloat = Annotated[float | None, Field(description="null if the value is not finite or does not exist")]
 
 
 def fault_at(place: tuple[int | str, ...], code: LiteralString, reason: str) -> ValidationError:
-    """What a validator raises for a fault below the place that it validates."""
+    """Creates the error that a validator raises for a nested field; `place` is the path to it."""
     fault = InitErrorDetails(type=PydanticCustomError(code, "{reason}", {"reason": reason}), loc=place, input=None)
     return ValidationError.from_exception_data("request", [fault])
 
@@ -39,7 +39,7 @@ def _printable(text: str) -> str:
 
 
 def storable(text: str) -> str:
-    """Text that PostgreSQL can hold as JSON. Raises PydanticCustomError for other text."""
+    """Returns the text if PostgreSQL can store it as JSON. Raises PydanticCustomError otherwise."""
     if "\x00" in text or any(unicodedata.category(character) == "Cs" for character in text):
         raise PydanticCustomError("not_storable", "NUL characters and lone surrogates are not allowed")
     return text

@@ -84,11 +84,11 @@ async def test_the_rough_cost_follows(live, form):
 async def test_a_warning_stands_below_the_rough_cost(live, form):
     await register(live, precisions=EMULATED)
     await form.get_by_label("bf16").check()
-    await expect(form.locator("#cost")).to_contain_text("Warning: bf16 is emulated there: The device has no bf16")
+    await expect(form.locator("#cost")).to_contain_text("Warning: bf16 is emulated: The device has no bf16")
     await form.get_by_label("bf16").uncheck()
     await form.get_by_label("fp32").check()
     await expect(form.locator("#cost")).not_to_contain_text("Warning")
-    await expect(form.locator("#cost")).to_contain_text("the matrix product rates of the workers")
+    await expect(form.locator("#cost")).to_contain_text("the matrix product rates of the online workers")
 
 
 async def test_a_fault_is_shown_at_its_field_while_it_is_written(form):

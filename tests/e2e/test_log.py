@@ -18,7 +18,7 @@ def test_every_line_from_start_to_stop_is_json():
             service.until_status(service.post(job()), "succeeded")
             worker = child_with(service.process.pid, "worker")
             worker.kill()
-            service.until(lambda: "died" in service.log.read_text())
+            service.until(lambda: "exited" in service.log.read_text())
             service.process.send_signal(signal.SIGTERM)
             assert service.process.wait(PATIENCE_SECONDS) == 0
         lines = [json.loads(line) for line in service.log.read_text().splitlines()]

@@ -1,1 +1,1 @@
-"""The commands, grouped by what they do."""
+"""The commands, one module per group."""

@@ -1,4 +1,4 @@
-"""`models`: what a request can name."""
+"""The command `models`: lists the kinds of model and data that a request can name."""
 
 import json
 from collections.abc import Sequence
@@ -13,27 +13,29 @@ from halftime.contract.resources.catalogue import Kind
 
 @cli.command()
 def models(server: ServerOption = SERVER, as_json: JsonOption = False) -> None:
-    """Lists the kinds of model and data with their defaults, and the presets."""
+    """Lists the kinds of model and data with their defaults, and the model presets."""
     with connected(server) as client:
-        found = client.models()
+        catalogue = client.models()
     if as_json:
-        print_json(found)
+        print_json(catalogue)
         return
-    out.print(_table("Models", found.models))
-    for kind in found.models:
+    out.print(_table("Models", catalogue.models))
+    for kind in catalogue.models:
         presets = _choices(kind.json_schema.get("properties", {}).get("preset", {}))
         if presets:
             out.print(safe_text(f"Presets of {kind.kind}: {', '.join(presets)}", most=4000))
-    out.print(_table("Data", found.data))
+    out.print(_table("Data", catalogue.data))
 
 
 def _table(title: str, kinds: Sequence[Kind]) -> Table:
     table = Table("Kind", "What it is", "Defaults", title=title)
     for kind in kinds:
         defaults = {name: value for name, value in kind.defaults.items() if name != "kind" and value is not None}
-        told = ", ".join(f"{name}: {json.dumps(value)}" for name, value in defaults.items())
+        defaults_text = ", ".join(f"{name}: {json.dumps(value)}" for name, value in defaults.items())
         table.add_row(
-            safe_text(kind.kind), safe_text(kind.description.split("\n", maxsplit=1)[0]), safe_text(told, most=4000)
+            safe_text(kind.kind),
+            safe_text(kind.description.split("\n", maxsplit=1)[0]),
+            safe_text(defaults_text, most=4000),
         )
     return table
 

@@ -1,4 +1,4 @@
-"""`cancel`, `rerun`, `delete`: what a server is asked to do with a benchmark."""
+"""The commands `cancel`, `rerun` and `delete`: change a benchmark on the server."""
 
 import json
 
@@ -17,14 +17,14 @@ def cancel(benchmark: BenchmarkArgument, server: ServerOption = SERVER, as_json:
 
 @cli.command()
 def rerun(benchmark: BenchmarkArgument, server: ServerOption = SERVER, as_json: JsonOption = False) -> None:
-    """Submits a benchmark's request again, as a new benchmark."""
+    """Submits a benchmark's request again as a new benchmark."""
     with connected(server) as client:
         print_benchmark(client.rerun(benchmark), as_json)
 
 
 @cli.command()
 def delete(benchmark: BenchmarkArgument, server: ServerOption = SERVER, as_json: JsonOption = False) -> None:
-    """Deletes a benchmark that has ended, with its report, events and logs."""
+    """Deletes a finished benchmark with its report, events and logs."""
     with connected(server) as client:
         client.delete(benchmark)
     typer.echo(json.dumps({"id": benchmark, "deleted": True}) if as_json else f"{benchmark} is deleted")

@@ -1,4 +1,4 @@
-"""`doctor`: what this machine offers, and the remedy for what is missing."""
+"""The command `doctor`: checks what Halftime needs on this machine and names a remedy for each problem."""
 
 import importlib.util
 import json
@@ -21,14 +21,14 @@ from halftime.contract.resources.worker import WorkerDevice
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-#: What every device may take to answer; one that hangs is sick.
+#: Time limit for the probe of all devices; a driver may hang.
 PROBE_SECONDS = 180.0
-RECHECK = "Mend it as the reason says. The worker checks it every minute, and at once when restarted."
+RECHECK = "Fix the device as the reason says. The worker checks it again every minute, and when it restarts."
 
 
 @cli.command()
 def doctor(as_json: JsonOption = False) -> None:
-    """Checks the database, torch and the devices. Exits 1 if something is missing that Halftime needs."""
+    """Checks the database, torch and the devices. Exits with 1 if something that Halftime needs is missing."""
     settings = settings_or_exit()
     findings = [*_database(settings), *_devices()]
     if as_json:
@@ -42,7 +42,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 def _database(settings: Settings) -> list[dict[str, Any]]:
-    # The other commands, and the shell's completion, start faster without it.
+    # Imported here so that the other commands and shell completion start faster.
     from sqlalchemy import create_engine, text  # noqa: PLC0415
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
     from sqlalchemy.pool import NullPool  # noqa: PLC0415
@@ -50,32 +50,36 @@ def _database(settings: Settings) -> list[dict[str, Any]]:
     from app.store.database.connection import located, place  # noqa: PLC0415
 
     kind = "external" if settings.database_url else "embedded"
-    where = f"{place(settings)}, made just now" if is_missing(settings) else place(settings)
+    where = f"{place(settings)}, created just now" if is_missing(settings) else place(settings)
     try:
         with located(settings) as url, create_engine(url, poolclass=NullPool).connect() as connection:
             version = connection.execute(text("SHOW server_version")).scalar_one()
-            found = _quarantined(connection)
+            quarantined = _quarantined(connection)
     except (SQLAlchemyError, ValueError, OSError, RuntimeError, subprocess.SubprocessError) as error:
-        remedy = "Check HALFTIME_DATABASE_URL." if settings.database_url else "Check HALFTIME_DATA_DIR: is it writable?"
+        remedy = (
+            "Check HALFTIME_DATABASE_URL." if settings.database_url else "Check that HALFTIME_DATA_DIR is writable."
+        )
         reason = str(error).split("\n", maxsplit=1)[0]
         return [_finding(f"database ({kind})", False, f"{place(settings)}: {reason}", remedy)]
-    return [_finding(f"database ({kind})", True, f"PostgreSQL {version}, {where}"), *found]
+    return [_finding(f"database ({kind})", True, f"PostgreSQL {version}, {where}"), *quarantined]
 
 
 def _quarantined(connection: "Connection") -> list[dict[str, Any]]:
-    """Workers whose device is sick. Those of other machines are told of, but are no fault of this one."""
+    """Lists workers whose device is sick. Workers of other machines are listed, but do not fail the check."""
     from sqlalchemy.exc import ProgrammingError  # noqa: PLC0415
 
     from app.store.workers import QUARANTINED  # noqa: PLC0415
 
     try:
         rows = connection.execute(QUARANTINED).all()
-    except ProgrammingError:  # no server has migrated it yet
+    except ProgrammingError:  # the database is not migrated yet
         return []
     here = f"{platform.node()}:"
     return [
-        _finding(f"worker {id_}", not id_.startswith(here), f"quarantined since {since:%Y-%m-%d %H:%M}: {why}", RECHECK)
-        for id_, why, since in rows
+        _finding(
+            f"worker {id_}", not id_.startswith(here), f"quarantined since {since:%Y-%m-%d %H:%M}: {reason}", RECHECK
+        )
+        for id_, reason, since in rows
     ]
 
 
@@ -91,20 +95,20 @@ def _devices() -> list[dict[str, Any]]:
             timeout=PROBE_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        remedy = "Check `nvidia-smi` and the kernel's log; reset the GPU or reboot."
+        remedy = "Check `nvidia-smi` and the kernel log; reset the GPU or reboot."
         return [_finding("devices", False, f"no answer within {PROBE_SECONDS:.0f} s", remedy)]
     if probe.returncode:
         return [_finding("torch", False, probe.stderr.strip().split("\n")[-1], "Reinstall torch for this machine.")]
     devices = json.loads(probe.stdout)
-    found = [_device(device) for device in devices]
+    findings = [_device(device) for device in devices]
     if len(devices) == 1:
-        remedy = "For CUDA jobs: check `nvidia-smi`, the driver, and that torch is a CUDA build."
-        found.append(_finding("cuda", True, "no GPU; cuda jobs end as cuda_unavailable", remedy))
-    return found
+        remedy = "To run CUDA jobs, check `nvidia-smi`, the driver, and that torch is a CUDA build."
+        findings.append(_finding("cuda", True, "no GPU; CUDA jobs fail with cuda_unavailable", remedy))
+    return findings
 
 
 def _device(probed: dict[str, Any]) -> dict[str, Any]:
-    """What is emulated has a remedy, but is no fault."""
+    """Describes one device. An emulated precision gets a remedy, but does not fail the check."""
     facts = {field: probed.get(field) for field in ("kind", "gpu", "memory_bytes")}
     device = WorkerDevice(name=probed["device"], precisions=probed.get("support"), **facts)
     name = f"{device.name} ({device.gpu})" if device.gpu else device.name

@@ -1,4 +1,4 @@
-"""`keys`: makes, lists and revokes API keys, straight in the database: the first is needed before a server runs."""
+"""The commands `keys …`: create, list and revoke API keys directly in the database, which needs no running server."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-#: Who gets in where no valid key is left.
-CLOSED = "nobody gets in until `halftime keys create NAME` makes another."
-OPEN = "the API is open to all, as HALFTIME_ALLOW_ANONYMOUS=true says. Set it to false, and restart, to close it."
+#: Who has access when no valid key is left.
+CLOSED = "all requests are refused until `halftime keys create NAME` creates another."
+OPEN = "the API is open to everyone because HALFTIME_ALLOW_ANONYMOUS is true. To close it, set it to false and restart."
 
-#: What is wrong where a command met another database than the service has.
-OTHER_SETTINGS = "A service that runs with other settings, as units and containers do, has its keys elsewhere."
+#: Hint for a command that opened another database than the service uses.
+OTHER_SETTINGS = "A service with other settings, such as a systemd unit or a container, keeps its keys elsewhere."
 
-commands = typer.Typer(no_args_is_help=True, help="API keys: who may use the API, and for what.")
+commands = typer.Typer(no_args_is_help=True, help="Manages API keys: who may use the API, and for what.")
 cli.add_typer(commands, name="keys")
 
 
 @commands.command()
 def create(
-    name: Annotated[str, typer.Argument(help="who or what will use it")],
+    name: Annotated[str, typer.Argument(help="who or what uses the key")],
     scope: Annotated[list[str] | None, typer.Option(metavar="read|submit|admin", help="default: submit")] = None,
-    submits_per_hour: Annotated[int | None, typer.Option(help="benchmarks in any hour; default: no quota")] = None,
+    submits_per_hour: Annotated[int | None, typer.Option(help="benchmarks per hour; default: no quota")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Makes a key and prints it, this once. `admin` implies `submit`, which implies `read`."""
+    """Creates a key and prints it once. `admin` implies `submit`, which implies `read`."""
     from app.store import keys as store  # noqa: PLC0415 # the other commands start faster without it
 
     settings = settings_or_exit()
@@ -55,16 +55,16 @@ def create(
         print(key)
         note(f"Key {created.id} for {name!r} is in {_where(settings)}. It is not shown again.")
     if is_new:
-        note(f"Nothing was there before: {_where(settings)} was made for this key. {OTHER_SETTINGS}")
+        note(f"There was no database: {_where(settings)} was created for this key. {OTHER_SETTINGS}")
 
 
 @commands.command("list")
 def list_keys(as_json: JsonOption = False) -> None:
-    """Lists every key ever made, without the keys themselves."""
+    """Lists every key ever created, without the keys themselves."""
     from app.store import keys as store  # noqa: PLC0415 # the other commands start faster without it
 
     settings = settings_or_exit()
-    rows = _in_database_that_is_there(settings, store.all_keys)
+    rows = _in_existing_database(settings, store.all_keys)
     page = ApiKeyPage(items=[ApiKey.model_validate(_facts(row)) for row in rows])
     if as_json:
         print_json(page)
@@ -87,14 +87,14 @@ def list_keys(as_json: JsonOption = False) -> None:
 
 
 @commands.command()
-def revoke(key: Annotated[UUID, typer.Argument(help="the key's id")], as_json: JsonOption = False) -> None:
-    """Ends a key for good; what it submitted stays. Repeating it is harmless."""
+def revoke(key: Annotated[UUID, typer.Argument(help="the key's ID")], as_json: JsonOption = False) -> None:
+    """Revokes a key permanently; its benchmarks stay. Repeating the command changes nothing."""
     settings = settings_or_exit()
-    row, outlook = _in_database_that_is_there(settings, lambda session: _revoke(session, key, settings))
+    row, access = _in_existing_database(settings, lambda session: _revoke(session, key, settings))
     if row is None:
-        fail(f"There is no key {key} in {_where(settings)}. `halftime keys list` shows those it has.", 2)
-    if outlook:
-        note(f"No key is valid any more: {outlook}")
+        fail(f"There is no key {key} in {_where(settings)}. List its keys with `halftime keys list`.", 2)
+    if access:
+        note(f"No valid key is left: {access}")
     if as_json:
         print_json(ApiKey.model_validate(_facts(row)))
     else:
@@ -102,7 +102,7 @@ def revoke(key: Annotated[UUID, typer.Argument(help="the key's id")], as_json: J
 
 
 async def _revoke(session: "AsyncSession", key_id: UUID, settings: Settings) -> "tuple[ApiKeyRow | None, str | None]":
-    """The key's row, and who gets in from now on where no valid key is left."""
+    """Returns the key's row and, when no valid key is left, who has access from now on."""
     from app.store import keys as store  # noqa: PLC0415 # the other commands start faster without it
 
     row = await store.revoke(session, key_id)
@@ -120,19 +120,19 @@ def _wanted(name: str, scopes: list[str], submits_per_hour: int | None) -> NewKe
 
 
 def _in_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Result]]") -> Result:
-    """What the work gives, done in one transaction. Ends the command where there is no database to use."""
+    """Runs `work` in one transaction and returns its result. Ends the command when the database cannot be used."""
     try:
         return in_database(settings, work)
     except WrongDatabase as error:
         fail(str(error), 2)
     except NoDatabase as error:
-        fail(f"No answer from {_where(settings)} ({error}). `halftime doctor` checks it.", 4)
+        fail(f"No answer from {_where(settings)} ({error}). Check it with `halftime doctor`.", 4)
 
 
-def _in_database_that_is_there(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Result]]") -> Result:
-    """The same for what makes none: only for a first key is it made, since an open address asks for one."""
+def _in_existing_database(settings: Settings, work: "Callable[[AsyncSession], Awaitable[Result]]") -> Result:
+    """Runs `work` like `_in_database`, but never creates the database: only the first key may do that."""
     if is_missing(settings):
-        fail(f"There is no database in {settings.data_dir}, and HALFTIME_DATABASE_URL is not set. {OTHER_SETTINGS}", 2)
+        fail(f"No database in {settings.data_dir}, and HALFTIME_DATABASE_URL is not set. {OTHER_SETTINGS}", 2)
     return _in_database(settings, work)
 
 

@@ -1,4 +1,4 @@
-"""`migrate`: the database's schema, before anything else of a new version runs."""
+"""The command `migrate`: updates the database schema before other parts of a new version start."""
 
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 @cli.command()
 def migrate() -> None:
-    """Brings the database to this version's schema and ends. The API and workers do so too when they start."""
+    """Migrates the database to this version's schema. The API and the workers also do this when they start."""
     settings = settings_or_exit()
     try:
         revision = in_database(settings, _revision)
     except WrongDatabase as error:
         fail(str(error), 2)
     except NoDatabase as error:
-        fail(f"The database was not migrated: {error}. `halftime doctor` checks it.", 4)
+        fail(f"The database was not migrated: {error}. Check it with `halftime doctor`.", 4)
     note(f"The database has this version's schema, {revision}.")
 
 

@@ -1,4 +1,4 @@
-"""`list`, `show`, `report`, `sweep`, `compare`, `events`, `logs`: what a server knows."""
+"""The commands `list`, `show`, `report`, `sweep`, `compare`, `events` and `logs`: read from the server."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ def list_benchmarks(
     created_after: AfterOption = None,
     created_before: BeforeOption = None,
     limit: int = 20,
-    cursor: Annotated[str | None, typer.Option(help="of the page before")] = None,
+    cursor: Annotated[str | None, typer.Option(help="cursor printed below the previous page")] = None,
     server: ServerOption = SERVER,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,12 +49,12 @@ def list_benchmarks(
         return
     out.print(benchmarks_list(page.items, datetime.now(UTC), out.width))
     if page.next_cursor:
-        out.print(f"More with --cursor {page.next_cursor}", markup=False, soft_wrap=True)
+        out.print(f"Next page: --cursor {page.next_cursor}", markup=False, soft_wrap=True)
 
 
 @cli.command()
 def show(benchmark: BenchmarkArgument, server: ServerOption = SERVER, as_json: JsonOption = False) -> None:
-    """Shows where a benchmark stands."""
+    """Shows the state of a benchmark."""
     with connected(server) as client:
         print_benchmark(client.get(benchmark), as_json)
 
@@ -70,18 +70,18 @@ def report(
     files = formats_of(output, REPORT_FORMATS)
     with connected(server) as client:
         texts = {path: client.report_text(benchmark, report_format) for path, report_format in files.items()}
-        found = client.report(benchmark)
+        result = client.report(benchmark)
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
     if as_json:
-        print_json(found)
+        print_json(result)
     elif not output:
-        print_report(out, found)
+        print_report(out, result)
 
 
 @cli.command()
 def sweep(
-    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="the sweep's id")],
+    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="the sweep's ID")],
     output: Annotated[list[Path] | None, typer.Option(help="a .csv, .json or .md file; repeatable")] = None,
     server: ServerOption = SERVER,
     as_json: JsonOption = False,
@@ -90,13 +90,13 @@ def sweep(
     files = formats_of(output, SWEEP_FORMATS)
     with connected(server) as client:
         texts = {path: client.sweep_text(sweep_id, sweep_format) for path, sweep_format in files.items()}
-        found = client.sweep(sweep_id)
+        result = client.sweep(sweep_id)
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
     if as_json:
-        print_json(found)
+        print_json(result)
     elif not output:
-        print_sweep(out, found)
+        print_sweep(out, result)
 
 
 @cli.command()
@@ -106,46 +106,46 @@ def compare(
     server: ServerOption = SERVER,
     as_json: JsonOption = False,
 ) -> None:
-    """Compares the reports of two benchmarks of the same work: on another machine, driver, version or day."""
+    """Compares the reports of two benchmarks of the same work on different machines, drivers, versions or days."""
     with connected(server) as client:
-        found = client.compare(baseline, contender)
+        comparison = client.compare(baseline, contender)
     if as_json:
-        print_json(found)
+        print_json(comparison)
     else:
-        print_comparison(out, found)
+        print_comparison(out, comparison)
 
 
 @cli.command()
 def events(
     benchmark: BenchmarkArgument,
-    after: Annotated[int, typer.Option(min=0, help="the number of an event")] = 0,
-    follow: Annotated[bool, typer.Option("--follow", help="wait for what comes, until the benchmark's end")] = False,
+    after: Annotated[int, typer.Option(min=0, help="list only events after this number")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", help="wait for new events until the benchmark ends")] = False,
     server: ServerOption = SERVER,
-    as_json: Annotated[bool, typer.Option("--json", help="print a line of JSON for each")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one line of JSON per event")] = False,
 ) -> None:
-    """Lists what happened to a benchmark."""
+    """Lists the events of a benchmark."""
     with connected(server) as client:
-        for heard in client.events(benchmark, after) if follow else client.past_events(benchmark, after):
-            if not isinstance(heard, Progress):
-                typer.echo(heard.model_dump_json(exclude_unset=True) if as_json else _event_line(heard))
+        for event in client.events(benchmark, after) if follow else client.past_events(benchmark, after):
+            if not isinstance(event, Progress):
+                typer.echo(event.model_dump_json(exclude_unset=True) if as_json else _event_line(event))
 
 
 @cli.command()
 def logs(benchmark: BenchmarkArgument, server: ServerOption = SERVER) -> None:
-    """Prints what a benchmark's trials wrote to standard error."""
+    """Prints the standard error of a benchmark's trials."""
     with connected(server) as client:
-        written = client.logs(benchmark)
-    # A file gets what was written; a terminal would obey it.
-    typer.echo(sanitize(written) if out.is_terminal else written, nl=False)
+        text = client.logs(benchmark)
+    # A terminal would interpret control sequences; a file gets the text unchanged.
+    typer.echo(sanitize(text) if out.is_terminal else text, nl=False)
 
 
 def _event_line(event: Event) -> str:
-    told = ", ".join(f"{name}: {value}" for name, value in event.fields().items())
-    return sanitize(f"{event.seq:>4}  {event.created_at:%Y-%m-%d %H:%M:%S}  {event.kind}  {told}".rstrip())
+    data = ", ".join(f"{name}: {value}" for name, value in event.fields().items())
+    return sanitize(f"{event.seq:>4}  {event.created_at:%Y-%m-%d %H:%M:%S}  {event.kind}  {data}".rstrip())
 
 
 def print_benchmark(benchmark: Benchmark, as_json: bool) -> None:
-    """Where a benchmark stands."""
+    """Prints the state of a benchmark."""
     if as_json:
         print_json(benchmark)
         return

@@ -1,4 +1,4 @@
-"""`run`: from a request file to a report, on a server or with one of its own."""
+"""The command `run`: turns a request file into a report, on a server or with a temporary service."""
 
 import contextlib
 import json
@@ -22,39 +22,42 @@ from halftime.contract.resources.benchmark import Benchmark
 from halftime.contract.resources.cost import Preview
 from halftime.contract.resources.sweep import Sweep, SweepRequest
 
-#: Of many benchmarks, the first of these that one of them has.
+#: Order in which the exit code of a sweep is chosen: the first that any of its benchmarks has.
 WORST_FIRST = (4, 1, 3, 0)
 
-#: A benchmark of an hour is not safe_text up for a server that restarts.
+#: More retries than other commands: a server restart must not end the wait for an hour-long benchmark.
 RETRIES = 8
 
 
 @cli.command()
 def run(
     request: Annotated[
-        Path, typer.Argument(help="the request, or a sweep's: JSON or YAML", exists=True, dir_okay=False)
+        Path, typer.Argument(help="a benchmark or sweep request, JSON or YAML", exists=True, dir_okay=False)
     ],
     server: Annotated[
-        str | None, typer.Option(envvar="HALFTIME_SERVER", help="the API's address; default: a service of its own")
+        str | None, typer.Option(envvar="HALFTIME_SERVER", help="the API's address; default: a temporary service")
     ] = None,
     wait: Annotated[bool, typer.Option(help="wait for the report")] = True,
     output: Annotated[
-        list[Path] | None, typer.Option(help="a .html, .json, .md or .csv file, of a sweep no .html; repeatable")
+        list[Path] | None, typer.Option(help="a .html, .json, .md or .csv file; no .html for a sweep; repeatable")
     ] = None,
-    override: Annotated[list[str] | None, typer.Option("--set", help="training.batch_size=64; repeatable")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="name=value; repeatable")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="override a field: training.batch_size=64; repeatable")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(help="add a label: name=value; repeatable")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Runs a benchmark. Exits 0 if it passes, 1 if it fails, 3 if inconclusive, 4 if invalid or failed.
+    """Runs a benchmark or a sweep and prints its report.
 
-    Of a sweep, the worst of its benchmarks counts. Ctrl-C cancels what was submitted.
+    Exits with 0 for the verdict pass, 1 for fail, 3 for inconclusive, and 4 for an invalid comparison or a failed
+    benchmark. A sweep exits with the worst code of its benchmarks. Ctrl-C cancels what was submitted.
     """
     if not wait and server is None:
-        fail("--no-wait needs --server: a service of its own ends with the command.", 2)
+        fail("--no-wait needs --server: the temporary service ends with the command.", 2)
     if not wait and output:
-        fail("--output needs --wait: there is no report yet.", 2)
+        fail("--output cannot be combined with --no-wait: there is no report yet.", 2)
     body = read_request(request, override or [], labels_of(label))
-    if server is None:  # another may be of a later release
+    if server is None:  # a server of a later release may accept more
         check_request(request, body)
     wanted = Wanted(wait, formats_of(output, SWEEP_FORMATS if is_sweep(body) else REPORT_FORMATS), as_json)
     with contextlib.ExitStack() as stack:
@@ -73,7 +76,7 @@ def _own_service() -> contextlib.AbstractContextManager[str]:
 
 
 def _run_one(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
-    warned = [] if wanted.as_json else _foretell([client.preview(body)])
+    warned = [] if wanted.as_json else _print_forecast([client.preview(body)])
     benchmark = client.submit(body)
     if not wanted.wait:
         _announce(benchmark, wanted.as_json)
@@ -84,7 +87,7 @@ def _run_one(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
 def _run_sweep(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
     previews = [] if wanted.as_json else _previews(client, body)
     if previews:
-        _foretell(previews)
+        _print_forecast(previews)
     sweep = client.submit_sweep(body)
     if not wanted.as_json:
         note(f"Sweep {sweep.id}")
@@ -99,8 +102,8 @@ def _run_sweep(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
     return _exit_code(sweep) if wanted.wait else 0
 
 
-def _foretell(previews: Sequence[Preview]) -> list[str]:
-    """Says the rough cost and every warning before anything runs; gives the warnings."""
+def _print_forecast(previews: Sequence[Preview]) -> list[str]:
+    """Prints the estimated cost and every warning before anything runs. Returns the warnings."""
     note(cost_line(previews))
     warnings = forewarnings(previews)
     for warning in warnings:
@@ -109,7 +112,7 @@ def _foretell(previews: Sequence[Preview]) -> list[str]:
 
 
 def _previews(client: Client, body: dict[str, Any]) -> list[Preview]:
-    """Of every benchmark; none where the sweep is not valid, which the server will say."""
+    """Returns a preview of every benchmark; empty for an invalid sweep, which the server will report."""
     try:
         benchmarks = list(SweepRequest.model_validate_json(json.dumps(body)).benchmarks())
     except ValidationError:

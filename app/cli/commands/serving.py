@@ -1,4 +1,4 @@
-"""`up`, `serve`, `worker`: the processes."""
+"""The commands `up`, `serve` and `worker`: run the service's processes."""
 
 import asyncio
 import contextlib
@@ -21,24 +21,27 @@ from app.observability.logs import configure_logs
 from app.observability.process import WRONG_SETTINGS, end, end_well_on_sigterm
 from app.settings import Settings, faults
 
-#: What a stopping API waits for clients that listen to a stream; they come back to the next one.
+#: How long a stopping API waits for clients that read a stream; they reconnect to the next one.
 STREAMS_SECONDS = 2
 
-#: For the list of this machine's devices: torch is loaded for it, and a driver may hang.
+#: Time limit for listing this machine's devices, which loads torch; a driver may hang.
 DEVICES_SECONDS = 180.0
 
 DeviceOption = Annotated[
     str | None,
     typer.Option(
-        help="`cpu`, `cuda:0`, the UUID of a GPU or MIG instance or its beginning; default: a worker for each GPU, "
-        "else for the CPU"
+        help="`cpu`, `cuda:0`, or the UUID of a GPU or MIG instance, which may be abbreviated; default: one worker per "
+        "GPU, or one for the CPU if there is no GPU"
     ),
 ]
 
 
 @cli.command()
 def up(device: DeviceOption = None) -> None:
-    """Runs the API and its workers, restarts what dies, and stops all on Ctrl-C or SIGTERM; at once on the second."""
+    """Runs the API and its workers, and restarts processes that exit.
+
+    Ctrl-C or SIGTERM stops all of them; a second one stops them immediately.
+    """
     _settings_to_serve_with()
     refuse_without_torch()
     api = Child("serve", [sys.executable, "-m", "app.cli", "serve"])
@@ -66,11 +69,13 @@ def serve() -> None:
 @cli.command()
 def worker(
     device: DeviceOption = None,
-    worker_id: Annotated[str | None, typer.Option("--id", help="of one worker; default: host and device")] = None,
+    worker_id: Annotated[
+        str | None, typer.Option("--id", help="ID of a single worker; default: host name and device")
+    ] = None,
 ) -> None:
-    """Runs a worker for each GPU of this machine, else for its CPU, and restarts those that die; or one of them.
+    """Runs one worker per GPU of this machine, or one for its CPU, and restarts workers that exit.
 
-    A worker owns one device and takes one benchmark at a time.
+    With --device or --id it runs a single worker. A worker owns one device and runs one benchmark at a time.
     """
     end_well_on_sigterm()
     settings = settings_or_exit(end)
@@ -80,12 +85,12 @@ def worker(
         asyncio.run(supervise(_workers(_devices())))
         return
     identity = ["--id", worker_id] if worker_id else []
-    # The app never imports the worker; it becomes it.
+    # The app never imports the worker; this process is replaced by it.
     os.execv(sys.executable, [*_worker_command(device or "auto"), *identity])  # noqa: S606
 
 
 def _settings_to_serve_with() -> Settings:
-    """The settings, once the log is as they say. Ends the command where nothing can be served with them."""
+    """Returns the settings after configuring the log. Ends the command when the service cannot start with them."""
     end_well_on_sigterm()
     settings = settings_or_exit(end)
     configure_logs(settings.log_format)
@@ -103,36 +108,39 @@ def _worker_command(device: str) -> list[str]:
 
 
 def _devices() -> list[str]:
-    """One for each worker that this machine has room for. Ends the command where they cannot be told."""
-    asked = subprocess.Popen(
+    """Returns one device per worker to start on this machine. Ends the command when they cannot be listed."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "worker", "devices"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        told, complaint = asked.communicate(timeout=DEVICES_SECONDS)
+        output, errors = process.communicate(timeout=DEVICES_SECONDS)
     except subprocess.TimeoutExpired:
-        asked.kill()
+        process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):  # it may hang in the driver
-            asked.communicate(timeout=DYING_SECONDS)
+            process.communicate(timeout=DYING_SECONDS)
         end(
-            f"The devices of this machine did not answer within {DEVICES_SECONDS:.0f} s. Check `nvidia-smi` and the "
-            "kernel's log; reset the GPU or reboot. --device cpu does without it.",
+            f"Listing this machine's devices timed out after {DEVICES_SECONDS:.0f} s. Check `nvidia-smi` and the "
+            "kernel log; reset the GPU or reboot. To use the CPU only, pass --device cpu.",
             1,
         )
-    if asked.returncode:
-        reason = complaint.strip().split("\n")[-1]
-        end(f"The devices of this machine cannot be told ({reason}). pip install 'halftime[worker]', or --device.", 1)
-    devices: list[str] = json.loads(told)
+    if process.returncode:
+        reason = errors.strip().split("\n")[-1]
+        end(
+            f"Could not list this machine's devices ({reason}). Run pip install 'halftime[worker]', or pass --device.",
+            1,
+        )
+    devices: list[str] = json.loads(output)
     return devices
 
 
 def refuse_without_torch() -> None:
-    """Ends a command that runs workers where their libraries are not installed, as in the API's image."""
+    """Ends a command that runs workers when torch is not installed, as in the API's image."""
     if importlib.util.find_spec("torch") is None:
-        end("A worker needs torch: pip install 'halftime[worker]', or use the image of the worker.", WRONG_SETTINGS)
+        end("A worker needs torch: pip install 'halftime[worker]', or use the worker image.", WRONG_SETTINGS)
 
 
 def refuse_open_address(settings: Settings) -> None:
-    """Ends the command where no key was ever made and others reach the address, unless told to go on."""
+    """Ends the command when the address is reachable by others, no key was ever created, and nothing allows that."""
     if settings.open_without_keys or settings.require_api_key:
         return
     from app.store import keys  # noqa: PLC0415 # the other commands start faster without it
@@ -142,18 +150,18 @@ def refuse_open_address(settings: Settings) -> None:
     except WrongDatabase as error:
         end(str(error), WRONG_SETTINGS)
     except NoDatabase:
-        return  # The server says what is wrong. On such an address it lets nobody in without a key.
+        return  # The server reports the error, and on such an address refuses requests without a key.
     if not a_key_was_made:
         end(
-            f"HALFTIME_HOST is {settings.host}, which others reach, and no API key was ever made. "
-            "Make one with `halftime keys create NAME`, or set HALFTIME_ALLOW_ANONYMOUS=true where the network keeps "
-            "strangers out.",
+            f"HALFTIME_HOST is {settings.host}, which other machines can reach, and there is no API key. "
+            "Create one with `halftime keys create NAME`, or set HALFTIME_ALLOW_ANONYMOUS=true if the network is "
+            "trusted.",
             WRONG_SETTINGS,
         )
 
 
 def refuse_full_disk(settings: Settings) -> None:
-    """Ends the command where the embedded PostgreSQL is short of room and does not start."""
+    """Ends the command when the disk is nearly full and the embedded PostgreSQL does not start."""
     from app.store import keys  # noqa: PLC0415 # the other commands start faster without it
     from app.store.database import embedded  # noqa: PLC0415
 
@@ -180,7 +188,7 @@ def refuse_wrong_database(settings: Settings) -> None:
 
 
 def settings_or_exit(give_up: Callable[[str, int], NoReturn] = fail) -> Settings:
-    """The settings of the environment. Ends the command where some are wrong, with a line for each."""
+    """Returns the settings of the environment. Ends the command with one line per invalid setting."""
     try:
         return Settings()
     except ValidationError as error:

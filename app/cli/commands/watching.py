@@ -1,4 +1,4 @@
-"""`watch`: a benchmark that somebody has submitted, as it goes on."""
+"""The command `watch`: shows the progress of a submitted benchmark."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,24 +10,27 @@ from app.cli.shared import SERVER, BenchmarkArgument, JsonOption, ServerOption, 
 from app.cli.view.conclusion import Wanted, conclude
 from app.cli.view.progress import attend
 
-#: As a shell has it for a command that Ctrl-C ended.
+#: The exit code that shells use for a command ended by Ctrl-C.
 INTERRUPTED = 130
 
 
 @cli.command()
 def watch(
     benchmark: BenchmarkArgument,
-    output: Annotated[list[Path] | None, typer.Option(help="a .json or .md file; repeatable")] = None,
+    output: Annotated[list[Path] | None, typer.Option(help="a .html, .json, .md or .csv file; repeatable")] = None,
     server: ServerOption = SERVER,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows a benchmark as it runs, then its report. Exits as `run` does. Ctrl-C stops watching, and nothing else."""
+    """Shows a benchmark while it runs, then its report.
+
+    Exits with the same codes as `run`. Ctrl-C stops watching; the benchmark continues.
+    """
     wanted = Wanted(wait=True, files=formats_of(output, REPORT_FORMATS), as_json=as_json)
     with connected(server) as client:
         try:
             ended = attend(client, client.get(benchmark), silent=as_json)
         except KeyboardInterrupt:
-            note(f"{benchmark} goes on. `halftime cancel {benchmark}` ends it.")
+            note(f"{benchmark} continues. Cancel it with `halftime cancel {benchmark}`.")
             raise typer.Exit(INTERRUPTED) from None
         exit_code = conclude(client, ended, wanted)
     raise typer.Exit(exit_code)

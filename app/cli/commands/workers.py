@@ -1,4 +1,4 @@
-"""`workers`: who there is to do the work; `workers drain`, `workers undrain`."""
+"""The commands `workers`, `workers drain` and `workers undrain`: list and drain workers."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -13,12 +13,12 @@ from halftime.contract.resources.worker import Worker
 commands = typer.Typer(invoke_without_command=True)
 cli.add_typer(commands, name="workers")
 
-WorkerArgument = Annotated[str, typer.Argument(metavar="WORKER", help="the worker's id")]
+WorkerArgument = Annotated[str, typer.Argument(metavar="WORKER", help="the worker's ID")]
 
 
 @commands.callback()
 def workers(context: typer.Context, server: ServerOption = SERVER, as_json: JsonOption = False) -> None:
-    """Lists the workers, or lets one take no more benchmarks."""
+    """Lists the workers, or drains one."""
     if context.invoked_subcommand is not None:
         _refuse_options_of_the_list(context)
         return
@@ -32,14 +32,14 @@ def workers(context: typer.Context, server: ServerOption = SERVER, as_json: Json
 
 @commands.command()
 def drain(worker: WorkerArgument, server: ServerOption = SERVER, as_json: JsonOption = False) -> None:
-    """Lets a worker finish what it runs and take no more, until `undrain`; a restart does not change that."""
+    """Drains a worker: it finishes its benchmark and takes no more until `undrain`, even after a restart."""
     with connected(server) as client:
         _show(client.drain(worker), as_json)
 
 
 @commands.command()
 def undrain(worker: WorkerArgument, server: ServerOption = SERVER, as_json: JsonOption = False) -> None:
-    """Lets a worker take benchmarks again."""
+    """Ends the draining of a worker: it takes benchmarks again."""
     with connected(server) as client:
         _show(client.undrain(worker), as_json)
 
@@ -48,7 +48,7 @@ def _show(worker: Worker, as_json: bool) -> None:
     if as_json:
         print_json(worker)
     else:
-        runs = f"; it runs {worker.current_benchmark}" if worker.current_benchmark else ""
+        runs = f"; running {worker.current_benchmark}" if worker.current_benchmark else ""
         out.print(safe_text(f"{worker.id} is {worker.state}{runs}"), soft_wrap=True)
 
 
@@ -56,4 +56,4 @@ def _refuse_options_of_the_list(context: typer.Context) -> None:
     for name in context.params:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            fail(f"Options go behind the command: `halftime workers {context.invoked_subcommand} WORKER --…`.", 2)
+            fail(f"Put options after the command: `halftime workers {context.invoked_subcommand} WORKER --…`.", 2)

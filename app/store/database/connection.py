@@ -1,4 +1,4 @@
-"""Where the database is, and how to talk to it: an external PostgreSQL by URL, or the embedded one."""
+"""Connections to the database: an external PostgreSQL by URL, or the embedded one."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
@@ -17,8 +17,8 @@ from app.store.database.migrate import migrate
 
 log = structlog.get_logger(__name__)
 
-#: So that a connection whose other end is gone without a word ends within seconds. Keepalives are for one that rests;
-#: what was sent and is never acknowledged holds for a quarter of an hour unless `tcp_user_timeout` (ms) says otherwise.
+#: Detects within seconds that the other end of a connection is gone. Keepalives apply to an idle connection; sent data
+#: that is not acknowledged blocks it for a quarter of an hour unless `tcp_user_timeout` (ms) is set.
 LIVENESS = {
     "connect_timeout": "5",
     "keepalives_idle": "5",
@@ -27,39 +27,39 @@ LIVENESS = {
     "tcp_user_timeout": "10000",
 }
 
-#: Times come back in UTC, whatever the server's own zone. A process that is frozen or cut off inside a transaction
-#: holds its locks no longer than this: for less than a lease, or others would lose theirs.
+#: Times are returned in UTC. The timeout limits how long a process that freezes or is cut off inside a transaction
+#: holds its locks; it is shorter than a lease, so that other processes do not lose theirs.
 CONNECTION = {"options": "-c timezone=UTC -c idle_in_transaction_session_timeout=10s"}
 
 
 @dataclass(frozen=True)
 class Database:
-    """An open database."""
+    """An open database with its connections."""
 
     url: URL
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
-    #: For a single SELECT: without a transaction around it, which would cost two more round trips.
+    #: Sessions for a single SELECT without a transaction, which would cost two more round trips.
     reading: async_sessionmaker[AsyncSession]
-    #: Of the embedded server; None for an external one.
+    #: Data directory of the embedded server; None for an external one.
     data_dir: Path | None
 
     async def recover(self) -> None:
-        """Starts the embedded server again if it was killed. Raises nothing: whoever calls does so again."""
+        """Restarts the embedded server if it was killed. Logs errors, because the caller repeats this."""
         if self.data_dir is None:
             return
         try:
             await anyio.to_thread.run_sync(revive, self.data_dir)
         except Exception as error:
-            log.warning("the embedded PostgreSQL could not be started again", error=str(error))
+            log.warning("could not restart the embedded PostgreSQL", error=str(error))
 
 
 @contextlib.asynccontextmanager
 async def open_database(settings: Settings, *, pool_size: int) -> AsyncIterator[Database]:
-    """Starts the embedded server where no URL is set, migrates, and opens connections.
+    """Starts the embedded server if no URL is set, migrates the schema, and opens connections.
 
-    Raises ValueError where the embedded server does not start, UnknownSchema where another version made the database,
-    OperationalError where the server does not answer.
+    Raises ValueError when the embedded server does not start, UnknownSchema when another version made the database,
+    OperationalError when the server does not answer.
     """
     with contextlib.ExitStack() as stack:
         url = await anyio.to_thread.run_sync(stack.enter_context, located(settings))
@@ -78,10 +78,9 @@ async def open_database(settings: Settings, *, pool_size: int) -> AsyncIterator[
 
 @contextlib.contextmanager
 def located(settings: Settings) -> Iterator[URL]:
-    """The URL of the database; holds the embedded server, where no URL is set, for the length of the block.
+    """Yields the URL of the database; without a URL in the settings, runs the embedded server during the block.
 
-    What the URL does not say of how long a silent server is waited for is added.
-    Raises ValueError where the embedded server does not start.
+    Timeouts that the URL does not set are added. Raises ValueError when the embedded server does not start.
     """
     if settings.database_url is None:
         with embedded_server(settings.data_dir) as url:
@@ -92,7 +91,7 @@ def located(settings: Settings) -> Iterator[URL]:
 
 
 def place(settings: Settings) -> str:
-    """Which database the settings name, for people to read: of a URL only what holds no secret."""
+    """Describes the database of the settings for people, without the secrets of a URL."""
     if settings.database_url is None:
         return f"embedded in {settings.data_dir}"
     url = make_url(settings.database_url)
@@ -101,12 +100,12 @@ def place(settings: Settings) -> str:
 
 
 def libpq_url(url: URL) -> str:
-    """The URL as libpq writes it, for connections outside SQLAlchemy."""
+    """Returns the URL in libpq's format, for connections outside SQLAlchemy."""
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 async def driver_connection(session: AsyncSession) -> AsyncConnection:
-    """The psycopg connection under a session, inside its transaction."""
+    """Returns the psycopg connection of a session, inside its transaction."""
     connection = await session.connection()
     raw = await connection.get_raw_connection()
     assert isinstance(raw.driver_connection, AsyncConnection)

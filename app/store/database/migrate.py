@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema; safe when several processes start at once."""
+"""Migrates a database to the newest schema; safe when several processes start at once."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from sqlalchemy.pool import NullPool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-#: Taken for the length of the migration: the second process waits, then finds nothing to do.
+#: Held during the migration: a second process waits, then finds nothing to do.
 ADVISORY_LOCK = 7_105_112
 
-#: For a table that something else holds, as a backup does. Everyone who reads it waits behind a migration that waits,
-#: and leases are lost: rather than for long, it waits often.
+#: Time limit for the lock of a table, which a backup may hold. Readers queue behind a waiting migration and lose their
+#: leases, so it makes several short tries.
 TABLE_SECONDS = 3
 TRIES = 8
 
@@ -31,15 +31,15 @@ class UnknownSchema(ValueError):
 
 
 def migrate(url: URL) -> None:
-    """Applies every migration that is missing, in one transaction under an advisory lock.
+    """Applies every missing migration, in one transaction under an advisory lock.
 
-    Raises UnknownSchema where another version made the database, OperationalError where the server does not answer, or
-    a table is held at every try, half a minute long.
+    Raises UnknownSchema when another version made the database, OperationalError when the server does not answer, or
+    when a table is locked in every try for half a minute.
     """
     engine = create_engine(url, poolclass=NullPool)
     for attempt in stamina.retry_context(_table_is_held, attempts=TRIES, timeout=None):
         with attempt, engine.begin() as connection:
-            # One that is frozen or cut off in the middle gives back what it holds.
+            # Releases the locks of a process that freezes or is cut off during the migration.
             connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10s'"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
             connection.execute(text(f"SET LOCAL lock_timeout = '{TABLE_SECONDS}s'"))
@@ -68,7 +68,7 @@ def _refuse_unknown(connection: Connection) -> None:
 
 
 def upgrade(connection: Connection, revision: str) -> None:
-    """Applies every migration up to a revision, as Alembic names it, in the caller's transaction."""
+    """Applies every migration up to an Alembic revision, in the caller's transaction."""
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)

@@ -1,4 +1,4 @@
-"""The tables. Procrastinate keeps its own beside them, in the same database."""
+"""The tables. Procrastinate has its own tables in the same database."""
 
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Json = dict[str, Any]
 
-#: Procrastinate's, as far as they are read here.
+#: Procrastinate's tables, with the columns that are used here.
 ENTRIES = table(
     "procrastinate_jobs",
     column("id"),
@@ -37,8 +37,8 @@ ENTRY_EVENTS = table("procrastinate_events", column("job_id"), column("type"), c
 QUEUE_WORKERS = table("procrastinate_workers", column("id"), column("last_heartbeat", DateTime(timezone=True)))
 
 
-#: Statuses of few rows among many, written into the statement: a plan for any status, which PostgreSQL falls back to
-#: for a statement that comes often, may not use an index of these alone, and takes them for many.
+#: Rare statuses, written into the statement as literals: PostgreSQL's generic plan for a frequent statement covers any
+#: status, so it cannot use a partial index for these and overestimates their rows.
 QUEUED = literal("queued", Text, literal_execute=True)
 ACTIVE = bindparam("active", ["running", "cancelling"], Text, expanding=True, literal_execute=True)
 
@@ -57,7 +57,7 @@ class Base(DeclarativeBase):
 
 
 class BenchmarkRow(Base):
-    """A benchmark with all that is known of it. Every UPDATE through the ORM raises `version`."""
+    """A benchmark with its state and results. Every UPDATE through the ORM increments `version`."""
 
     __tablename__ = "benchmarks"
 
@@ -66,20 +66,20 @@ class BenchmarkRow(Base):
     status: Mapped[str]
     request: Mapped[Json]
     parameter_count: Mapped[int | None] = mapped_column(BigInteger)
-    #: The sweep that made it, where one did.
+    #: The sweep that it belongs to, if any.
     sweep_id: Mapped[UUID | None] = mapped_column(ForeignKey("sweeps.id", ondelete="SET NULL"))
-    #: The key that submitted it; null where none was asked for.
+    #: The key that submitted it; null if none was required.
     api_key_id: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
     labels: Mapped[dict[str, str]]
     model_kind: Mapped[str]
-    #: What people know the model by; null stands for its kind.
+    #: Display name of the model; null means its kind.
     model_name: Mapped[str | None]
     device: Mapped[str]
     priority: Mapped[int]
     queue: Mapped[str]
-    #: The queue entry of the present attempt: the token that every write of a worker is checked against.
+    #: The queue entry of the current attempt: the token that every write of a worker is checked against.
     queue_entry_id: Mapped[int | None] = mapped_column(BigInteger)
-    #: A worker had taken it before: it goes before those of its priority that none has.
+    #: Whether a worker had claimed it before; it then precedes others with its priority.
     came_back: Mapped[bool] = mapped_column(default=False, server_default=false())
     attempt: Mapped[int] = mapped_column(default=0)
     worker_id: Mapped[str | None]
@@ -94,13 +94,13 @@ class BenchmarkRow(Base):
     failure: Mapped[Json | None]
     warnings: Mapped[list[str]] = mapped_column(default=list)
     last_event: Mapped[int] = mapped_column(default=0)
-    #: Retention has taken the raw samples out of the report, and the logs.
+    #: Whether retention has removed the report's raw samples and the logs.
     samples_dropped: Mapped[bool] = mapped_column(default=False, server_default=false())
-    #: The report's JSON, gzipped: raw samples grow long and compress well.
+    #: The report as gzipped JSON: raw samples are long and compress well.
     report_gzip: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
-    #: Of the request that submitted it, where requests are traced.
+    #: Trace context of the request that submitted it, if requests are traced.
     traceparent: Mapped[str | None]
-    #: What the trials wrote to standard error; the newest part.
+    #: The newest part of the trials' standard error.
     logs: Mapped[str] = mapped_column(default="", deferred=True)
 
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 # SQLAlchemy reads it as a class attribute
@@ -124,7 +124,7 @@ class BenchmarkRow(Base):
 
 
 class SweepRow(Base):
-    """A sweep; its benchmarks point at it."""
+    """A sweep; its benchmarks refer to it."""
 
     __tablename__ = "sweeps"
 
@@ -134,11 +134,11 @@ class SweepRow(Base):
 
 
 class IdempotencyKeyRow(Base):
-    """A key that a submit was sent with, and the benchmark or the sweep it made."""
+    """An idempotency key, and the benchmark or sweep that was submitted with it."""
 
     __tablename__ = "idempotency_keys"
 
-    #: Whose key it is; empty where nobody has a name.
+    #: ID of the API key that submitted it; empty without authentication.
     owner: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     request_sha256: Mapped[bytes] = mapped_column(LargeBinary)
@@ -158,13 +158,13 @@ class IdempotencyKeyRow(Base):
 
 
 class ApiKeyRow(Base):
-    """A key to the API. Rows stay: a benchmark says which key submitted it."""
+    """An API key. Rows are never deleted, because benchmarks refer to the key that submitted them."""
 
     __tablename__ = "api_keys"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str]
-    #: The key itself is kept nowhere.
+    #: Hash of the key, which itself is not stored.
     sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     scopes: Mapped[list[str]]
     submits_per_hour: Mapped[int | None]
@@ -174,7 +174,10 @@ class ApiKeyRow(Base):
 
 
 class KeySubmitsRow(Base):
-    """Benchmarks that a key with a quota submitted at once; outlives them. Rows go when no quota counts them."""
+    """Number of benchmarks that a key with a quota submitted at one time.
+
+    Rows outlive the benchmarks and are deleted when they leave the quota's window.
+    """
 
     __tablename__ = "key_submits"
 
@@ -184,23 +187,23 @@ class KeySubmitsRow(Base):
 
 
 class CompletedBlockRow(Base):
-    """A block that an attempt completed, while the benchmark has not ended."""
+    """A completed block of a benchmark that has not ended."""
 
     __tablename__ = "completed_blocks"
 
     benchmark_id: Mapped[UUID] = mapped_column(ForeignKey("benchmarks.id", ondelete="CASCADE"), primary_key=True)
-    #: From 0.
+    #: Position in the benchmark, from 0.
     index: Mapped[int] = mapped_column(primary_key=True)
     attempt: Mapped[int]
     worker_id: Mapped[str]
-    #: Device, versions and request, to be compared with those of the attempt that follows.
+    #: Fingerprint of device, versions and request, which a later attempt must match.
     measured_with: Mapped[Json]
-    #: The block's JSON, gzipped: it holds the raw samples.
+    #: The block with its raw samples as gzipped JSON.
     block_gzip: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class EventRow(Base):
-    """Something that happened to a benchmark; `seq` runs from 1 without a gap."""
+    """An event of a benchmark; `seq` counts from 1 without gaps."""
 
     __tablename__ = "events"
 
@@ -212,24 +215,24 @@ class EventRow(Base):
 
 
 class WorkerRow(Base):
-    """A worker, live while its heartbeat is fresh. Its row stays for days: what was here matters to what is missing."""
+    """A worker, live while its heartbeat is recent. Its row is kept for days, to show workers that disappeared."""
 
     __tablename__ = "workers"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    #: Of the process that owns the row now; a successor with the same id takes it over.
+    #: Session of the process that owns the row; a successor with the same ID takes it over.
     session: Mapped[UUID]
     device_name: Mapped[str]
     device_kind: Mapped[str]
     gpu: Mapped[str | None]
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    #: What its device can do in each precision, as it measured when it started.
+    #: The device's support for each precision, measured when the worker started.
     precisions: Mapped[list[Json] | None]
     queues: Mapped[list[str]]
     online: Mapped[bool]
-    #: Told to take no more. Outlives the process: who drains a node may restart it.
+    #: Whether it takes no more benchmarks. Kept when the process restarts.
     draining: Mapped[bool] = mapped_column(default=False, server_default=false())
-    #: What is wrong with its device; null for nothing.
+    #: What is wrong with its device; null for a healthy one.
     quarantine_reason: Mapped[str | None]
     quarantined_since: Mapped[datetime | None]
     current_benchmark: Mapped[UUID | None]
@@ -239,7 +242,7 @@ class WorkerRow(Base):
 
 
 class WebhookDeliveryRow(Base):
-    """A message about one event of a benchmark. Its id is the message's id in every attempt."""
+    """A webhook message about one event of a benchmark. Its ID is the message's ID in every attempt."""
 
     __tablename__ = "webhook_deliveries"
 
@@ -248,14 +251,14 @@ class WebhookDeliveryRow(Base):
     event: Mapped[str]
     state: Mapped[str] = mapped_column(default="pending")
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    #: Since it was made or last replayed.
+    #: Attempts since it was created or last replayed.
     attempts: Mapped[int] = mapped_column(default=0)
     last_attempt_at: Mapped[datetime | None]
     last_status: Mapped[int | None]
     last_error: Mapped[str | None]
-    #: The queue entry of the next attempt, or of the one under way: the token that its outcome is checked against.
+    #: The queue entry of the next or current attempt: the token that its outcome is checked against.
     queue_entry_id: Mapped[int | None] = mapped_column(BigInteger)
-    #: While an attempt is under way, when it is taken for lost.
+    #: Time of the next attempt; during an attempt, the time after which it counts as lost.
     next_attempt_at: Mapped[datetime | None]
 
     __table_args__ = (
@@ -265,7 +268,7 @@ class WebhookDeliveryRow(Base):
 
 
 class PurgedRow(Base):
-    """What is left of a benchmark or a sweep that retention took."""
+    """A tombstone of a benchmark or sweep that retention deleted."""
 
     __tablename__ = "purged"
 
@@ -274,7 +277,7 @@ class PurgedRow(Base):
 
 
 class ReaperTurnRow(Base):
-    """When the last round of the reaper began, in whichever process: one row."""
+    """The start of the reaper's last round in any process; a single row."""
 
     __tablename__ = "reaper_turns"
 
@@ -283,7 +286,7 @@ class ReaperTurnRow(Base):
 
 
 class TotalRow(Base):
-    """What `GET /metrics` counts: one row for each name and its labels' values."""
+    """A running total for `GET /metrics`: one row per name and label values."""
 
     __tablename__ = "totals"
 

@@ -1,1 +1,1 @@
-"""Figures from finished benchmarks: rough costs, warnings before a run, totals for metrics."""
+"""Figures from earlier benchmarks and workers: estimated costs, warnings before a run, totals for metrics."""

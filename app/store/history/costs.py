@@ -1,4 +1,4 @@
-"""The rough cost of a request: by what finished benchmarks took on such a device, else by what its workers measured."""
+"""The estimated cost of a request, from finished benchmarks on such a device, else from the workers' measurements."""
 
 import statistics
 from collections import defaultdict
@@ -17,31 +17,30 @@ from halftime.contract.resources.benchmark import Summary
 from halftime.contract.resources.cost import Cost, Preview
 from halftime.contract.resources.worker import WorkerDevice
 
-#: Finished benchmarks that an estimate is taken from, the newest.
-LOOKED_BACK = 20
+#: Number of the newest finished benchmarks that an estimate uses.
+HISTORY_LENGTH = 20
 
-#: Of the rate of a device's matrix products, what training reaches at least. A small transformer reached 52 % of the
-#: fastest in FP32 and 29 % in BF16 on one CPU, 39 % and 12 % on one that has AMX for BF16
-#: (the demo in docs/results.md).
+#: Smallest share of a device's matrix product rate that training reaches. A small transformer reached 52 % of the
+#: fastest rate in FP32 and 29 % in BF16 on one CPU, 39 % and 12 % on one with AMX for BF16 (docs/results.md).
 LEAST_SHARE_OF_PRODUCTS = 0.1
 
-#: Of a trial outside its measured steps, at most, where no benchmark has told it: 3.4 s in the demo of docs/results.md.
+#: Largest assumed time of a trial outside its measured steps, without any history: 3.4 s in docs/results.md.
 OVERHEAD_SECONDS = 4.0
 
 
 async def preview(session: AsyncSession, request: BenchmarkRequest) -> Preview:
-    """What would run, where, and what it would cost; stores nothing."""
+    """Returns what would run, on which kind of device, and its estimated cost; stores nothing."""
     cuda_seen = (await workers.fleet(session)).cuda_seen
     queue_name = queue.queue_of(request.config, cuda_seen=cuda_seen)
     device: DeviceKind = "cuda" if queue_name.startswith("cuda") else "cpu"
     serving = await workers.serving_devices(session, queue_name)
-    known = _Known(device, await _finished(session, device), serving)
+    history = _History(device, await _finished(session, device), serving)
     return Preview(
         request=request,
         parameter_count=request.model.parameter_count(),
         device=device,
         workers_online=len(serving),
-        cost=_cost(request, known),
+        cost=_cost(request, history),
         warnings=precision_warnings(request, serving),
     )
 
@@ -51,20 +50,20 @@ async def _finished(session: AsyncSession, device: DeviceKind) -> list[Summary]:
     query = select(BenchmarkRow.summary).where(
         BenchmarkRow.status == "succeeded", on_gpu if device == "cuda" else ~on_gpu
     )
-    newest = query.order_by(BenchmarkRow.id.desc()).limit(LOOKED_BACK)
+    newest = query.order_by(BenchmarkRow.id.desc()).limit(HISTORY_LENGTH)
     return [Summary.model_validate(summary) for summary in await session.scalars(newest)]
 
 
 @dataclass(frozen=True)
 class _Range:
-    """Seconds, at least and at most."""
+    """A range of seconds."""
 
     least: float
     most: float
 
 
-class _Known:
-    """What there is to go by for a kind of device."""
+class _History:
+    """The measurements that are known for a kind of device."""
 
     def __init__(self, device: DeviceKind, finished: Sequence[Summary], serving: Sequence[WorkerDevice]) -> None:
         self.device, self._finished, self._serving = device, finished, serving
@@ -74,7 +73,7 @@ class _Known:
                 self._throughputs[leg.precision].append(leg.achieved_flops_per_second)
 
     def training(self, precision: PrecisionName, flops: float) -> _Range | None:
-        """Seconds of so much training; None where neither a benchmark nor a worker has measured the precision."""
+        """Estimates the seconds of training; None if neither a benchmark nor a worker has measured the precision."""
         if throughputs := self._throughputs[precision]:
             seconds = flops / statistics.median(throughputs)
             return _Range(seconds, seconds)
@@ -84,49 +83,55 @@ class _Known:
         return None
 
     def overhead(self) -> _Range:
-        """Seconds of a trial outside its measured steps."""
-        told = [one.overhead_seconds_per_trial for one in self._finished if one.overhead_seconds_per_trial is not None]
-        return _Range(statistics.median(told), statistics.median(told)) if told else _Range(0, OVERHEAD_SECONDS)
+        """Estimates the seconds of a trial outside its measured steps."""
+        overheads = [
+            summary.overhead_seconds_per_trial
+            for summary in self._finished
+            if summary.overhead_seconds_per_trial is not None
+        ]
+        if not overheads:
+            return _Range(0, OVERHEAD_SECONDS)
+        return _Range(statistics.median(overheads), statistics.median(overheads))
 
     def basis(self, legs: Sequence[PrecisionName]) -> str:
-        """What the seconds of all legs are taken from."""
+        """Describes the source of the estimated seconds of all legs."""
         measured = f"the throughput of the last {len(self._finished)} benchmarks on a {self.device} device"
         by_rate = sorted({leg for leg in legs if not self._throughputs[leg]})
         if not by_rate:
             return measured
-        rates = "the matrix product rates of the workers that are online"
+        rates = "the matrix product rates of the online workers"
         if set(by_rate) < set(legs):
             return f"{measured}, and for {', '.join(by_rate)} {rates}"
-        return f"{rates} ({self._unheard_of(by_rate)})"
+        return f"{rates} ({self._not_in_history(by_rate)})"
 
     def missing(self, legs: Sequence[PrecisionName]) -> str:
-        """Why there are no seconds: legs that nothing is known of."""
+        """Explains why there is no estimate: the legs without any measurement."""
         unknown = sorted({leg for leg in legs if self.training(leg, 0) is None})
         absent = [leg for leg in unknown if self._is_absent(leg)]
-        why = self._unheard_of(unknown)
-        return f"{why}, and {', '.join(absent)} is absent on the workers that are online" if absent else why
+        reason = self._not_in_history(unknown)
+        return f"{reason}, and the online workers do not support {', '.join(absent)}" if absent else reason
 
-    def _unheard_of(self, precisions: Sequence[PrecisionName]) -> str:
+    def _not_in_history(self, precisions: Sequence[PrecisionName]) -> str:
         return f"no benchmark with {', '.join(precisions)} has ended on a {self.device} device yet"
 
     def _rates(self, precision: PrecisionName) -> list[float]:
-        found = [device.support_of(precision) for device in self._serving]
-        return [one.flops_per_second for one in found if one is not None and one.flops_per_second]
+        supports = [device.support_of(precision) for device in self._serving]
+        return [support.flops_per_second for support in supports if support is not None and support.flops_per_second]
 
     def _is_absent(self, precision: PrecisionName) -> bool:
-        found = [device.support_of(precision) for device in self._serving]
-        return bool(found) and all(one is not None and one.kernels == "absent" for one in found)
+        supports = [device.support_of(precision) for device in self._serving]
+        return bool(supports) and all(support is not None and support.kernels == "absent" for support in supports)
 
 
-def _cost(request: BenchmarkRequest, known: _Known) -> Cost:
+def _cost(request: BenchmarkRequest, history: _History) -> Cost:
     config = request.config
-    legs: list[PrecisionName] = [config.baseline, *config.resolved_candidates(known.device)]
+    legs: list[PrecisionName] = [config.baseline, *config.resolved_candidates(history.device)]
     if config.measurement.control:
         legs.append(config.baseline)
     per_sample = request.model.training_flops_per_sample()
     flops = None if per_sample is None else float(per_sample * config.training.batch_size * config.training.steps)
     fewest, most = config.measurement.min_blocks, config.measurement.max_blocks
-    block, basis = _block(legs, flops, known)
+    block, basis = _block(legs, flops, history)
     budget_seconds = config.measurement.time_budget_seconds
     return Cost(
         least_trials=fewest * len(legs),
@@ -139,12 +144,12 @@ def _cost(request: BenchmarkRequest, known: _Known) -> Cost:
     )
 
 
-def _block(legs: Sequence[PrecisionName], flops: float | None, known: _Known) -> tuple[_Range | None, str]:
-    """Seconds of one block, and what they are taken from."""
+def _block(legs: Sequence[PrecisionName], flops: float | None, history: _History) -> tuple[_Range | None, str]:
+    """Estimates the seconds of one block, and describes their source or why there are none."""
     if flops is None:
-        return None, "the work of this kind of model is counted by a worker, as its first step"
-    trainings = [found for leg in legs if (found := known.training(leg, flops)) is not None]
+        return None, "the work of this kind of model is counted by a worker when the benchmark starts"
+    trainings = [seconds for leg in legs if (seconds := history.training(leg, flops)) is not None]
     if len(trainings) < len(legs):
-        return None, known.missing(legs)
-    trials = [*trainings, *[known.overhead()] * len(legs)]
-    return _Range(sum(one.least for one in trials), sum(one.most for one in trials)), known.basis(legs)
+        return None, history.missing(legs)
+    parts = [*trainings, *[history.overhead()] * len(legs)]
+    return _Range(sum(part.least for part in parts), sum(part.most for part in parts)), history.basis(legs)

@@ -1,4 +1,4 @@
-"""What is known of a benchmark's figures before anything runs: precisions that its devices emulate, or lack."""
+"""Warnings before a benchmark runs: precisions that its devices emulate or lack."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from halftime.contract.resources.worker import WorkerDevice
 
 
 def precision_warnings(request: BenchmarkRequest, devices: Sequence[WorkerDevice]) -> list[str]:
-    """A warning for every leg's precision that no device has native kernels for; none where one is not known."""
+    """Returns a warning for every precision without native kernels on any device; none if a device is not measured."""
     if not devices:
         return []
     config = request.config
@@ -17,9 +17,9 @@ def precision_warnings(request: BenchmarkRequest, devices: Sequence[WorkerDevice
 
 
 def _warning(precision: PrecisionName, devices: Sequence[WorkerDevice]) -> str | None:
-    """Of the first device that emulates it, where there is one: the others refuse it."""
-    found = [support for device in devices if (support := device.support_of(precision)) is not None]
-    if len(found) < len(devices) or any(support.kernels == "native" for support in found):
+    """Returns the warning for the first device that emulates the precision, else for one that lacks it."""
+    supports = [support for device in devices if (support := device.support_of(precision)) is not None]
+    if len(supports) < len(devices) or any(support.kernels == "native" for support in supports):
         return None
-    told = next((support for support in found if support.kernels == "emulated"), found[0])
-    return f"{precision} is {told.kernels} there: {told.remedy}"
+    support = next((support for support in supports if support.kernels == "emulated"), supports[0])
+    return f"{precision} is {support.kernels}: {support.remedy}"

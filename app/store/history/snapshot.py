@@ -1,4 +1,4 @@
-"""What `GET /metrics` reads: totals, and what is queued, running and alive. Nothing that has ended is looked at."""
+"""The data of `GET /metrics`: totals, queued and running benchmarks, and workers. Finished benchmarks are not read."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -13,7 +13,7 @@ from app.store.history import totals
 from halftime.contract.precisions import DeviceKind
 from halftime.contract.resources.worker import WorkerState
 
-#: What a queue is shown as. Those for a certain GPU or size of memory have names that clients choose: together, one.
+#: Queues shown in metrics. Queues for a certain GPU or memory size, whose names clients choose, are shown as one.
 QUEUES = ("cpu", "auto", "cuda", "cuda-selected")
 
 Labels = tuple[str, ...]
@@ -21,7 +21,7 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Waiting:
-    """What waits in a queue."""
+    """The benchmarks waiting in a queue."""
 
     depth: int
     oldest_age_seconds: float
@@ -29,9 +29,9 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The service at one moment."""
+    """The state of the service at one time."""
 
-    #: By name, then by labels.
+    #: Totals by name, then by labels.
     totals: dict[str, dict[Labels, float]]
     queues: dict[str, Waiting]
     #: Running and cancelling benchmarks.
@@ -40,7 +40,7 @@ class Snapshot:
     heartbeat_ages_seconds: dict[WorkerState, float]
 
     def of(self, name: str) -> dict[Labels, float]:
-        """The totals of a name by their labels."""
+        """Returns the totals of a name by their labels."""
         return dict.fromkeys(totals.ZEROS.get(name, []), 0.0) | self.totals.get(name, {})
 
 
@@ -54,24 +54,25 @@ async def take_snapshot(session: AsyncSession) -> Snapshot:
         workers=dict.fromkeys(product(get_args(DeviceKind), get_args(WorkerState)), 0)
         | {(kind, state): count for kind, state, count, _ in fleet},
         heartbeat_ages_seconds={
-            state: max(age for _, of, _, age in fleet if of == state) for state in {state for _, state, _, _ in fleet}
+            state: max(age for _, worker_state, _, age in fleet if worker_state == state)
+            for state in {state for _, state, _, _ in fleet}
         },
     )
 
 
 async def _totals(session: AsyncSession) -> dict[str, dict[Labels, float]]:
-    found: dict[str, dict[Labels, float]] = {}
+    values: dict[str, dict[Labels, float]] = {}
     for name, labels, value in await session.execute(select(TotalRow.name, TotalRow.labels, TotalRow.value)):
-        found.setdefault(name, {})[tuple(labels)] = value
-    return found
+        values.setdefault(name, {})[tuple(labels)] = value
+    return values
 
 
 async def _queues(session: AsyncSession) -> dict[str, Waiting]:
     shown = case((BenchmarkRow.queue.startswith("cuda-"), "cuda-selected"), else_=BenchmarkRow.queue)
     oldest = func.extract("epoch", func.clock_timestamp() - func.min(BenchmarkRow.queued_at))
     query = select(shown, func.count(), oldest).where(BenchmarkRow.status == QUEUED).group_by(shown)
-    found = {queue: Waiting(depth, float(age)) for queue, depth, age in await session.execute(query)}
-    return dict.fromkeys(QUEUES, Waiting(0, 0.0)) | found
+    waiting = {queue: Waiting(depth, float(age)) for queue, depth, age in await session.execute(query)}
+    return dict.fromkeys(QUEUES, Waiting(0, 0.0)) | waiting
 
 
 async def _active(session: AsyncSession) -> dict[str, int]:

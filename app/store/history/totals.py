@@ -1,7 +1,7 @@
-"""Running totals for `GET /metrics`, kept in the transaction that makes them true.
+"""Running totals for `GET /metrics`, updated in the transaction of the counted change.
 
-They outlive restarts and deletions, are the same from every API process, and spare a scrape from reading what has
-ended.
+They outlive restarts and deletions, are the same in every API process, and make it unnecessary to read finished
+benchmarks for a scrape.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from halftime.contract.report.failure import FailureCode
 from halftime.contract.report.report import Verdict
 from halftime.contract.resources.benchmark import TERMINAL
 
-#: Held from the first count to the end of the transaction: two that count several things cannot wait for each other.
+#: Held from the first count to the end of the transaction, so that transactions with several counts cannot deadlock.
 ADVISORY_LOCK = 7_105_113
 
 #: Labels: status, failure code, verdict; the latter two empty where they do not apply.
@@ -30,7 +30,7 @@ TRIAL_FAILURES = "trial_failures"
 
 @dataclass(frozen=True)
 class Histogram:
-    """A total of values, and a count for each bucket: of values up to its bound, and over the bound before."""
+    """A sum of values, and a count per bucket of the values up to its bound and above the previous bound."""
 
     name: str
     bounds: tuple[float, ...]
@@ -46,7 +46,7 @@ class Histogram:
         return f"{self.name}_bucket"
 
     def observation(self, value: float, *labels: str) -> "list[Count]":
-        """What one value adds."""
+        """Returns the counts that one value adds."""
         bound = next(bound for bound in (*self.bounds, float("inf")) if value <= bound)
         return [Count(self.sums, labels, value), Count(self.buckets, (*labels, str(bound)))]
 
@@ -59,7 +59,7 @@ RUN_DURATION = Histogram(
     "run_duration", (10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14_400.0)
 )
 
-#: What is shown as 0 before it first happens, so that the first time is an increase.
+#: Label values shown as 0 before their first count, so that the first one is an increase.
 ZEROS: dict[str, list[tuple[str, ...]]] = {
     FINISHED: [
         ("cancelled", "", ""),
@@ -74,7 +74,7 @@ ZEROS: dict[str, list[tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Count:
-    """What to add to one total."""
+    """An amount to add to one total."""
 
     name: str
     labels: tuple[str, ...]
@@ -82,7 +82,7 @@ class Count:
 
 
 async def add(session: AsyncSession, *counts: Count) -> None:
-    """Adds to totals. Others that count wait for the caller's transaction: count last."""
+    """Adds to totals. Other counters wait for the caller's transaction, so this should be its last operation."""
     await session.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
     rows = [{"name": count.name, "labels": list(count.labels), "value": count.value} for count in counts]
     statement = insert(TotalRow).values(rows)
@@ -101,6 +101,6 @@ async def count_end(session: AsyncSession, row: BenchmarkRow) -> None:
 
 
 def _precision(row: BenchmarkRow) -> str:
-    """Of the first candidate; where the request names none, what its worker's device takes."""
+    """Returns the precision of the first candidate; if the request names none, the default of the worker's device."""
     candidates: list[str] | None = row.request["config"].get("candidates")
     return candidates[0] if candidates else DEFAULT_CANDIDATE["cuda" if row.worker_gpu else "cpu"]

@@ -1,1 +1,1 @@
-"""Keeps the database in order: benchmarks whose worker is gone, and retention."""
+"""Periodic maintenance of the database: the reaper for lost benchmarks, and retention."""

@@ -1,4 +1,4 @@
-"""Finds benchmarks that nobody looks after any more, and moves them on. Safe to run in many processes at once."""
+"""The reaper: requeues or ends benchmarks that were lost by their worker or queue. Safe in many processes at once."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -28,21 +28,21 @@ from halftime.contract.request.request import stored_request
 
 log = structlog.get_logger(__name__)
 
-#: Rows moved on in one transaction.
+#: Rows processed in one transaction.
 BATCH = 100
 
-#: The queue's own measure of a dead worker: three of its heartbeats.
+#: The queue's own criterion for a dead worker: three missed heartbeats.
 QUEUE_WORKER_SILENCE = timedelta(seconds=30)
 
-#: How often every process that may reap asks whether it is time for a round, and how often it is.
+#: Interval between rounds, and between the checks of each process whether a round is due.
 PERIOD_SECONDS = 3.0
 
 
 async def take_turn(sessions: async_sessionmaker[AsyncSession], max_attempts: int) -> bool:
-    """Runs a round if none has begun for a period; whether it did.
+    """Runs a round if none has begun within a period. Returns whether it did.
 
-    A round looks through all that waits, so the database has the work of one for the whole fleet. The turn is taken
-    in a statement that commits by itself: who freezes or dies in a round holds nobody up after it.
+    A round reads all waiting benchmarks, so only one process of the fleet runs it. The turn is taken in a statement
+    that commits by itself: a process that freezes or dies in a round does not block later rounds.
     """
     now = func.clock_timestamp()
     due = ~ReaperTurnRow.began_at.between(now - timedelta(seconds=PERIOD_SECONDS), now)
@@ -56,9 +56,9 @@ async def take_turn(sessions: async_sessionmaker[AsyncSession], max_attempts: in
 
 
 async def sweep(sessions: async_sessionmaker[AsyncSession], max_attempts: int) -> None:
-    """One round: expired leases, lost queue entries, waits too long, jobs that need a CUDA nobody has, dead entries.
+    """Runs one round: expired leases, lost entries, expired waits, benchmarks that need missing CUDA, dead entries.
 
-    Each in a transaction of its own: what ends in it is counted under a lock that others wait for.
+    Each step has its own transaction, because benchmarks that end are counted under a lock that others wait for.
     """
     steps = (partial(_expired_leases, max_attempts), _lost_entries, _expired_waits, _without_cuda, _dead_entries)
     for step in steps:
@@ -67,9 +67,9 @@ async def sweep(sessions: async_sessionmaker[AsyncSession], max_attempts: int) -
 
 
 async def _expired_leases(max_attempts: int, session: AsyncSession) -> None:
-    """The worker died or froze: run the benchmark again, or end it when it has had its attempts."""
+    """Requeues benchmarks whose worker died or froze, or fails them after their last attempt."""
     expired = BenchmarkRow.lease_expires_at < func.clock_timestamp()
-    # In the order of the index of leases: it has the running ones alone, and in any other all rows would be looked at.
+    # In the order of the partial index of leases, which has only running benchmarks; another order would scan all rows.
     for row in await _take(session, expired, first=BenchmarkRow.lease_expires_at):
         log.warning("lease expired", benchmark=str(row.id), worker=row.worker_id, attempt=row.attempt)
         await _discard_entry(session, row)
@@ -77,14 +77,14 @@ async def _expired_leases(max_attempts: int, session: AsyncSession) -> None:
         if row.status == "cancelling":
             await benchmarks.end(session, row, Cancelled())
         elif row.attempt >= max_attempts:
-            detail = f"Worker {row.worker_id} vanished in attempt {row.attempt} of {max_attempts}; see its own log."
+            detail = f"Worker {row.worker_id} disappeared in attempt {row.attempt} of {max_attempts}; see its log."
             await benchmarks.end_failed(session, row, Failure.of(FailureCode.WORKER_LOST, detail))
         else:
             await benchmarks.requeue(session, row)
 
 
 async def _lost_entries(session: AsyncSession) -> None:
-    """A queued benchmark whose entry is gone or was fetched by a worker that died before it claimed the row."""
+    """Requeues benchmarks whose queue entry is missing, or was fetched by a worker that died before claiming."""
     waits = exists().where(ENTRIES.c.id == BenchmarkRow.queue_entry_id, cast(ENTRIES.c.status, Text) == "todo")
     fetched_lately = exists().where(
         ENTRY_EVENTS.c.job_id == BenchmarkRow.queue_entry_id,
@@ -93,23 +93,23 @@ async def _lost_entries(session: AsyncSession) -> None:
     )
     settled = BenchmarkRow.queued_at < func.clock_timestamp() - LEASE
     for row in await _take(session, BenchmarkRow.status == QUEUED, settled, ~waits, ~fetched_lately):
-        log.warning("queue entry lost", benchmark=str(row.id), entry=row.queue_entry_id)
+        log.warning("lost queue entry replaced", benchmark=str(row.id), entry=row.queue_entry_id)
         await _discard_entry(session, row)
         await benchmarks.requeue(session, row)
 
 
 async def _expired_waits(session: AsyncSession) -> None:
-    """Nobody took the benchmark within its `max_queue_seconds`."""
+    """Fails benchmarks that no worker claimed within `max_queue_seconds`."""
     longest = BenchmarkRow.request["config"]["max_queue_seconds"].as_float()
     waited = func.extract("epoch", func.clock_timestamp() - BenchmarkRow.queued_at)
     for row in await _take(session, BenchmarkRow.status == QUEUED, waited > longest):
         await _discard_entry(session, row)
-        detail = "No worker took the benchmark within max_queue_seconds; see `halftime workers` for who is online."
+        detail = "No worker claimed the benchmark within max_queue_seconds. List the workers with `halftime workers`."
         await benchmarks.end_failed(session, row, Failure.of(FailureCode.QUEUE_EXPIRED, detail))
 
 
 async def _without_cuda(session: AsyncSession) -> None:
-    """The fleet has no CUDA worker any more: `cuda` jobs end, `auto` jobs may run on a CPU."""
+    """If the fleet has lost its CUDA workers, fails `cuda` benchmarks and requeues `auto` ones for a CPU."""
     if not (await workers.fleet(session)).lacks_cuda:
         return
     for row in await _take(session, BenchmarkRow.status == QUEUED, BenchmarkRow.queue.startswith("cuda")):
@@ -124,9 +124,9 @@ async def _without_cuda(session: AsyncSession) -> None:
 
 
 async def _dead_entries(session: AsyncSession) -> None:
-    """The worker ended what it ran, and the queue never heard of it: nobody else would take the entry out of it.
+    """Removes entries of benchmarks that have ended without the queue being notified.
 
-    The worker died, or lives and could not say so, because its connection broke at that moment.
+    The worker died, or its connection broke at that moment; nothing else would remove the entry.
     """
     lives = exists().where(
         QUEUE_WORKERS.c.id == ENTRIES.c.worker_id,
@@ -137,7 +137,7 @@ async def _dead_entries(session: AsyncSession) -> None:
         ENTRIES.c.task_name == queue.RUN_BENCHMARK,
         BenchmarkRow.id == benchmark_id,
         BenchmarkRow.finished_at < func.clock_timestamp() - QUEUE_WORKER_SILENCE,
-        ~exists().where(WorkerRow.current_benchmark == BenchmarkRow.id),  # which hands the report to trackers
+        ~exists().where(WorkerRow.current_benchmark == BenchmarkRow.id),  # it may be exporting the report to trackers
     )
     is_token = exists().where(
         BenchmarkRow.id == benchmark_id,
@@ -149,13 +149,13 @@ async def _dead_entries(session: AsyncSession) -> None:
     locked = dead.limit(BATCH).with_for_update(skip_locked=True)
     removed = await session.execute(delete(ENTRIES).where(ENTRIES.c.id.in_(locked)).returning(ENTRIES.c.id))
     for (entry,) in removed:
-        log.warning("entry that nobody looks after removed", entry=entry)
+        log.warning("dead queue entry removed", entry=entry)
 
 
 async def _take(
     session: AsyncSession, *where: ColumnElement[bool], first: InstrumentedAttribute[Any] = BenchmarkRow.id
 ) -> Sequence[BenchmarkRow]:
-    """Locks rows nobody else is moving."""
+    """Locks and returns rows that no other process has locked."""
     query = select(BenchmarkRow).where(*where).order_by(first).limit(BATCH)
     return (await session.scalars(query.with_for_update(skip_locked=True))).all()
 

@@ -1,6 +1,6 @@
-"""What is kept for how long: raw samples for half of the retention, the rest for the whole of it; workers for a week.
+"""Retention: raw samples are kept for half of the retention period, other data for all of it, workers for a week.
 
-Only what has ended is touched. Safe in many processes at once: each locks what it takes, and skips what is locked.
+Only finished benchmarks are affected. Safe in many processes at once: each locks its rows and skips locked ones.
 """
 
 import gzip
@@ -24,21 +24,21 @@ log = structlog.get_logger(__name__)
 #: Rows purged in one transaction.
 BATCH = 100
 
-#: Rows whose report is rewritten in one transaction, which rests meanwhile: a report may have megabytes.
+#: Rows whose report is rewritten in one transaction, which is idle meanwhile: a report may have megabytes.
 SAMPLES_BATCH = 1
 
-#: After so long without a word a worker is forgotten: in containers, each new one has a name of its own.
+#: A worker without a heartbeat for this long is deleted; in containers, each new worker has a new name.
 WORKERS_KEPT = timedelta(days=7)
 
-#: Stands where logs were.
+#: Text that replaces the logs.
 LOGS_DROPPED = "Dropped by retention (HALFTIME_RETENTION_DAYS).\n"
 
-#: One batch: how many rows of at least an age it took.
+#: Processes one batch of rows of at least an age; returns their number.
 Step = Callable[[AsyncSession, timedelta], Awaitable[int]]
 
 
 async def apply(sessions: async_sessionmaker[AsyncSession], keep: timedelta) -> None:
-    """Purges what ended longer ago than `keep`, and drops raw samples and logs of what ended half as long ago."""
+    """Deletes benchmarks that ended longer ago than `keep`; drops raw samples and logs after half of that."""
     purged = await _in_batches(sessions, _purge_benchmarks, keep)
     sweeps = await _in_batches(sessions, _purge_sweeps, keep)
     thinned = await _in_batches(sessions, _drop_samples, keep / 2)
@@ -47,27 +47,27 @@ async def apply(sessions: async_sessionmaker[AsyncSession], keep: timedelta) -> 
 
 
 async def forget_workers(sessions: async_sessionmaker[AsyncSession]) -> None:
-    """Strikes workers that were silent for long from the list; one that comes back is entered again.
+    """Deletes workers without a recent heartbeat; a worker that returns registers again.
 
-    Not those that are drained, which a restart must not change, nor those that hold a benchmark.
+    Drained workers are kept, because a restart must not undo that, and so are those that hold a benchmark.
     """
     holds = exists().where(BenchmarkRow.worker_id == WorkerRow.id, BenchmarkRow.status.in_(ACTIVE))
     silent = WorkerRow.last_heartbeat < func.now() - WORKERS_KEPT
     async with sessions.begin() as session:
-        found = select(WorkerRow.id).where(silent, ~WorkerRow.draining, ~holds).order_by(WorkerRow.id)
-        ids = (await session.scalars(found.with_for_update(skip_locked=True))).all()
+        query = select(WorkerRow.id).where(silent, ~WorkerRow.draining, ~holds).order_by(WorkerRow.id)
+        ids = (await session.scalars(query.with_for_update(skip_locked=True))).all()
         await session.execute(delete(WorkerRow).where(WorkerRow.id.in_(ids)))
     if ids:
-        log.info("workers forgotten", workers=sorted(ids), silent_days=WORKERS_KEPT.days)
+        log.info("workers deleted", workers=sorted(ids), silent_days=WORKERS_KEPT.days)
 
 
 async def was_purged(session: AsyncSession, row_id: UUID) -> bool:
-    """Whether retention took the benchmark or sweep of this id."""
+    """Whether retention deleted the benchmark or sweep with this ID."""
     return await session.get(PurgedRow, row_id) is not None
 
 
 async def _in_batches(sessions: async_sessionmaker[AsyncSession], step: Step, age: timedelta) -> int:
-    """Repeats a step, each time in a transaction of its own, until it finds nothing. Returns the rows it took."""
+    """Repeats a step, each time in its own transaction, until it finds no rows. Returns the number of rows."""
     total = 0
     while True:
         async with sessions.begin() as session:
@@ -78,20 +78,20 @@ async def _in_batches(sessions: async_sessionmaker[AsyncSession], step: Step, ag
 
 
 async def _purge_benchmarks(session: AsyncSession, age: timedelta) -> int:
-    """With their reports, events, logs and deliveries."""
+    """Deletes benchmarks with their reports, events, logs and deliveries."""
     query = select(BenchmarkRow.id).where(_ended_before(age)).order_by(BenchmarkRow.finished_at).limit(BATCH)
     ids = (await session.scalars(query.with_for_update(skip_locked=True))).all()
     await session.execute(delete(BenchmarkRow).where(BenchmarkRow.id.in_(ids)))
-    return _bury(session, ids)
+    return _add_tombstones(session, ids)
 
 
 async def _purge_sweeps(session: AsyncSession, age: timedelta) -> int:
-    """Those that no benchmark is left of."""
-    alive = exists().where(BenchmarkRow.sweep_id == SweepRow.id)
-    query = select(SweepRow.id).where(SweepRow.created_at < func.now() - age, ~alive).limit(BATCH)
+    """Deletes sweeps of which no benchmark is left."""
+    has_benchmarks = exists().where(BenchmarkRow.sweep_id == SweepRow.id)
+    query = select(SweepRow.id).where(SweepRow.created_at < func.now() - age, ~has_benchmarks).limit(BATCH)
     ids = (await session.scalars(query.with_for_update(skip_locked=True))).all()
     await session.execute(delete(SweepRow).where(SweepRow.id.in_(ids)))
-    return _bury(session, ids)
+    return _add_tombstones(session, ids)
 
 
 async def _drop_samples(session: AsyncSession, age: timedelta) -> int:
@@ -115,17 +115,17 @@ def _ended_before(age: timedelta) -> ColumnElement[bool]:
     return and_(BenchmarkRow.status.in_(TERMINAL), BenchmarkRow.finished_at < func.now() - age)
 
 
-def _bury(session: AsyncSession, ids: Sequence[UUID]) -> int:
-    """Leaves a tombstone for each."""
-    session.add_all([PurgedRow(id=one) for one in ids])
+def _add_tombstones(session: AsyncSession, ids: Sequence[UUID]) -> int:
+    """Adds a tombstone for each ID. Returns their number."""
+    session.add_all([PurgedRow(id=row_id) for row_id in ids])
     return len(ids)
 
 
 def _without_samples(report_gzip: bytes) -> bytes:
-    """The report without them; as it is where it cannot be read any more, so that those behind it get their turn."""
+    """Removes the raw samples; returns an unreadable report unchanged, so that it does not block those after it."""
     try:
         report = Report.model_validate_json(gzip.decompress(report_gzip), extra="ignore")
     except ValidationError as error:
-        log.error("a report cannot be read, and keeps its samples", faults=error.error_count())
+        log.error("an unreadable report keeps its samples", faults=error.error_count())
         return report_gzip
     return gzip.compress(report.without_samples().model_dump_json().encode(), mtime=0)

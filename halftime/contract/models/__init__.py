@@ -1,6 +1,6 @@
-"""The kinds of model a request can name: schema, defaults and cost, counted without building anything.
+"""The kinds of model that a request can name: schema, defaults and cost, computed without building the model.
 
-One file each, a package for `layers`. `worker/models/` has the torch module for every kind, under the same name.
+Each kind has its own file, or a package for `layers`. `worker/models/` has its torch module under the same name.
 """
 
 from typing import Annotated
@@ -26,7 +26,7 @@ ModelKind = (
     | type[PluginSpec]
 )
 
-#: Every kind on offer, as `GET /models` lists them.
+#: Every supported kind, as `GET /models` lists them.
 MODEL_KINDS: dict[str, ModelKind] = {
     "mlp": MlpSpec,
     "convnet": ConvnetSpec,

@@ -23,36 +23,36 @@ class ConvnetSpec(Input):
         default=[64, 128, 256], min_length=1, max_length=8, description="channels of each stage; each halves the image"
     )
     blocks_per_stage: int = Field(default=2, ge=1, le=128, description="residual blocks in a stage")
-    num_classes: int = Field(default=10, ge=2, le=100_000, description="classes to tell apart")
-    channels_last: bool = Field(default=False, description="NHWC memory layout, in every leg")
+    num_classes: int = Field(default=10, ge=2, le=100_000, description="number of classes")
+    channels_last: bool = Field(default=False, description="use the NHWC memory layout in every leg")
 
     def parameter_count(self) -> int:
-        """Weights, norms and biases of the module that `worker/models/convnet.py` builds."""
+        """Counts weights, norms and biases of the module that `worker/models/convnet.py` builds."""
         weights, norms = self._convolution_weights(), self._norm_channels()
         classifier = (self.widths[-1] + 1) * self.num_classes
         return sum(count for count, _ in weights) + 2 * norms + classifier
 
     def training_flops_per_sample(self) -> int:
-        """6 FLOP per weight and output pixel, forward and backward."""
+        """Counts 6 FLOP per weight and output pixel, forward and backward."""
         convolutions = sum(6 * count * pixels for count, pixels in self._convolution_weights())
         return convolutions + 6 * self.widths[-1] * self.num_classes
 
     def _convolution_weights(self) -> list[tuple[int, int]]:
-        """(weights, output pixels) of every convolution."""
+        """Returns (weights, output pixels) of every convolution."""
         size = self.image_size
-        found = [(9 * self.in_channels * self.widths[0], size * size)]
+        convolutions = [(9 * self.in_channels * self.widths[0], size * size)]
         incoming = self.widths[0]
         for stage, width in enumerate(self.widths):
             size = size if stage == 0 else (size + 1) // 2
             for block in range(self.blocks_per_stage):
-                found += [(9 * incoming * width, size * size), (9 * width * width, size * size)]
+                convolutions += [(9 * incoming * width, size * size), (9 * width * width, size * size)]
                 if incoming != width or (stage > 0 and block == 0):
-                    found.append((incoming * width, size * size))
+                    convolutions.append((incoming * width, size * size))
                 incoming = width
-        return found
+        return convolutions
 
     def _norm_channels(self) -> int:
-        """Channels under a batch norm: two norms in every block, and one before the classifier."""
+        """Counts the channels of all batch norms: two norms per block, and one before the classifier."""
         total, incoming = 0, self.widths[0]
         for width in self.widths:
             for _ in range(self.blocks_per_stage):

@@ -15,14 +15,14 @@ class MlpSpec(Input):
     input_size: int = Field(default=256, ge=1, le=65_536, description="features of one input vector")
     hidden_size: int = Field(default=1024, ge=1, le=65_536, description="width of every hidden layer")
     num_layers: int = Field(default=3, ge=1, le=512, description="hidden layers")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="after every hidden layer")
-    num_classes: int = Field(default=10, ge=2, le=100_000, description="classes to tell apart")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout probability after every hidden layer")
+    num_classes: int = Field(default=10, ge=2, le=100_000, description="number of classes")
 
     def parameter_count(self) -> int:
-        """Weights and biases of the module that `worker/models/mlp.py` builds."""
+        """Counts weights and biases of the module that `worker/models/mlp.py` builds."""
         widths = [self.input_size, *[self.hidden_size] * self.num_layers, self.num_classes]
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(widths))
 
     def training_flops_per_sample(self) -> int:
-        """Forward and backward, 2 + 4 FLOP per weight (Kaplan et al. 2020, section 2.1)."""
+        """Counts 2 + 4 FLOP per weight, forward and backward (Kaplan et al. 2020, section 2.1)."""
         return 6 * self.parameter_count()

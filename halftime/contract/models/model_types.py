@@ -1,6 +1,6 @@
-"""The architectures that `transformers` 5.23.0 has for each task; generated from its own mappings."""
+"""The architectures that `transformers` 5.23.0 provides for each task; generated from its own mappings."""
 
-# ruff: noqa: SIM905 # a name a line would be long to read past
+# ruff: noqa: SIM905 # one name per line would take hundreds of lines
 
 from halftime.contract.models.presets import TransformersTask
 

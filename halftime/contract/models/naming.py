@@ -1,10 +1,10 @@
-"""What people know a model by."""
+"""Display names of models."""
 
 from halftime.contract.models import ModelSpec, PluginSpec, TransformersSpec
 
 
 def name_of(model: ModelSpec) -> str:
-    """The preset, the library's architecture, or the plugin's name; of our own models the kind."""
+    """Returns the preset, the library's architecture, or the plugin's name; else the kind."""
     match model:
         case TransformersSpec():
             return model.preset or model.model_type or model.kind

@@ -1,4 +1,4 @@
-"""A model from an installed package."""
+"""A model provided by an installed package."""
 
 from typing import Literal
 
@@ -12,11 +12,11 @@ class PluginSpec(Input):
     """A model from a package installed on the worker: an entry point in the group `halftime.models`."""
 
     kind: Literal["plugin"] = "plugin"
-    name: PluginName = Field(description="of the entry point", examples=["gated-mlp"])
-    arguments: PluginArguments = Field(default={}, description="keyword arguments of the entry point")
+    name: PluginName = Field(description="name of the entry point", examples=["gated-mlp"])
+    arguments: PluginArguments = Field(default={}, description="keyword arguments for the entry point")
 
     def parameter_count(self) -> None:
-        """Only the package can tell: the worker counts."""
+        """Returns None: only the package knows it, and the worker counts the parameters."""
 
     def training_flops_per_sample(self) -> None:
-        """Only the package can tell."""
+        """Returns None: only the package knows it."""

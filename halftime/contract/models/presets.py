@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-#: What a model is trained to do; each is a family of heads of the `transformers` library.
+#: The task a model is trained for; each is a family of heads in the `transformers` library.
 TransformersTask = Literal["causal-lm", "masked-lm", "sequence-classification", "image-classification", "seq2seq"]
 
 PresetName = Literal[
@@ -26,12 +26,12 @@ PresetName = Literal[
 
 @dataclass(frozen=True)
 class Preset:
-    """An architecture and its config; what the config leaves out is the library's default for the architecture."""
+    """An architecture and its config; omitted settings have the library's defaults for the architecture."""
 
     model_type: str
     task: TransformersTask
     config: dict[str, Any]
-    #: As `source` gives it, with the head of the task; image models for 1,000 classes.
+    #: Parameter count stated by `source`, with the task's head; for image models with 1,000 classes.
     published_parameters: int
     source: str
 

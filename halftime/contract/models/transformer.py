@@ -11,11 +11,11 @@ from halftime.contract.strict import Input
 class TransformerSpec(Input):
     """Pre-norm blocks of causal self-attention and a GELU feed-forward layer; the output layer shares the embedding.
 
-    The shape of GPT-2 (Radford et al. 2019), at any size.
+    The architecture is that of GPT-2 (Radford et al. 2019), at any size.
     """
 
     kind: Literal["transformer"] = "transformer"
-    vocab_size: int = Field(default=256, ge=2, le=1_000_000, description="tokens in the vocabulary")
+    vocab_size: int = Field(default=256, ge=2, le=1_000_000, description="size of the vocabulary")
     hidden_size: int = Field(default=256, ge=1, le=65_536, description="width of the residual stream")
     num_layers: int = Field(default=4, ge=1, le=512, description="transformer blocks")
     num_heads: int = Field(default=4, ge=1, le=1024, description="attention heads; must divide hidden_size")
@@ -24,7 +24,10 @@ class TransformerSpec(Input):
     )
     sequence_length: int = Field(default=128, ge=1, le=65_536, description="tokens in one sample")
     dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="of embeddings, attention, and what a block adds to the residual stream"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="dropout probability of embeddings, attention, and the outputs added to the residual stream",
     )
 
     @model_validator(mode="after")
@@ -39,11 +42,11 @@ class TransformerSpec(Input):
 
     @property
     def feed_forward_width(self) -> int:
-        """Width of the feed-forward layer, its default filled in."""
+        """The width of the feed-forward layer, with its default filled in."""
         return self.feed_forward_size or 4 * self.hidden_size
 
     def parameter_count(self) -> int:
-        """Weights, biases and norms of the module that `worker/models/transformer.py` builds."""
+        """Counts weights, biases and norms of the module that `worker/models/transformer.py` builds."""
         width, inner = self.hidden_size, self.feed_forward_width
         attention = 4 * width * width + 4 * width
         feed_forward = 2 * width * inner + inner + width
@@ -52,7 +55,7 @@ class TransformerSpec(Input):
         return embeddings + self.num_layers * (attention + feed_forward + norms) + 2 * width
 
     def training_flops_per_sample(self) -> int:
-        """6 FLOP per weight and token, and 12 x layers x width x length per token for attention.
+        """Counts 6 FLOP per weight and token, and 12 x layers x width x length per token for attention.
 
         Source: Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1; Chowdhery et al. 2022,
         "PaLM", appendix B.

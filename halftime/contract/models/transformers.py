@@ -9,21 +9,21 @@ from halftime.contract.models.overrides import Overrides, check_overrides, refus
 from halftime.contract.models.presets import PRESETS, PresetName, TransformersTask
 from halftime.contract.strict import Input
 
-#: Tokens in a sample, where neither the request nor the architecture has fewer.
+#: Default tokens in a sample, unless the architecture has fewer positions.
 DEFAULT_SEQUENCE_LENGTH = 512
-#: A masked token stands between two others.
+#: A masked token needs a token on each side.
 LEAST_MASKED_LENGTH = 3
 
-#: Their heads of this name predict permuted or masked tokens: given whole sequences they see what they are to predict.
+#: Architectures whose causal head predicts permuted or masked tokens, and so has access to the tokens to predict.
 NOT_CAUSAL = {"xlm", "xlnet"}
 
 DEFAULT_CLASSES = {"image-classification": 1000, "sequence-classification": 2}
 
 
 class TransformersSpec(Input):
-    """An architecture by `preset` or by `model_type`, its config overridden; nothing is downloaded.
+    """An architecture named by `preset` or `model_type`, with overrides of its config. Nothing is downloaded.
 
-    Weights are random. Vocabulary, positions, image size and labels of the data follow the config.
+    Weights are random. Vocabulary, positions, image size and labels of the data follow from the config.
     """
 
     model_config = ConfigDict(
@@ -31,26 +31,29 @@ class TransformersSpec(Input):
     )
 
     kind: Literal["transformers"] = "transformers"
-    preset: PresetName | None = Field(default=None, description="a known architecture at its published size")
+    preset: PresetName | None = Field(default=None, description="well-known architecture at its published size")
     model_type: str | None = Field(
-        default=None, max_length=64, description="instead of a preset: the library's name of an architecture"
+        default=None, max_length=64, description="the library's name of an architecture, instead of a preset"
     )
-    task: TransformersTask | None = Field(default=None, description="null: the preset's")
+    task: TransformersTask | None = Field(default=None, description="task to train for; null: the preset's task")
     config: Annotated[Overrides, AfterValidator(check_overrides)] = Field(
-        default={}, description="settings of the architecture's config, over those of the preset"
+        default={}, description="settings of the architecture's config, which override those of the preset"
     )
     sequence_length: int | None = Field(
         default=None,
         ge=1,
         le=65_536,
-        description="tokens in one sample; of the source and of the target each, where there are both; null: as many "
-        f"as the architecture has positions for, at most {DEFAULT_SEQUENCE_LENGTH}",
+        description="tokens in one sample, for seq2seq in the source and in the target each; null: the architecture's "
+        f"number of positions, at most {DEFAULT_SEQUENCE_LENGTH}",
     )
     image_size: int | None = Field(
-        default=None, ge=1, le=1024, description="height and width in pixels; null: the architecture's own, or 224"
+        default=None, ge=1, le=1024, description="height and width in pixels; null: the architecture's default, or 224"
     )
     num_classes: int | None = Field(
-        default=None, ge=2, le=100_000, description="of a classification; null: 1000 for images, 2 for sequences"
+        default=None,
+        ge=2,
+        le=100_000,
+        description="number of classes of a classification; null: 1000 for images, 2 for sequences",
     )
 
     @model_validator(mode="after")
@@ -60,13 +63,15 @@ class TransformersSpec(Input):
         if self.preset is None and self.task is None:
             raise _refused("task", "`model_type` needs a task: " + ", ".join(MODEL_TYPES))
         if self.architecture not in set().union(*MODEL_TYPES.values()):
-            raise _refused("model_type", "the library has no such architecture for any task")
+            raise _refused("model_type", "the library does not support this architecture for any task")
         if self.architecture not in MODEL_TYPES[self.trained_task]:
-            offered = [task for task, model_types in MODEL_TYPES.items() if self.architecture in model_types]
-            raise _refused("task", f"this architecture has no {self.trained_task}; it has {', '.join(offered)}")
+            supported = [task for task, model_types in MODEL_TYPES.items() if self.architecture in model_types]
+            raise _refused(
+                "task", f"this architecture does not support {self.trained_task}; it supports {', '.join(supported)}"
+            )
         if self.trained_task == "causal-lm" and self.architecture in NOT_CAUSAL:
             raise _refused(
-                "task", "this architecture sees the tokens that it is to predict; name another task or architecture"
+                "task", "this architecture has access to the tokens to predict; choose another task or architecture"
             )
         return self
 
@@ -78,9 +83,9 @@ class TransformersSpec(Input):
         if self.image_size is not None and not is_image:
             raise _refused("image_size", f"{self.trained_task} has no images")
         if self.num_classes is not None and self.trained_task not in DEFAULT_CLASSES:
-            raise _refused("num_classes", f"{self.trained_task} has no classes but the tokens of the vocabulary")
+            raise _refused("num_classes", f"{self.trained_task} predicts tokens of the vocabulary, not classes")
         if self.trained_task == "masked-lm" and (self.sequence_length or LEAST_MASKED_LENGTH) < LEAST_MASKED_LENGTH:
-            raise _refused("sequence_length", f"masked-lm needs {LEAST_MASKED_LENGTH} tokens or more")
+            raise _refused("sequence_length", f"masked-lm needs at least {LEAST_MASKED_LENGTH} tokens")
         return self
 
     @property
@@ -92,28 +97,28 @@ class TransformersSpec(Input):
 
     @property
     def trained_task(self) -> TransformersTask:
-        """The task, the preset's where none is given."""
+        """The task; the preset's if none is given."""
         task = self.task or (PRESETS[self.preset].task if self.preset else None)
         assert task is not None
         return task
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The preset's config under the overrides."""
+        """The preset's config with the overrides applied."""
         return (PRESETS[self.preset].config if self.preset else {}) | self.config
 
     @property
     def classes(self) -> int:
-        """Classes of a classification, the default filled in."""
+        """Number of classes of a classification, with the default filled in."""
         return self.num_classes or DEFAULT_CLASSES[self.trained_task]
 
     def parameter_count(self) -> None:
-        """Unknown here: only the library can tell, and the worker asks it."""
+        """Returns None: only the library knows it, and the worker counts the parameters."""
 
     def training_flops_per_sample(self) -> None:
-        """Unknown here."""
+        """Returns None: only the library knows it."""
 
 
-def _refused(field: str, why: str) -> ValidationError:
-    """An error at a field, though more than one field decided it."""
-    return ValidationError.from_exception_data("model", [refusal((field,), why)])
+def _refused(field: str, reason: str) -> ValidationError:
+    """Creates an error at one field, although several fields caused it."""
+    return ValidationError.from_exception_data("model", [refusal((field,), reason)])

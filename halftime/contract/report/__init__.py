@@ -1,1 +1,1 @@
-"""The report: every figure with its uncertainty, and the samples it was derived from."""
+"""The report: every figure with its uncertainty and the samples it was derived from."""

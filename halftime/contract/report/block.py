@@ -1,4 +1,4 @@
-"""A completed block of a running benchmark: what a later attempt needs to go on from there."""
+"""A completed block of a running benchmark, with everything a later attempt needs to resume after it."""
 
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.failure import Failure
@@ -7,47 +7,47 @@ from halftime.contract.strict import Output
 
 
 class Fingerprint(Output):
-    """What a block was measured with; the blocks of one comparison agree in all of it."""
+    """The environment and request that a block was measured with; all blocks of a comparison have the same one."""
 
-    #: UUID of the GPU; on a CPU the running kernel of the host and the device's name.
+    #: UUID of the GPU; on a CPU, the host's running kernel and the device's name.
     device: str
     driver: str | None
-    #: That the worker may use.
+    #: CPU cores that the worker may use.
     cores: int
     python: str
     os: str
     halftime: str
-    #: Of the installed packages with their versions: kernels, models and plugins come from them.
+    #: Hash of the installed packages and their versions, which provide kernels, models and plugins.
     packages_sha256: str
-    #: Of the request with every default filled in.
+    #: Hash of the request with every default filled in.
     request_sha256: str
 
 
 class LegOutcome(Output):
-    """What a block brought one leg."""
+    """The result of one leg in a block."""
 
     precision: PrecisionName
-    #: null where the trial gave no result, or the leg had failed before.
+    #: null if the trial gave no result or the leg had failed before.
     trial: TrialResult | None
-    #: Why the leg runs no more.
+    #: Why the leg is not run again.
     failure: Failure | None
 
 
 class Block(Output):
     """One trial of each leg from the same seed."""
 
-    #: From 0.
+    #: Position in the benchmark, from 0.
     index: int
-    #: In the order of the comparison's legs.
+    #: One per leg, in the order of the comparison's legs.
     outcomes: list[LegOutcome]
-    #: From the end of the block before it to its own.
+    #: Duration from the end of the previous block to the end of this one.
     seconds: float
-    #: Trials thrown away as disturbed.
+    #: Trials discarded as disturbed and repeated.
     repeats: int
 
 
 class KeptBlock(Output):
-    """A block that an earlier attempt completed, and which one did."""
+    """A block completed by an earlier attempt, with that attempt and its worker."""
 
     attempt: int
     worker: str

@@ -6,31 +6,31 @@ from halftime.contract.strict import Output
 
 
 class FailureCode(StrEnum):
-    """What went wrong, for a program to branch on."""
+    """Stable codes of failures for programs to branch on."""
 
-    #: The job asks for CUDA and there is none.
+    #: The benchmark requires CUDA and no CUDA device is available.
     CUDA_UNAVAILABLE = "cuda_unavailable"
     #: The device cannot run one of the precisions.
     UNSUPPORTED_PRECISION = "unsupported_precision"
     #: Training did not fit into the device's memory.
     OUT_OF_MEMORY = "out_of_memory"
-    #: The loss stopped being a number.
+    #: The loss became infinite or NaN.
     NONFINITE_LOSS = "nonfinite_loss"
-    #: The model could not be built or trained as asked.
+    #: The model could not be built or trained as requested.
     INVALID_MODEL = "invalid_model"
-    #: The data could not be had as asked.
+    #: The data could not be loaded as requested.
     INVALID_DATA = "invalid_data"
-    #: A trial or the whole run took longer than allowed.
+    #: A trial or the whole run exceeded its time limit.
     TIMEOUT = "timeout"
-    #: `time_budget_seconds` ended before a leg had a figure.
+    #: `time_budget_seconds` was used up before a leg had a result.
     TIME_BUDGET = "time_budget"
-    #: No worker took the job within `max_queue_seconds`.
+    #: No worker claimed the benchmark within `max_queue_seconds`.
     QUEUE_EXPIRED = "queue_expired"
-    #: The worker vanished in every allowed attempt.
+    #: The worker disappeared in every allowed attempt.
     WORKER_LOST = "worker_lost"
-    #: In the last allowed attempt the worker's device was found sick.
+    #: In the last allowed attempt, the worker's device failed its health checks.
     DEVICE_SICK = "device_sick"
-    #: A fault of Halftime's own; the logs have the traceback.
+    #: An error in Halftime itself; the logs have the traceback.
     INTERNAL = "internal"
 
 
@@ -42,14 +42,14 @@ TITLES: dict[FailureCode, str] = {
     FailureCode.INVALID_MODEL: "The model cannot be trained",
     FailureCode.INVALID_DATA: "The data cannot be used",
     FailureCode.TIMEOUT: "Timed out",
-    FailureCode.TIME_BUDGET: "The time budget ended first",
+    FailureCode.TIME_BUDGET: "The time budget was used up",
     FailureCode.QUEUE_EXPIRED: "Waited too long in the queue",
-    FailureCode.WORKER_LOST: "The worker was lost",
-    FailureCode.DEVICE_SICK: "The device is sick",
+    FailureCode.WORKER_LOST: "The worker disappeared",
+    FailureCode.DEVICE_SICK: "The device failed its health checks",
     FailureCode.INTERNAL: "Internal error",
 }
 
-#: Worth posting again unchanged: the next run may go better.
+#: Failures after which the same request may succeed.
 RETRYABLE = frozenset(
     {
         FailureCode.QUEUE_EXPIRED,
@@ -62,7 +62,7 @@ RETRYABLE = frozenset(
 
 
 class Failure(Output):
-    """A typed failure: a code, what it means, and what to do about it."""
+    """A typed failure: its code, its meaning, and how to resolve it."""
 
     code: FailureCode
     title: str
@@ -71,9 +71,9 @@ class Failure(Output):
 
     @classmethod
     def of(cls, code: FailureCode, detail: str) -> "Failure":
-        """A failure with the title and the retry advice of its code.
+        """Creates a failure with the title and the `retryable` flag of its code.
 
-        The detail may hold whatever a plugin said; NUL and lone surrogates, which no database takes, are left out.
+        The detail may contain a plugin's message: NUL and lone surrogates, which PostgreSQL refuses, are removed.
         """
         storable = detail.replace("\0", "").encode(errors="ignore").decode()
         return cls(code=code, title=TITLES[code], detail=storable, retryable=code in RETRYABLE)

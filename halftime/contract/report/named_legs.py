@@ -1,4 +1,4 @@
-"""The legs by name, and what they have in common."""
+"""The legs of a report by name, and ratios between them."""
 
 import statistics
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from halftime.contract.report.trial import TrialResult
 
 @dataclass(frozen=True)
 class NamedLeg:
-    """A leg under a name that no other leg of the report has."""
+    """A leg with a name that is unique within the report."""
 
     name: str
     leg: Leg
 
 
 def named_legs(report: Report) -> list[NamedLeg]:
-    """The baseline, every candidate, and the control leg where there is one."""
-    candidates = [found.candidate for found in report.comparisons]
+    """Returns the baseline, every candidate, and the control leg if there is one."""
+    candidates = [comparison.candidate for comparison in report.comparisons]
     names = leg_names(report.baseline.precision, [leg.precision for leg in candidates], report.control is not None)
     legs = [report.baseline, *candidates, *([report.control] if report.control else [])]
     return [NamedLeg(name, leg) for name, leg in zip(names, legs, strict=True)]
 
 
 def median_seconds(trial: TrialResult) -> float | None:
-    """Of the measured steps; None where retention dropped them."""
+    """Returns the median time of the measured steps; None if retention dropped them."""
     return statistics.median(trial.step_seconds) if trial.step_seconds else None
 
 
 def ratios_by_block(baseline: Leg, candidate: Leg) -> list[tuple[int, float]]:
-    """Every block, from 1, that both legs have, with the ratio of median step times, baseline over candidate."""
-    theirs = {trial.block: median_seconds(trial) for trial in baseline.trials}
-    pairs = [(trial.block, theirs.get(trial.block), median_seconds(trial)) for trial in candidate.trials]
-    return sorted((block + 1, above / below) for block, above, below in pairs if above and below)
+    """Returns (block from 1, median step time of baseline / candidate) for every block that both legs have."""
+    baseline_seconds = {trial.block: median_seconds(trial) for trial in baseline.trials}
+    pairs = [(trial.block, baseline_seconds.get(trial.block), median_seconds(trial)) for trial in candidate.trials]
+    return sorted((block + 1, base / other) for block, base, other in pairs if base and other)

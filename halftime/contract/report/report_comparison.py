@@ -1,4 +1,4 @@
-"""Two reports of the same work side by side: what changed between machines, drivers, versions, or days."""
+"""The comparison of two reports of the same work: changes between machines, drivers, versions, or days."""
 
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.report import Estimate, Verdict
@@ -9,26 +9,26 @@ class LegChange(Output):
     """One precision in both reports."""
 
     precision: PrecisionName
-    #: Step time of the baseline over that of the contender: above 1 the contender is faster. null without intervals.
+    #: Step time of the baseline / step time of the contender; above 1, the contender is faster. null without intervals.
     step_time_ratio: Estimate | None
-    #: Steady peak of the contender over that of the baseline.
+    #: Steady peak of the contender / steady peak of the baseline.
     peak_memory_ratio: float | None
     baseline_validation_loss: MaybeFloat
     contender_validation_loss: MaybeFloat
 
 
 class SpeedupChange(Output):
-    """What one candidate gains over its own report's baseline leg, in both."""
+    """The speedup of one candidate over its own report's baseline leg, in both reports."""
 
     candidate: PrecisionName
     baseline: Estimate | None
     contender: Estimate | None
-    #: Contender / baseline: an interval that holds 1 shows no change.
+    #: Contender / baseline; an interval that contains 1 shows no change.
     ratio: Estimate | None
 
 
 class EnvironmentDifference(Output):
-    """A fact of the environment that is not the same; null where a report does not say."""
+    """A property of the environment that differs; null if a report does not state it."""
 
     name: str
     baseline: str | None
@@ -36,7 +36,7 @@ class EnvironmentDifference(Output):
 
 
 class ReportComparison(Output):
-    """Two reports of the same work."""
+    """The comparison of two reports of the same work."""
 
     baseline_id: str
     contender_id: str
@@ -45,5 +45,5 @@ class ReportComparison(Output):
     legs: list[LegChange]
     speedups: list[SpeedupChange]
     environment: list[EnvironmentDifference]
-    #: What a reader should know before believing it.
+    #: Limitations of this comparison.
     warnings: list[str]

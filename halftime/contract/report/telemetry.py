@@ -1,10 +1,10 @@
-"""What the machine did while a trial was measured."""
+"""The state of the machine while a trial was measured."""
 
 from halftime.contract.strict import Output
 
 
 class Spread(Output):
-    """Of samples taken during the measured region."""
+    """Smallest, median and largest of the samples taken during the measured region."""
 
     smallest: float
     median: float
@@ -12,48 +12,48 @@ class Spread(Output):
 
 
 class GpuTelemetry(Output):
-    """The GPU, as NVML tells. A figure is null where the driver does not give it.
+    """The GPU's state reported by NVML. A figure is null if the driver does not provide it.
 
-    Of a MIG instance, memory and processes are its own; the rest is of the whole card.
+    On a MIG instance, memory and processes are those of the instance; the rest is of the whole card.
     """
 
-    #: Samples taken in the measured region, about ten a second, and one at its end.
+    #: Samples taken in the measured region, about ten per second and one at its end.
     samples: int
     sm_clock_mhz: Spread | None
     temperature_celsius: Spread | None
-    #: Each sample is the mean of the second before it, so those of the region's first second are left out; null where
-    #: the region is no longer than that.
+    #: Each sample is the mean of the preceding second, so samples of the region's first second are left out; null if
+    #: the region is not longer than that.
     power_watts: Spread | None
-    #: Why the driver held clocks down, with the share of samples it did so.
+    #: Reasons for which the driver limited clocks, each with the share of samples it applied to.
     clock_limits: dict[str, float]
-    #: In use on the whole device at most, whoever held it: the allocator's reserve and the CUDA context included, the
-    #: driver's own reserve left out where it tells that apart (since release 510).
+    #: Peak use of the whole device by all processes, including the allocator's cache and the CUDA context; the driver's
+    #: own reserve is excluded if the driver reports it separately (since release 510).
     largest_used_bytes: int | None
-    #: In use on the device before the trial's process began.
+    #: Use of the device before the trial's process began.
     held_before_bytes: int | None
-    #: Processes that computed on the device before the trial began or after it ended; null where NVML does not tell.
+    #: Other processes that used the device before the trial began or after it ended; null if NVML does not list them.
     foreign_processes: list[str] | None
-    #: That occurred during the measured region.
+    #: Errors during the measured region.
     uncorrected_ecc_errors: int | None
-    #: Of the measured region; null where it is too short for NVML's counter to mean something, and on a MIG instance.
+    #: Energy of the measured region; null if it is too short for NVML's counter, and on a MIG instance.
     energy_joules: float | None
 
 
 class HostTelemetry(Output):
-    """The machine around the trial's process, over the measured region."""
+    """The host's state over the measured region."""
 
-    #: Over the last minute, at the start of the region.
+    #: One-minute load average at the start of the region.
     load_average: float
-    #: Cores that other programs kept busy or a hypervisor took, on average; null where the region is too short.
+    #: Mean number of cores used by other programs or taken by a hypervisor; null if the region is too short.
     foreign_cores: float | None
-    #: CPU seconds of the trial's process per second: falls when others take its cores.
+    #: CPU seconds of the trial's process per second; lower when other programs use its cores.
     cpu_seconds_per_second: float
-    #: Times the kernel took a core from the trial.
+    #: Number of times the kernel preempted the trial's process.
     involuntary_context_switches: int
 
 
 class Telemetry(Output):
-    """Of one trial."""
+    """The state of the machine during one trial."""
 
     host: HostTelemetry
     #: null on a CPU

@@ -1,1 +1,1 @@
-"""What a client may ask for."""
+"""The request: everything a client can ask for."""

@@ -1,4 +1,4 @@
-"""What legs are trained on."""
+"""The data that legs are trained on."""
 
 from typing import Annotated, Literal
 
@@ -17,48 +17,51 @@ def _inside(name: str) -> str:
     return name
 
 
-#: A file under the directory that HALFTIME_DATASETS_DIR names. The worker looks for it there and nowhere else.
+#: A path relative to HALFTIME_DATASETS_DIR. The worker reads files from that directory only.
 FileName = Annotated[Printable, Field(min_length=1, max_length=255), AfterValidator(_inside)]
 
 
 class LoaderConfig(Input):
-    """A real `torch.utils.data.DataLoader`, for a run that is to wait for its data as production does."""
+    """A `torch.utils.data.DataLoader`, for runs that load data during training as in production."""
 
-    workers: int = Field(default=2, ge=0, le=64, description="processes that make batches; 0: the training loop does")
-    pin_memory: bool = Field(default=True, description="copy from page-locked memory; of use on CUDA only")
+    workers: int = Field(
+        default=2, ge=0, le=64, description="processes that prepare batches; 0: the training process prepares them"
+    )
+    pin_memory: bool = Field(default=True, description="copy from page-locked memory; has an effect on CUDA only")
 
 
 class _Data(Input):
     loader: LoaderConfig | None = Field(
-        default=None, description="null: batches lie on the device before training begins"
+        default=None, description="data loader; null: all batches are on the device before training begins"
     )
 
 
 class SyntheticData(_Data):
-    """Seeded data with a known optimum: Markov chains for language, teachers and templates for the rest."""
+    """Seeded synthetic data with a known optimum: Markov chains for text, teacher models and templates otherwise."""
 
     kind: Literal["synthetic"] = "synthetic"
 
 
 class TextData(_Data):
-    """The bytes of real text, for byte-level language modelling: needs a causal model of 256 tokens or more."""
+    """Bytes of real text for byte-level language modelling; needs a causal model with a vocabulary of at least 256."""
 
     kind: Literal["text"] = "text"
     name: FileName | None = Field(
         default=None,
-        description="a file under HALFTIME_DATASETS_DIR; null: the sources of the worker's Python standard library",
+        description="file under HALFTIME_DATASETS_DIR; null: the source code of the worker's Python standard library",
     )
 
 
 class ArraysData(_Data):
-    """Arrays `inputs` and `targets` from a file; `validation_inputs` and `validation_targets`, or the last tenth.
+    """Arrays `inputs` and `targets` from a file. `validation_inputs` and `validation_targets` are optional.
 
-    `.npz` is read without unpickling anything; `.safetensors` cannot hold code.
+    Without validation arrays, the last tenth of the data is used for validation. `.npz` files are read without
+    unpickling; `.safetensors` files cannot contain code.
     """
 
     kind: Literal["arrays"] = "arrays"
     name: Annotated[FileName, Field(pattern=r"\.(npz|safetensors)$")] = Field(
-        description="a .npz or .safetensors file under HALFTIME_DATASETS_DIR", examples=["digits.npz"]
+        description=".npz or .safetensors file under HALFTIME_DATASETS_DIR", examples=["digits.npz"]
     )
 
 
@@ -66,13 +69,13 @@ class PluginData(_Data):
     """A data set from a package installed on the worker: an entry point in the group `halftime.data`."""
 
     kind: Literal["plugin"] = "plugin"
-    name: PluginName = Field(description="of the entry point", examples=["rings"])
-    arguments: PluginArguments = Field(default={}, description="keyword arguments of the entry point")
+    name: PluginName = Field(description="name of the entry point", examples=["rings"])
+    arguments: PluginArguments = Field(default={}, description="keyword arguments for the entry point")
 
 
 DataConfig = Annotated[SyntheticData | TextData | ArraysData | PluginData, Field(discriminator="kind")]
 
-#: Every kind on offer, as `GET /models` lists them.
+#: Every supported kind, as `GET /models` lists them.
 DATA_KINDS: dict[str, type[SyntheticData] | type[TextData] | type[ArraysData] | type[PluginData]] = {
     "synthetic": SyntheticData,
     "text": TextData,

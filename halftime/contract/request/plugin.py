@@ -1,4 +1,4 @@
-"""What names something in an installed package, and what may be handed to it."""
+"""Names of plugins in installed packages, and the arguments passed to them."""
 
 import json
 from typing import Annotated
@@ -8,10 +8,10 @@ from pydantic_core import PydanticCustomError
 
 from halftime.contract.strict import storable
 
-#: Of the arguments, written as JSON.
+#: Length limit of the arguments as JSON.
 MAX_ARGUMENT_CHARACTERS = 16_384
 
-#: Levels of lists and objects within each other.
+#: Nesting limit of lists and objects.
 MAX_ARGUMENT_DEPTH = 8
 
 PluginName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -25,7 +25,7 @@ def _bounded(arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
         level = [inner for value in level for inner in _inside(value)]
     if level:
         raise PydanticCustomError(
-            "arguments_too_deep", "arguments may be nested {depth} levels deep", {"depth": MAX_ARGUMENT_DEPTH}
+            "arguments_too_deep", "arguments may be nested at most {depth} levels deep", {"depth": MAX_ARGUMENT_DEPTH}
         )
     try:
         text = json.dumps(arguments, allow_nan=False, ensure_ascii=False)
@@ -34,14 +34,14 @@ def _bounded(arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if len(text) > MAX_ARGUMENT_CHARACTERS:
         raise PydanticCustomError(
             "arguments_too_long",
-            "arguments may take {limit} characters as JSON; these take {length}",
+            "arguments may have at most {limit} characters as JSON, but have {length}",
             {"limit": MAX_ARGUMENT_CHARACTERS, "length": len(text)},
         )
     return arguments
 
 
 def _inside(value: JsonValue) -> list[JsonValue]:
-    """The values in a list or an object; the text of each is looked at on the way."""
+    """Returns the values in a list or an object. Raises PydanticCustomError for text that cannot be stored."""
     if isinstance(value, str):
         storable(value)
     if isinstance(value, dict):
@@ -51,5 +51,5 @@ def _inside(value: JsonValue) -> list[JsonValue]:
     return value if isinstance(value, list) else []
 
 
-#: Keyword arguments for a plugin: JSON, bounded in length and depth.
+#: Keyword arguments for a plugin: JSON with limited length and depth.
 PluginArguments = Annotated[dict[ArgumentName, JsonValue], AfterValidator(_bounded)]

@@ -1,4 +1,4 @@
-"""What a client posts: a model, how to train and measure it, and what it must reach."""
+"""The request that a client posts: the model, its training and measurement, and the requirements."""
 
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -15,34 +15,38 @@ from halftime.contract.strict import Input, Printable, fault_at
 
 
 class MeasurementConfig(Input):
-    """How often the legs are repeated, and when it is enough."""
+    """The number of blocks and the rule that stops the measurement."""
 
     min_blocks: int = Field(
         default=6,
         ge=2,
         le=64,
-        description="blocks to run, unless the time budget ends earlier; the pilot of the stopping rule",
+        description="least number of blocks, unless the time budget ends earlier; the pilot of the stopping rule",
     )
-    max_blocks: int = Field(default=16, ge=2, le=64, description="no more blocks than this")
+    max_blocks: int = Field(default=16, ge=2, le=64, description="largest number of blocks")
     target_ci: float = Field(
-        default=0.02, ge=0.001, le=1, description="wished relative half-width of the speedup interval"
+        default=0.02, ge=0.001, le=1, description="target relative half-width of the speedup interval"
     )
     time_budget_seconds: float = Field(
         default=600,
         gt=0,
         le=604_800,
-        description="no trial of a block starts or goes on beyond this; what was measured until then is reported",
+        description="time limit for all blocks: no trial starts or continues after it; the report covers what was "
+        "measured until then",
     )
-    control: bool = Field(default=False, description="a second baseline leg in every block: identical work, paired")
+    control: bool = Field(
+        default=False, description="run a second baseline leg in every block, to measure the noise of identical work"
+    )
     capacity: bool = Field(
         default=False,
-        description="search the largest batch that fits, per leg; may take `time_budget_seconds` once more",
+        description="search for the largest batch that fits into memory, per leg; may take another "
+        "`time_budget_seconds`",
     )
     capacity_memory_mib: int | None = Field(
         default=None,
         ge=1,
         le=16_777_216,
-        description="memory a leg may use in that search; null: all of a GPU. A CPU needs one",
+        description="memory limit of a leg in the capacity search, in MiB; null: all of the GPU; required on a CPU",
     )
 
     @model_validator(mode="after")
@@ -53,31 +57,40 @@ class MeasurementConfig(Input):
 
 
 class BenchmarkConfig(Input):
-    """Device, legs, training and measurement. Everything has a default."""
+    """Device, legs, training and measurement. Every field has a default."""
 
-    device: DeviceChoice = Field(default="cuda", description="`auto`: CUDA where there is one, else the CPU")
+    device: DeviceChoice = Field(default="cuda", description="`auto`: CUDA if a GPU is available, else the CPU")
     gpu: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9]{1,32}$", description='a word of the GPU\'s name, such as "H200"'
+        default=None, pattern=r"^[A-Za-z0-9]{1,32}$", description='word in the GPU\'s name, such as "H200"'
     )
-    min_gpu_memory_gib: int | None = Field(default=None, ge=1, le=1024, description="least memory of the GPU")
-    baseline: PrecisionName = Field(default="fp32", description="the leg every other is compared with")
+    min_gpu_memory_gib: int | None = Field(
+        default=None, ge=1, le=1024, description="smallest memory of the GPU, in GiB"
+    )
+    baseline: PrecisionName = Field(
+        default="fp32", description="precision of the leg that all candidates are compared with"
+    )
     candidates: list[PrecisionName] | None = Field(
         default=None,
         min_length=1,
         max_length=len(get_args(PrecisionName)),
-        description="null: fp16 on CUDA, bf16 on a CPU",
+        description="precisions to compare with the baseline; null: fp16 on CUDA, bf16 on a CPU",
     )
     data: DataConfig = SyntheticData()
     training: TrainingConfig = TrainingConfig()
     measurement: MeasurementConfig = MeasurementConfig()
-    timeout_seconds: float = Field(default=3600, ge=1, le=604_800, description="of the whole run, queueing apart")
-    max_queue_seconds: float = Field(default=86_400, ge=1, le=2_592_000, description="longest wait for a worker")
+    timeout_seconds: float = Field(
+        default=3600, ge=1, le=604_800, description="time limit of the whole run, without the time in the queue"
+    )
+    max_queue_seconds: float = Field(
+        default=86_400, ge=1, le=2_592_000, description="longest time to wait for a worker"
+    )
 
     @model_validator(mode="after")
     def _legs_are_possible(self) -> Self:
         if self.measurement.capacity and self.device == "cpu" and self.measurement.capacity_memory_mib is None:
             raise PydanticCustomError(
-                "capacity_needs_a_limit", "capacity on a CPU needs measurement.capacity_memory_mib: a CPU has no edge"
+                "capacity_needs_a_limit",
+                "capacity on a CPU needs measurement.capacity_memory_mib: a CPU has no memory limit of its own",
             )
         if self.candidates is not None and len(set(self.candidates)) < len(self.candidates):
             raise PydanticCustomError("candidates_repeat", "candidates must differ from each other")
@@ -86,7 +99,7 @@ class BenchmarkConfig(Input):
             if impossible:
                 raise PydanticCustomError(
                     "unsupported_precision",
-                    "a CPU has no {precision}; use {supported}",
+                    "a CPU does not support {precision}; use {supported}",
                     {"precision": ", ".join(sorted(impossible)), "supported": supported("cpu")},
                 )
             if self.gpu or self.min_gpu_memory_gib:
@@ -94,17 +107,25 @@ class BenchmarkConfig(Input):
         return self
 
     def resolved_candidates(self, device: Literal["cuda", "cpu"]) -> list[PrecisionName]:
-        """The candidate legs on a device of this kind, the default filled in."""
+        """Returns the candidates on a device of this kind, with the default filled in."""
         return self.candidates or [DEFAULT_CANDIDATE[device]]
 
 
 class Requirements(Input):
-    """What the candidate must reach; null switches a requirement off."""
+    """Thresholds that a candidate must meet; null switches a requirement off."""
 
-    min_speedup: float | None = Field(default=1.5, gt=0, le=1000, description="baseline time / candidate time")
-    min_memory_reduction_percent: float | None = Field(default=40, ge=-1000, le=100)
-    max_accuracy_difference: float | None = Field(default=0.01, gt=0, le=1, description="absolute, of a fraction")
-    max_loss_difference: float | None = Field(default=None, gt=0, le=1e6, description="absolute, in nats")
+    min_speedup: float | None = Field(
+        default=1.5, gt=0, le=1000, description="smallest ratio of step times, baseline / candidate"
+    )
+    min_memory_reduction_percent: float | None = Field(
+        default=40, ge=-1000, le=100, description="smallest reduction of peak memory, in percent of the baseline"
+    )
+    max_accuracy_difference: float | None = Field(
+        default=0.01, gt=0, le=1, description="largest absolute difference of validation accuracy, as a fraction"
+    )
+    max_loss_difference: float | None = Field(
+        default=None, gt=0, le=1e6, description="largest absolute difference of validation loss, in nats"
+    )
 
 
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
@@ -112,31 +133,33 @@ LabelValue = Annotated[Printable, Field(max_length=255)]
 
 
 class BenchmarkRequest(Input):
-    """The whole request. `{"model": {"kind": "transformer"}}` is one: everything else has a default."""
+    """A complete request. Only `model` is required: `{"model": {"kind": "transformer"}}` is valid."""
 
     model: ModelSpec
     config: BenchmarkConfig = BenchmarkConfig()
     requirements: Requirements = Requirements()
     labels: dict[LabelKey, LabelValue] = Field(
-        default={}, max_length=32, description="free for the client to filter by"
+        default={}, max_length=32, description="names and values of the client's choice, to filter benchmarks by"
     )
-    priority: int = Field(default=0, ge=-100, le=100, description="higher runs first")
-    webhook: WebhookConfig | None = Field(default=None, description="whom to tell when it starts or ends")
-    tracking: Tracking | None = Field(default=None, description="experiment trackers to log the report to")
+    priority: int = Field(default=0, ge=-100, le=100, description="benchmarks with a higher priority run first")
+    webhook: WebhookConfig | None = Field(
+        default=None, description="receiver of messages when the benchmark starts or ends"
+    )
+    tracking: Tracking | None = Field(default=None, description="experiment trackers that the report is logged to")
 
     @model_validator(mode="after")
     def _norms_have_values(self) -> Self:
         training = self.config.training
-        at_once = training.batch_size // training.gradient_accumulation
-        if isinstance(self.model, LayersSpec) and at_once < self.model.least_batch_size():
+        micro_batch_size = training.batch_size // training.gradient_accumulation
+        if isinstance(self.model, LayersSpec) and micro_batch_size < self.model.least_batch_size():
             reason = (
-                "a batch_norm of one value per channel needs two samples at once: raise batch_size, or lower "
-                "gradient_accumulation"
+                "a batch_norm of one value per channel needs at least two samples per micro-batch: raise batch_size "
+                "or lower gradient_accumulation"
             )
             raise fault_at(("config", "training", "batch_size"), "too_few_samples_at_once", reason)
         return self
 
 
 def stored_request(body: dict[str, Any]) -> BenchmarkRequest:
-    """A request as it was accepted: another release may have written fields that this one does not know."""
+    """Reads a stored request. Fields that another release wrote and this one does not know are ignored."""
     return BenchmarkRequest.model_validate(body, extra="ignore")

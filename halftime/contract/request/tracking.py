@@ -1,4 +1,4 @@
-"""Experiment trackers that a report goes to. Keys and addresses are the worker's own: a request carries no secret."""
+"""Experiment trackers that a report is logged to. Keys and addresses are set on the worker, never in a request."""
 
 from typing import Annotated, Literal, Self
 
@@ -16,31 +16,31 @@ def _trimmed(name: str) -> str:
     return name
 
 
-#: What both trackers can show and find again.
+#: A name that both trackers can display and look up.
 TargetName = Annotated[Printable, AfterValidator(_trimmed)]
 
 
 class WandbTracking(Input):
-    """A run in Weights & Biases."""
+    """A run in Weights & Biases that the report is logged to."""
 
     project: Annotated[TargetName, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")] = Field(
-        description=r"its name; W&B allows none of / \ # ? % :"
+        description=r"name of the project; W&B does not allow / \ # ? % :"
     )
     mode: Literal["online", "offline"] = Field(
-        default="online", description="`offline`: written to the worker's WANDB_DIR, for `wandb sync`"
+        default="online", description="`offline`: write the run to the worker's WANDB_DIR, for `wandb sync`"
     )
 
 
 class MlflowTracking(Input):
-    """A run in MLflow."""
+    """A run in MLflow that the report is logged to."""
 
     experiment: Annotated[TargetName, Field(min_length=1, max_length=255)] = Field(
-        description="its name; made where there is none"
+        description="name of the experiment; created if it does not exist"
     )
 
 
 class Tracking(Input):
-    """Where a report is logged once it is stored. That it cannot be is an event, never a failure."""
+    """Trackers that a report is logged to after it is stored. An error in a tracker is an event, not a failure."""
 
     wandb: WandbTracking | None = None
     mlflow: MlflowTracking | None = None
@@ -52,6 +52,6 @@ class Tracking(Input):
         return self
 
     def named(self) -> list[TrackerName]:
-        """The trackers that were asked for."""
-        asked: dict[TrackerName, object] = {"wandb": self.wandb, "mlflow": self.mlflow}
-        return [name for name, target in asked.items() if target]
+        """Returns the names of the requested trackers."""
+        targets: dict[TrackerName, object] = {"wandb": self.wandb, "mlflow": self.mlflow}
+        return [name for name, target in targets.items() if target]

@@ -1,4 +1,4 @@
-"""How legs are trained: optimizer, schedule, clipping, and what torch is told to do with memory and kernels."""
+"""The training of legs: optimizer, schedule, clipping, and torch's settings for memory and kernels."""
 
 from typing import Annotated, Literal, Self
 
@@ -12,17 +12,17 @@ MAX_BATCH_SIZE = 65_536
 Optimizer = Literal["adamw", "sgd", "adam", "adafactor"]
 Implementation = Literal["fused", "foreach"]
 
-#: Optimizers that torch has a fused step for.
+#: Optimizers with a fused step in torch.
 FUSED: frozenset[Optimizer] = frozenset({"adamw", "sgd", "adam"})
 
-#: Settings of some optimizers only.
+#: Settings that only some optimizers have.
 USED_BY: dict[str, frozenset[Optimizer]] = {
     "momentum": frozenset({"sgd"}),
     "betas": frozenset({"adamw", "adam"}),
     "epsilon": frozenset({"adamw", "adam"}),
 }
 
-#: Modes of torch.compile that record CUDA graphs. Their gradients are overwritten by the next micro-batch
+#: Modes of torch.compile that record CUDA graphs, which overwrite gradients in the next micro-batch
 #: (https://github.com/pytorch/pytorch/issues/169545).
 CUDA_GRAPH_MODES = frozenset({"reduce-overhead", "max-autotune"})
 
@@ -30,87 +30,106 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class GradScalerConfig(Input):
-    """Of the gradient scaler of fp16 legs, torch's defaults. The scale is what the loss is multiplied with."""
+    """Settings of the gradient scaler of fp16 legs, with torch's defaults. The loss is multiplied by the scale."""
 
     init_scale: float = Field(default=65_536.0, ge=1, le=2.0**40, description="scale of the first step")
-    growth_factor: float = Field(default=2.0, gt=1, le=1024, description="of the scale, after `growth_interval` steps")
-    backoff_factor: float = Field(default=0.5, gt=0, lt=1, description="of the scale, after a step that overflowed")
-    growth_interval: int = Field(default=2000, ge=1, le=1_000_000, description="steps in a row without an overflow")
+    growth_factor: float = Field(
+        default=2.0, gt=1, le=1024, description="factor of the scale after `growth_interval` steps without overflow"
+    )
+    backoff_factor: float = Field(
+        default=0.5, gt=0, lt=1, description="factor of the scale after a step that overflowed"
+    )
+    growth_interval: int = Field(
+        default=2000, ge=1, le=1_000_000, description="consecutive steps without overflow before the scale grows"
+    )
 
 
 class CompileConfig(Input):
-    """torch.compile of the model, in every leg from an empty cache. The worker needs a C++ compiler."""
+    """Compiles the model with torch.compile, in every leg with an empty cache. The worker needs a C++ compiler."""
 
     mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = Field(
-        default="default", description="torch.compile's; `reduce-overhead` and `max-autotune` record CUDA graphs"
+        default="default",
+        description="mode of torch.compile; `reduce-overhead` and `max-autotune` record CUDA graphs",
     )
-    fullgraph: bool = Field(default=False, description="a model that does not compile into one graph is refused")
+    fullgraph: bool = Field(default=False, description="refuse a model that does not compile into a single graph")
 
 
 class TrainingConfig(Input):
-    """How every leg is trained; the same for all of them."""
+    """The training settings, the same for all legs."""
 
-    batch_size: int = Field(
-        default=16, ge=1, le=MAX_BATCH_SIZE, description="samples in a batch, the same in every leg"
+    batch_size: int = Field(default=16, ge=1, le=MAX_BATCH_SIZE, description="samples per batch, the same in every leg")
+    steps: int = Field(default=60, ge=2, le=10_000, description="batches that each trial trains on, warm-up included")
+    warmup_steps: int = Field(
+        default=5, ge=1, le=1_000, description="steps at the beginning of a trial that are trained but not timed"
     )
-    steps: int = Field(default=60, ge=2, le=10_000, description="batches each leg consumes, warm-up included")
-    warmup_steps: int = Field(default=5, ge=1, le=1_000, description="first steps: trained, but not timed")
     optimizer: Optimizer = Field(
-        default="adamw", description="torch.optim's; adafactor as it is there waits for the device in every step"
+        default="adamw",
+        description="optimizer of torch.optim; its adafactor makes the host wait for the device in every step",
     )
     optimizer_implementation: Literal["auto", "fused", "foreach"] = Field(
         default="auto",
-        description="`auto`: fused, and foreach for adafactor, which has no fused step. With foreach, the gradient "
-        "scaler of an fp16 leg waits for the device in every step",
+        description="`auto`: fused; foreach for adafactor, which has no fused step. With foreach, the gradient scaler "
+        "of an fp16 leg makes the host wait for the device in every step",
     )
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of sgd")
     betas: list[Beta] = Field(
-        default=[0.9, 0.999], min_length=2, max_length=2, description="of adamw and adam: decay of the two moments"
+        default=[0.9, 0.999], min_length=2, max_length=2, description="decay rates of the moments of adamw and adam"
     )
-    epsilon: float = Field(default=1e-8, gt=0, le=1, description="of adamw and adam: added to the denominator")
-    learning_rate: float = Field(default=3e-4, gt=0, le=10, description="highest of the schedule")
-    weight_decay: float = Field(default=0.01, ge=0, le=10, description="decoupled in adamw and adafactor")
+    epsilon: float = Field(default=1e-8, gt=0, le=1, description="term added to the denominator of adamw and adam")
+    learning_rate: float = Field(default=3e-4, gt=0, le=10, description="highest learning rate of the schedule")
+    weight_decay: float = Field(default=0.01, ge=0, le=10, description="weight decay; decoupled in adamw and adafactor")
     max_grad_norm: float | None = Field(
-        default=1.0, gt=0, le=1e9, description="clips the global norm of the gradient; null: does not"
+        default=1.0, gt=0, le=1e9, description="limit for the global norm of the gradient; null: no clipping by norm"
     )
     max_grad_value: float | None = Field(
-        default=None, gt=0, le=1e9, description="clips every entry of the gradient; needs max_grad_norm null"
+        default=None,
+        gt=0,
+        le=1e9,
+        description="limit for every entry of the gradient; null: no clipping by value; needs max_grad_norm null",
     )
-    gradient_accumulation: int = Field(default=1, ge=1, le=1024, description="micro-batches a batch is split into")
-    schedule: Literal["constant", "cosine", "linear"] = Field(default="cosine", description="of the learning rate")
+    gradient_accumulation: int = Field(default=1, ge=1, le=1024, description="micro-batches per batch")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        default="cosine", description="schedule of the learning rate"
+    )
     schedule_warmup_steps: int = Field(
-        default=0, ge=0, le=10_000, description="first steps, in which the learning rate rises linearly; below steps"
+        default=0,
+        ge=0,
+        le=10_000,
+        description="steps at the beginning in which the learning rate rises linearly; fewer than steps",
     )
     final_learning_rate_ratio: float = Field(
-        default=0.0, ge=0, le=1, description="share of the learning rate that cosine and linear end at"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="final learning rate of the schedules cosine and linear, as a share of learning_rate",
     )
     label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1, description="of the training loss; validation is plain cross-entropy"
+        default=0.0, ge=0, lt=1, description="label smoothing of the training loss; validation uses plain cross-entropy"
     )
     activation_checkpointing: bool = Field(
-        default=False, description="keep the inputs of the model's blocks only, and compute them again backward"
+        default=False, description="store only the inputs of the model's blocks and recompute the rest in backward"
     )
-    channels_last: bool = Field(default=False, description="NHWC memory layout of images and convolutions")
+    channels_last: bool = Field(default=False, description="use the NHWC memory layout for images and convolutions")
     compile: CompileConfig | None = Field(default=None, description="torch.compile; null: no compilation")
     grad_scaler: GradScalerConfig = GradScalerConfig()
-    autocast_cache: bool = Field(default=True, description="autocast keeps the weights it cast, until its end")
+    autocast_cache: bool = Field(default=True, description="let autocast cache cast weights until its end")
     deterministic: bool = Field(
-        default=False, description="deterministic kernels only; a model that needs another is refused"
+        default=False, description="use deterministic kernels only; a model that needs others is refused"
     )
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="of the task; block b starts from seed + b")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="seed of the task; block b uses seed + b")
     validation_samples: int | None = Field(
         default=None, ge=1, le=1_000_000, description="held-out samples; null: enough for 4096 predictions"
     )
 
     @property
     def implementation(self) -> Implementation:
-        """Of the optimizer, `auto` decided."""
+        """The implementation of the optimizer, with `auto` resolved."""
         if self.optimizer_implementation == "auto":
             return "fused" if self.optimizer in FUSED else "foreach"
         return self.optimizer_implementation
 
     def resolved(self) -> Self:
-        """The settings as legs are trained with them, nothing left to be decided."""
+        """Returns the settings as legs are trained with them, with `auto` resolved."""
         return self.model_copy(update={"optimizer_implementation": self.implementation})
 
     @field_validator("optimizer_implementation")
@@ -119,7 +138,9 @@ class TrainingConfig(Input):
         optimizer = info.data.get("optimizer", "adamw")
         if value == "fused" and optimizer not in FUSED:
             raise PydanticCustomError(
-                "no_fused_step", "torch has no fused {optimizer}; use auto or foreach", {"optimizer": optimizer}
+                "no_fused_step",
+                "torch has no fused step for {optimizer}; use auto or foreach",
+                {"optimizer": optimizer},
             )
         return value
 
@@ -131,7 +152,7 @@ class TrainingConfig(Input):
         if optimizer not in {None, *users} and value != cls.model_fields[info.field_name].default:
             raise PydanticCustomError(
                 "not_of_the_optimizer",
-                "{name} is a setting of {users}, and does nothing in {optimizer}",
+                "{name} is a setting of {users} and has no effect on {optimizer}",
                 {"name": info.field_name, "users": " and ".join(sorted(users)), "optimizer": optimizer},
             )
         return value
@@ -141,7 +162,8 @@ class TrainingConfig(Input):
     def _clips_once(cls, value: float | None, info: ValidationInfo) -> float | None:
         if value is not None and info.data.get("max_grad_norm") is not None:
             raise PydanticCustomError(
-                "clips_twice", "gradients are clipped by norm or by value: set max_grad_norm (1.0 by default) to null"
+                "clips_twice",
+                "gradients can be clipped by norm or by value, not both: set max_grad_norm (1.0 by default) to null",
             )
         return value
 
@@ -156,7 +178,9 @@ class TrainingConfig(Input):
     @classmethod
     def _decays(cls, value: float, info: ValidationInfo) -> float:
         if value and info.data.get("schedule") == "constant":
-            raise PydanticCustomError("does_not_decay", "a constant schedule ends at the learning rate itself")
+            raise PydanticCustomError(
+                "does_not_decay", "the schedule constant does not decay: final_learning_rate_ratio must be 0"
+            )
         return value
 
     @field_validator("compile")
@@ -165,8 +189,8 @@ class TrainingConfig(Input):
         if value is not None and value.mode in CUDA_GRAPH_MODES and info.data.get("gradient_accumulation", 1) > 1:
             raise PydanticCustomError(
                 "cuda_graphs_overwrite_gradients",
-                "{mode} records CUDA graphs, which overwrite the gradients of earlier micro-batches; use the mode "
-                "default or max-autotune-no-cudagraphs, or gradient_accumulation 1",
+                "the mode {mode} records CUDA graphs, which overwrite the gradients of earlier micro-batches; use the "
+                "mode default or max-autotune-no-cudagraphs, or gradient_accumulation 1",
                 {"mode": value.mode},
             )
         return value

@@ -1,4 +1,4 @@
-"""Webhooks: what a client asks to be told, and where."""
+"""Webhooks: the events that a client wants to be sent, and the address."""
 
 from typing import Annotated, Literal
 
@@ -10,11 +10,11 @@ from halftime.contract.strict import Input
 WebhookEvent = Literal["started", "succeeded", "failed", "cancelled"]
 
 
-def _plain(url: HttpUrl) -> HttpUrl:
+def _without_credentials_or_fragment(url: HttpUrl) -> HttpUrl:
     if url.username is not None or url.password is not None:
         raise PydanticCustomError("url_with_credentials", "user names and passwords in a URL are not allowed")
     if url.fragment is not None:
-        raise PydanticCustomError("url_with_fragment", "a fragment is never sent: leave `#` and what follows out")
+        raise PydanticCustomError("url_with_fragment", "a fragment is never sent: remove `#` and the text after it")
     return url
 
 
@@ -25,9 +25,9 @@ def _unrepeated(events: list[WebhookEvent]) -> list[WebhookEvent]:
 
 
 class WebhookConfig(Input):
-    """Where to send a signed message when a benchmark starts or ends. The operator decides which hosts are allowed."""
+    """The receiver of signed messages when a benchmark starts or ends. The operator defines the allowed hosts."""
 
-    url: Annotated[HttpUrl, AfterValidator(_plain)]
+    url: Annotated[HttpUrl, AfterValidator(_without_credentials_or_fragment)]
     events: Annotated[list[WebhookEvent], AfterValidator(_unrepeated)] = Field(
         default=["succeeded", "failed", "cancelled"], min_length=1, max_length=4
     )

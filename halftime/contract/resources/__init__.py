@@ -1,1 +1,1 @@
-"""The other resources of the API: benchmarks, sweeps, workers, keys, problems."""
+"""The resources of the API besides reports: benchmarks, sweeps, workers, keys, problems."""

@@ -1,4 +1,4 @@
-"""The benchmark resource: where a request stands."""
+"""The benchmark resource: the state of a submitted request."""
 
 from datetime import datetime
 from typing import Literal
@@ -18,23 +18,24 @@ TERMINAL: frozenset[Status] = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class QueuePlace(Output):
-    """Where a benchmark stands among those that wait for the same workers."""
+    """The position of a benchmark among those that wait for the same workers."""
 
-    #: So many queued benchmarks, itself included, go first with a worker that takes it; where its workers serve
-    #: different queues, with those that have the fewest before it. Without any, in its own queue. 0 once it has left.
+    #: Position in the queue, from 1, counted over the benchmarks that a suitable worker takes up to this one. If its
+    #: workers serve different queues, the smallest position counts; without a suitable worker, the position in its own
+    #: queue. 0 once it has left the queue.
     position: int
-    #: Live workers that could take it.
+    #: Live workers that can run it.
     workers_online: int
-    #: What it waits for, where no live worker could take it; else null.
+    #: What it waits for, if no live worker can run it; else null.
     note: str | None = None
 
 
 class Progress(Output):
-    """How far a running benchmark is."""
+    """The progress of a running benchmark."""
 
     phase: Literal["start", "measure", "capacity", "report"]
     block: int
-    #: Blocks the plan has now; the stopping rule may change it after the pilot.
+    #: Blocks of the current plan; the stopping rule may change it after the pilot.
     max_blocks: int
     leg: str
     step: int
@@ -51,7 +52,7 @@ class WorkerRef(Output):
 
 
 class LegSummary(Output):
-    """One leg in short; the comparison's figures are null for the baseline."""
+    """The main figures of one leg; the comparison's figures are null for the baseline."""
 
     precision: PrecisionName
     samples_per_second: float | None
@@ -63,7 +64,7 @@ class LegSummary(Output):
 
 
 class Summary(Output):
-    """The figures of the first candidate, and every leg in short."""
+    """The figures of the first candidate, and the main figures of every leg."""
 
     verdict: Verdict
     speedup: Estimate | None
@@ -72,12 +73,12 @@ class Summary(Output):
     loss_difference: Difference | None
     #: The baseline, then every candidate.
     legs: list[LegSummary] = Field(default=[])
-    #: Everything outside measured steps, per trial: what the cost of the next is reckoned with.
+    #: Time outside measured steps per trial; used to estimate the cost of later benchmarks.
     overhead_seconds_per_trial: float | None = None
 
 
 class Links(Output):
-    """Where to go next."""
+    """Addresses of related resources."""
 
     self: str
     cancel: str
@@ -87,12 +88,12 @@ class Links(Output):
 
 
 class BenchmarkItem(Output):
-    """A benchmark as a list shows it: without its request and its report."""
+    """A benchmark in a list, without its request and its report."""
 
     id: str
     status: Status
     model_kind: str
-    #: The preset, architecture or plugin, where the model has one; else its kind.
+    #: The preset, architecture or plugin of the model if it has one, else its kind.
     model_name: str
     device: str
     labels: dict[str, str]
@@ -108,13 +109,13 @@ class BenchmarkItem(Output):
 
 
 class Benchmark(Output):
-    """The whole resource."""
+    """The complete state of a benchmark."""
 
     id: str
     status: Status
     version: int
     request: BenchmarkRequest
-    #: null until the worker has counted what only torch can count.
+    #: null until the worker has counted the parameters, if only torch can count them.
     parameter_count: int | None
     labels: dict[str, str]
     priority: int

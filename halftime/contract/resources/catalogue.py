@@ -1,4 +1,4 @@
-"""What can be asked for, and what answers."""
+"""The kinds of model and data that a request can name, and the server's version and health."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from halftime.contract.strict import Output
 
 
 class Kind(Output):
-    """A kind of data: its JSON schema, its defaults and an example request."""
+    """A kind of data with its JSON schema, defaults and an example."""
 
     kind: str
     description: str
@@ -18,37 +18,37 @@ class Kind(Output):
 
 
 class ModelKind(Kind):
-    """A kind of model, with the cost of its example."""
+    """A kind of model with the size and cost of its example."""
 
-    #: null where only torch can tell
+    #: null if only torch can count it
     parameter_count: int | None
-    #: Forward and backward.
+    #: FLOP of forward and backward; null if only torch can count it.
     training_flops_per_sample: int | None
 
 
 class Catalogue(Output):
-    """The kinds on offer."""
+    """The supported kinds of model and data."""
 
     models: list[ModelKind]
     data: list[Kind]
 
 
 class Version(Output):
-    """What is running."""
+    """The versions of Halftime and Python on the server."""
 
     halftime: str
     python: str
 
 
 class Health(Output):
-    """An answer to a probe."""
+    """The answer to a health check."""
 
     status: str
 
 
 def least_example(kind: str, spec: type[BaseModel]) -> dict[str, Any]:
-    """The spec's own example, or the least that can be said: where a field has no default, its example."""
+    """Returns the spec's own example, or a minimal one with the examples of the fields without a default."""
     own: list[dict[str, Any]] = spec.model_json_schema().get("examples", [])
     required = {name: field.examples for name, field in spec.model_fields.items() if field.is_required()}
-    least = {name: examples[0] for name, examples in required.items() if examples}
-    return own[0] if own else {"kind": kind} | least
+    minimal = {name: examples[0] for name, examples in required.items() if examples}
+    return own[0] if own else {"kind": kind} | minimal

@@ -1,4 +1,4 @@
-"""What a request would cost, roughly, before it is sent."""
+"""The estimated cost of a request before it is submitted."""
 
 from pydantic import Field
 
@@ -8,32 +8,32 @@ from halftime.contract.strict import Output
 
 
 class Cost(Output):
-    """A rough cost. What nothing is known of is null: no figure is made up."""
+    """The estimated cost of a request. Unknown figures are null."""
 
-    #: Trials at least and at most, a control leg included; the stopping rule decides between the two.
+    #: Smallest and largest number of trials, control leg included; the stopping rule decides between the two.
     least_trials: int
     most_trials: int
-    #: Forward and backward, of all training steps; null where only torch can count them.
+    #: FLOP of forward and backward in all training steps; null if only torch can count them.
     least_training_flops: float | None
     most_training_flops: float | None
-    #: From the throughput of benchmarks that ended lately on such a device; for precisions without any, from the rates
-    #: of matrix products that the workers online measured; null without either. Never more than `time_budget_seconds`.
+    #: Estimated from the throughput of recent benchmarks on such a device; for precisions without any, from the rates
+    #: of matrix products measured by the online workers; null without either. At most `time_budget_seconds`.
     least_seconds: float | None
     most_seconds: float | None
-    #: What the seconds are taken from, or why there are none.
+    #: Source of the estimated seconds, or the reason why there are none.
     basis: str
 
 
 class Preview(Output):
-    """A request as it would run: every default filled in."""
+    """A request as it would run, with every default filled in, and its estimated cost."""
 
     request: BenchmarkRequest
-    #: null until a worker has counted what only torch can count.
+    #: null if only torch can count the parameters.
     parameter_count: int | None
-    #: Where it would run, by what the fleet has now.
+    #: Kind of device it would run on, given the current workers.
     device: DeviceKind
-    #: Live workers that could take it.
+    #: Live workers that can run it.
     workers_online: int
     cost: Cost
-    #: Precisions that every device emulates, or lacks, on which it could run now; each with what to do.
+    #: Precisions that every suitable device emulates or lacks, each with a remedy.
     warnings: list[str] = Field(default=[])

@@ -1,4 +1,4 @@
-"""The faults of a request, each with its place in what was written."""
+"""The errors of an invalid request, each with its location in the body."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from halftime.contract.resources.problem import FieldError
 
 
 def field_errors(faults: Sequence[Any], body: object) -> list[FieldError]:
-    """The faults that pydantic found in a body, each with its place in what the client wrote."""
+    """Converts pydantic's errors to field errors with locations in the client's body."""
     return [
         FieldError(loc=_pointer(fault["loc"], body), msg=_clean(_message(fault)), type=fault["type"])
         for fault in faults
@@ -15,20 +15,21 @@ def field_errors(faults: Sequence[Any], body: object) -> list[FieldError]:
 
 
 def _message(fault: dict[str, Any]) -> str:
-    """What is wrong, without the input: pydantic quotes it for an unknown tag of a union."""
+    """Returns the error message without the input, which pydantic quotes for an unknown tag of a union."""
     if fault["type"] == "union_tag_invalid":
         return f"{fault['ctx']['discriminator']} must be one of {fault['ctx']['expected_tags']}"
     return str(fault["msg"])
 
 
-#: Mappings, whose keys are no fields.
+#: Fields that are mappings, whose keys are chosen by clients.
 NAMED_BY_CLIENTS = {"labels"}
 
 
 def _pointer(loc: tuple[int | str, ...], body: object) -> str:
-    """A JSON pointer (RFC 6901) into the body; `query`, `path` and `header` stay as a first step.
+    """Returns a JSON pointer (RFC 6901) into the body; `query`, `path` and `header` stay as a first step.
 
-    Pydantic adds steps that are not in the body: the chosen member of a union, and a mark for a mapping's keys.
+    Steps that pydantic adds and that are not in the body are removed: the selected member of a union, and the mark
+    for a mapping's keys.
     """
     steps: list[int | str] = []
     here, member = body, None
@@ -36,7 +37,7 @@ def _pointer(loc: tuple[int | str, ...], body: object) -> str:
         if step == "[key]":
             continue
         if step == member:
-            member = None  # once: a field may have the same name
+            member = None  # removed once: a field may have the same name
             continue
         steps.append(step)
         here = _below(here, step)
@@ -45,17 +46,17 @@ def _pointer(loc: tuple[int | str, ...], body: object) -> str:
 
 
 def _below(value: object, step: int | str) -> object:
-    """What is one step down in parsed JSON; None where there is nothing."""
+    """Returns the value at a step of parsed JSON; None if there is none."""
     if isinstance(value, dict):
         return value.get(step)
     return value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else None
 
 
 def _member(value: object) -> object:
-    """What an object says it is, which is the step that pydantic adds: a model by `kind`, a layer by `type`."""
+    """Returns an object's tag, which pydantic adds as a step: `kind` of a model, `type` of a layer."""
     return value.get("kind", value.get("type")) if isinstance(value, dict) else None
 
 
 def _clean(text: str) -> str:
-    """Text that UTF-8 can carry, cut to a length worth reading: field names come from the client."""
+    """Replaces what UTF-8 cannot encode and truncates to 200 characters: field names come from the client."""
     return text[:200].encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""API keys: what an operator asks for, and what is told of a key."""
+"""API keys: the request for a new key, and the properties shown of a key."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -10,7 +10,7 @@ from halftime.contract.strict import Input, Output, Printable
 #: `admin` implies `submit`, `submit` implies `read`.
 Scope = Literal["read", "submit", "admin"]
 
-#: What each scope allows.
+#: The scopes that each scope includes.
 IMPLIED: dict[Scope, frozenset[Scope]] = {
     "read": frozenset({"read"}),
     "submit": frozenset({"submit", "read"}),
@@ -19,12 +19,12 @@ IMPLIED: dict[Scope, frozenset[Scope]] = {
 
 
 class NewKey(Input):
-    """A key to be made."""
+    """The properties of a key to create."""
 
-    #: For people: who or what uses it.
+    #: Description for people: who or what uses the key.
     name: Annotated[Printable, Field(min_length=1, max_length=100)]
     scopes: Annotated[list[Scope], Field(min_length=1)]
-    #: Benchmarks it may submit in any hour; null for no quota.
+    #: Benchmarks that the key may submit per hour; null: no quota.
     submits_per_hour: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
 
 
@@ -36,18 +36,18 @@ class ApiKey(Output):
     scopes: list[Scope]
     submits_per_hour: int | None
     created_at: datetime
-    #: Within a minute; null for a key never used.
+    #: Accurate to a minute; null if the key was never used.
     last_used_at: datetime | None
     revoked_at: datetime | None
 
 
 class CreatedKey(ApiKey):
-    """A key as its maker sees it, once."""
+    """A new key with its secret, which is shown only once."""
 
     key: str
 
 
 class ApiKeyPage(Output):
-    """Every key ever made, oldest first."""
+    """Every key ever created, oldest first."""
 
     items: list[ApiKey]

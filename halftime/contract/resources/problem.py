@@ -6,7 +6,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class FieldError(Output):
-    """One fault in a request: where it is, what is wrong. The offending input is never echoed."""
+    """One error in a request, with its location. The invalid input is never echoed."""
 
     #: A JSON pointer into the body, or into `query` or `path`.
     loc: str
@@ -15,7 +15,7 @@ class FieldError(Output):
 
 
 class Problem(Output):
-    """Why a request was refused."""
+    """The reason why a request was refused."""
 
     #: A stable URI reference ending in the code.
     type: str
@@ -23,11 +23,11 @@ class Problem(Output):
     status: int
     detail: str
     instance: str
-    #: That of the answer's `X-Request-ID`, to find it in the server's log by.
+    #: Value of the response header `X-Request-ID`, to find the request in the server's log.
     request_id: str = ""
 
 
 class ValidationProblem(Problem):
-    """A refused request with the places of its faults."""
+    """The reason why a request was refused, with the location of each error."""
 
     errors: list[FieldError]

@@ -1,4 +1,4 @@
-"""Sweeps: one request, varied along lists, as ordinary benchmarks with one table."""
+"""Sweeps: one request varied along lists; every combination is an ordinary benchmark, and all share a table."""
 
 import itertools
 from collections.abc import Iterator
@@ -16,30 +16,32 @@ from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Status
 from halftime.contract.strict import Input, Output
 
-#: Benchmarks of one sweep.
+#: Largest number of benchmarks in a sweep.
 MAX_BENCHMARKS = 100
 
-
-#: Context of a validation: what is read was validated when it came in.
+#: Validation context for a stored sweep, which was validated when it was submitted.
 ACCEPTED = {"accepted": True}
 
 
 class Variations(Input):
-    """The lists. What is null stays as the request has it."""
+    """The lists of values to combine. A field that is null keeps the request's value."""
 
     models: list[ModelSpec] | None = Field(default=None, min_length=1, max_length=MAX_BENCHMARKS)
     batch_sizes: list[int] | None = Field(default=None, min_length=1, max_length=MAX_BENCHMARKS)
     candidates: list[list[PrecisionName]] | None = Field(
-        default=None, min_length=1, max_length=MAX_BENCHMARKS, description="each a list of candidates"
+        default=None,
+        min_length=1,
+        max_length=MAX_BENCHMARKS,
+        description="lists of candidates, one list per benchmark",
     )
 
     def count(self) -> int:
-        """Benchmarks that they make."""
+        """Returns the number of benchmarks that the lists make."""
         return len(self.models or [0]) * len(self.batch_sizes or [0]) * len(self.candidates or [0])
 
 
 class SweepRequest(Input):
-    """A request, and what of it is varied: every combination becomes a benchmark."""
+    """A request and the lists to vary it along: every combination becomes a benchmark."""
 
     request: BenchmarkRequest
     vary: Variations
@@ -53,7 +55,7 @@ class SweepRequest(Input):
         if self.vary.count() > MAX_BENCHMARKS:
             raise PydanticCustomError(
                 "sweep_too_large",
-                "the lists make {count} benchmarks; a sweep may have {limit}",
+                "the lists make {count} benchmarks; a sweep may have at most {limit}",
                 {"count": self.vary.count(), "limit": MAX_BENCHMARKS},
             )
         if len({benchmark.model_dump_json() for benchmark in self.benchmarks()}) < self.vary.count():
@@ -61,7 +63,7 @@ class SweepRequest(Input):
         return self
 
     def benchmarks(self) -> Iterator[BenchmarkRequest]:
-        """Every combination, batch sizes fastest. Raises PydanticCustomError for one that is no valid request."""
+        """Yields every combination; batch sizes vary fastest. Raises PydanticCustomError for an invalid combination."""
         models = self.vary.models or [self.request.model]
         candidates: list[list[PrecisionName] | None] = [self.request.config.candidates]
         if self.vary.candidates is not None:
@@ -84,12 +86,12 @@ class SweepRequest(Input):
 
 
 def stored_sweep(body: dict[str, Any]) -> SweepRequest:
-    """A sweep as it was accepted: to combine its lists once more may take a second."""
+    """Reads a stored sweep without validating its combinations again, which may take a second."""
     return SweepRequest.model_validate(body, extra="ignore", context=ACCEPTED)
 
 
 class SweepRow(Output):
-    """One candidate of one benchmark. What is not measured is null."""
+    """One candidate of one benchmark. Figures that were not measured are null."""
 
     benchmark_id: str
     status: Status
@@ -109,13 +111,13 @@ class SweepRow(Output):
 
 
 class Sweep(Output):
-    """Where a sweep stands."""
+    """The state of a sweep."""
 
     id: str
     created_at: datetime
     request: SweepRequest
-    #: Benchmarks by status; a deleted one is in none.
+    #: Number of benchmarks by status; deleted ones are not counted.
     counts: dict[Status, int]
-    #: No benchmark has anything left to do.
+    #: Whether all benchmarks have ended.
     finished: bool
     rows: list[SweepRow]

@@ -1,4 +1,4 @@
-"""What a worker says of itself."""
+"""Workers, their devices, and their state."""
 
 from datetime import datetime
 from typing import Literal
@@ -6,49 +6,48 @@ from typing import Literal
 from halftime.contract.precisions import DeviceKind, PrecisionName
 from halftime.contract.strict import Output
 
-#: `draining`: it takes no more benchmarks, and has drained once it runs none. `quarantined`: its device is sick, and it
-#: takes none until checks pass again.
+#: `draining`: the worker takes no more benchmarks; it is drained once it runs none. `quarantined`: its device failed
+#: health checks, and it takes no benchmarks until they pass again.
 WorkerState = Literal["idle", "busy", "draining", "quarantined", "offline"]
 
-
-#: native: the device multiplies in it. emulated: it has no arithmetic for it, and what torch does instead takes more
-#: than twice the time of FP32. absent: it cannot train in it.
+#: native: the device has arithmetic for the precision. emulated: it has none, and torch's substitute takes more than
+#: twice the time of FP32. absent: the device cannot train in the precision.
 KernelSupport = Literal["native", "emulated", "absent"]
 
 
 class PrecisionSupport(Output):
-    """What a device can do in one precision, measured when its worker started."""
+    """A device's support for one precision, measured when its worker started."""
 
     precision: PrecisionName
     kernels: KernelSupport
-    #: Of the three matrix products of a linear layer's training step together, FLOP/s; null where it is not known.
+    #: Rate of the three matrix products of a linear layer's training step together, in FLOP/s; null if unknown.
     flops_per_second: float | None
-    #: What is missing, and what to do about it; null for native kernels.
+    #: What is missing and how to provide it; null for native kernels.
     remedy: str | None
 
 
 class WorkerDevice(Output):
-    """The one device a worker owns."""
+    """The device that a worker owns."""
 
-    #: `cuda:0`, `cpu`
+    #: torch's name, such as `cuda:0` or `cpu`
     name: str
     kind: DeviceKind
     #: Name of the GPU; null on a CPU.
     gpu: str | None
     #: Memory of the device, in bytes.
     memory_bytes: int | None
-    #: Every precision, measured when the worker started; null where that was not possible, or by an older worker.
+    #: Support for every precision, measured when the worker started; null if not measured, or for an older worker.
     precisions: list[PrecisionSupport] | None = None
 
     def support_of(self, precision: PrecisionName) -> PrecisionSupport | None:
-        """What the device can do in a precision; None where it is not known."""
-        return next((one for one in self.precisions or [] if one.precision == precision), None)
+        """Returns the device's support for a precision; None if unknown."""
+        return next((support for support in self.precisions or [] if support.precision == precision), None)
 
 
 class Quarantine(Output):
-    """Why a worker takes no benchmarks until checks of its device pass again."""
+    """The reason why a worker takes no benchmarks until the health checks of its device pass again."""
 
-    #: What is wrong with the device, and what to do.
+    #: What is wrong with the device, and the remedy.
     reason: str
     since: datetime
 
@@ -63,11 +62,11 @@ class Worker(Output):
     started_at: datetime
     last_heartbeat: datetime
     version: str
-    #: Null for a healthy device; kept while the worker is offline.
+    #: null for a healthy device; kept while the worker is offline.
     quarantine: Quarantine | None = None
 
 
 class WorkerPage(Output):
-    """The workers of the last days, live ones first."""
+    """The workers that were online in the last seven days, live ones first."""
 
     items: list[Worker]

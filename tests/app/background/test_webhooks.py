@@ -456,7 +456,7 @@ def test_without_hosts_or_secret_the_setting_that_is_missing_is_named():
     "hosts", ["https://example.com", "example.com:443", "example.com/hook", "*", "a.*.com", "1.2.3"]
 )
 def test_a_setting_that_names_no_host_is_refused(hosts):
-    with pytest.raises(ValidationError, match="is no host"):
+    with pytest.raises(ValidationError, match="is not a host"):
         Settings(webhook_allowed_hosts=hosts)
 
 

@@ -77,7 +77,7 @@ def test_revoking_ends_a_key_and_repeating_it_changes_nothing(run):
 
 @pytest.mark.parametrize(
     ("setting", "said"),
-    [("HALFTIME_ALLOW_ANONYMOUS", "open to all"), ("HALFTIME_REQUIRE_API_KEY", "nobody gets in")],
+    [("HALFTIME_ALLOW_ANONYMOUS", "open to everyone"), ("HALFTIME_REQUIRE_API_KEY", "all requests are refused")],
 )
 def test_revoking_the_last_key_says_who_gets_in_then(run, setting, said):
     first, last = made(run), made(run)
@@ -86,7 +86,7 @@ def test_revoking_the_last_key_says_who_gets_in_then(run, setting, said):
 
 
 def test_revoking_the_last_key_opens_nothing(run):
-    assert "nobody gets in" in run("keys", "revoke", made(run)["id"]).stderr
+    assert "all requests are refused" in run("keys", "revoke", made(run)["id"]).stderr
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_a_database_that_a_key_was_made_with_is_said_to_be_new(run, data_dir):
     here = {"HALFTIME_DATABASE_URL": "", "HALFTIME_DATA_DIR": str(data_dir)}
     first, second = (run("keys", "create", "ci", **here) for _ in range(2))
     assert first.exit_code == second.exit_code == 0
-    assert "Nothing was there before" in first.stderr
-    assert "Nothing was there before" not in second.stderr
+    assert "There was no database" in first.stderr
+    assert "There was no database" not in second.stderr
     for result in (first, second, run("keys", "list", **here)):
         assert f"embedded in {data_dir}" in result.stderr
 

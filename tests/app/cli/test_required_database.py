@@ -48,7 +48,7 @@ def test_no_command_starts_without_a_database(forbidden, run, command):
 def test_the_name_that_may_be_meant_is_said_and_its_value_is_not(forbidden, monkeypatch, run, name):
     monkeypatch.setenv(name, URL)
     said = run("migrate").stderr
-    assert f" {name} is no setting" in said
+    assert f" {name} is not a setting" in said
     assert URL not in said
 
 
@@ -73,4 +73,4 @@ def test_without_torch_no_worker_starts_and_a_line_says_what_to_install(monkeypa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else object())
     result = run(*command)
     assert result.exit_code == 2
-    assert result.stderr == "A worker needs torch: pip install 'halftime[worker]', or use the image of the worker.\n"
+    assert result.stderr == "A worker needs torch: pip install 'halftime[worker]', or use the worker image.\n"

@@ -46,13 +46,13 @@ def line_with(process, words):
 
 def test_a_child_that_dies_is_started_again(supervised):
     process = supervised("raise SystemExit(1)")
-    line_with(process, "died")
+    line_with(process, "exited")
     line_with(process, "started")
 
 
 def test_a_child_whose_device_is_taken_is_left_alone_for_long(supervised):
     process = supervised(f"raise SystemExit({os.EX_TEMPFAIL})")
-    assert "30.0" in line_with(process, "died")
+    assert "30.0" in line_with(process, "exited")
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_SECONDS) == 0
 

@@ -225,7 +225,7 @@ GPU_JOB = {"model": {"kind": "mlp"}, "config": {"device": "cuda"}}
 async def test_a_benchmark_that_no_live_worker_could_take_says_what_it_waits_for(client, asked, told):
     await register(client, "cuda", "node:cuda:0")  # an H200 of 16 GiB
     benchmark = await post(client, GPU_JOB | {"config": GPU_JOB["config"] | asked})
-    assert f"for {told}: it waits" in benchmark["queue"]["note"]
+    assert f"for {told}. The benchmark waits" in benchmark["queue"]["note"]
 
 
 async def test_a_benchmark_that_waits_for_its_turn_or_has_left_the_queue_says_nothing_of_workers(client):

@@ -75,7 +75,7 @@ async def test_before_the_first_benchmark_the_time_comes_from_what_the_workers_m
     block_seconds = cost["least_training_flops"] / 6 / 2 * (1 / 1e9 + 1 / 4e9)
     assert cost["least_seconds"] == pytest.approx(6 * block_seconds)
     assert cost["most_seconds"] == pytest.approx(16 * (block_seconds / LEAST_SHARE_OF_PRODUCTS + 2 * OVERHEAD_SECONDS))
-    assert cost["basis"].startswith("the matrix product rates of the workers that are online")
+    assert cost["basis"].startswith("the matrix product rates of the online workers")
 
 
 async def test_the_rate_is_the_median_of_the_workers_that_could_take_it(client):
@@ -106,7 +106,7 @@ async def test_a_leg_that_no_benchmark_had_goes_by_what_the_workers_measured(cli
     assert both["least_seconds"] == pytest.approx(known["least_seconds"] + 6 * fp16_seconds, rel=0.01)
     assert both["basis"] == (
         "the throughput of the last 1 benchmarks on a cpu device, and for fp16 the matrix product rates of the "
-        "workers that are online"
+        "online workers"
     )
 
 
@@ -114,8 +114,8 @@ async def test_a_precision_that_the_workers_lack_has_no_time_and_the_basis_says_
     await register(client, precisions=[support("fp32", 1e9), support("bf16", kernels="absent")])
     found = await preview(client, job(["bf16"]))
     assert found["cost"]["least_seconds"] is found["cost"]["most_seconds"] is None
-    assert found["cost"]["basis"].endswith("and bf16 is absent on the workers that are online")
-    assert found["warnings"] == ["bf16 is absent there: The device has no bf16 arithmetic: use fp32."]
+    assert found["cost"]["basis"].endswith("and the online workers do not support bf16")
+    assert found["warnings"] == ["bf16 is absent: The device has no bf16 arithmetic: use fp32."]
 
 
 async def test_an_emulated_precision_is_warned_of_before_it_runs(client):
@@ -123,8 +123,8 @@ async def test_an_emulated_precision_is_warned_of_before_it_runs(client):
     asked = job(["bf16", "fp16"])
     asked["config"]["baseline"] = "bf16"
     assert (await preview(client, asked))["warnings"] == [
-        "bf16 is emulated there: The device has no bf16 arithmetic: use fp32.",
-        "fp16 is emulated there: The device has no fp16 arithmetic: use fp32.",
+        "bf16 is emulated: The device has no bf16 arithmetic: use fp32.",
+        "fp16 is emulated: The device has no fp16 arithmetic: use fp32.",
     ]
     assert (await preview(client, job(["fp32"])))["warnings"] == []
 

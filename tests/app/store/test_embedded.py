@@ -194,7 +194,7 @@ with embedded.embedded_server(data_dir):
 def test_a_server_that_is_killed_as_it_starts_keeps_nobody_waiting(data_dir):
     command = [sys.executable, "-c", KILLED_AS_IT_STARTS, str(data_dir)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert result.stdout.splitlines() == ["It ended before it was ready.", "started"], result.stderr
+    assert result.stdout.splitlines() == ["It exited before it was ready.", "started"], result.stderr
 
 
 def test_a_server_that_recovers_yet_is_waited_for(data_dir):

@@ -10,7 +10,7 @@ from tests.factories import CPU
 
 pytestmark = pytest.mark.anyio
 
-BF16 = "bf16 is emulated there: The device has no bf16 arithmetic: use fp32."
+BF16 = "bf16 is emulated: The device has no bf16 arithmetic: use fp32."
 
 
 def warned_of(config, *fleet):
@@ -29,15 +29,15 @@ async def requeue(client, held):
 
 
 def test_baseline_and_candidates_are_looked_at_and_each_once():
-    assert warned_of({"device": "cpu"}, EMULATED) == ["bf16 is emulated there"]
+    assert warned_of({"device": "cpu"}, EMULATED) == ["bf16 is emulated"]
     config = {"device": "auto", "baseline": "bf16", "candidates": ["fp16", "bf16", "tf32", "fp32"]}
-    assert warned_of(config, EMULATED) == ["bf16 is emulated there", "fp16 is emulated there", "tf32 is absent there"]
+    assert warned_of(config, EMULATED) == ["bf16 is emulated", "fp16 is emulated", "tf32 is absent"]
 
 
 def test_a_device_that_emulates_tells_more_than_one_that_lacks():
     lacks = [support("bf16", kernels="absent")]
-    assert warned_of({"device": "cpu"}, lacks, EMULATED) == ["bf16 is emulated there"]
-    assert warned_of({"device": "cpu"}, lacks) == ["bf16 is absent there"]
+    assert warned_of({"device": "cpu"}, lacks, EMULATED) == ["bf16 is emulated"]
+    assert warned_of({"device": "cpu"}, lacks) == ["bf16 is absent"]
 
 
 def test_nothing_is_said_of_an_unknown_device_or_where_one_is_native():
@@ -53,7 +53,7 @@ async def test_a_submitted_benchmark_is_warned_of_what_its_workers_emulate(clien
     benchmark = await post(client)
     assert benchmark["warnings"] == [BF16]
     assert (await post(client, {"model": {"kind": "mlp"}, "config": {"device": "cuda"}}))["warnings"][0].startswith(
-        "fp16 is emulated there"
+        "fp16 is emulated"
     )
     await finish(client, benchmark)
     assert BF16 not in await warnings_of(client, benchmark)

@@ -143,7 +143,7 @@ def test_a_long_loss_curve_is_drawn_as_means_of_all_its_steps(report):
 def test_a_loss_that_is_no_number_is_a_gap_and_is_told(report):
     broken = with_curve(report, [4.0, None, 2.0, None, 1.0])
     assert [row["loss"] for row in data_of("loss", broken) if row.get("leg") == "fp32"] == [4.0, None, 2.0, None, 1.0]
-    assert "fp32 is no number in 2 steps" in CHARTS["loss"].draw(broken).description
+    assert "fp32 is not finite in 2 steps" in CHARTS["loss"].draw(broken).description
 
 
 def test_a_loss_that_explodes_leaves_the_others_to_be_seen(report):
@@ -186,7 +186,7 @@ def test_without_a_gpu_the_load_of_the_host_is_drawn(report):
     titles = [
         panel["layer"][0]["encoding"]["y"]["title"] for panel in CHARTS["conditions"].draw(report).to_dict()["vconcat"]
     ]
-    assert titles == ["Busy for others (cores)", "Load average"]
+    assert titles == ["Used by others (cores)", "Load average"]
 
 
 @pytest.mark.parametrize(

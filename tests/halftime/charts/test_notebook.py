@@ -43,7 +43,7 @@ def test_every_chart_of_a_report_has_its_method():
 
 
 def test_a_chart_with_nothing_to_show_says_why(charted):
-    with pytest.raises(LookupError, match="No times of single steps are held"):
+    with pytest.raises(LookupError, match="No step times are stored"):
         ChartedReport.model_validate(charted.without_samples().model_dump()).charts.step_times()
 
 

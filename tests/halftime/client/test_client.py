@@ -172,7 +172,7 @@ async def test_a_submit_whose_answer_is_lost_makes_one_benchmark(live, connect):
 
 
 async def test_lists_are_filtered_and_cover_all_pages(either, monkeypatch):
-    monkeypatch.setattr("halftime.client.operations.PAGE", 2)
+    monkeypatch.setattr("halftime.client.operations.PAGE_SIZE", 2)
     mine = [(await either.submit(CPU_JOB | {"labels": {"team": "a"}})).id for _ in range(3)]
     await either.submit(CPU_JOB | {"labels": {"team": "b"}})
     found = await either.iterate(labels={"team": "a"}, status=["queued"], device="cpu")
@@ -259,12 +259,12 @@ async def test_a_server_that_is_not_there_is_told_from_one_that_refuses(connect)
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 @pytest.mark.parametrize("server", ["node-1:8000", "ftp://node-1", "http://", "http://node-1:port", "halftime"])
 def test_an_address_that_is_none_is_refused_at_once(kind, server):
-    with pytest.raises(ValueError, match="is no address"):
+    with pytest.raises(ValueError, match="is not a valid address"):
         kind(server)
 
 
 def test_a_key_that_no_header_can_carry_is_refused_without_being_told():
-    with pytest.raises(ValueError, match="Is HALFTIME_API_KEY what was printed") as caught:
+    with pytest.raises(ValueError, match="Set HALFTIME_API_KEY to a key exactly as printed") as caught:
         Client(api_key="süß")
     assert "süß" not in str(caught.value)
 
@@ -278,5 +278,5 @@ def test_progress_is_told_between_the_events_and_an_event_once():
     frame = ServerSentEvent(event="queued", id="1", data=queued.model_dump_json())
     between = ServerSentEvent(event="progress", id="1", data=progress.model_dump_json())
     unknown = ServerSentEvent(event="of a later version", id="1", data="?")
-    assert [feed.hear(one) for one in (frame, frame, between, unknown)] == [queued, None, progress, None]
+    assert [feed.read(one) for one in (frame, frame, between, unknown)] == [queued, None, progress, None]
     assert not feed.ended

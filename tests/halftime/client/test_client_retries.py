@@ -17,7 +17,7 @@ from halftime.client import (
     endpoints,
     operations,
 )
-from halftime.client import request as call
+from halftime.client.request import retry_after_seconds
 from halftime.client.retrying import attempts
 from halftime.contract.resources.catalogue import Version
 from tests.app.acts import CPU_JOB
@@ -181,43 +181,43 @@ async def test_key_and_server_come_from_the_environment(monkeypatch):
 def test_a_pause_is_read_in_either_form():
     in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     for text in ("3600", in_an_hour):
-        found = call.retry_after_seconds(httpx.Response(503, headers={"Retry-After": text}))
+        found = retry_after_seconds(httpx.Response(503, headers={"Retry-After": text}))
         assert found == pytest.approx(3600, abs=60)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-1", "1.5", "Mon, 23 Nov 2026 16:00:00", "٣"])
 def test_a_pause_that_is_none_is_ignored(text):
     headers = {"Retry-After": text.encode()}
-    assert call.retry_after_seconds(httpx.Response(503, headers=headers)) is None
+    assert retry_after_seconds(httpx.Response(503, headers=headers)) is None
 
 
 def test_a_wait_leaves_a_server_that_does_not_hold_its_answers_alone(monkeypatch):
     now = 100.0
     monkeypatch.setattr(operations, "monotonic", lambda: now)
     benchmark = operations.Benchmark.model_construct(id="x", status="queued")
-    flow = operations.wait("x", timeout_seconds=50)
-    asked = next(flow)
+    operation = operations.wait("x", timeout_seconds=50)
+    asked = next(operation)
     assert asked.params == {"wait": 30}
     now += 0.5
-    assert flow.send(endpoints.PollResult(benchmark, 'W/"1"', 2.0)) == operations.Pause(1.5)
+    assert operation.send(endpoints.PollResult(benchmark, 'W/"1"', 2.0)) == operations.Pause(1.5)
     now += 40
-    again = flow.send(None)
+    again = operation.send(None)
     assert again.params == {"wait": 9.5}
     assert again.headers == {"If-None-Match": 'W/"1"'}
     now += 9
-    assert flow.send(endpoints.PollResult(None, 'W/"1"', 2.0)) == operations.Pause(0)
-    assert flow.send(None).params == {"wait": 0.5}
-    assert flow.send(endpoints.PollResult(None, 'W/"1"', 2.0)) == operations.Pause(0.5)
+    assert operation.send(endpoints.PollResult(None, 'W/"1"', 2.0)) == operations.Pause(0)
+    assert operation.send(None).params == {"wait": 0.5}
+    assert operation.send(endpoints.PollResult(None, 'W/"1"', 2.0)) == operations.Pause(0.5)
     now += 0.5
-    assert flow.send(None).params == {}
+    assert operation.send(None).params == {}
     with pytest.raises(WaitTimeout, match="x was queued after 50 s"):
-        flow.send(endpoints.PollResult(None, 'W/"1"', 2.0))
+        operation.send(endpoints.PollResult(None, 'W/"1"', 2.0))
 
 
 def test_no_try_begins_after_the_deadline():
     tried = []
     with pytest.raises(CannotConnect):
-        for attempt in attempts(endpoints.look("x", None, 0, 0), 5):
+        for attempt in attempts(endpoints.poll("x", None, 0, 0), 5):
             with attempt:
                 tried.append(attempt.num)
                 raise CannotConnect("refused")

@@ -37,15 +37,15 @@ def nested(depth):
 #: A model, where it is wrong, and words that must say so.
 REFUSED = {
     # what does not fit
-    "linear features that do not match the classes": (model([FLATTEN, LINEAR], num_classes=9), "/1", "puts out [10]"),
-    "no flatten before the classifier": (model([LINEAR]), "/0", "must put out [10], but puts out [3, 8, 10]"),
+    "linear features that do not match the classes": (model([FLATTEN, LINEAR], num_classes=9), "/1", "but has [10]"),
+    "no flatten before the classifier": (model([LINEAR]), "/0", "must have the output [10], but has [3, 8, 10]"),
     "a kernel larger than the image": (model([conv(), conv(kernel_size=7)]), "/1", "window of 7"),
     "pooled to nothing": (
         model([{"type": "max_pool2d", "kernel_size": 2}] * 4),
         "/3",
-        "window of 2, but the padded size that comes in is 1",
+        "window of 2, but its padded input has the size 1",
     ),
-    "groups that do not divide": (model([conv(out_channels=4, groups=2)]), "/0", "must divide the 3 channels"),
+    "groups that do not divide": (model([conv(out_channels=4, groups=2)]), "/0", "must divide its 3 input channels"),
     "groups that do not divide what goes out": (model([conv(groups=3)]), "/0", "must divide out_channels"),
     "a padding of more than half a window": (
         model([{"type": "avg_pool2d", "kernel_size": 3, "padding": 2}]),
@@ -55,13 +55,13 @@ REFUSED = {
     "an image for a conv1d": (
         model([{"type": "conv1d", "out_channels": 3, "kernel_size": 1}]),
         "/0",
-        "conv1d needs [channels, length], but [3, 8, 8] comes in",
+        "conv1d needs [channels, length], but its input is [3, 8, 8]",
     ),
     "a vector for a conv2d": (model([FLATTEN, conv()]), "/1", "conv2d needs [channels, height, width]"),
     "a residual that changes the shape": (
         model([conv(padding=1), {"type": "residual", "layers": [conv()]}]),
         "/1",
-        "they must be alike",
+        "must have the same shape",
     ),
     "a fault in a residual": (
         model([RELU, {"type": "residual", "layers": [RELU, conv(kernel_size=9)]}]),
@@ -71,12 +71,12 @@ REFUSED = {
     "a fault in a branch": (
         model([{"type": "parallel", "branches": [[], [RELU, FLATTEN, conv()]]}]),
         "/0/branches/1/2",
-        "comes in",
+        "but its input is",
     ),
     "a fault deep down": (
         model([{"type": "parallel", "branches": [[], [{"type": "residual", "layers": [conv(groups=2)]}]]}]),
         "/0/branches/1/0/layers/0",
-        "must divide the 3 channels",
+        "must divide its 3 input channels",
     ),
     "branches that cannot be added": (
         model([{"type": "parallel", "branches": [[], [conv()]]}]),
@@ -110,17 +110,17 @@ REFUSED = {
     ),
     "a mean over an image": (model([{"type": "mean"}]), "/0", "mean needs [length, width]"),
     "tokens without an embedding": (model([LINEAR], **TOKENS), "/0", "put an embedding first"),
-    "an embedding of numbers": (model([EMBEDDING]), "/0", "needs token ids"),
+    "an embedding of numbers": (model([EMBEDDING]), "/0", "needs token IDs"),
     "a residual around an embedding": (
         model([{"type": "residual", "layers": [EMBEDDING]}], **TOKENS),
         "/0",
-        "must be alike",
+        "must have the same shape",
     ),
     "a sum of token ids": (model([{"type": "parallel", "branches": [[], []]}], **TOKENS), "/0", "must embed them"),
     "attention that sees what follows": (
         model([EMBEDDING, {"type": "self_attention", "num_heads": 2}], **CAUSAL),
         "/1",
-        "later ones",
+        "later positions",
     ),
     "a network that reads backwards": (
         model(
@@ -128,9 +128,9 @@ REFUSED = {
             **CAUSAL,
         ),
         "/1/layers/0",
-        "later ones",
+        "later positions",
     ),
-    "one score for a whole text": (model([EMBEDDING, {"type": "mean"}, LINEAR], **CAUSAL), "/1", "later ones"),
+    "one score for a whole text": (model([EMBEDDING, {"type": "mean"}, LINEAR], **CAUSAL), "/1", "later positions"),
     "nothing that shows its precision": (model([FLATTEN], input_shape=[10]), "", "linear, a convolution"),
     # what is not on offer
     "a layer outside the allow-list": (model([RELU, {"type": "eval"}]), "/1", "must be one of"),

@@ -1,6 +1,6 @@
-"""The kind `layers`: a model as a list, one small class for every layer on offer.
+"""The kind `layers`: a model as a list of layers, with one small class per type of layer.
 
-layer.py          what a layer is, and the shape between two
+layer.py          the base class of layers, and shapes
 dense.py          position-wise layers
 convolution.py    convolution and pooling
 normalisation.py  norms

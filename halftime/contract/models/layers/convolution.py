@@ -1,4 +1,4 @@
-"""Convolution and pooling of [channels, height, width]; `conv1d` of [channels, length]."""
+"""Convolution and pooling of [channels, height, width]; `conv1d` takes [channels, length]."""
 
 from typing import Annotated, Literal, Self
 
@@ -7,31 +7,34 @@ from pydantic_core import PydanticCustomError
 
 from halftime.contract.models.layers.layer import DoesNotFit, Layer, Shape, Size
 
-Kernel = Annotated[int, Field(ge=1, le=1024, description="the same in every direction")]
+Kernel = Annotated[int, Field(ge=1, le=1024, description="size of the window, the same in every direction")]
 Stride = Annotated[int, Field(ge=1, le=1024)]
-Padding = Annotated[int, Field(ge=0, le=1024, description="zeros on every side")]
+Padding = Annotated[int, Field(ge=0, le=1024, description="number of zeros added on every side")]
 
 
 def _slid(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
-    """Places of a window along a dimension. Raises DoesNotFit where there is none.
+    """Returns the number of positions of a window along a dimension. Raises DoesNotFit if there is none.
 
-    The formula of torch's Conv2d and MaxPool2d (Dumoulin & Visin 2016, "A guide to convolution arithmetic", eq. 15).
+    Uses the formula of torch's Conv2d and MaxPool2d (Dumoulin & Visin 2016, "A guide to convolution arithmetic",
+    eq. 15).
     """
     reach = dilation * (kernel - 1) + 1
     if size + 2 * padding < reach:
-        raise DoesNotFit(f"has a window of {reach}, but the padded size that comes in is {size + 2 * padding}")
+        raise DoesNotFit(f"has a window of {reach}, but its padded input has the size {size + 2 * padding}")
     return (size + 2 * padding - reach) // stride + 1
 
 
 class _Convolution(Layer):
-    """In any number of dimensions."""
+    """A convolution in any number of dimensions."""
 
     out_channels: Size
     kernel_size: Kernel
     stride: Stride = 1
     padding: Padding = 0
     dilation: Annotated[int, Field(ge=1, le=1024)] = 1
-    groups: Size = Field(default=1, description="must divide the channels in and out; as many as channels: depthwise")
+    groups: Size = Field(
+        default=1, description="groups of channels; must divide input and output channels; one per channel: depthwise"
+    )
     bias: bool = True
 
     @model_validator(mode="after")
@@ -41,16 +44,16 @@ class _Convolution(Layer):
         return self
 
     def parameter_count(self, shape: Shape) -> int:
-        """A kernel for every pair of channels within a group, and the bias."""
+        """Counts a kernel for every pair of channels within a group, and the bias."""
         return self._weights(shape) + self.bias * self.out_channels
 
     def flops(self, shape: Shape) -> int:
-        """Every weight, once at every place of the kernel."""
+        """Counts every weight once per position of the kernel."""
         places = self.output_shape(shape).elements // self.out_channels
         return 2 * self._weights(shape) * places
 
     def matrix_width(self, shape: Shape) -> int:
-        """The channels that come out."""
+        """Returns the number of output channels."""
         return self.out_channels
 
     def _weights(self, shape: Shape) -> int:
@@ -60,18 +63,18 @@ class _Convolution(Layer):
 
     def _convolve(self, shape: Shape, channels: int, *places: int) -> Shape:
         if channels % self.groups:
-            raise DoesNotFit(f"has {self.groups} groups, which must divide the {channels} channels that come in")
+            raise DoesNotFit(f"has {self.groups} groups, which must divide its {channels} input channels")
         slid = (_slid(size, self.kernel_size, self.stride, self.padding, self.dilation) for size in places)
         return shape.to(self.out_channels, *slid)
 
 
 class Conv1d(_Convolution):
-    """A convolution along a sequence; put `transpose` around it where the sequence is [length, width]."""
+    """A convolution along a sequence; for [length, width], add `transpose` before and after it."""
 
     type: Literal["conv1d"] = "conv1d"
 
     def output_shape(self, shape: Shape) -> Shape:
-        """[out_channels, places of the kernel]."""
+        """Returns [out_channels, positions of the kernel]."""
         return self._convolve(shape, *shape.require("channels", "length"))
 
 
@@ -81,17 +84,17 @@ class Conv2d(_Convolution):
     type: Literal["conv2d"] = "conv2d"
 
     def output_shape(self, shape: Shape) -> Shape:
-        """[out_channels, places of the kernel down and across]."""
+        """Returns [out_channels, vertical positions of the kernel, horizontal positions]."""
         return self._convolve(shape, *shape.require("channels", "height", "width"))
 
 
 class Pool2d(Layer):
-    """The largest or the mean of every window."""
+    """The maximum or the mean of every window."""
 
     type: Literal["max_pool2d", "avg_pool2d"]
     kernel_size: Kernel
-    stride: Stride | None = Field(default=None, description="null: kernel_size")
-    padding: Padding = Field(default=0, description="at most half of kernel_size")
+    stride: Stride | None = Field(default=None, description="distance between windows; null: kernel_size")
+    padding: Padding = Field(default=0, description="padding on every side, at most half of kernel_size")
 
     @model_validator(mode="after")
     def _padding_is_at_most_half(self) -> Self:
@@ -101,22 +104,22 @@ class Pool2d(Layer):
 
     @property
     def step(self) -> int:
-        """The stride, its default filled in."""
+        """The stride, with its default filled in."""
         return self.stride or self.kernel_size
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The same channels, [places of the window down and across]."""
+        """Returns [input channels, vertical positions of the window, horizontal positions]."""
         channels, *places = shape.require("channels", "height", "width")
         return shape.to(channels, *(_slid(size, self.kernel_size, self.step, self.padding) for size in places))
 
 
 class AdaptiveAvgPool2d(Layer):
-    """Means of as many windows as it takes to put out a square of `output_size`."""
+    """Means over windows that are chosen so that the output is a square of `output_size`."""
 
     type: Literal["adaptive_avg_pool2d"] = "adaptive_avg_pool2d"
     output_size: int = Field(default=1, ge=1, le=1024)
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The same channels."""
+        """Returns [input channels, output_size, output_size]."""
         channels, _, _ = shape.require("channels", "height", "width")
         return shape.to(channels, self.output_size, self.output_size)

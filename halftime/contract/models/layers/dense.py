@@ -1,4 +1,4 @@
-"""Layers that treat every position alike."""
+"""Layers that treat every position alike, and changes of shape."""
 
 import math
 from typing import Literal
@@ -7,7 +7,7 @@ from pydantic import Field
 
 from halftime.contract.models.layers.layer import DoesNotFit, Layer, Shape
 
-#: Output features may be as many as a vocabulary has tokens.
+#: Largest number of output features, which may be the size of a vocabulary.
 MAX_FEATURES = 1_000_000
 
 
@@ -19,67 +19,69 @@ class Linear(Layer):
     bias: bool = True
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Other features in the last dimension."""
+        """Returns the input shape with out_features in the last dimension."""
         return shape.to(*shape.sizes[:-1], self.out_features)
 
     def parameter_count(self, shape: Shape) -> int:
-        """One weight for every pair of features, and the bias."""
+        """Counts one weight for every pair of features, and the bias."""
         return (shape.sizes[-1] + self.bias) * self.out_features
 
     def flops(self, shape: Shape) -> int:
-        """Of every position."""
+        """Counts the products of all positions."""
         return 2 * shape.elements * self.out_features
 
     def matrix_width(self, shape: Shape) -> int:
-        """The features that come out."""
+        """Returns the number of output features."""
         return self.out_features
 
     def is_causal(self) -> bool:
-        """Every position is alone."""
+        """Returns True, because positions are independent."""
         return True
 
 
 class Activation(Layer):
-    """A function of every number; `softmax` is over the last dimension."""
+    """An elementwise function; `softmax` is over the last dimension."""
 
     type: Literal["relu", "gelu", "silu", "tanh", "sigmoid", "softmax"]
 
     def is_causal(self) -> bool:
-        """Every position is alone."""
+        """Returns True, because positions are independent."""
         return True
 
 
 class Dropout(Layer):
-    """Sets numbers to zero at random in training."""
+    """Sets elements to zero at random in training."""
 
     type: Literal["dropout"] = "dropout"
     probability: float = Field(default=0.1, ge=0, lt=1)
 
     def is_causal(self) -> bool:
-        """Every position is alone."""
+        """Returns True, because positions are independent."""
         return True
 
 
 class Flatten(Layer):
-    """Joins the dimensions from `start_dim` to the last."""
+    """Joins the dimensions from `start_dim` to the last one."""
 
     type: Literal["flatten"] = "flatten"
-    start_dim: int = Field(default=1, ge=1, le=3, description="as torch counts: 0 would be the batch")
+    start_dim: int = Field(
+        default=1, ge=1, le=3, description="first dimension to join; counted as in torch: 0 is the batch"
+    )
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The dimensions before, then one."""
+        """Returns the dimensions before `start_dim`, and one for the rest."""
         if self.start_dim > len(shape.sizes):
-            raise DoesNotFit(f"has start_dim {self.start_dim}, but {shape} comes in")
+            raise DoesNotFit(f"has start_dim {self.start_dim}, but its input is {shape}")
         kept = shape.sizes[: self.start_dim - 1]
         return shape.to(*kept, shape.elements // math.prod(kept))
 
 
 class Transpose(Layer):
-    """Swaps two dimensions: [length, width], as linear layers and attention have it, and [channels, length]."""
+    """Swaps two dimensions: [length, width], used by linear layers and attention, and [channels, length]."""
 
     type: Literal["transpose"] = "transpose"
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The two sizes, swapped."""
+        """Returns the two sizes, swapped."""
         first, second = shape.require("length", "width")
         return shape.to(second, first)

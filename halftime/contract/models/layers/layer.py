@@ -1,4 +1,4 @@
-"""What every layer of a `layers` model knows of itself: the shape it puts out, its weights and its work."""
+"""The base class of layers in a `layers` model: output shape, number of weights, and work."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,15 +9,15 @@ from pydantic import Field
 
 from halftime.contract.strict import Input
 
-#: Numbers that one sample may hold between two layers: 1 GiB in FP32.
+#: Largest number of elements of one sample between two layers: 1 GiB in FP32.
 MAX_ELEMENTS = 2**28
 
-#: Channels, features and sizes of one dimension.
+#: A number of channels or features, or the size of a dimension.
 Size = Annotated[int, Field(ge=1, le=65_536)]
 
 
 class DoesNotFit(Exception):
-    """A layer that cannot take what comes in; `path` leads to it through blocks and their branches."""
+    """A layer cannot take its input; `path` leads to it through blocks and their branches."""
 
     def __init__(self, reason: str, path: tuple[int | str, ...] = ()) -> None:
         super().__init__(reason)
@@ -27,87 +27,87 @@ class DoesNotFit(Exception):
 
 @dataclass(frozen=True)
 class Shape:
-    """One sample between two layers; the batch is left out."""
+    """The shape of one sample between two layers, without the batch dimension."""
 
-    #: [features], [length, width] (of a sequence), [channels, length] or [channels, height, width].
+    #: [features], [length, width] of a sequence, [channels, length] or [channels, height, width].
     sizes: tuple[int, ...]
-    #: Where token ids are meant: all are below this.
+    #: For token IDs: the size of the vocabulary; else None.
     vocab_size: int | None = None
-    #: Whether the first dimension is positions of which none may see a later one.
+    #: Whether the first dimension is positions that must not depend on later ones.
     causal: bool = False
 
     def __str__(self) -> str:
-        return ("token ids " if self.vocab_size else "") + str(list(self.sizes))
+        return ("token IDs " if self.vocab_size else "") + str(list(self.sizes))
 
     @property
     def elements(self) -> int:
-        """Numbers in a sample."""
+        """Number of elements in a sample."""
         return math.prod(self.sizes)
 
     def to(self, *sizes: int) -> "Shape":
-        """Numbers of other sizes in its place."""
+        """Returns the shape with other sizes, for numbers instead of token IDs."""
         return Shape(sizes, causal=self.causal)
 
     def require(self, *dimensions: str) -> tuple[int, ...]:
-        """Its sizes, one for every dimension named. Raises DoesNotFit."""
+        """Returns the sizes, one per named dimension. Raises DoesNotFit for another number of dimensions."""
         if len(self.sizes) != len(dimensions):
-            raise DoesNotFit(f"needs [{', '.join(dimensions)}], but {self} comes in")
+            raise DoesNotFit(f"needs [{', '.join(dimensions)}], but its input is {self}")
         return self.sizes
 
 
 class Layer(Input):
-    """One entry of the list. In-features are inferred, never given."""
+    """One entry of the list. The input size is inferred from the layer before."""
 
     type: str
 
-    #: Only these can be the first layer of a model of tokens.
+    #: Whether the layer accepts token IDs, so that it can be the first layer of a model of tokens.
     takes_tokens: ClassVar[bool] = False
 
     def output_shape(self, shape: Shape) -> Shape:
-        """What it makes of a shape. Raises DoesNotFit."""
+        """Returns the shape of the output for an input shape. Raises DoesNotFit for an unsuitable input."""
         return shape
 
     def parameter_count(self, shape: Shape) -> int:
-        """Its own weights where this shape comes in; those of a block are its layers'."""
+        """Counts the layer's own weights for an input shape; the layers in a block count theirs."""
         return 0
 
     def flops(self, shape: Shape) -> int:
-        """Its own matrix products in a forward pass of one sample: 2 per multiplication and addition."""
+        """Counts the FLOP of the layer's own matrix products in a forward pass of one sample, 2 per multiply-add."""
         return 0
 
     def matrix_width(self, shape: Shape) -> int | None:
-        """Columns of its matrix products where a trial can read the precision of them; else None."""
+        """Returns the columns of its matrix products if a trial can read their precision, else None."""
         return None
 
     def is_causal(self) -> bool:
-        """Whether what it puts out at a position depends on no later one."""
+        """Whether the output at a position is independent of later positions."""
         return False
 
     def least_batch_size(self, shape: Shape) -> int:
-        """Samples that it needs at once in training."""
+        """Returns the smallest batch that the layer can be trained with."""
         return 1
 
     def chains(self) -> list[list["Layer"]]:
-        """The layers inside a block; none in a plain layer."""
+        """Returns the lists of layers inside a block; empty for a plain layer."""
         return []
 
     def fit(self, shape: Shape) -> Shape:
-        """The shape it puts out, once it is certain that the layer can take what comes in. Raises DoesNotFit."""
+        """Checks that the layer can take its input and returns the output shape. Raises DoesNotFit otherwise."""
         if shape.vocab_size and not self.takes_tokens:
-            raise DoesNotFit(f"{self.type} needs numbers, but {shape} come in: put an embedding first")
+            raise DoesNotFit(f"{self.type} needs numbers, but its input is {shape}: put an embedding first")
         if shape.causal and not self.is_causal():
-            raise DoesNotFit(f"{self.type} lets positions see later ones, which a causal language model must not")
+            raise DoesNotFit(f"{self.type} uses later positions, which a causal language model must not do")
         try:
             output = self.output_shape(shape)
         except DoesNotFit as fault:
             raise fault if fault.path else DoesNotFit(f"{self.type} {fault.reason}") from None
         if output.elements > MAX_ELEMENTS:
-            raise DoesNotFit(f"{self.type} puts out {output}, more than {MAX_ELEMENTS:,} numbers per sample")
+            raise DoesNotFit(f"{self.type} has the output {output}, more than {MAX_ELEMENTS:,} numbers per sample")
         return output
 
 
 def shape_after(layers: Sequence[Layer], shape: Shape, path: tuple[int | str, ...] = ()) -> Shape:
-    """What layers in a row, found at `path`, put out. Raises DoesNotFit with the path to the first that does not."""
+    """Returns the output shape of consecutive layers at `path`. Raises DoesNotFit with the path to the first misfit."""
     for index, layer in enumerate(layers):
         try:
             shape = layer.fit(shape)
@@ -117,7 +117,7 @@ def shape_after(layers: Sequence[Layer], shape: Shape, path: tuple[int | str, ..
 
 
 def plain_layers(layers: Sequence[Layer], shape: Shape) -> Iterator[tuple[Layer, Shape]]:
-    """Every layer that is no block, each with the shape that comes in."""
+    """Yields every layer that is not a block, with its input shape."""
     for layer in layers:
         chains = layer.chains()
         if not chains:

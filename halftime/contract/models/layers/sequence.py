@@ -1,4 +1,4 @@
-"""Layers of sequences: token ids [length], then [length, width]."""
+"""Layers for sequences: token IDs [length], then [length, width]."""
 
 from typing import Literal
 
@@ -16,17 +16,17 @@ class Embedding(Layer):
     takes_tokens = True
 
     def output_shape(self, shape: Shape) -> Shape:
-        """[length, embedding_dim]."""
+        """Returns [length, embedding_dim]."""
         if shape.vocab_size is None:
-            raise DoesNotFit(f"needs token ids, but {shape} comes in")
+            raise DoesNotFit(f"needs token IDs, but its input is {shape}")
         return shape.to(*shape.sizes, self.embedding_dim)
 
     def parameter_count(self, shape: Shape) -> int:
-        """A row for every token."""
+        """Counts a row for every token."""
         return (shape.vocab_size or 0) * self.embedding_dim
 
     def is_causal(self) -> bool:
-        """Every position is alone."""
+        """Returns True, because positions are independent."""
         return True
 
 
@@ -36,98 +36,100 @@ class PositionalEmbedding(Layer):
     type: Literal["positional_embedding"] = "positional_embedding"
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The same."""
+        """Returns the input shape."""
         shape.require("length", "width")
         return shape
 
     def parameter_count(self, shape: Shape) -> int:
-        """A row for every position."""
+        """Counts a row for every position."""
         return shape.elements
 
     def is_causal(self) -> bool:
-        """Every position is alone."""
+        """Returns True, because positions are independent."""
         return True
 
 
 class SelfAttention(Layer):
-    """Multi-head attention of a sequence to itself, with its four linear maps (Vaswani et al. 2017)."""
+    """Multi-head self-attention with its four linear maps (Vaswani et al. 2017)."""
 
     type: Literal["self_attention"] = "self_attention"
-    num_heads: int = Field(ge=1, le=1024, description="must divide the width")
-    causal: bool = Field(default=False, description="no position sees a later one")
+    num_heads: int = Field(ge=1, le=1024, description="attention heads; must divide the width")
+    causal: bool = Field(default=False, description="mask later positions")
     bias: bool = True
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The same."""
+        """Returns the input shape."""
         _, width = shape.require("length", "width")
         if width % self.num_heads:
             raise DoesNotFit(f"has {self.num_heads} heads, which must divide the width of {shape}")
         return shape
 
     def parameter_count(self, shape: Shape) -> int:
-        """Query, key, value and output maps."""
+        """Counts query, key, value and output maps."""
         width = shape.sizes[1]
         return 4 * (width + self.bias) * width
 
     def flops(self, shape: Shape) -> int:
-        """The maps, and every position's products with every position, masked or not."""
+        """Counts the maps, and the products of every pair of positions, masked or not."""
         length, width = shape.sizes
         return 8 * length * width**2 + 4 * length**2 * width
 
     def matrix_width(self, shape: Shape) -> int:
-        """The width."""
+        """Returns the width."""
         return shape.sizes[1]
 
     def is_causal(self) -> bool:
-        """Where it is masked."""
+        """Whether later positions are masked."""
         return self.causal
 
 
 class Recurrent(Layer):
-    """A recurrent network (Hochreiter & Schmidhuber 1997; Cho et al. 2014); puts out its state at every position."""
+    """A recurrent network (Hochreiter & Schmidhuber 1997; Cho et al. 2014) that outputs its state at every position."""
 
     type: Literal["lstm", "gru"]
     hidden_size: Size
     num_layers: int = Field(default=1, ge=1, le=64)
-    bidirectional: bool = Field(default=False, description="a second one reads backwards; twice the width comes out")
+    bidirectional: bool = Field(
+        default=False, description="add a network that reads backwards, which doubles the output width"
+    )
 
     @property
     def directions(self) -> int:
-        """Networks that read the sequence."""
+        """Number of networks that read the sequence."""
         return 2 if self.bidirectional else 1
 
     def output_shape(self, shape: Shape) -> Shape:
-        """[length, hidden_size of every direction]."""
+        """Returns [length, directions x hidden_size]."""
         length, _ = shape.require("length", "width")
         return shape.to(length, self.directions * self.hidden_size)
 
     def parameter_count(self, shape: Shape) -> int:
-        """Weights from input and state to every gate, with two biases, as torch has them."""
+        """Counts the weights from input and state to every gate, and two biases, as in torch."""
         return self._gates() * self.hidden_size * (self._fan_in(shape) + 2 * self.num_layers)
 
     def flops(self, shape: Shape) -> int:
-        """Every weight, once at every position."""
+        """Counts every weight once per position."""
         return 2 * self._gates() * self.hidden_size * self._fan_in(shape) * shape.sizes[0]
 
     def is_causal(self) -> bool:
-        """Where nothing reads backwards."""
+        """Whether no network reads backwards."""
         return not self.bidirectional
 
     def _gates(self) -> int:
         return self.directions * {"lstm": 4, "gru": 3}[self.type]
 
     def _fan_in(self, shape: Shape) -> int:
-        """What one gate's unit reads, summed over layers: input and state."""
+        """Returns the inputs and states that one unit of a gate reads, summed over layers."""
         width, deeper = shape.sizes[1], (self.num_layers - 1) * self.directions * self.hidden_size
         return width + deeper + self.num_layers * self.hidden_size
 
 
 class Mean(Layer):
-    """Over positions: one vector for a sequence."""
+    """The mean over positions: one vector per sequence."""
 
     type: Literal["mean"] = "mean"
 
     def output_shape(self, shape: Shape) -> Shape:
-        """[width]."""
+        """Returns [width]."""
         _, width = shape.require("length", "width")
         return shape.to(width)

@@ -1,4 +1,4 @@
-"""A model as a list of torch.nn layers from an allow-list; shapes are inferred at submit, without torch."""
+"""A model as a list of torch.nn layers from an allow-list; shapes are inferred at submission, without torch."""
 
 from typing import Annotated, Literal, Self
 
@@ -11,15 +11,15 @@ from halftime.contract.models.layers.normalisation import BatchNorm
 from halftime.contract.models.layers.structure import AnyLayer, Residual
 from halftime.contract.strict import Input, fault_at
 
-#: Layers in all, blocks and what is in them included.
+#: Largest number of layers, including blocks and the layers in them.
 MAX_LAYERS = 1000
 
-#: Blocks within blocks.
+#: Deepest nesting of blocks.
 MAX_DEPTH = 8
 
 
 def _within_bounds(layers: object) -> object:
-    """Refuses too many layers, and blocks too deep in each other, before anything descends into them."""
+    """Limits the number of layers and the nesting of blocks before other validators descend into them."""
     waiting: list[tuple[object, tuple[int | str, ...], int]] = [(layers, (), 0)]
     total = 0
     while waiting:
@@ -28,17 +28,19 @@ def _within_bounds(layers: object) -> object:
             continue
         total += len(chain)
         if total > MAX_LAYERS:
-            raise fault_at((), "too_many_layers", f"there may be {MAX_LAYERS:,} layers, those in blocks included")
+            raise fault_at(
+                (), "too_many_layers", f"at most {MAX_LAYERS:,} layers are allowed, including those in blocks"
+            )
         for index, layer in enumerate(chain):
             inner = _chains(layer)
             if inner and depth == MAX_DEPTH:
-                raise fault_at((*path, index), "too_deep", f"blocks may be nested {MAX_DEPTH} deep")
+                raise fault_at((*path, index), "too_deep", f"blocks may be nested at most {MAX_DEPTH} deep")
             waiting += [(below, (*path, index, *step), depth + 1) for below, step in inner]
     return layers
 
 
 def _chains(layer: object) -> list[tuple[object, tuple[int | str, ...]]]:
-    """The lists of layers in what may be a block, and where."""
+    """Returns the lists of layers in a possible block, each with its path."""
     if not isinstance(layer, dict):
         return []
     branches = layer.get("branches")
@@ -70,10 +72,10 @@ def _small_convnet() -> list[AnyLayer]:
 
 
 class LayersSpec(Input):
-    """Layers in a row, each fed with what the one before puts out; the last puts out a score for every class or token.
+    """A sequence of layers; the output of the last one is a score for every class or token.
 
-    `vocab_size` makes the input token ids, and an `embedding` the first layer. Of a causal language model every layer
-    must be causal: position-wise, attention with `causal`, or a recurrent network in one direction.
+    With `vocab_size`, the input is token IDs and the first layer must be an `embedding`. In a causal language model,
+    every layer must be causal: position-wise, attention with `causal`, or a recurrent network in one direction.
     """
 
     kind: Literal["layers"] = "layers"
@@ -82,12 +84,14 @@ class LayersSpec(Input):
         default=[3, 32, 32],
         min_length=1,
         max_length=3,
-        description="of one sample: [features], [channels, height, width], or [length] of tokens",
+        description="shape of one sample: [features], [channels, height, width], or [length] of tokens",
     )
     vocab_size: int | None = Field(
-        default=None, ge=2, le=MAX_FEATURES, description="tokens in the vocabulary; null: the input is numbers"
+        default=None, ge=2, le=MAX_FEATURES, description="size of the vocabulary; null: the input is numbers"
     )
-    num_classes: int = Field(default=10, ge=2, le=100_000, description="classes to tell apart; not of causal-lm")
+    num_classes: int = Field(
+        default=10, ge=2, le=100_000, description="number of classes of a classification; ignored for causal-lm"
+    )
     layers: Annotated[list[AnyLayer], BeforeValidator(_within_bounds)] = Field(
         default=_small_convnet(), min_length=1, max_length=MAX_LAYERS
     )
@@ -99,33 +103,35 @@ class LayersSpec(Input):
             output = shape_after(self.layers, self.first_shape)
         except DoesNotFit as fault:
             raise fault_at(("layers", *fault.path), "layer_does_not_fit", fault.reason) from None
-        if output.sizes != self._wanted() or output.vocab_size:
-            reason = f"the last layer must put out {list(self._wanted())}, but puts out {output}"
+        if output.sizes != self._required_output() or output.vocab_size:
+            reason = f"the last layer must have the output {list(self._required_output())}, but has {output}"
             raise fault_at(("layers", len(self.layers) - 1), "output_does_not_fit", reason)
         if not self.matrix_widths():
-            reason = "one layer must be a linear, a convolution or self_attention: they show the precision they ran in"
+            reason = (
+                "at least one layer must be linear, a convolution or self_attention, whose precision can be verified"
+            )
             raise fault_at(("layers",), "nothing_to_measure", reason)
         return self
 
     @property
     def first_shape(self) -> Shape:
-        """What comes into the first layer."""
+        """The input shape of the first layer."""
         return Shape(tuple(self.input_shape), self.vocab_size, causal=self.task == "causal-lm")
 
     def parameter_count(self) -> int:
-        """Weights, norms and biases of the module that `worker/models/layers.py` builds."""
+        """Counts weights, norms and biases of the module that `worker/models/layers.py` builds."""
         return sum(layer.parameter_count(shape) for layer, shape in plain_layers(self.layers, self.first_shape))
 
     def training_flops_per_sample(self) -> int:
-        """Of matrix products; backward takes two for every one forward (Kaplan et al. 2020, section 2.1)."""
+        """Counts FLOP of matrix products; backward takes twice as many as forward (Kaplan et al. 2020, section 2.1)."""
         return 3 * sum(layer.flops(shape) for layer, shape in plain_layers(self.layers, self.first_shape))
 
     def least_batch_size(self) -> int:
-        """Samples that the layers need at once in training."""
+        """Returns the smallest batch that the layers can be trained with."""
         return max(layer.least_batch_size(shape) for layer, shape in plain_layers(self.layers, self.first_shape))
 
     def matrix_widths(self) -> list[int]:
-        """Columns of the matrix products whose precision a trial can read, in order."""
+        """Returns the columns of the matrix products whose precision a trial can read, in order."""
         widths = (layer.matrix_width(shape) for layer, shape in plain_layers(self.layers, self.first_shape))
         return [width for width in widths if width is not None]
 
@@ -134,15 +140,15 @@ class LayersSpec(Input):
             raise fault_at(("vocab_size",), "vocab_size_missing", "causal-lm needs a vocab_size")
         lengths = {1} if self.vocab_size else {1, 3}
         if len(self.input_shape) not in lengths:
-            meant = "[length]" if self.vocab_size else "[features] or [channels, height, width]"
-            raise fault_at(("input_shape",), "input_shape_does_not_fit", f"input_shape must be {meant}")
+            allowed = "[length]" if self.vocab_size else "[features] or [channels, height, width]"
+            raise fault_at(("input_shape",), "input_shape_does_not_fit", f"input_shape must be {allowed}")
         if self.first_shape.sizes == (1, 1, 1):
-            raise fault_at(("input_shape",), "input_too_small", "an image of one number has no pattern to learn")
+            raise fault_at(("input_shape",), "input_too_small", "an image must have more than one number")
         if self.first_shape.elements > MAX_ELEMENTS:
-            reason = f"a sample may hold {MAX_ELEMENTS:,} numbers"
+            reason = f"a sample may have at most {MAX_ELEMENTS:,} numbers"
             raise fault_at(("input_shape",), "input_too_large", reason)
 
-    def _wanted(self) -> tuple[int, ...]:
+    def _required_output(self) -> tuple[int, ...]:
         if self.task == "causal-lm":
             assert self.vocab_size is not None
             return (self.input_shape[0], self.vocab_size)

@@ -1,4 +1,4 @@
-"""Blocks of layers: beside a shortcut, or beside each other."""
+"""Blocks of layers: residual and parallel ones."""
 
 from typing import Annotated, Literal
 
@@ -12,67 +12,67 @@ from halftime.contract.models.layers.sequence import Embedding, Mean, Positional
 
 
 class _Block(Layer):
-    """Layers whose own words say whether they take tokens and are causal."""
+    """A block; whether it takes tokens and is causal is checked for its layers."""
 
     takes_tokens = True
 
     def is_causal(self) -> bool:
-        """It is what its layers are, and they are asked."""
+        """Returns True, because the layers inside are checked themselves."""
         return True
 
 
 class Residual(_Block):
-    """Adds what comes in to what its layers make of it; they must not change the shape."""
+    """Adds the input to the output of its layers, which must not change the shape."""
 
     type: Literal["residual"] = "residual"
     layers: "list[AnyLayer]" = Field(min_length=1)
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The same."""
+        """Returns the input shape."""
         after = shape_after(self.layers, shape, ("layers",))
         if after != shape:
             raise DoesNotFit(
-                f"adds what comes in, {shape}, to what its layers put out, {after}: they must be alike; parallel with "
-                "merge add can change the shape on both ways"
+                f"adds its input {shape} to the output {after} of its layers, which must have the same shape; to "
+                "change the shape on both paths, use parallel with merge add"
             )
         return shape
 
     def chains(self) -> list[list[Layer]]:
-        """The one inside."""
+        """Returns the list of layers inside."""
         return [list(self.layers)]
 
 
 class Parallel(_Block):
-    """Every branch gets what comes in; an empty branch hands it on. `concat` joins channels of images, else the last
-    dimension."""
+    """Feeds the input to every branch and merges their outputs; an empty branch passes its input on.
+
+    `concat` joins the channels of images, else the last dimension.
+    """
 
     type: Literal["parallel"] = "parallel"
     branches: "list[list[AnyLayer]]" = Field(min_length=2, max_length=64)
     merge: Literal["add", "concat"] = "add"
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Of one branch, or of all together."""
+        """Returns the shape of one branch for `add`, of all joined for `concat`."""
         outputs = [shape_after(branch, shape, ("branches", place)) for place, branch in enumerate(self.branches)]
         first = outputs[0]
         dimension = self.merged_dimension(first)
         for place, output in enumerate(outputs):
             if output.vocab_size:
-                raise DoesNotFit(
-                    f"has nothing but token ids to merge from branch {place}: every branch must embed them"
-                )
+                raise DoesNotFit(f"cannot merge token IDs from branch {place}: every branch must embed them")
             if self._must_agree(output, dimension) != self._must_agree(first, dimension):
                 raise DoesNotFit(f"cannot {self.merge} {output} of branch {place} and {first} of branch 0")
         if self.merge == "add":
             return first
-        together = sum(output.sizes[dimension] for output in outputs)
-        return first.to(*first.sizes[:dimension], together, *first.sizes[dimension + 1 :])
+        total = sum(output.sizes[dimension] for output in outputs)
+        return first.to(*first.sizes[:dimension], total, *first.sizes[dimension + 1 :])
 
     def merged_dimension(self, branch: Shape) -> int:
-        """Where `concat` joins branches of this shape: the batch is not counted."""
+        """Returns the dimension along which `concat` joins branches of this shape, without the batch dimension."""
         return 0 if len(branch.sizes) == 3 else len(branch.sizes) - 1
 
     def chains(self) -> list[list[Layer]]:
-        """The branches."""
+        """Returns the branches."""
         return [list(branch) for branch in self.branches]
 
     def _must_agree(self, output: Shape, dimension: int) -> tuple[int, ...]:
