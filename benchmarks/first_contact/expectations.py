@@ -17,7 +17,7 @@ from benchmarks.first_contact.lines import (
 from halftime.contract.report.trial import NEAR_ZERO_BYTES, Memory, TrialResult
 from worker.proof.probes import ERROR_RANGES
 from worker.report.attestation import achieved_flops_per_second
-from worker.report.warnings import FAR_OUTSIDE, LEAST_EXPLAINED
+from worker.report.warnings import MAX_ERROR_RATIO, MIN_EXPLAINED_ERROR
 from worker.training.precision_facts import FACTS, LARGEST_FP32_ERROR, expected_flags
 
 #: A TF32 product is this far from FP64 at least: IEEE FP32 is nearer.
@@ -158,7 +158,7 @@ def _throughput(lines: Sequence[Line]) -> Iterator[str]:
 def _numerics(result: TrialResult) -> Iterator[str]:
     found = result.numerics
     if found and found.gradient_relative_rmse is not None and found.explained_relative_rmse is not None:
-        bound = FAR_OUTSIDE[result.precision] * max(found.explained_relative_rmse, LEAST_EXPLAINED)
+        bound = MAX_ERROR_RATIO[result.precision] * max(found.explained_relative_rmse, MIN_EXPLAINED_ERROR)
         if found.gradient_relative_rmse > bound:
             yield f"the gradient is {found.gradient_relative_rmse:.1e} off, and rounding explains {bound:.1e} at most"
 
@@ -222,7 +222,7 @@ def _reports(lines: Sequence[Line]) -> Iterator[str]:
             yield from (f"comparison: {check}" for check in line.failed_checks)
 
 
-def _neighbours(lines: Sequence[Line]) -> Iterator[str]:
+def _other_processes(lines: Sequence[Line]) -> Iterator[str]:
     """By its number, in what the trial says and in what a look at the device said."""
     for line in lines:
         if not isinstance(line, NeighbourLine):
@@ -236,4 +236,4 @@ def _neighbours(lines: Sequence[Line]) -> Iterator[str]:
             yield f"neighbour: once it was gone, the driver named {', '.join(line.seen_after)}"
 
 
-CHECKS = (_health, _switches, _probes, _ceilings, _waits, _trials, _throughput, _reports, _neighbours)
+CHECKS = (_health, _switches, _probes, _ceilings, _waits, _trials, _throughput, _reports, _other_processes)

@@ -11,6 +11,7 @@ from tests.worker import fake_nvml
 from tests.worker.fake_nvml import INSTANCE_UUIDS, a100_cut, h100, plant, t4
 from worker import __main__ as command
 from worker.device import device, nvml
+from worker.errors import is_out_of_memory
 from worker.trial import probe as doctor
 
 NAMES = ["NVIDIA A10", "NVIDIA H100 80GB HBM3", "NVIDIA H200"]
@@ -62,21 +63,21 @@ def test_gpus_are_numbered_as_cuda_numbers_them(gpus, monkeypatch, visible, name
 
 @pytest.mark.parametrize("choice", ["cuda:3", "cuda:x", "tpu"])
 def test_a_device_that_is_not_there_is_refused_with_the_remedy(gpus, choice):
-    with pytest.raises(ValueError, match=r"use `--device cpu`|use `cpu`"):
+    with pytest.raises(ValueError, match=r"[Uu]se `--device cpu`|Use `cpu`"):
         device.detect(choice)
 
 
 def test_every_gpu_is_a_device(gpus):
-    assert nvml.workable_devices() == ["cuda:0", "cuda:1", "cuda:2"]
+    assert nvml.available_devices() == ["cuda:0", "cuda:1", "cuda:2"]
 
 
 def test_only_visible_gpus_are_devices(gpus, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
-    assert nvml.workable_devices() == ["cuda:0"]
+    assert nvml.available_devices() == ["cuda:0"]
 
 
 def test_a_lost_gpu_is_no_matter_of_the_others(lost_gpu):
-    assert nvml.workable_devices() == ["cuda:0", "cuda:1", "cuda:2"]
+    assert nvml.available_devices() == ["cuda:0", "cuda:1", "cuda:2"]
     assert device.detect("cuda:2").gpu == "NVIDIA H200"
     assert nvml.uuid_of("cuda:0") == "GPU-0"
     with pytest.raises(pynvml.NVMLError_GpuIsLost):
@@ -90,15 +91,17 @@ def test_a_worker_of_a_lost_gpu_ends_with_the_remedy(lost_gpu):
 
 def test_a_lost_gpu_has_no_name_beside_one_that_is_cut(cut_gpus):
     cut_gpus.gpus[0].answers["nvmlDeviceGetUUID"] = pynvml.NVMLError_GpuIsLost()
-    assert nvml.workable_devices() == ["MIG-a", "MIG-b", "GPU-2"]
+    assert nvml.available_devices() == ["MIG-a", "MIG-b", "GPU-2"]
 
 
 def test_a_gpu_in_mig_mode_is_as_many_devices_as_it_is_cut_into(cut_gpus):
-    assert nvml.workable_devices() == ["GPU-0", "MIG-a", "MIG-b", "GPU-2"]
+    assert nvml.available_devices() == ["GPU-0", "MIG-a", "MIG-b", "GPU-2"]
 
 
 def test_a_gpu_that_is_cut_into_several_is_no_device(cut_gpus):
-    with pytest.raises(ValueError, match=r"GPU-1 is in MIG mode: name an instance .*\(MIG-a, MIG-b\)"):
+    with pytest.raises(
+        ValueError, match=r"GPU-1 is in MIG mode. Set CUDA_VISIBLE_DEVICES to an instance \(MIG-a, MIG-b\)"
+    ):
         device.detect("cuda:1")
     assert device.detect("cuda:2").gpu == "NVIDIA H200"
 
@@ -111,13 +114,13 @@ def test_the_only_instance_that_is_to_be_seen_is_the_device(cut_gpus):
 
 def test_a_machine_without_a_gpu_is_one_device(monkeypatch):
     plant(monkeypatch)
-    assert nvml.workable_devices() == ["cpu"]
+    assert nvml.available_devices() == ["cpu"]
 
 
 @pytest.mark.parametrize("error", [pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded])
 def test_a_machine_without_a_driver_is_one_device(monkeypatch, error):
     monkeypatch.setattr(plant(monkeypatch, h100()), "nvmlInit", lambda: raised(error))
-    assert nvml.workable_devices() == ["cpu"]
+    assert nvml.available_devices() == ["cpu"]
     assert device.detect("auto").kind == "cpu"
     assert device.gpu_count() == 0
 
@@ -136,7 +139,7 @@ def test_every_kind_of_gpu_is_a_device(monkeypatch, kind):
     gpu = kind()
     plant(monkeypatch, gpu)
     whole = not gpu.instances
-    assert nvml.workable_devices() == (["cuda:0"] if whole else [INSTANCE_UUIDS[0]])
+    assert nvml.available_devices() == (["cuda:0"] if whole else [INSTANCE_UUIDS[0]])
     found = device.detect("auto")
     assert found.name == "cuda:0"
     (part,) = [gpu] if whole else gpu.instances.values()
@@ -200,8 +203,8 @@ def test_doctor_and_worker_mean_the_same_gpu_by_a_number(monkeypatch):
     ],
 )
 def test_libraries_say_in_their_own_words_that_memory_ran_out(said):
-    assert device.is_out_of_memory(RuntimeError(said))
-    assert not device.is_out_of_memory(ValueError(said))
+    assert is_out_of_memory(RuntimeError(said))
+    assert not is_out_of_memory(ValueError(said))
 
 
 def cuda_with(free, reserved=0, share=1.0, initialized=True):
@@ -231,7 +234,7 @@ def cuda_with(free, reserved=0, share=1.0, initialized=True):
     ],
 )
 def test_what_may_mean_that_memory_ran_out_does_where_little_is_left(said, cuda, memory_ran_out):
-    assert device.is_out_of_memory(RuntimeError(said), cuda) is memory_ran_out
+    assert is_out_of_memory(RuntimeError(said), cuda) is memory_ran_out
 
 
 def test_a_device_that_does_not_tell_what_is_free_is_not_out_of_memory():
@@ -240,4 +243,4 @@ def test_a_device_that_does_not_tell_what_is_free_is_not_out_of_memory():
 
     cuda = cuda_with(free=0)
     cuda.mem_get_info = broken
-    assert not device.is_out_of_memory(RuntimeError("unable to find an engine"), cuda)
+    assert not is_out_of_memory(RuntimeError("unable to find an engine"), cuda)

@@ -82,7 +82,7 @@ async def test_a_worker_told_to_stop_does_not_wait_for_the_measurement_of_its_de
         process = patient.running.process
         process.send_signal(signal.SIGTERM)
         assert await anyio.to_thread.run_sync(process.wait) == 0
-        assert not await patient.running.says("is not known")
+        assert not await patient.running.says("could not be measured")
 
 
 @pytest.fixture
