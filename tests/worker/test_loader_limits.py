@@ -162,7 +162,7 @@ def test_in_a_small_shared_memory_a_loader_that_fits_trains_and_one_that_outgrow
     trained, refused, failed = python_with_tmpfs("/dev/shm", f"size={room}", OUTGROWN).splitlines()  # noqa: S108
     assert trained == "trained for 12"
     assert refused.startswith("invalid_data data.loader: with workers=1, up to 3 batches of 0.3 MiB are in")
-    assert "has 0.8 MiB free. Give the worker more (docker run --shm-size 1g" in refused
+    assert "has only 0.8 MiB free. Give the worker more (docker run --shm-size 1g" in refused
     assert failed.startswith("invalid_data data.loader: a batch did not fit into shared memory: unable to allocate")
     assert "--shm-size 1g" in failed
 

@@ -34,11 +34,11 @@ class PluginSource:
             inputs, targets = self._source.sample(part, count, generator)
             for values, what, check in ((inputs, "inputs", check_inputs), (targets, "targets", check_targets)):
                 if not isinstance(values, Tensor) or values.device.type != "cpu" or values.shape[:1] != (count,):
-                    raise LayoutMismatch(f"its {what} must be a tensor of {count} samples on the CPU")
+                    raise LayoutMismatch(f"the {what} must be a tensor of {count} samples on the CPU")
                 try:
                     check(values, self._layout)
                 except LayoutMismatch as error:
-                    raise LayoutMismatch(f"its {what}: {error}") from error
+                    raise LayoutMismatch(f"the tensor of {what} {error}") from error
         return inputs.float() if self._layout.vocab_size is None else inputs.long(), targets.long()
 
 
