@@ -96,7 +96,7 @@ async def test_a_worker_that_starts_with_a_sick_device_takes_nothing_until_it_is
     benchmark_id = await worker.submit(SHORT)
     row = await patient.row()
     assert row.state == "quarantined"
-    assert "came out wrong" in row.quarantine.reason
+    assert "had a wrong result" in row.quarantine.reason
     assert await worker.status(benchmark_id) == "queued"
     assert not await worker.listening()
     assert row.device.precisions is None
@@ -105,7 +105,7 @@ async def test_a_worker_that_starts_with_a_sick_device_takes_nothing_until_it_is
     assert (await patient.row()).device.precisions
 
 
-@pytest.mark.parametrize(("fault", "reason"), [("wrong", "came out wrong"), ("crash", "SIGABRT")])
+@pytest.mark.parametrize(("fault", "reason"), [("wrong", "had a wrong result"), ("crash", "SIGABRT")])
 async def test_a_benchmark_leaves_a_device_that_falls_sick_under_it(well, fault, reason):
     worker = well.running
     benchmark_id = await worker.submit(HUNG)
