@@ -116,7 +116,7 @@ async def test_a_gradient_far_off_is_a_warning_that_names_the_layers():
         return trial(spec, numerics=numerics(gradient_relative_rmse=0.2, explained_relative_rmse=0.005))
 
     report = make_report("id", await compare(comparison(), run_trial, lambda progress: None))
-    assert any("20 % off" in warning and "layers.0.weight" in warning for warning in report.warnings)
+    assert any("off from FP64's by 20 %" in warning and "layers.0.weight" in warning for warning in report.warnings)
 
 
 @pytest.mark.anyio
