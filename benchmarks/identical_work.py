@@ -13,7 +13,7 @@ from benchmarks.job import run_job
 from halftime.contract.request.data import SyntheticData
 from halftime.contract.request.request import BenchmarkRequest
 from worker.data import make_data
-from worker.models import blueprint_of, build_model
+from worker.models import blueprint_of
 from worker.training.loop import prepare, training_step
 from worker.training.precision import PRECISIONS, set_flags
 
@@ -67,7 +67,7 @@ def _train_once(seed: int, device: torch.device) -> float:
     torch.manual_seed(seed)
     settings = REQUEST.config.training
     batches = make_data(blueprint_of(REQUEST.model).shape, SyntheticData(), settings, seed).to(device).training
-    run = prepare(build_model(REQUEST.model).to(device), PRECISIONS["fp32"], settings, device)
+    run = prepare(blueprint_of(REQUEST.model).build().to(device), PRECISIONS["fp32"], settings, device)
     began = time.perf_counter()
     losses = [training_step(run, batch).loss for batch in batches]
     float(losses[-1])  # waits for the device

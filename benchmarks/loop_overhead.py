@@ -23,7 +23,7 @@ from halftime.contract.request.training import TrainingConfig
 from worker.comparison.estimates import ratio_estimate
 from worker.data import Batch, ResidentFeed, make_data
 from worker.device.measured_region import MeasuredRegion
-from worker.models import blueprint_of, build_model
+from worker.models import blueprint_of
 from worker.training.clock import make_clock
 from worker.training.loop import Curves, LoopHooks, prepare, train
 from worker.training.precision import PRECISIONS, set_flags
@@ -99,7 +99,7 @@ def measure() -> dict[str, object]:
 def _compare(precision: PrecisionName, device: torch.device) -> dict[str, object]:
     set_flags(PRECISIONS[precision])
     torch.manual_seed(0)
-    original = build_model(MODEL).to(device)
+    original = blueprint_of(MODEL).build().to(device)
     batches = (
         make_data(blueprint_of(MODEL).shape, SyntheticData(), TrainingConfig(batch_size=16, steps=20), 0)
         .to(device)

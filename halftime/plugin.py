@@ -1,4 +1,4 @@
-"""The interface for packages that provide models and data sets to a worker; `docs/plugins.md` describes its use.
+"""The interface for packages that provide models and data sets to a worker; see `docs/plugins.md`.
 
 Every input and every target is one tensor whose first dimension is the samples. Targets are classes (int64), or
 `IGNORED` at positions that are not predicted. Importing this module does not import torch.
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-#: The target of a position that is not predicted: torch's own `ignore_index`.
+#: The target of a position that is not predicted: torch's default `ignore_index`.
 IGNORED = -100
 
 
@@ -46,7 +46,7 @@ class CausalTokens:
 
 @dataclass(frozen=True)
 class MaskedTokens:
-    """Token IDs (samples, length), some replaced by `mask_token` → the replaced ones; elsewhere `IGNORED`."""
+    """Token ids (samples, length), some replaced by `mask_token` → the replaced ids, and `IGNORED` elsewhere."""
 
     vocab_size: int
     length: int
@@ -64,8 +64,8 @@ class ClassifiedTokens:
 
 @dataclass(frozen=True)
 class TokenPairs:
-    """Source tokens followed by the decoder's tokens (samples, source + target) → the token that follows each of the
-    decoder's tokens (samples, target)."""
+    """Source and decoder tokens, concatenated (samples, source + target) → the token that follows each decoder token
+    (samples, target)."""
 
     vocab_size: int
     source_length: int
@@ -74,27 +74,28 @@ class TokenPairs:
 
 DataShape = Vectors | Images | CausalTokens | MaskedTokens | ClassifiedTokens | TokenPairs
 
-#: Training and validation samples never overlap.
+#: Parts of a data set, whose samples do not overlap.
 Part = Literal["training", "validation"]
 
 
 class Source(Protocol):
     """A source of samples of one shape."""
 
-    #: Expected loss (nats) and accuracy of the best possible model; None if unknown
+    #: Expected loss (nats) and accuracy of the best possible model; None if unknown.
     best_possible_loss: float | None
     best_possible_accuracy: float | None
+    #: Bytes of one sample's input and target.
     sample_bytes: int
 
     def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Returns inputs and targets of `count` samples, on the CPU."""
+        """Draws inputs and targets of `count` samples, on the CPU."""
 
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A model to build, and the shape of its samples. Nothing is allocated before `build` is called."""
+    """A model to build and the shape of its samples. Nothing is allocated before `build`."""
 
     shape: DataShape
-    #: Builds the model on torch's default device, with weights from torch's global generator. The module maps one input
+    #: Builds the module on torch's default device, with weights from its global generator. The module maps one input
     #: tensor to logits whose last dimension is the classes or tokens.
     build: Callable[[], nn.Module]

@@ -1,4 +1,4 @@
-"""`python -m worker`: what `halftime worker` and `halftime doctor` start. The app itself never imports the worker."""
+"""`python -m worker`, started by `halftime worker` and `halftime doctor`; the app itself never imports the worker."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Ha
 
 def _usable_id(worker_id: str | None) -> str | None:
     if worker_id is not None and not re.fullmatch(r"[^/\x00-\x1f]{1,200}", worker_id):
-        raise typer.BadParameter("1 to 200 characters without a slash: it is a part of the worker's address")
+        raise typer.BadParameter("must have 1 to 200 characters and no slash: it is part of the worker's URL")
     return worker_id
 
 
@@ -29,13 +29,13 @@ def run(
     device: Annotated[
         str,
         typer.Option(
-            help="`cpu`, `cuda:0`, the UUID of a GPU or MIG instance or its beginning, or `auto`: the first GPU, "
-            "else the CPU"
+            help="`cpu`, `cuda:0`, the UUID (or a prefix of it) of a GPU or MIG instance, or `auto`: the first GPU, "
+            "or the CPU if there is none"
         ),
     ] = "auto",
     worker_id: Annotated[str | None, typer.Option("--id", callback=_usable_id, help="default: host and device")] = None,
 ) -> None:
-    """Claims benchmarks and runs them until it is told to stop."""
+    """Claims and runs benchmarks until stopped."""
     end_well_on_sigterm()
     settings = _settings()
     configure_logs(settings.log_format)
@@ -46,35 +46,35 @@ def run(
     from worker.device import nvml  # noqa: PLC0415
     from worker.device.device import detect  # noqa: PLC0415 # loads torch
 
-    if device.startswith(nvml.UUIDS):
+    if device.startswith(nvml.UUID_PREFIXES):
         worker_id = worker_id or f"{platform.node()}:{device}"
         os.environ["CUDA_VISIBLE_DEVICES"], device = device, "cuda:0"
     _number_gpus_as_nvml_does()
     try:
-        found = detect(device)
-        with device_lock.owned(found, settings.lock_dir) as lock:
-            asyncio.run(run_worker(settings, found, TrialLauncher(lock), worker_id))
-    except* device_lock.DeviceTaken as group:
+        worker_device = detect(device)
+        with device_lock.locked(worker_device, settings.lock_dir) as lock:
+            asyncio.run(run_worker(settings, worker_device, TrialLauncher(lock), worker_id))
+    except* device_lock.DeviceInUse as group:
         end(str(group.exceptions[0]), os.EX_TEMPFAIL)
     except* (device_lock.LockUnusable, UnknownSchema) as group:
         end(str(group.exceptions[0]), WRONG_SETTINGS)
     except* (Superseded, ValueError) as group:
         end(str(group.exceptions[0]), 1)
     except* OperationalError as group:
-        end(f"The database does not answer. Check HALFTIME_DATABASE_URL. {group.exceptions[0]}", 1)
+        end(f"Could not connect to the database. Check HALFTIME_DATABASE_URL. {group.exceptions[0]}", 1)
 
 
 @cli.command()
 def devices() -> None:
-    """Prints, as JSON, what `--device` can be on this machine, one for each worker that it has room for."""
+    """Prints, as JSON, the values of `--device` on this machine, one for each worker that can run."""
     from worker.device import nvml  # noqa: PLC0415 # loads the driver's library
 
-    print(json.dumps(nvml.workable_devices()))
+    print(json.dumps(nvml.available_devices()))
 
 
 @cli.command()
 def probe() -> None:
-    """Prints, as JSON, the devices and precisions of this machine."""
+    """Prints, as JSON, the devices of this machine and the precisions they support."""
     from worker.trial.probe import probe_devices  # noqa: PLC0415 # loads torch
 
     _number_gpus_as_nvml_does()
@@ -89,7 +89,7 @@ def _settings() -> Settings:
 
 
 def _number_gpus_as_nvml_does() -> None:
-    """NVML numbers GPUs by their place on the bus; by default CUDA puts the fastest first."""
+    """Makes CUDA number GPUs by PCI bus id, as NVML does; by default CUDA puts the fastest first."""
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 
 

@@ -1,4 +1,4 @@
-"""The exception that ends a trial with a typed failure, and how an allocation failure is recognised."""
+"""The exception that ends a trial with a typed failure, and the detection of out-of-memory errors."""
 
 import contextlib
 from types import ModuleType
@@ -7,7 +7,7 @@ import torch
 
 from halftime.contract.report.failure import Failure, FailureCode
 
-#: How torch, CUDA's driver and libraries and Triton say that memory ran out, where torch has no exception of its own.
+#: Messages with which torch, CUDA's driver and libraries, and Triton report out of memory in a plain RuntimeError.
 OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
     "CUDA error: out of memory",
@@ -19,15 +19,15 @@ OUT_OF_MEMORY = (
     "INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
 )
 
-#: What is said where memory ran out, and also where something else is wrong: it counts where little is left.
-PERHAPS_OUT_OF_MEMORY = ("unable to find an engine", "CUBLAS_STATUS_NOT_INITIALIZED")
+#: Messages that have several causes: they mean out of memory if little memory is left.
+POSSIBLY_OUT_OF_MEMORY = ("unable to find an engine", "CUBLAS_STATUS_NOT_INITIALIZED")
 
-#: Of a GPU: less leaves no room for the workspaces of cuBLAS and cuDNN.
-LITTLE_BYTES = 2**30
+#: Free GPU memory below which the workspaces of cuBLAS and cuDNN may not fit.
+LOW_MEMORY_BYTES = 2**30
 
 
 class TrialFailed(Exception):
-    """A trial that cannot go on, with the typed failure that says why."""
+    """A trial cannot continue; `failure` is the typed reason."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.detail)
@@ -35,28 +35,27 @@ class TrialFailed(Exception):
 
     @classmethod
     def because(cls, code: FailureCode, detail: str) -> "TrialFailed":
-        """With the failure of this code."""
+        """Builds the exception from a failure code and a detail."""
         return cls(Failure.of(code, detail))
 
 
 def is_out_of_memory(error: BaseException, cuda: ModuleType = torch.cuda) -> bool:
-    """Whether torch, a library of CUDA or Python could not allocate."""
+    """Whether an error of torch, a CUDA library or Python means that memory ran out."""
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
     if not isinstance(error, RuntimeError):
         return False
-    said = str(error)
-    if any(text in said for text in OUT_OF_MEMORY):
+    message = str(error)
+    if any(text in message for text in OUT_OF_MEMORY):
         return True
-    return any(text in said for text in PERHAPS_OUT_OF_MEMORY) and _little_is_left(cuda)
+    return any(text in message for text in POSSIBLY_OUT_OF_MEMORY) and _memory_is_low(cuda)
 
 
-def _little_is_left(cuda: ModuleType) -> bool:
-    """Of the current GPU, or of the share of it that this process may use; not where CUDA is not in use, or does not
-    tell."""
+def _memory_is_low(cuda: ModuleType) -> bool:
+    """Whether the current GPU, or this process's share of it, has less than 1 GiB free; False if CUDA is not in use."""
     with contextlib.suppress(RuntimeError):
         if cuda.is_initialized():
             free, total = map(int, cuda.mem_get_info())
             allowed = int(cuda.get_per_process_memory_fraction() * total) - int(cuda.memory_reserved())
-            return min(free, allowed) < LITTLE_BYTES
+            return min(free, allowed) < LOW_MEMORY_BYTES
     return False

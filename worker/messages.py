@@ -1,4 +1,4 @@
-"""What a worker and its trial process say to each other: JSON over a pipe."""
+"""Messages between a worker and its trial process: JSON over a pipe."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal, Protocol
@@ -15,7 +15,7 @@ from halftime.contract.resources.worker import PrecisionSupport
 
 
 class Inspection(BaseModel):
-    """A look at a model and its data before anything is trained."""
+    """Request to inspect a model and its data before anything is trained."""
 
     kind: Literal["inspection"] = "inspection"
     device: str
@@ -25,58 +25,58 @@ class Inspection(BaseModel):
 
     @property
     def name(self) -> str:
-        """For people."""
-        return "look at the model"
+        """Name for log lines and failure details."""
+        return "inspection of the model"
 
 
 class ModelFacts(BaseModel):
-    """What an inspection finds."""
+    """Result of an inspection."""
 
     parameter_count: int
-    #: Weights, gradients and buffers: no training needs less.
-    least_memory_bytes: int
+    #: Weights, gradients and buffers: a lower bound of what training needs.
+    min_memory_bytes: int
 
 
 class TimeLimit(BaseModel):
-    """What a trial may take, in seconds from its start."""
+    """Time limits of a trial, in seconds from its start."""
 
-    #: Its share of the time budget: training ends early, and examinations are left out, to keep within it.
+    #: Soft limit, the trial's share of the time budget: training ends early and examinations are skipped to keep it.
     share_seconds: float
-    #: It is ended then, with whatever it has.
-    most_seconds: float
+    #: Hard limit: the process is ended.
+    max_seconds: float
 
 
 class TrialSpec(BaseModel):
-    """One leg, once."""
+    """Request to run one trial of one leg."""
 
     kind: Literal["trial"] = "trial"
     device: str
     precision: PrecisionName
-    #: Where the leg is not called after its precision.
+    #: The leg's name, if it is not its precision.
     leg_name: str | None = None
     block: int
     position: int
     model: ModelSpec
     training: TrainingConfig
     data: DataConfig = SyntheticData()
-    #: Where the worker had to count.
+    #: Set if the worker had to count them.
     parameter_count: int | None = None
-    #: Compare a step with FP64, and search where gradients first overflowed: in a leg's first trial.
+    #: Whether to compare a step with FP64 and search for the first overflow: in a leg's first trial.
     examined: bool = False
-    #: What the trial is for: a block, or the search for the largest batch.
+    #: Purpose of the trial: a block, or the search for the largest batch.
     phase: Literal["measure", "capacity"] = "measure"
-    #: Of training data, before it repeats; null: as many as steps, within bounds.
-    most_batches: int | None = None
-    #: Of the time budget; null: as long as it takes.
+    #: Distinct training batches at most; null: one per step, limited by memory.
+    max_batches: int | None = None
+    #: Time limits; null: none.
     limit: TimeLimit | None = None
-    #: Training steps, where the budget left another trial no more; null: all that the request asks for.
-    most_steps: int | None = None
-    #: Of the device's memory; on a CPU the worker judges by the peak.
+    #: Most training steps, if the time budget shortened an earlier trial; null: all requested steps.
+    max_steps: int | None = None
+    #: Most device memory that the trial may allocate; on a CPU the worker compares the peak instead.
     memory_limit_bytes: int | None = None
 
     @property
     def seed(self) -> int:
-        """Of the initial weights and the samples; the same for every leg of a block."""
+        """Seed of the initial weights and the samples; the same for every leg of a block."""
         return self.training.seed + self.block
 
     @property
@@ -86,43 +86,43 @@ class TrialSpec(BaseModel):
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for log lines and failure details."""
         return f"trial of {self.leg} in block {self.block}"
 
 
 class DeviceCheck(BaseModel):
-    """A look at the device itself: is it fit for work?"""
+    """Request to check the health of a device."""
 
     kind: Literal["device_check"] = "device_check"
     device: str
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for log lines and failure details."""
         return "check of the device"
 
 
 class DeviceHealth(BaseModel):
-    """What a check finds."""
+    """Result of a device check."""
 
-    #: What is wrong and what to do about it; empty for a healthy device.
+    #: Each fault with its remedy; empty for a healthy device.
     faults: list[str]
 
 
 class SupportCheck(BaseModel):
-    """A measurement of what the device can do in each precision."""
+    """Request to measure the device's support of each precision."""
 
     kind: Literal["support_check"] = "support_check"
     device: str
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for log lines and failure details."""
         return "measurement of the device's precisions"
 
 
 class DeviceSupport(BaseModel):
-    """What it finds: every precision once."""
+    """Result of a support check: every precision once."""
 
     precisions: list[PrecisionSupport]
 
@@ -132,72 +132,72 @@ TASK: TypeAdapter[Task] = TypeAdapter(Task)
 
 
 class StepDone(BaseModel):
-    """Said now and then while the trial trains."""
+    """Progress of a trial, sent at intervals."""
 
     kind: Literal["step"] = "step"
     step: int
 
 
 class TrialSucceeded(BaseModel):
-    """The last word of a trial that went well."""
+    """Final message of a trial that succeeded."""
 
     kind: Literal["succeeded"] = "succeeded"
     result: TrialResult
 
 
 class Inspected(BaseModel):
-    """The last word of an inspection that found nothing wrong."""
+    """Final message of an inspection that succeeded."""
 
     kind: Literal["inspected"] = "inspected"
     facts: ModelFacts
 
 
 class DeviceChecked(BaseModel):
-    """The last word of a check of the device."""
+    """Final message of a device check."""
 
     kind: Literal["checked"] = "checked"
     health: DeviceHealth
 
 
 class SupportMeasured(BaseModel):
-    """The last word of a measurement of the device's precisions."""
+    """Final message of a support check."""
 
     kind: Literal["support"] = "support"
     support: DeviceSupport
 
 
-class TrialGaveUp(BaseModel):
-    """The last word of one that could not go on."""
+class TaskFailed(BaseModel):
+    """Final message of a task that failed."""
 
     kind: Literal["failed"] = "failed"
     failure: Failure
 
 
 Message = Annotated[
-    StepDone | TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TrialGaveUp, Field(discriminator="kind")
+    StepDone | TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TaskFailed, Field(discriminator="kind")
 ]
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
 
 
 class Launcher(Protocol):
-    """Starts trials, and ends those whose call is cancelled before the call returns."""
+    """Runs tasks in processes of their own. Cancelling a call ends its process before the call returns."""
 
     async def warm_up(self) -> None:
-        """Before the first of them."""
+        """Prepares for the first task."""
 
     async def close(self) -> None:
-        """After the last."""
+        """Releases what the launcher holds."""
 
     async def inspect(self, inspection: Inspection, deadline_seconds: float) -> tuple[ModelFacts | Failure, str]:
-        """What is known of a model, or why it cannot be trained, and what was written to standard error."""
+        """Returns the facts of a model or why it cannot be trained, and the process's standard error."""
 
     async def check(self, check: DeviceCheck, deadline_seconds: float) -> DeviceHealth | Failure:
-        """What is wrong with a device, or why the process that looked did not come to say."""
+        """Returns the health of a device, or why the check did not complete."""
 
     async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
-        """What a device can do in each precision, or why that is not known."""
+        """Returns the device's support of each precision, or why it could not be measured."""
 
     async def run(
         self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
     ) -> tuple[TrialResult | Failure, str]:
-        """The result of a trial or why there is none, and what it wrote to standard error."""
+        """Returns the result of a trial or why it failed, and the process's standard error."""

@@ -1,4 +1,4 @@
-"""Entry points of installed packages: the only code that a request can choose, and only by a name it has there."""
+"""Loads entry points of installed packages by name: the only third-party code that a request can select."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,29 +7,37 @@ from importlib.metadata import EntryPoint, entry_points
 from halftime.contract.report.failure import FailureCode
 from worker.errors import TrialFailed, is_out_of_memory
 
-#: Of what a plugin says about its failure.
-MOST_CHARACTERS = 500
+#: Most characters of a plugin's error message that a failure quotes.
+MAX_REASON_CHARACTERS = 500
 
 
 def load(group: str, name: str, code: FailureCode) -> object:
-    """What an installed package offers under a name. Raises TrialFailed with the code, and with what is installed."""
+    """Loads an entry point by name. Raises TrialFailed with `code` if it is missing, ambiguous or cannot be loaded."""
     installed = entry_points(group=group)
-    # A name that two packages share would mean whichever came first on the path.
-    found = [*{(point.value, point.dist and point.dist.name): point for point in installed.select(name=name)}.values()]
-    if not found:
+    # If two packages share a name, the order of the import path would decide.
+    matches = [
+        *{(point.value, point.dist and point.dist.name): point for point in installed.select(name=name)}.values()
+    ]
+    if not matches:
         names = ", ".join(sorted(installed.names)) or "none"
-        raise TrialFailed.because(code, f"No package on the worker offers {name!r} in {group!r}. Installed: {names}.")
-    if len(found) > 1:
-        packages = ", ".join(sorted(_package(point) for point in found))
-        raise TrialFailed.because(code, f"More than one package offers {name!r} in {group!r}: {packages}. Remove one.")
-    with blamed(f"The plugin {name!r} cannot be loaded", code):
-        loaded: object = found[0].load()
+        raise TrialFailed.because(
+            code,
+            f"No package installed on the worker provides {name!r} in {group!r}. Installed: {names}. Install the "
+            "package on the worker, or use another name.",
+        )
+    if len(matches) > 1:
+        packages = ", ".join(sorted(_package(point) for point in matches))
+        raise TrialFailed.because(
+            code, f"Several packages provide {name!r} in {group!r}: {packages}. Remove all but one."
+        )
+    with plugin_errors(f"The plugin {name!r} cannot be loaded", code):
+        loaded: object = matches[0].load()
     return loaded
 
 
 @contextmanager
-def blamed(what: str, code: FailureCode) -> Iterator[None]:
-    """Whatever a plugin raises becomes a failure that names it; what it has to say of memory stays what it is."""
+def plugin_errors(what: str, code: FailureCode) -> Iterator[None]:
+    """Turns any exception of a plugin into TrialFailed that names it, except TrialFailed and out of memory."""
     try:
         yield
     except TrialFailed:
@@ -37,8 +45,8 @@ def blamed(what: str, code: FailureCode) -> Iterator[None]:
     except Exception as error:  # a plugin's code may raise anything
         if is_out_of_memory(error):
             raise
-        said = f"{type(error).__name__}: {error}"[:MOST_CHARACTERS]
-        raise TrialFailed.because(code, f"{what}. {said}") from error
+        reason = f"{type(error).__name__}: {error}"[:MAX_REASON_CHARACTERS]
+        raise TrialFailed.because(code, f"{what}. {reason}") from error
 
 
 def _package(point: EntryPoint) -> str:

@@ -16,7 +16,7 @@ from testing.first_contact.lines import (
     Waits,
 )
 from worker.report.attestation import achieved_flops_per_second
-from worker.report.warnings import LEAST_EXPLAINED
+from worker.report.warnings import MIN_EXPLAINED_ERROR
 from worker.training.precision_facts import FACTS, LARGEST_FP32_ERROR, expected_flags
 
 #: A TF32 product is this far from FP64 at least: IEEE FP32 is nearer.
@@ -157,7 +157,7 @@ def _throughput(lines: Sequence[Line]) -> Iterator[str]:
 def _numerics(result: TrialResult) -> Iterator[str]:
     found = result.numerics
     if found and found.gradient_relative_rmse is not None and found.explained_relative_rmse is not None:
-        bound = FACTS[result.precision].far_outside * max(found.explained_relative_rmse, LEAST_EXPLAINED)
+        bound = FACTS[result.precision].max_error_ratio * max(found.explained_relative_rmse, MIN_EXPLAINED_ERROR)
         if found.gradient_relative_rmse > bound:
             yield f"the gradient is {found.gradient_relative_rmse:.1e} off, and rounding explains {bound:.1e} at most"
 
@@ -221,7 +221,7 @@ def _reports(lines: Sequence[Line]) -> Iterator[str]:
             yield from (f"comparison: {check}" for check in line.failed_checks)
 
 
-def _neighbours(lines: Sequence[Line]) -> Iterator[str]:
+def _other_processes(lines: Sequence[Line]) -> Iterator[str]:
     """By its number, in what the trial says and in what a look at the device said."""
     for line in lines:
         if not isinstance(line, NeighbourLine):
@@ -235,4 +235,4 @@ def _neighbours(lines: Sequence[Line]) -> Iterator[str]:
             yield f"neighbour: once it was gone, the driver named {', '.join(line.seen_after)}"
 
 
-CHECKS = (_health, _switches, _probes, _ceilings, _waits, _trials, _throughput, _reports, _neighbours)
+CHECKS = (_health, _switches, _probes, _ceilings, _waits, _trials, _throughput, _reports, _other_processes)

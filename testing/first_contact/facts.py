@@ -42,9 +42,9 @@ def machine_facts(device: str) -> Iterator[Fact]:
     yield Fact(name="torch", value=f"{torch.__version__}, CUDA {torch.version.cuda}")
     yield Fact(name="torch threads", value=str(torch.get_num_threads()))
     yield Fact(name="Python.h", value=_python_header())
-    yield Fact(name="workable devices", value=str(nvml.workable_devices()))
+    yield Fact(name="workable devices", value=str(nvml.available_devices()))
     yield Fact(name="driver", value=str(nvml.driver_version()))
-    yield Fact(name="on the device before anything ran", value=str(other_processes.look(device)))
+    yield Fact(name="on the device before anything ran", value=str(other_processes.query_usage(device)))
     for compiler in COMPILERS:
         yield Fact(name=compiler, value=_version(compiler))
     for name, value in sorted(environment(os.environ).items()):

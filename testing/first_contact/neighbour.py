@@ -26,7 +26,7 @@ while True:
 """
 
 #: A trial would wait a minute for the device to be free; here it is known not to be.
-PATIENCE_SECONDS = 1.0
+MAX_WAIT_SECONDS = 1.0
 
 #: Once the neighbour is gone, the device is looked at so often, with this pause.
 LOOKS, LOOK_SECONDS = 10, 0.3
@@ -41,7 +41,7 @@ async def run_beside_a_neighbour(device: str, scale: Scale, trials: Trials, dead
             said = await anyio.to_thread.run_sync(process.stdout.readline, abandon_on_cancel=True)
         if not said:
             raise OutOfTime("the neighbour did not come to hold memory of the device")
-        before = other_processes.look(device)
+        before = other_processes.query_usage(device)
         spec = specified(device, scale, "fp32", scale.models["mlp"])
         await trials.run("neighbour", spec, deadline)
     after = await _look_until_gone(device)
@@ -54,10 +54,10 @@ async def run_beside_a_neighbour(device: str, scale: Scale, trials: Trials, dead
     )
 
 
-async def _look_until_gone(device: str) -> other_processes.Occupation | None:
+async def _look_until_gone(device: str) -> other_processes.DeviceUsage | None:
     """The driver may list a process for a moment after its end."""
     for _ in range(LOOKS):
-        seen = other_processes.look(device)
+        seen = other_processes.query_usage(device)
         if seen is None or not seen.processes:
             break
         await anyio.sleep(LOOK_SECONDS)
@@ -77,9 +77,9 @@ def _neighbour(device: str) -> Iterator["subprocess.Popen[str]"]:
 
 @contextlib.contextmanager
 def _impatient() -> Iterator[None]:
-    before = other_processes.PATIENCE_SECONDS
-    other_processes.PATIENCE_SECONDS = PATIENCE_SECONDS
+    before = other_processes.MAX_WAIT_SECONDS
+    other_processes.MAX_WAIT_SECONDS = MAX_WAIT_SECONDS
     try:
         yield
     finally:
-        other_processes.PATIENCE_SECONDS = before
+        other_processes.MAX_WAIT_SECONDS = before

@@ -37,7 +37,7 @@ class Planned:
     spec: TrialSpec
 
     @property
-    def most_seconds(self) -> float:
+    def max_seconds(self) -> float:
         """It is ended after this."""
         return TRIAL_SECONDS if self.spec.training.compile is None else COMPILED_SECONDS
 
@@ -56,7 +56,7 @@ class Trials:
             if deadline.seconds_left() < LEAST_SECONDS:
                 self.record.write(LeftOut(stage=self.stage, names=[left.label for left in planned[place:]]))
                 return
-            await self.run(one.label, one.spec, deadline.within(one.most_seconds))
+            await self.run(one.label, one.spec, deadline.within(one.max_seconds))
 
     async def run(self, label: str, spec: TrialSpec, deadline: Deadline) -> TrialResult | Failure:
         """What came of it, which the record has then."""

@@ -38,7 +38,7 @@ class SimulatedLauncher:
 
     async def inspect(self, inspection: Inspection, deadline_seconds: float) -> tuple[ModelFacts | Failure, str]:
         """Any model is a small one."""
-        return ModelFacts(parameter_count=1_000_000, least_memory_bytes=2**23), ""
+        return ModelFacts(parameter_count=1_000_000, min_memory_bytes=2**23), ""
 
     async def check(self, check: DeviceCheck, deadline_seconds: float) -> DeviceHealth | Failure:
         """The simulated device is well: what fails there is the benchmark's own fault."""

@@ -17,7 +17,7 @@ from worker.comparison.blocks import compare
 from worker.device import device
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
-from worker.models import build_model
+from worker.models import blueprint_of
 from worker.proof.observed_step import observe_step
 from worker.proof.probes import probe_precision
 from worker.report.attestation import attest
@@ -228,7 +228,7 @@ def test_the_cache_is_emptied_before_the_peak_is_reset():
     ids=["peak not reset", "memory held"],
 )
 def test_a_trial_that_does_not_start_empty_fails(cuda):
-    with pytest.raises(TrialFailed, match="does not start from an empty device"):
+    with pytest.raises(TrialFailed, match="did not start with empty device memory"):
         device.reset_memory(CUDA, cuda)
 
 
@@ -333,7 +333,7 @@ async def test_a_machine_that_is_never_quiet_does_not_hold_the_job_up():
     busy = telemetry(foreign_cores=8.0)
     report = await report_of(lambda spec: trial(spec, telemetry=busy), request(measurement=SIX_BLOCKS))
     legs = [report.baseline, report.comparisons[0].candidate]
-    assert sum(leg.repeated_trials for leg in legs) == comparing.MOST_REPEATS_OF_ALL
+    assert sum(leg.repeated_trials for leg in legs) == comparing.MAX_TOTAL_REPEATS
     assert sum(leg.disturbed_trials for leg in legs) == 12
 
 
@@ -417,7 +417,7 @@ async def test_batches_from_memory_that_is_not_page_locked_are_told_of(device, p
 
 def test_a_step_that_asks_the_device_for_a_value_is_seen():
     asked = request()
-    run = prepare(build_model(asked.model), PRECISIONS["bf16"], asked.config.training, torch.device("cpu"))
+    run = prepare(blueprint_of(asked.model).build(), PRECISIONS["bf16"], asked.config.training, torch.device("cpu"))
     batch = data_of(asked.model, asked.config.training).training[0]
     assert observe_step(run, batch).synchronisations == []
     run.model.register_forward_hook(lambda module, inputs, result: result * float(result.detach().max() > -1e9))

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from halftime.contract.request.training import TrainingConfig
 from tests.factories import data_of, request
-from worker.models import build_model
+from worker.models import blueprint_of
 from worker.training import loop as training
 from worker.training import optimizers, schedule
 from worker.training.precision import PRECISIONS, DtypeWatch
@@ -41,7 +41,7 @@ def prepared(loop, precision, **settings):
     config = TrainingConfig(**{"batch_size": 8, "steps": STEPS, "warmup_steps": 1, "learning_rate": 0.1} | settings)
     model_spec = request().model
     torch.manual_seed(0)
-    model = build_model(model_spec)
+    model = blueprint_of(model_spec).build()
     data = data_of(model_spec, config)
     return loop.prepare(model, PRECISIONS[precision], config, torch.device("cpu")), data.training
 

@@ -19,10 +19,10 @@ from worker.comparison.blocks import compare
 from worker.comparison.legs import ComparisonRun
 from worker.device import nvml
 from worker.device.device import detect, gpu_count
-from worker.device.gpu_sampler import LEAST_ENERGY_REGION_SECONDS
+from worker.device.gpu_sampler import MIN_ENERGY_REGION_SECONDS
 from worker.messages import TrialSpec
 from worker.report.build import make_report
-from worker.report.warnings import LEAST_EXPLAINED
+from worker.report.warnings import MIN_EXPLAINED_ERROR
 from worker.training.precision import PRECISIONS
 from worker.training.precision_facts import FACTS
 
@@ -87,14 +87,14 @@ async def test_every_precision_trains_in_a_fresh_process(precision):
 async def test_rounding_explains_how_far_a_step_is_from_fp64(precision):
     result, _ = await in_a_fresh_process(spec(precision).model_copy(update={"examined": True}))
     found = result.numerics
-    assert found.gradient_relative_rmse < FACTS[precision].far_outside * max(
-        found.explained_relative_rmse, LEAST_EXPLAINED
+    assert found.gradient_relative_rmse < FACTS[precision].max_error_ratio * max(
+        found.explained_relative_rmse, MIN_EXPLAINED_ERROR
     )
 
 
 async def test_energy_is_told_of_a_region_long_enough():
     result, _ = await in_a_fresh_process(spec("fp32", steps=2000))
-    long_enough = result.measured_wall_seconds >= LEAST_ENERGY_REGION_SECONDS
+    long_enough = result.measured_wall_seconds >= MIN_ENERGY_REGION_SECONDS
     assert (result.telemetry.gpu.energy_joules is not None) is long_enough
     assert result.telemetry.gpu.energy_joules is None or result.telemetry.gpu.energy_joules > 0
 

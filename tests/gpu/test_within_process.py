@@ -12,7 +12,7 @@ from tests.factories import data_of
 from worker.device.device import gpu_count, reset_memory
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
-from worker.models import build_model
+from worker.models import blueprint_of
 from worker.proof.probes import probe_precision
 from worker.training import loop as training
 from worker.training.clock import make_clock
@@ -78,7 +78,7 @@ def test_no_measured_step_waits_for_the_device(precision):
     config = spec(precision).training
     torch.manual_seed(0)
     device = torch.device(DEVICE)
-    run = training.prepare(build_model(SMALL).to(device), PRECISIONS[precision], config, device)
+    run = training.prepare(blueprint_of(SMALL).build().to(device), PRECISIONS[precision], config, device)
     batches = data_of(SMALL, config).to(device).training
     curves = training.Curves.empty(config.steps, device)
     clock = make_clock(device, config.steps + 1)
@@ -99,7 +99,7 @@ def test_no_measured_step_waits_for_the_device(precision):
 def test_the_scaler_overflows_and_recovers():
     config = spec("fp16", steps=40).training
     device = torch.device(DEVICE)
-    run = training.prepare(build_model(SMALL).to(device), PRECISIONS["fp16"], config, device)
+    run = training.prepare(blueprint_of(SMALL).build().to(device), PRECISIONS["fp16"], config, device)
     run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 2.0**40})
     batches = data_of(SMALL, config).to(device).training
     steps = [training.training_step(run, batches[index]) for index in range(40)]
@@ -111,7 +111,7 @@ def test_the_scaler_overflows_and_recovers():
 
 def test_a_process_that_holds_memory_is_refused():
     held = torch.empty(NEAR_ZERO_BYTES * 4, dtype=torch.uint8, device=DEVICE)
-    with pytest.raises(TrialFailed, match="does not start from an empty device"):
+    with pytest.raises(TrialFailed, match="did not start with empty device memory"):
         reset_memory(torch.device(DEVICE))
     del held
     assert reset_memory(torch.device(DEVICE)) <= NEAR_ZERO_BYTES

@@ -1,1 +1,1 @@
-"""The worker process: claims benchmarks, runs them, stores reports. The only room that uses the database."""
+"""The worker process: claims benchmarks, runs them, stores reports. Only this package uses the database."""

@@ -1,4 +1,4 @@
-"""What this worker measures with: blocks of another device, other versions or another request are not comparable."""
+"""The fingerprint of a measurement: blocks are comparable only if device, versions and request are equal."""
 
 import contextlib
 import hashlib
@@ -14,12 +14,12 @@ from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.worker import WorkerDevice
 from worker.device import nvml
 
-#: New at every start of a kernel, and the same in all of its containers.
+#: Identifies one boot of the kernel; the same in all containers on it.
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def measured_with(device: WorkerDevice, request: BenchmarkRequest) -> Fingerprint:
-    """Reads the versions of all packages once, which takes a moment; touches no GPU and needs no torch."""
+def fingerprint_of(device: WorkerDevice, request: BenchmarkRequest) -> Fingerprint:
+    """Returns the fingerprint of a request on a device. Uses no GPU and no torch; caches the package versions."""
     return Fingerprint(
         device=nvml.uuid_of(device.name) or f"{_running_kernel()} {device.name}",
         driver=nvml.driver_version(),
@@ -40,7 +40,7 @@ def _running_kernel() -> str:
 
 @cache
 def _packages_sha256() -> str:
-    """Of a process that runs: what is installed meanwhile, it has not loaded."""
+    """Cached: packages installed later are not loaded in this process."""
     return _sha256("\n".join(sorted(f"{one.name} {one.version}" for one in distributions())))
 
 

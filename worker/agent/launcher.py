@@ -1,4 +1,4 @@
-"""Starts trial processes, listens to them, and ends them. The worker itself never touches the device."""
+"""Starts trial processes, reads their messages, and ends them. The worker itself never uses the device."""
 
 import contextlib
 import math
@@ -20,7 +20,7 @@ import structlog
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.trial import TrialResult
 from worker.device.lock import DeviceLock
-from worker.device.other_processes import Neighbours
+from worker.device.other_processes import OtherProcesses
 from worker.messages import (
     MESSAGE,
     DeviceCheck,
@@ -34,8 +34,8 @@ from worker.messages import (
     SupportCheck,
     SupportMeasured,
     Task,
+    TaskFailed,
     TimeLimit,
-    TrialGaveUp,
     TrialSpec,
     TrialSucceeded,
 )
@@ -47,56 +47,56 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Standard error kept of one trial.
+#: Bytes of a trial's standard error that are kept.
 LOG_BYTES = 65_536
 
-#: A trial killed by a signal is run once more.
-TRIES = 2
+#: Attempts of a trial whose process is killed by a signal.
+MAX_ATTEMPTS = 2
 
-#: For the start of a process, and of the forkserver with all that it loads where there is none yet.
+#: Limit for starting a process, including the forkserver and its imports.
 STARTING_SECONDS = 180.0
 
-#: What a process is waited for after SIGKILL: one that hangs in the driver may not die.
-DYING_SECONDS = 10.0
+#: How long a process is awaited after SIGKILL: one that hangs in the driver may not end.
+KILL_WAIT_SECONDS = 10.0
 
 Outcome = TrialResult | ModelFacts | DeviceHealth | DeviceSupport | Failure
 
 
 class TrialLauncher:
-    """Runs trials one at a time, each in a fresh child of a forkserver that has torch loaded already."""
+    """Runs trials one at a time, each in a fresh child of a forkserver that has already imported torch."""
 
     def __init__(self, lock: DeviceLock | None = None) -> None:
         self._lock = lock
         self._context = multiprocessing.get_context("forkserver")
-        # Loading torch takes a second; the forkserver does it once and touches no device, so its children may.
+        # Importing torch takes a second: the forkserver does it once. It uses no device, so its children can.
         self._context.set_forkserver_preload(["worker.trial.process"])
-        self._neighbours = Neighbours()
+        self._other_processes = OtherProcesses()
 
     async def warm_up(self) -> None:
-        """Starts the forkserver now rather than with the first trial."""
+        """Starts the forkserver before the first trial."""
         process = self._context.Process(target=_nothing)
         await anyio.to_thread.run_sync(_start, process)
         await anyio.to_thread.run_sync(process.join)
 
     async def close(self) -> None:
-        """Ends the forkserver and waits for its end: on its own it would outlive the worker for a moment."""
-        with _killing_a_stuck_forkserver(DYING_SECONDS):
+        """Ends the forkserver and waits for its end; otherwise it would briefly outlive the worker."""
+        with _killing_a_stuck_forkserver(KILL_WAIT_SECONDS):
             await anyio.to_thread.run_sync(forkserver._forkserver._stop)  # type: ignore[attr-defined] # no public way
 
     async def inspect(self, inspection: Inspection, deadline_seconds: float) -> tuple[ModelFacts | Failure, str]:
-        """What is known of a model, or why it cannot be trained, and what the process wrote to standard error."""
+        """Returns the facts of a model or why it cannot be trained, and the process's standard error."""
         outcome, logs = await self._run(inspection, deadline_seconds, lambda step: None)
         assert isinstance(outcome, ModelFacts | Failure)
         return outcome, logs
 
     async def check(self, check: DeviceCheck, deadline_seconds: float) -> DeviceHealth | Failure:
-        """What is wrong with a device, or why the process that looked did not come to say."""
+        """Returns the health of a device, or why the check did not complete."""
         outcome, _ = await self._run(check, deadline_seconds, lambda step: None)
         assert isinstance(outcome, DeviceHealth | Failure)
         return outcome
 
     async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
-        """What a device can do in each precision, or why that is not known."""
+        """Returns the device's support of each precision, or why it could not be measured."""
         outcome, _ = await self._run(SupportCheck(device=device), deadline_seconds, lambda step: None)
         assert isinstance(outcome, DeviceSupport | Failure)
         return outcome
@@ -104,7 +104,7 @@ class TrialLauncher:
     async def run(
         self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
     ) -> tuple[TrialResult | Failure, str]:
-        """The result of a trial or why there is none, and what it wrote to standard error.
+        """Returns the result of a trial or why it failed, and the process's standard error.
 
         Cancelling the call ends the trial's whole process group before it returns.
         """
@@ -116,33 +116,33 @@ class TrialLauncher:
         logs = ""
         attempt = 0
         limit = task.limit if isinstance(task, TrialSpec) else None
-        ends = time.monotonic() + (limit.most_seconds if limit else math.inf)
+        ends = time.monotonic() + (limit.max_seconds if limit else math.inf)
         while True:
             attempt += 1
             is_trial = isinstance(task, TrialSpec)
-            before = await self._neighbours.wait_until_alone(task.device, ends) if is_trial else None
+            before = await self._other_processes.wait_until_free(task.device, ends) if is_trial else None
             left_seconds = ends - time.monotonic()
             process = _TrialProcess(self._context, _within(task, left_seconds), after_step, self._lock)
             outcome = await process.run(min(deadline_seconds, max(0.0, left_seconds)))
             if isinstance(outcome, Failure) and outcome.code is FailureCode.TIMEOUT and left_seconds < deadline_seconds:
-                outcome = Failure.of(FailureCode.TIME_BUDGET, "The time budget ended before the trial did.")
+                outcome = Failure.of(FailureCode.TIME_BUDGET, "The time budget ended before the trial finished.")
             logs += process.standard_error()
             if isinstance(outcome, TrialResult):
-                return await self._neighbours.note(task.device, outcome, before), logs
+                return await self._other_processes.note(task.device, outcome, before), logs
             if not isinstance(outcome, signal.Signals):
                 return outcome, logs
             log.warning("trial killed", signal=outcome.name, task=task.name, trial_attempt=attempt)
             logs += f"[{task.name} was killed by {outcome.name}]\n"
-            if attempt == TRIES:
+            if attempt == MAX_ATTEMPTS:
                 return _killed(task, outcome, process.oom_killed), logs
 
 
 def _within(task: Task, left_seconds: float) -> Task:
-    """The task with what waiting and earlier tries have left of its time."""
+    """Returns the task with its limits reduced by the time that waiting and earlier attempts took."""
     if not isinstance(task, TrialSpec) or task.limit is None:
         return task
-    used_seconds = task.limit.most_seconds - left_seconds
-    limit = TimeLimit(share_seconds=task.limit.share_seconds - used_seconds, most_seconds=left_seconds)
+    used_seconds = task.limit.max_seconds - left_seconds
+    limit = TimeLimit(share_seconds=task.limit.share_seconds - used_seconds, max_seconds=left_seconds)
     return task.model_copy(update={"limit": limit})
 
 
@@ -160,8 +160,8 @@ class _TrialProcess:
         self._results, child_results = context.Pipe(duplex=False)
         self._errors, child_errors = context.Pipe(duplex=False)
         self._child_ends: list[Connection] = [child_results, child_errors]
-        # Not daemonic: such a process may have no children, and a data loader's are the trial's. That none outlives
-        # the worker is held by the process group, which `_end` kills, and by the watch that the trial keeps.
+        # Not daemonic: a daemonic process may have no children, but a data loader needs some. `_end` kills the
+        # process group, and the trial itself watches for the worker's end, so no process outlives the worker.
         self._process: ForkServerProcess = context.Process(
             target=trial_process.main, args=(task.model_dump_json(), child_results, child_errors, lock)
         )
@@ -170,12 +170,12 @@ class _TrialProcess:
         self.oom_killed = False
 
     async def run(self, deadline_seconds: float) -> Outcome | signal.Signals:
-        """What came of the trial; a signal, if one killed it."""
+        """Runs the process and returns its outcome, or the signal that killed it."""
         oom_kills = _oom_kills()
         try:
             try:
                 await anyio.to_thread.run_sync(_start, self._process)
-            except (EOFError, ConnectionError):  # the forkserver was killed meanwhile
+            except (EOFError, ConnectionError):  # the forkserver was killed
                 return signal.SIGKILL
             finally:
                 for end in self._child_ends:
@@ -194,16 +194,16 @@ class _TrialProcess:
         return _timed_out(self._task, deadline_seconds) if deadline.cancelled_caught else self._death()
 
     def standard_error(self) -> str:
-        """The last part of what the process wrote, without the word that torch's profiler has at every start."""
+        """The end of the process's standard error, without the line that torch's profiler writes at every start."""
         lines = self._error_bytes.decode("utf-8", "replace").splitlines(keepends=True)
         return "".join(line for line in lines if not line.startswith("USDT:"))
 
     async def _listen(self) -> None:
-        """Until the process closes its end, which its death does too."""
+        """Reads messages until the process closes its end of the pipe or dies."""
         with contextlib.suppress(EOFError, OSError):
             while True:
-                said = await anyio.to_thread.run_sync(self._results.recv_bytes, abandon_on_cancel=True)
-                message = MESSAGE.validate_json(said)
+                received = await anyio.to_thread.run_sync(self._results.recv_bytes, abandon_on_cancel=True)
+                message = MESSAGE.validate_json(received)
                 if isinstance(message, StepDone):
                     self._after_step(message.step)
                 elif isinstance(message, TrialSucceeded):
@@ -214,7 +214,7 @@ class _TrialProcess:
                     self._outcome = message.health
                 elif isinstance(message, SupportMeasured):
                     self._outcome = message.support
-                elif isinstance(message, TrialGaveUp):
+                elif isinstance(message, TaskFailed):
                     self._outcome = message.failure
 
     async def _collect_errors(self) -> None:
@@ -228,19 +228,21 @@ class _TrialProcess:
                 del self._error_bytes[:-LOG_BYTES]
 
     async def _end(self) -> None:
-        """No process of the trial's group outlives this."""
+        """Kills the trial's whole process group and waits for the process to end."""
         if self._process.pid is None:  # it could not be started
             self._results.close()
             self._errors.close()
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        if self._process.is_alive():  # killed before it had made its group
+        if self._process.is_alive():  # it had not created its group yet
             self._process.kill()
-        with anyio.move_on_after(DYING_SECONDS):
+        with anyio.move_on_after(KILL_WAIT_SECONDS):
             await anyio.to_thread.run_sync(self._process.join, abandon_on_cancel=True)
         if self._process.is_alive():
-            log.error("a process does not die: it may hang in the driver", task=self._task.name, pid=self._process.pid)
+            log.error(
+                "process survives SIGKILL; it may hang in the driver", task=self._task.name, pid=self._process.pid
+            )
         await anyio.to_thread.run_sync(remove_caches, self._process.pid)
         self._results.close()
         self._errors.close()
@@ -249,20 +251,20 @@ class _TrialProcess:
         code = self._process.exitcode
         if code is not None and code < 0:
             return signal.Signals(-code)
-        detail = f"The trial process ended with exit code {code} and no result; the logs may say why."
+        detail = f"The trial process ended with exit code {code} and without a result. Check the benchmark's logs."
         return Failure.of(FailureCode.INTERNAL, detail)
 
 
 def _start(process: "ForkServerProcess") -> None:
-    """Raises EOFError or ConnectionError where the forkserver dies meanwhile; one that hangs is killed."""
+    """Starts a process. Raises EOFError or ConnectionError when the forkserver dies; kills a forkserver that hangs."""
     with _killing_a_stuck_forkserver(STARTING_SECONDS):
         process.start()
 
 
 @contextlib.contextmanager
-def _killing_a_stuck_forkserver(patience_seconds: float) -> Iterator[None]:
-    """Whoever waits for it hears of its death; multiprocessing starts another when one is needed."""
-    killing = threading.Timer(patience_seconds, _kill_forkserver)
+def _killing_a_stuck_forkserver(limit_seconds: float) -> Iterator[None]:
+    """Kills the forkserver after a time limit: pending calls then fail; multiprocessing starts a new one on demand."""
+    killing = threading.Timer(limit_seconds, _kill_forkserver)
     killing.start()
     try:
         yield
@@ -273,32 +275,32 @@ def _killing_a_stuck_forkserver(patience_seconds: float) -> Iterator[None]:
 def _kill_forkserver() -> None:
     pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined] # no public way
     if pid is not None:
-        log.error("the forkserver does not answer, and is killed", pid=pid)
+        log.error("forkserver does not respond; killing it", pid=pid)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def _nothing() -> None:
-    """A child that only shows that the forkserver answers."""
+    """Does nothing: the child only shows that the forkserver responds."""
 
 
 def _timed_out(task: Task, deadline_seconds: float) -> Failure:
     return Failure.of(
         FailureCode.TIMEOUT,
-        f"The {task.name} took longer than its {deadline_seconds:.0f} s. Ask for "
-        "fewer steps or a smaller model, or raise timeout_seconds.",
+        f"The {task.name} exceeded its limit of {deadline_seconds:.0f} s. Use fewer steps or a smaller model, or "
+        "raise timeout_seconds.",
     )
 
 
 def _killed(task: Task, by: signal.Signals, oom_killed: bool) -> Failure:
-    where = f"The {task.name} was killed by {by.name}, twice."
+    what = f"The {task.name} was killed by {by.name} in {MAX_ATTEMPTS} attempts."
     if oom_killed and by is signal.SIGKILL:
-        return Failure.of(FailureCode.OUT_OF_MEMORY, f"{where} The kernel's OOM killer did it: use a smaller batch.")
-    return Failure.of(FailureCode.INTERNAL, f"{where} The benchmark's logs may say more.")
+        return Failure.of(FailureCode.OUT_OF_MEMORY, f"{what} The kernel's OOM killer did it. Use a smaller batch.")
+    return Failure.of(FailureCode.INTERNAL, f"{what} Check the benchmark's logs.")
 
 
 def _oom_kills() -> int:
-    """How often the kernel's OOM killer has struck on this machine; 0 where it does not tell."""
+    """Number of OOM kills on this machine since boot; 0 if the kernel does not report it."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):

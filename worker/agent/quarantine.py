@@ -1,4 +1,4 @@
-"""Whether the worker's device can be trusted with a benchmark: checks in fresh processes tell."""
+"""Quarantine of a faulty device: health checks in fresh processes decide when it begins and ends."""
 
 import structlog
 
@@ -8,20 +8,20 @@ from worker.messages import DeviceCheck, Launcher, TrialSpec
 
 log = structlog.get_logger(__name__)
 
-#: A check of a healthy device takes seconds, its driver's slowest start included.
+#: Limit of one check: a healthy device takes seconds, including the slowest start of its driver.
 CHECK_SECONDS = 60.0
-NO_ANSWER = (
-    f"A check of the device did not end within {CHECK_SECONDS:.0f} s. Look for processes that hang on it "
+CHECK_TIMED_OUT = (
+    f"The device check did not finish within {CHECK_SECONDS:.0f} s. Look for hanging processes on the device "
     "(`nvidia-smi`, `ps`), then reset the GPU (`nvidia-smi --gpu-reset`) or reboot the node."
 )
 
-#: Between two checks of a device that is quarantined...
+#: Interval between checks of a quarantined device.
 RECHECK_SECONDS = 60.0
-#: ...of which this many in a row must find nothing.
+#: Checks in a row that must find no fault to end the quarantine.
 PASSES_NEEDED = 2
 
-#: How a trial may end on a sick device; the other failures say themselves what they are.
-SUSPICIOUS = frozenset(
+#: Failures that a faulty device may cause.
+POSSIBLE_DEVICE_FAULTS = frozenset(
     {
         FailureCode.TIMEOUT,
         FailureCode.TIME_BUDGET,
@@ -33,53 +33,53 @@ SUSPICIOUS = frozenset(
 
 
 class DeviceSick(Exception):
-    """The device was found sick while a benchmark ran there."""
+    """A device fault was found while a benchmark ran."""
 
     def __init__(self, fault: str) -> None:
         super().__init__(fault)
         self.fault = fault
 
 
-class DeviceWatch:
-    """Knows whether a worker's device is quarantined, and why."""
+class DeviceMonitor:
+    """Keeps the quarantine of a worker's device."""
 
     def __init__(self, launcher: Launcher, device: str) -> None:
         self._launcher, self._device = launcher, device
         self._passes = 0
-        #: What is wrong; None for nothing.
+        #: The fault with its remedy; None for a healthy device.
         self.fault: str | None = None
 
     async def examine(self) -> str | None:
-        """What a check finds wrong: that quarantines the device."""
+        """Checks the device and returns its fault; a fault begins the quarantine."""
         fault = await self._check()
         if fault is not None:
             self._passes = 0
             if self.fault is None:
-                log.error("the device is sick; the worker takes no more", device=self._device, fault=fault)
+                log.error("device quarantined", device=self._device, fault=fault)
             self.fault = fault
         return fault
 
     async def recheck(self) -> None:
-        """Ends the quarantine when enough checks in a row have found nothing."""
+        """Checks a quarantined device; ends the quarantine after PASSES_NEEDED checks in a row without a fault."""
         if self.fault is None or await self.examine() is not None:
             return
         self._passes += 1
         if self._passes >= PASSES_NEEDED:
-            log.info("the device is well again; the worker takes benchmarks", device=self._device)
+            log.info("device quarantine ended", device=self._device)
             self.fault, self._passes = None, 0
 
     async def _check(self) -> str | None:
-        found = await self._launcher.check(DeviceCheck(device=self._device), CHECK_SECONDS)
-        if isinstance(found, Failure):
-            return NO_ANSWER if found.code is FailureCode.TIMEOUT else found.detail
-        return " ".join(found.faults) or None
+        result = await self._launcher.check(DeviceCheck(device=self._device), CHECK_SECONDS)
+        if isinstance(result, Failure):
+            return CHECK_TIMED_OUT if result.code is FailureCode.TIMEOUT else result.detail
+        return " ".join(result.faults) or None
 
 
-def casts_doubt(spec: TrialSpec, outcome: TrialResult | Failure) -> bool:
-    """Whether the end of a trial may be the device's fault: a check will tell."""
+def may_be_device_fault(spec: TrialSpec, outcome: TrialResult | Failure) -> bool:
+    """Whether a device fault may have caused the outcome of a trial, so that the device should be checked."""
     if isinstance(outcome, TrialResult):
         gpu = outcome.telemetry.gpu
         return gpu is not None and bool(gpu.uncorrected_ecc_errors)
-    if outcome.code is FailureCode.OUT_OF_MEMORY and spec.phase == "capacity":  # it looks for just that
+    if outcome.code is FailureCode.OUT_OF_MEMORY and spec.phase == "capacity":  # expected in that search
         return False
-    return outcome.code in SUSPICIOUS
+    return outcome.code in POSSIBLE_DEVICE_FAULTS

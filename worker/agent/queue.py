@@ -1,4 +1,4 @@
-"""The worker's end of the queue: on the connection that the worker has anyway, and kept up through outages."""
+"""The worker's side of the queue: shares the worker's connections and restarts after database outages."""
 
 import asyncio
 import contextlib
@@ -16,53 +16,54 @@ from app.store.queue import RUN_BENCHMARK
 
 log = structlog.get_logger(__name__)
 
-#: Backs up the queue's notifications.
+#: Interval of polling, in case a notification is missed.
 POLLING_SECONDS = 1.0
 
-#: Between two tries to listen, while the database is away.
+#: Pause between attempts to listen while the database is unreachable.
 RETRY_SECONDS = 1.0
 
-#: Between a queue worker that failed and the next: doubled until one lives as long as the longest pause.
+#: Pause before a failed queue worker is restarted: doubles with each failure, and resets once a queue worker has run
+#: longer than the longest pause.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
 
 RunBenchmark = Callable[[JobContext, str], Awaitable[None]]
 
 
 class SharedConnector(PsycopgConnector):
-    """Procrastinate on SQLAlchemy's connection. It opens one of its own only to listen."""
+    """Runs Procrastinate's queries on SQLAlchemy's connections; only listening opens a connection of its own."""
 
     def __init__(self, database: Database) -> None:
-        # The pool stays empty: from it the listener knows where to connect.
+        # The pool stays empty; the listener reads the connection settings from it.
         super().__init__(conninfo=libpq_url(database.url), min_size=0, max_size=1)
         self._database = database
 
     async def execute_query_async(self, query: LiteralString, **arguments: object) -> None:
-        """A statement without an answer."""
+        """Executes a statement that returns no rows."""
         async with self._shared() as connection:
             await connection.execute(query, arguments)
 
     async def execute_query_one_async(self, query: LiteralString, **arguments: object) -> dict[str, Any]:
-        """The one row of an answer. Raises NoResult."""
+        """Returns the single row of a query. Raises NoResult when there is none."""
         async with self._shared() as connection:
-            found: dict[str, Any] = await self.execute_query_one_async_with_connection(connection, query, **arguments)
-        return found
+            row: dict[str, Any] = await self.execute_query_one_async_with_connection(connection, query, **arguments)
+        return row
 
     async def execute_query_all_async(self, query: LiteralString, **arguments: object) -> list[dict[str, Any]]:
-        """Every row of an answer."""
+        """Returns all rows of a query."""
         async with self._shared() as connection:
-            found: list[dict[str, Any]] = await self.execute_query_all_async_with_connection(
+            row: list[dict[str, Any]] = await self.execute_query_all_async_with_connection(
                 connection, query, **arguments
             )
-        return found
+        return row
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
-        """Until cancelled: Procrastinate would not notice that its listener failed. What it misses, polling finds."""
+        """Listens until cancelled; reconnects after errors, which Procrastinate does not. Polling covers the gaps."""
         channels = list(channels)
         while True:
             try:
                 await super().listen_notify(on_notification, channels)
             except (ConnectorException, OSError) as error:
-                log.warning("not listening to the queue", error=str(error.__cause__ or error))
+                log.warning("queue listener disconnected; reconnecting", error=str(error.__cause__ or error))
             await asyncio.sleep(RETRY_SECONDS)
 
     @contextlib.asynccontextmanager
@@ -71,10 +72,10 @@ class SharedConnector(PsycopgConnector):
             yield await driver_connection(session)
 
 
-async def serve_for_good(database: Database, queues: list[str], name: str, run_benchmark: RunBenchmark) -> None:
-    """One queue worker after another, until cancelled: a database that was away ends one, and none may be the last.
+async def serve_queue(database: Database, queues: list[str], name: str, run_benchmark: RunBenchmark) -> None:
+    """Serves the queue until cancelled; restarts the queue worker after a database outage has ended it.
 
-    Whichever way a queue worker ends, it waits for the entry that it runs: that one has a lease of its own.
+    A queue worker that ends waits for its running job, which has a lease of its own.
     """
     pause_seconds = FIRST_PAUSE_SECONDS
     clock = asyncio.get_running_loop().time
@@ -82,11 +83,11 @@ async def serve_for_good(database: Database, queues: list[str], name: str, run_b
         started, reason = clock(), "it stopped"
         try:
             await _serve(database, queues, name, run_benchmark)
-        except Exception as error:  # whatever it was, the next must start
+        except Exception as error:  # any error must lead to a restart
             reason = str(error)
         if clock() - started > LONGEST_PAUSE_SECONDS:
             pause_seconds = FIRST_PAUSE_SECONDS
-        log.warning("the queue worker ended; the next one follows", reason=reason, pause_seconds=pause_seconds)
+        log.warning("queue worker ended; restarting", reason=reason, pause_seconds=pause_seconds)
         await asyncio.sleep(pause_seconds)
         pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
 
@@ -107,4 +108,4 @@ async def _serve(database: Database, queues: list[str], name: str, run_benchmark
                 delete_jobs="always",
             )
     finally:
-        await connector.close_async()  # opening, cut short, leaves its pool behind
+        await connector.close_async()  # an interrupted open leaves its pool open

@@ -1,4 +1,4 @@
-"""The worker: registers, claims one benchmark at a time, heartbeats, reaps, and stops in good order."""
+"""The worker: registers, claims one benchmark at a time, sends heartbeats, reaps lost claims, and stops gracefully."""
 
 import asyncio
 import contextlib
@@ -20,34 +20,34 @@ from app.store.upkeep import reaper
 from halftime.contract.report.failure import Failure
 from halftime.contract.resources.worker import WorkerDevice
 from worker.agent.job import Job
-from worker.agent.quarantine import RECHECK_SECONDS, DeviceWatch
-from worker.agent.queue import serve_for_good
+from worker.agent.quarantine import RECHECK_SECONDS, DeviceMonitor
+from worker.agent.queue import serve_queue
 from worker.messages import DeviceSupport, Launcher
 
 log = structlog.get_logger(__name__)
 
-#: The queue works on it too, and adds one to listen with.
+#: Connections; the queue shares them and opens one more to listen.
 POOL_SIZE = 1
 
 HEARTBEAT_SECONDS = 3.0
 
-#: A slow device takes seconds to say what it can do in each precision.
+#: Limit for measuring the support of every precision, which takes seconds on a slow device.
 SUPPORT_SECONDS = 60.0
 
-#: What a stopping worker waits for a benchmark that is about to end; then it hands it back.
+#: How long a stopping worker waits for a benchmark to finish before it requeues it.
 GRACE_SECONDS = 2.0
 
 
 class Superseded(Exception):
-    """Another process has registered under this worker's id."""
+    """Another process has registered with this worker's id."""
 
 
 async def run_worker(
     settings: Settings, device: WorkerDevice, launcher: Launcher, worker_id: str | None = None
 ) -> None:
-    """Works until SIGTERM or SIGINT, with trials that the launcher starts.
+    """Claims and runs benchmarks until SIGTERM or SIGINT.
 
-    Raises Superseded where another worker takes its id.
+    Raises Superseded when another process registers with the same id.
     """
     async with (
         tracing.exported_spans("halftime-worker"),
@@ -58,7 +58,7 @@ async def run_worker(
 
 
 class _Worker:
-    """One device's worker."""
+    """The worker of one device."""
 
     def __init__(
         self, settings: Settings, database: Database, device: WorkerDevice, worker_id: str, launcher: Launcher
@@ -67,81 +67,81 @@ class _Worker:
         self._session_id = uuid.uuid4()
         self._current: UUID | None = None
         self._job: Job | None = None
-        self._launcher, self._watch = launcher, DeviceWatch(launcher, device.name)
+        self._launcher, self._watch = launcher, DeviceMonitor(launcher, device.name)
         self._stopping = self._draining = self._superseded = False
         self._measuring: asyncio.Task[DeviceSupport | Failure] | None = None
-        #: Something of the two has changed, or whether the device is quarantined.
-        self._turn = asyncio.Event()
+        #: Set when the worker is told to stop or drain, or when the device's quarantine begins or ends.
+        self._state_changed = asyncio.Event()
 
     async def run(self) -> None:
-        """Serves the queue until told to stop."""
+        """Serves the queue until stopped."""
         sessions = self._database.sessions
-        self._mind_signals()
+        self._handle_signals()
         await self._launcher.warm_up()
         await self._watch.examine()
         await self._measure_precisions()
         async with sessions.begin() as session:
             await workers.register(session, self._id, self._session_id, self._device)
-        await self._heartbeat()  # it may have been drained before it was restarted
+        await self._heartbeat()  # reads whether it was drained before a restart
         log.info("worker ready", worker=self._id, device=self._device.name, gpu=self._device.gpu)
         try:
-            # asyncio's own group: what it cancels may end in good order.
+            # asyncio's TaskGroup, not anyio's: a task it cancels may still await while it cleans up.
             async with asyncio.TaskGroup() as tasks:
-                beside = [tasks.create_task(_regularly(what, every)) for what, every in self._duties()]
+                periodic = [tasks.create_task(_every(what, every)) for what, every in self._periodic_tasks()]
                 try:
                     await self._work()
                 finally:
-                    await end(beside)
+                    await end(periodic)
         finally:
             await self._launcher.close()
             async with sessions.begin() as session:
                 await workers.retire(session, self._id, self._session_id)
         if self._superseded:
-            raise Superseded(f"Another process works as {self._id!r}. Give each worker its own --id.")
+            raise Superseded(f"Another worker process has the id {self._id!r}. Give each worker its own --id.")
         log.info("worker stopped", worker=self._id)
 
     async def _measure_precisions(self) -> None:
-        """Learns what the device can do in each precision, if nobody tells the worker to stop meanwhile.
+        """Measures the device's support of each precision, unless the worker is stopped meanwhile.
 
-        A sick device is asked when it is well again.
+        A quarantined device is measured when its quarantine ends.
         """
         if self._watch.fault is not None or self._stopping:
             return
         self._measuring = asyncio.create_task(self._launcher.measure_support(self._device.name, SUPPORT_SECONDS))
         try:
-            found = await self._measuring
+            support = await self._measuring
         except asyncio.CancelledError:
             if self._stopping:
                 return
             raise
         finally:
             self._measuring = None
-        if isinstance(found, Failure):
-            log.warning("what the device can do in each precision is not known", reason=found.detail)
+        if isinstance(support, Failure):
+            log.warning("support of precisions could not be measured", reason=support.detail)
         else:
-            self._device = self._device.model_copy(update={"precisions": found.precisions})
+            self._device = self._device.model_copy(update={"precisions": support.precisions})
 
-    def _mind_signals(self) -> None:
-        """The first signal stops the worker in good order; the next ends it at once, and its trial with it."""
+    def _handle_signals(self) -> None:
+        """Makes the first signal stop the worker gracefully, and the next end it and its trial at once."""
         loop = asyncio.get_running_loop()
 
-        def told() -> None:
-            log.info("the worker stops after what it runs; another signal ends it at once")
+        def on_signal() -> None:
+            log.info("worker stopping; a second signal ends it immediately")
             self._stop()
             for signum in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(signum)
                 signal.signal(signum, signal.SIG_DFL)
 
         for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, told)
+            loop.add_signal_handler(signum, on_signal)
 
     def _stop(self) -> None:
         self._stopping = True
-        self._turn.set()
+        self._state_changed.set()
         if self._measuring is not None:
             self._measuring.cancel()
 
-    def _duties(self) -> list[tuple[Callable[[], Awaitable[None]], float]]:
+    def _periodic_tasks(self) -> list[tuple[Callable[[], Awaitable[None]], float]]:
         return [
             (self._heartbeat, HEARTBEAT_SECONDS),
             (self._reap, reaper.PERIOD_SECONDS),
@@ -149,35 +149,35 @@ class _Worker:
         ]
 
     async def _work(self) -> None:
-        """Takes benchmarks until told to stop, and none while it is drained or its device is quarantined."""
+        """Claims benchmarks until stopped; pauses while drained or while the device is quarantined."""
         while not self._stopping:
-            self._turn.clear()
+            self._state_changed.clear()
             if self._draining or self._watch.fault is not None:
-                await self._turn.wait()
+                await self._state_changed.wait()
             else:
-                await self._take_benchmarks()
+                await self._serve_queue()
 
-    async def _take_benchmarks(self) -> None:
+    async def _serve_queue(self) -> None:
         queues = queues_of(self._device)
-        serving = asyncio.create_task(serve_for_good(self._database, queues, self._id, self._run_benchmark))
+        serving = asyncio.create_task(serve_queue(self._database, queues, self._id, self._run_benchmark))
         try:
-            await self._turn.wait()
+            await self._state_changed.wait()
         finally:
-            await self._let_end(serving)
+            await self._drain(serving)
 
-    async def _let_end(self, serving: asyncio.Task[None]) -> None:
-        """Takes no more, and waits for the benchmark under way; for a stopping worker no longer than the grace."""
+    async def _drain(self, serving: asyncio.Task[None]) -> None:
+        """Stops claiming and waits for the running benchmark; a stopping worker waits for GRACE_SECONDS at most."""
         serving.cancel()
         while not serving.done():
             await asyncio.wait([serving], timeout=GRACE_SECONDS)
-            # Once is not enough: see `end`.
+            # Cancels repeatedly: see `end`.
             if self._job is None:
                 serving.cancel()
             elif self._stopping:
                 self._job.stop()
 
     async def _run_benchmark(self, context: JobContext, benchmark_id: str) -> None:
-        """The queue's one task. The queue aborts it by cancelling; the job is then asked to stop, and waited for."""
+        """The queue's task. When the queue cancels it, the job is stopped and awaited."""
         assert context.job.id is not None
         self._current = UUID(benchmark_id)
         job = self._job = Job(
@@ -200,7 +200,7 @@ class _Worker:
                     job.stop()
         finally:
             self._current = self._job = None
-        with contextlib.suppress(Exception):  # it may have been drained; the next regular one makes up for it
+        with contextlib.suppress(Exception):  # reads whether the worker was drained; the next heartbeat does so too
             await self._heartbeat()
         if aborted is not None:
             raise aborted
@@ -209,22 +209,22 @@ class _Worker:
         async with self._database.sessions.begin() as session:
             draining = await workers.heartbeat(session, self._id, self._session_id, self._current, self._watch.fault)
             if draining is None and await workers.device_of(session, self._id) is None:
-                log.info("the worker was forgotten, and is entered again", worker=self._id)
+                log.info("worker was removed from the database; registering again", worker=self._id)
                 await workers.register(session, self._id, self._session_id, self._device)
                 draining = False
         if draining is None:
             self._superseded = True
             self._stop()
         elif draining != self._draining:
-            log.info("the worker takes no more" if draining else "the worker takes benchmarks again", worker=self._id)
+            log.info("worker draining" if draining else "worker claims benchmarks again", worker=self._id)
             self._draining = draining
-            self._turn.set()
+            self._state_changed.set()
 
     async def _examine(self) -> str | None:
-        """What is wrong with the device; then the worker takes no more, and the database knows before it may."""
+        """Checks the device and returns its fault. A fault is stored before the worker may claim another benchmark."""
         fault = await self._watch.examine()
         if fault is not None:
-            await self._say_health()
+            await self._report_health()
         return fault
 
     async def _recheck(self) -> None:
@@ -232,17 +232,17 @@ class _Worker:
             await self._watch.recheck()
             if self._watch.fault is None and self._device.precisions is None:
                 await self._measure_precisions()
-                await self._enter_precisions()
-            await self._say_health()
+                await self._store_precisions()
+            await self._report_health()
 
-    async def _enter_precisions(self) -> None:
+    async def _store_precisions(self) -> None:
         if self._device.precisions is not None:
             async with self._database.sessions.begin() as session:
                 await workers.enter_precisions(session, self._id, self._session_id, self._device.precisions)
 
-    async def _say_health(self) -> None:
-        self._turn.set()
-        with contextlib.suppress(Exception):  # the next regular one makes up for it
+    async def _report_health(self) -> None:
+        self._state_changed.set()
+        with contextlib.suppress(Exception):  # the next heartbeat repeats it
             await self._heartbeat()
 
     async def _reap(self) -> None:
@@ -256,7 +256,7 @@ class _Worker:
 async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
     """Cancels tasks until all have ended.
 
-    Once is not enough: while a task awaits a connection, asyncio.wait_for of Python 3.11 may swallow a cancellation.
+    Cancels repeatedly: while a task awaits a connection, asyncio.wait_for of Python 3.11 may swallow a cancellation.
     """
     pending = set(tasks)
     while pending:
@@ -265,11 +265,11 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=GRACE_SECONDS)
 
 
-async def _regularly(duty: Callable[[], Awaitable[None]], every_seconds: float) -> None:
-    """Until cancelled. A round that fails is logged and made up for by the next."""
+async def _every(task: Callable[[], Awaitable[None]], every_seconds: float) -> None:
+    """Runs a task at an interval until cancelled; logs a run that fails."""
     while True:
         try:
-            await duty()
+            await task()
         except Exception as error:
-            log.warning("a duty failed; the next round is due", duty=duty.__name__, error=str(error))
+            log.warning("periodic task failed; it is retried", task=task.__name__, error=str(error))
         await asyncio.sleep(every_seconds)

@@ -1,1 +1,1 @@
-"""Which trial runs next and when it is enough: blocks, estimates, the time budget, capacity."""
+"""The order of trials, the stopping rule, estimates, the time budget, and the search for the largest batch."""

@@ -1,8 +1,8 @@
-"""Blocks, their order, and the stopping rule: which leg runs next, and when it is enough.
+"""Runs blocks of trials: their order, and the stopping rule.
 
-A block is one trial of each leg from the same seed. Of four blocks, the first and the last run the baseline first,
-the two between run it last (ABBA BAAB): a linear drift of clock or temperature cancels over every two blocks, and
-noise that remembers itself from trial to trial makes neighbouring blocks as often too alike as too different.
+A block is one trial of each leg from the same seed. Of four blocks, the first and the last run the baseline first, the
+two between run it last (ABBA BAAB): a linear drift of clock or temperature cancels over every two blocks, and noise
+that is correlated from trial to trial makes adjacent blocks too similar as often as too different.
 """
 
 import time
@@ -20,50 +20,53 @@ from worker.comparison.legs import ComparisonRun, LegRun, median_step, paired
 from worker.comparison.time_budget import limit_of_next_trial, out_of_time
 from worker.messages import TimeLimit, TrialSpec
 
-#: Failures that end one leg; every other one ends the benchmark.
+#: Failures that end one leg; all others end the benchmark.
 LEG_FAILURES = frozenset({FailureCode.OUT_OF_MEMORY, FailureCode.NONFINITE_LOSS, FailureCode.TIME_BUDGET})
 
-#: Of those, the ones with which the baseline ends the benchmark: what a candidate did means nothing then.
+#: Those that end the benchmark if they occur in the baseline: candidates cannot be compared without it.
 BASELINE_FAILURES = frozenset({FailureCode.NONFINITE_LOSS, FailureCode.TIME_BUDGET})
 
-#: A trial may take this many times as long as the longest of its leg before it...
+#: A trial's deadline as a multiple of its leg's slowest trial...
 DEADLINE_FACTOR = 10
-#: ...and this long in any case.
-LEAST_DEADLINE_SECONDS = 120.0
+#: ...but not less than this.
+MIN_DEADLINE_SECONDS = 120.0
 
-#: A disturbed trial is run again so often...
-MOST_REPEATS = 2
-#: ...and all of a benchmark so often: on a machine that is never quiet, the report says so instead.
-MOST_REPEATS_OF_ALL = 6
+#: Most repetitions of one disturbed trial...
+MAX_REPEATS = 2
+#: ...and of all trials of a benchmark; on a machine that is always busy, the report has a warning instead.
+MAX_TOTAL_REPEATS = 6
 
 
 class BenchmarkFailed(Exception):
-    """The benchmark ends without a report, with the typed failure that says why."""
+    """The benchmark ends without a report; `failure` is the typed reason."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.detail)
         self.failure = failure
 
 
-#: Runs one trial within a deadline in seconds, telling of steps done; gives its result or why there is none.
+#: Runs one trial within a deadline (seconds), calls back with the number of steps done; returns its result or failure.
 TrialRunner = Callable[[TrialSpec, float, Callable[[int], None]], Awaitable[TrialResult | Failure]]
 
-#: Is given every completed block, to keep it for an attempt that may follow.
-BlockKeeper = Callable[[Block], Awaitable[None]]
+#: Stores each completed block for a later attempt.
+BlockStore = Callable[[Block], Awaitable[None]]
 
 
-async def _kept_nowhere(block: Block) -> None:
-    """For comparisons that no other attempt follows."""
+async def _store_nothing(block: Block) -> None:
+    """Stores nothing: for comparisons without later attempts."""
 
 
 async def compare(
     comparison: ComparisonRun,
     run_trial: TrialRunner,
     on_progress: Callable[[Progress], None],
-    keep_block: BlockKeeper = _kept_nowhere,
+    keep_block: BlockStore = _store_nothing,
     earlier: Sequence[KeptBlock] = (),
 ) -> ComparisonRun:
-    """Runs blocks until it is enough, after those of an earlier attempt. Raises BenchmarkFailed: no report can be."""
+    """Runs blocks until the stopping rule ends it, after those of an earlier attempt.
+
+    Raises BenchmarkFailed when a failure makes a report impossible.
+    """
     stopped_by = _resume_blocks(comparison, earlier)
     while stopped_by is None:
         block = await _run_block(comparison, run_trial, on_progress)
@@ -73,7 +76,7 @@ async def compare(
         if block is None:
             stopped_by = "time_budget"
         else:
-            stopped_by = _count(comparison, block)
+            stopped_by = _add_block(comparison, block)
             await keep_block(block)
     comparison.stopped_by = stopped_by
     for leg in comparison.legs:
@@ -82,29 +85,29 @@ async def compare(
 
 
 def _resume_blocks(comparison: ComparisonRun, earlier: Sequence[KeptBlock]) -> StoppedBy | None:
-    """Goes through the blocks as if they were run now; why no further one is needed, if the last one told."""
+    """Adds the blocks of an earlier attempt; returns why no further block is needed, None if one is."""
     stopped_by = None
     for kept in earlier:
         for leg, outcome in zip(comparison.legs, kept.block.outcomes, strict=True):
             if outcome.trial is not None:
                 leg.trials.append(outcome.trial)
-                _note_steps(comparison, outcome.trial)
+                _limit_later_steps(comparison, outcome.trial)
             leg.failure = outcome.failure
         comparison.repeats += kept.block.repeats
         comparison.reused.append(kept)
-        stopped_by = _count(comparison, kept.block)
+        stopped_by = _add_block(comparison, kept.block)
     return stopped_by
 
 
 async def _run_block(
     comparison: ComparisonRun, run_trial: TrialRunner, on_progress: Callable[[Progress], None]
 ) -> Block | None:
-    """None where the time budget ended within it; its trials so far are kept."""
+    """Runs one block; returns None if the time budget ended during it. Its finished trials are kept."""
     index, repeats = comparison.blocks, comparison.repeats
     for position, leg in enumerate(_order(comparison.legs, index)):
         if leg.failure is None:
             await _run_leg(comparison, leg, position, run_trial, on_progress)
-            if _lacks_trial(leg, index):  # the block will not be complete
+            if _lacks_trial(leg, index):  # the block cannot be completed
                 break
     began, comparison.last_block_ended = comparison.last_block_ended, time.monotonic()
     if any(_lacks_trial(leg, index) for leg in comparison.legs):
@@ -122,15 +125,15 @@ async def _run_block(
 
 
 def _lacks_trial(leg: LegRun, block: int) -> bool:
-    """Whether a leg that has not failed has no trial in a block."""
+    """Whether a leg has neither failed nor a trial in this block."""
     return leg.failure is None and block not in leg.by_block()
 
 
-def _count(comparison: ComparisonRun, block: Block) -> StoppedBy | None:
-    """Adds a completed block; why no further one is needed, None if one is."""
+def _add_block(comparison: ComparisonRun, block: Block) -> StoppedBy | None:
+    """Adds a completed block; returns why no further block is needed, None if one is."""
     comparison.blocks += 1
     comparison.total_seconds += block.seconds
-    return _enough(comparison, comparison.request.config.measurement, block.seconds)
+    return _stop_reason(comparison, comparison.request.config.measurement, block.seconds)
 
 
 async def _run_leg(
@@ -151,7 +154,7 @@ async def _run_leg(
         data=comparison.request.config.data,
         parameter_count=comparison.parameter_count,
         examined=not leg.trials,
-        most_steps=comparison.most_steps,
+        max_steps=comparison.max_steps,
     )
     steps_done = 0
 
@@ -164,13 +167,13 @@ async def _run_leg(
     outcome = await _run_undisturbed(comparison, leg, spec, run_trial, after_step)
     if isinstance(outcome, TrialResult):
         leg.trials.append(outcome)
-        _note_steps(comparison, outcome)
+        _limit_later_steps(comparison, outcome)
     failure = nonfinite(outcome) if isinstance(outcome, TrialResult) else outcome
     if failure is None:
         after_step(spec.training.steps)
         return
     if failure.code is FailureCode.TIME_BUDGET:
-        if leg.trials:  # what was measured before stands
+        if leg.trials:  # earlier trials remain valid
             return
         failure = out_of_time(comparison, leg, steps_done)
     if failure.code not in LEG_FAILURES or (leg is comparison.baseline and failure.code in BASELINE_FAILURES):
@@ -181,50 +184,50 @@ async def _run_leg(
 async def _run_undisturbed(
     comparison: ComparisonRun, leg: LegRun, spec: TrialSpec, run_trial: TrialRunner, after_step: Callable[[int], None]
 ) -> TrialResult | Failure:
-    """Runs a trial, and again while it is disturbed, as often as is allowed. The last one counts, not the best."""
+    """Runs a trial and repeats it while it is disturbed, up to the limits. The last one counts, not the best."""
     kept: TrialResult | None = None
-    for repeats in range(MOST_REPEATS + 1):
+    for repeats in range(MAX_REPEATS + 1):
         limit = _limit(comparison, leg)
-        if limit.most_seconds <= 0:
+        if limit.max_seconds <= 0:
             return kept or Failure.of(FailureCode.TIME_BUDGET, "")
         outcome = await run_trial(
             spec.model_copy(update={"limit": limit}), _deadline_seconds(comparison, leg), after_step
         )
         if isinstance(outcome, Failure):
-            return kept or outcome  # a trial that was disturbed is better than none
+            return kept or outcome  # a disturbed trial is better than none
         if kept is not None and outcome.ended_early and not kept.ended_early:
-            return kept  # the repetition did not fit after all
+            return kept  # the repetition did not fit into the time left
         kept = outcome.model_copy(update={"repeats": repeats})
-        if not disturbances(kept, leg.trials) or not _may_repeat(comparison, leg, kept):
+        if not disturbances(kept, leg.trials) or not _can_repeat(comparison, leg, kept):
             break
-        comparison.repeats += repeats < MOST_REPEATS
+        comparison.repeats += repeats < MAX_REPEATS
     assert kept is not None
     return kept
 
 
-def _may_repeat(comparison: ComparisonRun, leg: LegRun, trial: TrialResult) -> bool:
-    """Whether a disturbed trial may be run again: as often as is allowed, and if another of its length fits."""
+def _can_repeat(comparison: ComparisonRun, leg: LegRun, trial: TrialResult) -> bool:
+    """Whether a disturbed trial may be repeated: within the limit of repetitions, and if one of its length fits."""
     fits = (
         trial.trial_seconds
         <= limit_of_next_trial(comparison, leg, _order(comparison.legs, comparison.blocks)).share_seconds
     )
-    return fits and comparison.repeats < MOST_REPEATS_OF_ALL
+    return fits and comparison.repeats < MAX_TOTAL_REPEATS
 
 
 def _limit(comparison: ComparisonRun, leg: LegRun) -> TimeLimit:
-    """Of the next trial of a leg in the block under way."""
+    """Time limit of the leg's next trial in the current block."""
     return limit_of_next_trial(comparison, leg, _order(comparison.legs, comparison.blocks))
 
 
-def _note_steps(comparison: ComparisonRun, trial: TrialResult) -> None:
-    """Lets no later trial do more steps than one that the time budget ended early."""
+def _limit_later_steps(comparison: ComparisonRun, trial: TrialResult) -> None:
+    """Limits later trials to the steps of a trial that the time budget ended early."""
     if trial.ended_early:
         steps = len(trial.loss_curve)
-        comparison.most_steps = min(comparison.most_steps or steps, steps)
+        comparison.max_steps = min(comparison.max_steps or steps, steps)
 
 
 def flag_disturbed(leg: LegRun) -> None:
-    """Says of every trial why it may be spoiled, judged beside all the others of its leg."""
+    """Sets the disturbances of every trial, relative to the other trials of its leg."""
     leg.trials = [
         trial.model_copy(update={"disturbances": disturbances(trial, leg.trials[:index] + leg.trials[index + 1 :])})
         for index, trial in enumerate(leg.trials)
@@ -232,23 +235,23 @@ def flag_disturbed(leg: LegRun) -> None:
 
 
 def nonfinite(trial: TrialResult) -> Failure | None:
-    """Whether training broke down: a loss that is no number in a step that changed the weights, or at validation."""
+    """Returns a failure if the loss is not finite in a step that changed the weights, or at validation; else None."""
     skipped = set(trial.grad_scaler.skipped_steps) if trial.grad_scaler else set()
     broken = [step for step, loss in enumerate(trial.loss_curve) if loss is None and step not in skipped]
     where = f"step {broken[0]}" if broken else "validation" if trial.validation_loss is None else None
-    if trial.applied_steps == 0 and not trial.ended_early:  # a few steps may all be the scale coming down
-        where = "every step: the gradient scaler skipped them all"
+    if trial.applied_steps == 0 and not trial.ended_early:  # in a short trial the scale may still be decreasing
+        where = "every step, all of which the gradient scaler skipped"
     if where is None:
         return None
     return Failure.of(
         FailureCode.NONFINITE_LOSS,
-        f"{trial.precision}: training broke down at {where} (block {trial.block}). Lower the learning rate or clip "
+        f"{trial.precision}: the loss was not finite at {where} (block {trial.block}). Lower the learning rate or clip "
         f"gradients{', or use bf16' if trial.precision == 'fp16' else ''}.",
     )
 
 
 def baseline_first(block: int) -> bool:
-    """Of the block with this index; the first has index 0."""
+    """Whether the block with this index (from 0) runs the baseline first."""
     return block % 4 in {0, 3}
 
 
@@ -256,30 +259,30 @@ def _order(legs: list[LegRun], block: int) -> list[LegRun]:
     return legs if baseline_first(block) else legs[::-1]
 
 
-def _enough(comparison: ComparisonRun, measurement: MeasurementConfig, block_seconds: float) -> StoppedBy | None:
-    """Why no further block is needed; None if one is."""
+def _stop_reason(comparison: ComparisonRun, measurement: MeasurementConfig, block_seconds: float) -> StoppedBy | None:
+    """The stopping rule: returns why no further block is needed, None if one is."""
     if not comparison.can_compare():
         out_of_time = any(leg.failure and leg.failure.code is FailureCode.TIME_BUDGET for leg in comparison.legs)
         return "time_budget" if out_of_time else "leg_failed"
-    if 2 <= comparison.blocks <= measurement.min_blocks:  # a forecast, and with the last block of the pilot the plan
-        comparison.planned_blocks = _plan(comparison, measurement)
+    if 2 <= comparison.blocks <= measurement.min_blocks:  # an estimate; final with the last block of the pilot
+        comparison.planned_blocks = _planned_blocks(comparison, measurement)
     if comparison.blocks >= comparison.planned_blocks:
-        reached = comparison.blocks >= _needed(comparison, measurement)
+        reached = comparison.blocks >= _blocks_needed(comparison, measurement)
         return "target_ci" if reached else "max_blocks"
-    # The second block is begun in any case: its trials share what is left. A further one has to fit.
+    # The second block is started in any case, and its trials share the time left. Later ones have to fit.
     least_seconds = block_seconds if comparison.blocks >= 2 else 0
     return "time_budget" if comparison.seconds_left <= least_seconds else None
 
 
-def _plan(comparison: ComparisonRun, measurement: MeasurementConfig) -> int:
-    """Blocks after the pilot: as many as the interval needs, in even numbers where the request allows."""
-    needed = max(measurement.min_blocks, _needed(comparison, measurement))
+def _planned_blocks(comparison: ComparisonRun, measurement: MeasurementConfig) -> int:
+    """Number of blocks that the interval needs, rounded up to an even number where the request allows."""
+    needed = max(measurement.min_blocks, _blocks_needed(comparison, measurement))
     even = needed + needed % 2 if needed > measurement.min_blocks else needed
     return min(measurement.max_blocks, even)
 
 
-def _needed(comparison: ComparisonRun, measurement: MeasurementConfig) -> int:
-    """Blocks that the noisiest candidate needs, judged by the pilot."""
+def _blocks_needed(comparison: ComparisonRun, measurement: MeasurementConfig) -> int:
+    """Number of blocks that the noisiest candidate needs, from the pilot's variance."""
     pilots = []
     for leg in comparison.candidates:
         pairs = paired(comparison.baseline, leg)[: measurement.min_blocks]
@@ -290,10 +293,10 @@ def _needed(comparison: ComparisonRun, measurement: MeasurementConfig) -> int:
 
 
 def _deadline_seconds(comparison: ComparisonRun, leg: LegRun) -> float:
-    """Generous towards a slow trial, but no hang outlives it; a leg's first has the benchmark's own timeout."""
+    """Ten times the leg's slowest trial, at least 120 s, at most the benchmark's timeout; the timeout for the first."""
     longest = max((trial.trial_seconds for trial in leg.trials), default=None)
     timeout = comparison.request.config.timeout_seconds
-    return timeout if longest is None else min(timeout, max(LEAST_DEADLINE_SECONDS, DEADLINE_FACTOR * longest))
+    return timeout if longest is None else min(timeout, max(MIN_DEADLINE_SECONDS, DEADLINE_FACTOR * longest))
 
 
 def _progress(comparison: ComparisonRun, spec: TrialSpec, step: int, elapsed_seconds: float) -> Progress:

@@ -1,7 +1,7 @@
-"""How large a batch fits: by doubling and bisection, every try in a fresh process, and the throughput there.
+"""Searches for the largest batch that fits, by doubling and bisection in fresh processes, and its throughput.
 
-On a GPU a batch fits if it trains without running out of the device's memory, or of the share of it that the request
-grants. On a CPU, where memory has no such edge, it fits if its peak is within the limit that the request gives.
+On a GPU a batch fits if it trains without running out of the device's memory, or of the limit in the request. On a CPU,
+which has no such hard limit, it fits if its peak is within the limit in the request.
 """
 
 import time
@@ -21,26 +21,26 @@ from worker.messages import TrialSpec
 
 MIB = 2**20
 
-#: Steps of a try: optimizer state exists after the first.
+#: Steps of an attempt: optimizer state exists after the first.
 FIT_STEPS, FIT_WARMUP_STEPS = 3, 1
 
-#: Steps at the batch that was found.
+#: Steps of the throughput measurement at the largest batch.
 THROUGHPUT_STEPS, THROUGHPUT_WARMUP_STEPS = 13, 3
 
-#: Batches that stand by on the device, the same in both: they take room as well.
+#: Batches held on the device, the same in both, because they take memory too.
 MOST_BATCHES = 2
 
-#: The search ends where what fits and what does not are nearer than this share of what fits.
+#: The search ends when the bracket is narrower than this share of the largest batch that fits.
 RESOLUTION = 1 / 64
 
-#: A limit on a CPU may be this share of the memory at hand: a try may be twice as large as the last that fitted.
+#: Largest limit on a CPU, as a share of available memory: an attempt may be twice as large as the last that fitted.
 SHARE_OF_HOST_MEMORY = 0.5
 
 
 async def measure_capacity(
     comparison: ComparisonRun, run_trial: TrialRunner, on_progress: Callable[[Progress], None]
 ) -> None:
-    """Fills in the capacity of every leg that trains. Ends with what it has when its time is over."""
+    """Sets the capacity of every leg that trains; partial if the time is over before the search ends."""
     began = time.monotonic()
     limit_bytes = memory_limit_bytes(comparison)
     if comparison.device.kind == "cpu" and limit_bytes is None:
@@ -64,17 +64,17 @@ async def measure_capacity(
 
 
 def memory_limit_bytes(comparison: ComparisonRun) -> int | None:
-    """What a leg may use; on a CPU no more than half of what is at hand. None: all of a GPU, or no limit given."""
-    asked_mib = comparison.request.config.measurement.capacity_memory_mib
-    if asked_mib is None:
+    """Memory limit of a leg; on a CPU at most half of the available memory. None: a whole GPU, or no limit given."""
+    requested_mib = comparison.request.config.measurement.capacity_memory_mib
+    if requested_mib is None:
         return None
-    at_hand = available_host_bytes() if comparison.device.kind == "cpu" else comparison.device.memory_bytes
+    available = available_host_bytes() if comparison.device.kind == "cpu" else comparison.device.memory_bytes
     share = SHARE_OF_HOST_MEMORY if comparison.device.kind == "cpu" else 1
-    return asked_mib * MIB if at_hand is None else min(asked_mib * MIB, int(share * at_hand))
+    return requested_mib * MIB if available is None else min(requested_mib * MIB, int(share * available))
 
 
 class _Search:
-    """Of one leg."""
+    """The search for one leg."""
 
     def __init__(self, comparison: ComparisonRun, leg: LegRun, limit_bytes: int | None, run_trial: TrialRunner) -> None:
         self.leg = leg
@@ -86,11 +86,11 @@ class _Search:
         self._too_large: int | None = None
         self._at_largest: TrialResult | None = None
         self._failure: Failure | None = None
-        self._tries = 0
+        self._attempts = 0
         self._finished = False
 
     async def run(self) -> None:
-        """Brackets the largest batch that fits, narrows the bracket, and trains there."""
+        """Brackets the largest batch that fits, narrows the bracket, and measures throughput there."""
         size: int | None = self._request.config.training.batch_size
         while size is not None and self._failure is None:
             if await self._try(size, FIT_STEPS, FIT_WARMUP_STEPS) is not None:
@@ -100,13 +100,13 @@ class _Search:
             size = None if self._failure else self._next()
         while self._fits is not None and self._failure is None and self._at_largest is None:
             self._at_largest = await self._try(self._fits, THROUGHPUT_STEPS, THROUGHPUT_WARMUP_STEPS)
-            if self._at_largest is None and self._failure is None:  # it fitted for a few steps only
+            if self._at_largest is None and self._failure is None:  # it fitted only for the few steps of an attempt
                 self._too_large = self._fits
                 self._fits = max(0, self._fits - self._step(self._fits)) or None
         self._finished = self._failure is None
 
     def result(self) -> Capacity:
-        """What is known, whether or not the search came to its end."""
+        """The result so far, whether or not the search is finished."""
         trial = self._at_largest
         return Capacity(
             largest_batch_size=self._fits,
@@ -114,13 +114,13 @@ class _Search:
             limit_bytes=self._limit_bytes,
             peak_memory_bytes=trial.memory.peak_bytes if trial and trial.memory else None,
             samples_per_second=self._fits / median_step(trial) if trial and self._fits else None,
-            tries=self._tries,
+            tries=self._attempts,
             stopped_by="failure" if self._failure else "found" if self._finished else "time_budget",
             failure=self._failure,
         )
 
     def _next(self) -> int | None:
-        """The next size to try; None where the bracket is narrow enough, or no size is left."""
+        """The next size to try; None if the bracket is narrow enough or no size is left."""
         if self._too_large is None:
             assert self._fits is not None
             doubled = min(2 * self._fits, MAX_BATCH_SIZE // self._unit * self._unit)
@@ -133,13 +133,13 @@ class _Search:
         return None if narrow or middle <= self._fits else middle
 
     def _step(self, size: int) -> int:
-        """The resolution at a size, in whole units."""
+        """The resolution at a size, in multiples of the unit."""
         return max(self._unit, int(size * RESOLUTION) // self._unit * self._unit)
 
     async def _try(self, batch_size: int, steps: int, warmup_steps: int) -> TrialResult | None:
-        """The trial, if it fits; None if it does not, or could not be run for another reason, which is kept."""
+        """Runs a trial; returns it if it fits, else None. A failure other than out of memory is stored."""
         changes = {"batch_size": batch_size, "steps": steps, "warmup_steps": warmup_steps, "validation_samples": 1}
-        changes |= {"schedule_warmup_steps": 0}  # the run is shorter than it; its memory and time are the same
+        changes |= {"schedule_warmup_steps": 0}  # the run is shorter; memory and time per step are the same
         spec = TrialSpec(
             device=self._device.name,
             precision=self.leg.precision,
@@ -151,13 +151,14 @@ class _Search:
             data=self._request.config.data,
             parameter_count=self._parameter_count,
             phase="capacity",
-            most_batches=MOST_BATCHES,
+            max_batches=MOST_BATCHES,
             memory_limit_bytes=self._limit_bytes,
         )
-        self._tries += 1
+        self._attempts += 1
         outcome = await self._run_trial(spec, self._request.config.timeout_seconds, lambda step: None)
         if isinstance(outcome, TrialResult) and outcome.memory is None:
-            self._failure = Failure.of(FailureCode.INTERNAL, f"Memory: {outcome.not_examined.get('memory')}.")
+            reason = outcome.not_examined.get("memory")
+            self._failure = Failure.of(FailureCode.INTERNAL, f"The peak memory could not be measured: {reason}.")
             return None
         if isinstance(outcome, TrialResult):
             assert outcome.memory is not None

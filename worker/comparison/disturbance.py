@@ -1,4 +1,4 @@
-"""What spoils a trial. Judged by what the machine did, never by how long the trial took: that would choose results."""
+"""Detects disturbed trials from the machine's telemetry, never from their duration: that would select results."""
 
 import os
 import statistics
@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from halftime.contract.report.telemetry import GpuTelemetry
 from halftime.contract.report.trial import TrialResult
 
-#: Other programs may keep this share of the machine's cores busy.
-FOREIGN_SHARE = 0.10
+#: Largest accepted share of the machine's cores that other programs keep busy.
+MAX_FOREIGN_SHARE = 0.10
 
-#: A clock, a share of CPU time, or the speed of a matrix product may fall to this share of the leg's median.
-LEAST_SHARE_OF_MEDIAN = 0.75
+#: Smallest accepted clock, CPU time per second, or matrix product rate, relative to the leg's median.
+MIN_SHARE_OF_MEDIAN = 0.75
 
-#: The GPU protects itself; a power cap is how it runs under load, and is told of but spoils nothing.
-#: A trial is spoiled by them from this share of its samples on. What is judged is the median step: with a twentieth of
-#: the steps slowed it lies among the others still, at their 53rd percentile instead of the 50th.
-LEAST_SLOWDOWN_SHARE = 0.05
+#: Clock limits by which the GPU protects itself; a power cap is normal under load, reported but no disturbance. A trial
+#: counts as disturbed from this share of its samples on: the median step is what is compared, and with a twentieth of
+#: the steps slowed it is still one of the others, at their 53rd percentile instead of the 50th.
+MIN_SLOWDOWN_SHARE = 0.05
 SLOWDOWNS = frozenset({"hardware_slowdown", "thermal_slowdown", "hardware_thermal_slowdown", "power_brake"})
 
 
 def disturbances(trial: TrialResult, others: Sequence[TrialResult], cores: int | None = None) -> list[str]:
-    """Why a trial may be spoiled, in words, given the other trials of its leg; empty for a quiet one."""
+    """Returns the disturbances of a trial, given the other trials of its leg; empty if there are none."""
     if trial.telemetry.gpu is None:
         return list(_on_the_cpu(trial, others, cores or os.cpu_count() or 1))
     return list(_on_the_gpu(trial.telemetry.gpu, others))
@@ -30,26 +30,26 @@ def disturbances(trial: TrialResult, others: Sequence[TrialResult], cores: int |
 def _on_the_cpu(trial: TrialResult, others: Sequence[TrialResult], cores: int) -> Iterator[str]:
     host = trial.telemetry.host
     ceiling = _median(others, lambda other: other.ceiling_flops_per_second)
-    found = trial.ceiling_flops_per_second
-    if ceiling is not None and found is not None and found < LEAST_SHARE_OF_MEDIAN * ceiling:
-        yield f"right after it the machine multiplied at {found / 1e9:.1f} GFLOP/s, otherwise at {ceiling / 1e9:.1f}"
-    if host.foreign_cores is None:  # too short for the kernel's counters
+    rate = trial.ceiling_flops_per_second
+    if ceiling is not None and rate is not None and rate < MIN_SHARE_OF_MEDIAN * ceiling:
+        yield f"matrix products after it ran at {rate / 1e9:.1f} GFLOP/s, its leg's usually at {ceiling / 1e9:.1f}"
+    if host.foreign_cores is None:  # the region is too short for the kernel's counters
         return
-    if host.foreign_cores > FOREIGN_SHARE * cores:
+    if host.foreign_cores > MAX_FOREIGN_SHARE * cores:
         yield f"other programs kept {host.foreign_cores:.1f} of {cores} cores busy"
     usual = _median(others, lambda other: other.telemetry.host.cpu_seconds_per_second)
-    if usual is not None and host.cpu_seconds_per_second < LEAST_SHARE_OF_MEDIAN * usual:
-        yield f"it got {host.cpu_seconds_per_second:.2f} CPU seconds per second, its leg {usual:.2f}"
+    if usual is not None and host.cpu_seconds_per_second < MIN_SHARE_OF_MEDIAN * usual:
+        yield f"it got {host.cpu_seconds_per_second:.2f} CPU seconds per second, its leg usually {usual:.2f}"
 
 
 def _on_the_gpu(gpu: GpuTelemetry, others: Sequence[TrialResult]) -> Iterator[str]:
-    # The first trial of a leg may have found a cold GPU, whose clock is higher than it can stay.
+    # The first trial of a leg may start on a cold GPU, whose clock is higher than it can sustain.
     usual = _median([other for other in others if other.block > 0], _clock)
-    if gpu.sm_clock_mhz and usual is not None and gpu.sm_clock_mhz.median < LEAST_SHARE_OF_MEDIAN * usual:
-        yield f"the SM clock was {gpu.sm_clock_mhz.median:.0f} MHz, its leg's {usual:.0f} MHz"
+    if gpu.sm_clock_mhz and usual is not None and gpu.sm_clock_mhz.median < MIN_SHARE_OF_MEDIAN * usual:
+        yield f"the SM clock was {gpu.sm_clock_mhz.median:.0f} MHz, its leg's usually {usual:.0f} MHz"
     for limit in sorted(SLOWDOWNS & gpu.clock_limits.keys()):
-        if gpu.clock_limits[limit] >= LEAST_SLOWDOWN_SHARE:
-            yield f"the GPU slowed itself: {limit.replace('_', ' ')}"
+        if gpu.clock_limits[limit] >= MIN_SLOWDOWN_SHARE:
+            yield f"the GPU reduced its clock: {limit.replace('_', ' ')}"
     for process in gpu.foreign_processes or []:
         yield f"{process}, was on the GPU"
     if gpu.uncorrected_ecc_errors:

@@ -10,7 +10,7 @@ from halftime.contract.report.report import Difference, Estimate, RequirementSta
 CONFIDENCE = 0.95
 
 
-#: Halvings of a right angle that leave of it less than a float can tell.
+#: Halvings of a right angle until the rest is below a float's resolution.
 BISECTIONS = 60
 
 
@@ -28,7 +28,7 @@ def t_quantile(degrees_of_freedom: int) -> float:
 
 
 def _t_probability(angle: float, degrees_of_freedom: int) -> float:
-    """That |t| is less than the angle's tangent times √(degrees of freedom).
+    """Probability that |t| is less than the angle's tangent times √(degrees of freedom).
 
     A finite sum for whole degrees (Abramowitz & Stegun 1964, 26.7.3 for odd ones and 26.7.4 for even ones).
     """
@@ -46,10 +46,10 @@ def _t_probability(angle: float, degrees_of_freedom: int) -> float:
 def mean_interval(values: Sequence[float], pilot: int) -> tuple[float, float]:
     """Mean and half-width of its 95 % interval, for a sample whose size was planned from its first `pilot` values.
 
-    The wider of two: Stein's two-stage interval, whose standard deviation is the pilot's, so that looking at the
+    Takes the wider of two: Stein's two-stage interval, whose standard deviation is the pilot's, so that looking at the
     pilot to choose the size does not narrow it (Stein 1945, Annals of Mathematical Statistics 16, 243-258); and the
-    ordinary t interval of all values, which sees the outliers that the pilot was spared. Raises ValueError for fewer
-    than two values.
+    ordinary t interval of all values, which includes outliers after the pilot. Raises ValueError for fewer than two
+    values.
     """
     if len(values) < 2:
         raise ValueError("an interval needs two values")
@@ -58,12 +58,12 @@ def mean_interval(values: Sequence[float], pilot: int) -> tuple[float, float]:
 
 
 def _t_half_width(sample: Sequence[float], size: int) -> float:
-    """Of the mean of `size` values whose standard deviation is that of `sample`."""
+    """Half-width of the interval of the mean of `size` values with the standard deviation of `sample`."""
     return t_quantile(len(sample) - 1) * statistics.stdev(sample) / math.sqrt(size)
 
 
 def ratio_estimate(numerators: Sequence[float], denominators: Sequence[float], pilot: int) -> Estimate:
-    """Paired ratio per block: exp of the mean log ratio, with its interval."""
+    """Geometric mean of the paired ratios of all blocks (exp of the mean log ratio), with its interval."""
     return _exponential(log_ratios(numerators, denominators), pilot)
 
 
@@ -78,7 +78,7 @@ def _exponential(logs: Sequence[float], pilot: int) -> Estimate:
 
 
 def log_ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
-    """log(numerator / denominator) of every block."""
+    """Returns log(numerator / denominator) of every block."""
     return [math.log(above / below) for above, below in zip(numerators, denominators, strict=True)]
 
 
@@ -92,16 +92,16 @@ def difference_estimate(baseline: Sequence[float], candidate: Sequence[float], p
 
 
 def reduction_percent(baseline_bytes: Sequence[int], candidate_bytes: Sequence[int]) -> Estimate:
-    """(baseline - candidate) / baseline x 100: the mean over blocks, with the smallest and the largest.
+    """(baseline - candidate) / baseline x 100: the mean over blocks, with minimum and maximum as the interval.
 
-    Peaks are nearly the same in every block, so the range says more than an interval would.
+    Peaks are nearly the same in every block, so the range is more informative than a confidence interval.
     """
     percents = [100 * (a - b) / a for a, b in zip(baseline_bytes, candidate_bytes, strict=True)]
     return Estimate(value=statistics.fmean(percents), ci_low=min(percents), ci_high=max(percents))
 
 
 def blocks_needed(pilot_log_ratios: Sequence[float], target_ci: float) -> int:
-    """Blocks for a half-width of `target_ci` (relative), judged by the pilot: Stein's second stage."""
+    """Number of blocks for a relative half-width of `target_ci`, from the pilot's variance: Stein's second stage."""
     spread = statistics.stdev(pilot_log_ratios)
     return math.ceil((t_quantile(len(pilot_log_ratios) - 1) * spread / math.log1p(target_ci)) ** 2)
 
@@ -110,7 +110,7 @@ def noise_floor(step_seconds: Sequence[float]) -> Estimate:
     """95 % range of the speedup between two runs of identical work over as many blocks.
 
     1 ± t·s·√(2/n) on the log scale, with s the standard deviation of the log medians of the baseline's n trials.
-    Consecutive differences will not do: their mean telescopes. Raises ValueError for fewer than two trials.
+    The mean of consecutive differences telescopes, so they cannot be used. Raises ValueError for fewer than two trials.
     """
     if len(step_seconds) < 2:
         raise ValueError("a noise floor needs two trials")
@@ -120,7 +120,7 @@ def noise_floor(step_seconds: Sequence[float]) -> Estimate:
 
 
 def judge_at_least(measured: Estimate, threshold: float) -> RequirementStatus:
-    """pass: the whole interval is at or above the threshold; fail: all of it below."""
+    """Returns pass if the whole interval is at or above the threshold, fail if all of it is below."""
     if measured.ci_low >= threshold:
         return "pass"
     return "fail" if measured.ci_high < threshold else "inconclusive"
@@ -134,7 +134,7 @@ def judge_below(measured: Estimate, threshold: float) -> RequirementStatus:
 
 
 def judge_within(measured: Difference, threshold: float) -> RequirementStatus:
-    """pass: the signed interval lies inside ± threshold; fail: wholly outside."""
+    """Returns pass if the signed interval lies inside ± threshold, fail if it lies entirely outside."""
     if -threshold < measured.ci_low and measured.ci_high < threshold:
         return "pass"
     return "fail" if measured.ci_low >= threshold or measured.ci_high <= -threshold else "inconclusive"

@@ -1,4 +1,4 @@
-"""A comparison under way: its legs, what their trials measured, and what it has left of its time."""
+"""State of a running comparison: its legs, their trials, and the time left."""
 
 import statistics
 import time
@@ -15,44 +15,44 @@ from halftime.contract.resources.worker import WorkerDevice
 
 @dataclass(eq=False)
 class LegRun:
-    """One leg and its trials so far, in the order of blocks."""
+    """A leg and its trials so far, in the order of blocks."""
 
     name: str
     precision: PrecisionName
     trials: list[TrialResult] = field(default_factory=list)
     failure: Failure | None = None
-    #: Where the request asks for it.
+    #: Result of the search for the largest batch, if requested.
     capacity: Capacity | None = None
 
     def by_block(self) -> dict[int, TrialResult]:
-        """Trials by the index of their block."""
+        """Returns the trials by block index."""
         return {trial.block: trial for trial in self.trials}
 
 
 @dataclass
 class ComparisonRun:
-    """A comparison under way, and afterwards what it measured."""
+    """State of a comparison while it runs, and its measurements afterwards."""
 
     request: BenchmarkRequest
     device: WorkerDevice
     baseline: LegRun
     candidates: list[LegRun]
-    #: A second baseline, where the request asks for one.
+    #: A second baseline, if requested.
     control: LegRun | None
     planned_blocks: int
-    #: Where the worker had to count.
+    #: Set if the worker had to count them.
     parameter_count: int | None
-    #: When the last block ended, on the monotonic clock, in seconds; before the first, when the attempt began.
+    #: Monotonic time (seconds) at which the last block ended, or the attempt began.
     last_block_ended: float
     blocks: int = 0
-    #: The first ones, measured by an earlier attempt.
+    #: The first blocks, if an earlier attempt measured them.
     reused: list[KeptBlock] = field(default_factory=list)
-    #: Steps of every further trial, once the time budget has ended one early: so that legs stay comparable.
-    most_steps: int | None = None
-    #: Trials thrown away as disturbed.
+    #: Most steps of further trials, once the time budget has ended one early: this keeps legs comparable.
+    max_steps: int | None = None
+    #: Trials discarded as disturbed.
     repeats: int = 0
     stopped_by: StoppedBy = "max_blocks"
-    #: Of all blocks, those of earlier attempts included, and of the search for capacity.
+    #: Duration of all blocks, including those of earlier attempts, and of the capacity search.
     total_seconds: float = 0.0
 
     @classmethod
@@ -63,7 +63,7 @@ class ComparisonRun:
         parameter_count: int | None = None,
         began: float | None = None,
     ) -> "ComparisonRun":
-        """The legs of a request on a device; `began` is when its time began, on the monotonic clock, if not now."""
+        """Creates the legs of a request on a device; `began` is the monotonic start time, default now."""
         precision, candidates = request.config.baseline, request.config.resolved_candidates(device.kind)
         names = iter(leg_names(precision, candidates, request.config.measurement.control))
         return cls(
@@ -79,35 +79,35 @@ class ComparisonRun:
 
     @property
     def legs(self) -> list[LegRun]:
-        """The baseline, then the candidates, then the control: as far from the baseline as a candidate may be."""
+        """The baseline, the candidates, the control: which is thus as far from the baseline as any candidate."""
         return [self.baseline, *self.candidates, *([self.control] if self.control else [])]
 
     @property
     def share_of_blocks(self) -> float:
-        """Of the whole work, for progress; the search for capacity is guessed to be a fifth of it."""
+        """Share of the blocks in the total work, for progress; the capacity search is assumed to be a fifth."""
         return 0.8 if self.request.config.measurement.capacity else 1.0
 
     @property
     def elapsed_seconds(self) -> float:
-        """What all blocks took, and the one under way so far; not what lies between two attempts."""
+        """Duration of all blocks, including the current one, without pauses between attempts."""
         return self.total_seconds + time.monotonic() - self.last_block_ended
 
     @property
     def seconds_left(self) -> float:
-        """Of the time budget."""
+        """Seconds left of the time budget."""
         return self.request.config.measurement.time_budget_seconds - self.elapsed_seconds
 
     def can_compare(self) -> bool:
-        """Whether a comparison can still be had."""
+        """Whether the baseline and at least one candidate have not failed."""
         return self.baseline.failure is None and any(leg.failure is None for leg in self.candidates)
 
 
 def paired(baseline: LegRun, leg: LegRun) -> list[tuple[TrialResult, TrialResult]]:
-    """The trials of the blocks in which both legs have one."""
+    """Returns the pairs of trials of the blocks in which both legs have one."""
     ours = baseline.by_block()
     return [(ours[block], trial) for block, trial in leg.by_block().items() if block in ours]
 
 
 def median_step(trial: TrialResult) -> float:
-    """Median seconds of the measured steps of a trial."""
+    """Median duration of a trial's measured steps, in seconds."""
     return statistics.median(trial.step_seconds)

@@ -1,8 +1,8 @@
-"""How the time budget is divided among trials: none starts or goes on beyond it.
+"""Divides the time budget among trials so that none starts or continues beyond it.
 
-Two blocks are the least that gives an interval. So until the first has ended, every trial has a share such that the
-others of both blocks can have theirs; afterwards the trials of a block share what is left. A trial that has run before
-is expected to take as long again.
+An interval needs at least two blocks. So until the first block has ended, the budget is shared among the trials of
+two blocks; afterwards the trials of a block share the time left. A leg's next trial is expected to take as long as
+its last.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from halftime.contract.report.failure import Failure, FailureCode
 from worker.comparison.legs import ComparisonRun, LegRun, median_step
 from worker.messages import TimeLimit
 
-#: Between a trial's share and its end, for what it cannot foresee: this part of its time, or so many seconds.
+#: Margin between a trial's soft and hard limit: a share of its time, or a number of seconds if that is more.
 SLACK, LEAST_SLACK_SECONDS = 0.05, 1.0
 
-#: Seconds that a trial is expected to take; None where no trial of its leg has run.
+#: Expected duration of a trial in seconds; None before its leg's first.
 Expected = float | None
 
 
 def limit_of_next_trial(comparison: ComparisonRun, leg: LegRun, order: Sequence[LegRun]) -> TimeLimit:
-    """What a trial of the leg may take; `order` is that of the legs in the block."""
+    """Returns the time limit of the leg's next trial; `order` is the order of the legs in the block."""
     alive = [one for one in order if one.failure is None]
     later = alive if comparison.blocks == 0 else []
     return time_limit(
@@ -30,49 +30,50 @@ def limit_of_next_trial(comparison: ComparisonRun, leg: LegRun, order: Sequence[
 
 
 def _expected_seconds(comparison: ComparisonRun, leg: LegRun) -> float | None:
-    """What the leg's next trial is expected to take: as long as its last, or less if it is to train for fewer steps."""
+    """Expected duration of the leg's next trial: as long as its last, or less if it has fewer steps."""
     if not leg.trials:
         return None
     last = leg.trials[-1]
     steps = len(last.loss_curve)
-    fewer = max(0, steps - (comparison.most_steps or steps))
+    fewer = max(0, steps - (comparison.max_steps or steps))
     return last.trial_seconds - last.training_time_seconds * fewer / steps
 
 
 def out_of_time(comparison: ComparisonRun, leg: LegRun, steps_done: int) -> Failure:
-    """Why a leg has no figure, and what would give it one."""
+    """Builds the failure of a leg whose first trial did not finish in time."""
     budget_seconds = comparison.request.config.measurement.time_budget_seconds
     settings = comparison.request.config.training
-    known = (
+    step_time = (
         f"; a step of {comparison.baseline.name} takes {median_step(comparison.baseline.trials[0]):.3g} s"
         if comparison.baseline.trials
         else ""
     )
-    lost = "whose figures were lost with it" if steps_done > settings.warmup_steps else "too few for a figure"
+    lost = "whose measurements were lost" if steps_done > settings.warmup_steps else "too few to measure"
     support = comparison.device.support_of(leg.precision)
     emulated = f" {support.remedy}" if support and support.kernels == "emulated" else ""
     return Failure.of(
         FailureCode.TIME_BUDGET,
-        f"{leg.name}: its share of the time budget of {budget_seconds:g} s ended when {steps_done} of {settings.steps} "
-        f"steps were done, {lost}{known}.{emulated} Raise measurement.time_budget_seconds, or shrink model or batch.",
+        f"{leg.name}: its share of the time budget of {budget_seconds:g} s ended after {steps_done} of "
+        f"{settings.steps} steps, {lost}{step_time}.{emulated} Raise measurement.time_budget_seconds, or use a smaller "
+        "model or batch.",
     )
 
 
 def time_limit(left_seconds: float, others: Sequence[Expected], later: Sequence[Expected]) -> TimeLimit:
-    """What a trial may take of what the budget has left.
+    """Returns the time limit of a trial, given the seconds left.
 
-    `others` are the trials that follow in the block; `later`, those of the block that has to follow, if one has.
+    `others` are the trials that follow in the block; `later`, those of the next block if one is required.
     """
-    most_seconds = _share(left_seconds, others)
-    slack_seconds = min(most_seconds / 2, max(LEAST_SLACK_SECONDS, SLACK * most_seconds))
-    share_seconds = min(_share(left_seconds, [*others, *later]), most_seconds - slack_seconds)
-    return TimeLimit(share_seconds=share_seconds, most_seconds=most_seconds)
+    max_seconds = _share(left_seconds, others)
+    slack_seconds = min(max_seconds / 2, max(LEAST_SLACK_SECONDS, SLACK * max_seconds))
+    share_seconds = min(_share(left_seconds, [*others, *later]), max_seconds - slack_seconds)
+    return TimeLimit(share_seconds=share_seconds, max_seconds=max_seconds)
 
 
 def _share(left_seconds: float, others: Sequence[Expected]) -> float:
-    """What the trials of known length leave free, divided by this one and those of unknown length."""
-    known = [seconds for seconds in others if seconds is not None]
-    free_seconds = left_seconds - sum(known)
+    """Time left by the trials of known duration, divided evenly among this one and those of unknown duration."""
+    known_seconds = [seconds for seconds in others if seconds is not None]
+    free_seconds = left_seconds - sum(known_seconds)
     if free_seconds <= 0:
         return left_seconds / (1 + len(others))
-    return free_seconds / (1 + len(others) - len(known))
+    return free_seconds / (1 + len(others) - len(known_seconds))

@@ -1,4 +1,4 @@
-"""Samples from arrays in a file."""
+"""Samples from the arrays of a file."""
 
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,13 @@ from halftime.contract.request.data import ArraysData
 from halftime.plugin import DataShape, Part
 from worker.data.array_files import read_arrays
 from worker.data.files import open_data_file
-from worker.data.layout import Layout, Misfit, check_inputs, check_targets, layout_of
+from worker.data.layout import Layout, LayoutMismatch, check_inputs, check_targets, layout_of
 from worker.errors import TrialFailed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Of the samples, from the end, where the file has no validation arrays of its own.
+#: Share of the samples, at the end, that is held out if the file has no validation arrays.
 HELD_OUT_SHARE = 0.1
 
 REQUIRED = ("inputs", "targets")
@@ -28,7 +28,7 @@ Samples = tuple[Tensor, Tensor]
 
 
 class ArraysSource:
-    """Training samples are drawn with replacement; held-out ones each once before any comes again."""
+    """Draws training samples with replacement, and held-out ones without, until all have been used."""
 
     best_possible_loss: float | None = None
     best_possible_accuracy: float | None = None
@@ -40,7 +40,7 @@ class ArraysSource:
         self.sample_bytes = inputs[0].numel() * self._input_dtype.itemsize + targets[0].numel() * 8
 
     def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs of the model's shape, float32 or int64; targets int64."""
+        """Draws inputs of the model's shape, float32 or int64, and targets, int64."""
         inputs, targets = self._parts[part]
         if part == "training":
             places = torch.randint(len(inputs), (count,), generator=generator)
@@ -51,7 +51,7 @@ class ArraysSource:
 
 
 def arrays_source(shape: DataShape, config: ArraysData) -> ArraysSource:
-    """The arrays of a request, for a model of its shape. Raises TrialFailed (`invalid_data`) naming the array."""
+    """Creates the source of a request's arrays. Raises TrialFailed (`invalid_data`) naming the array."""
     with open_data_file(config.name, Settings().datasets_dir) as file:
         arrays = read_arrays(file, config.name, (*REQUIRED, *VALIDATION))
     layout = layout_of(shape)
@@ -60,7 +60,7 @@ def arrays_source(shape: DataShape, config: ArraysData) -> ArraysSource:
         if any(name in arrays for name in VALIDATION):
             return ArraysSource(training, _samples(arrays, VALIDATION, layout), layout)
         return ArraysSource(*_held_out(training), layout)
-    except Misfit as error:
+    except LayoutMismatch as error:
         raise TrialFailed.because(FailureCode.INVALID_DATA, f"The data file {config.name!r}: {error}.") from error
 
 
@@ -69,32 +69,36 @@ def _samples(arrays: "dict[str, NDArray[numpy.generic]]", names: tuple[str, str]
     for name, values, check in zip(names, (inputs, targets), (check_inputs, check_targets), strict=True):
         try:
             check(values, layout)
-        except Misfit as error:
-            raise Misfit(f"`{name}` {error}") from error
+        except LayoutMismatch as error:
+            raise LayoutMismatch(f"`{name}` {error}") from error
     if len(inputs) != len(targets) or len(inputs) == 0:
-        raise Misfit(f"`{names[0]}` has {len(inputs)} samples and `{names[1]}` {len(targets)}: as many as each other")
+        raise LayoutMismatch(
+            f"`{names[0]}` has {len(inputs)} samples, but `{names[1]}` has {len(targets)}; both need the same number"
+        )
     return inputs, targets
 
 
 def _tensor(arrays: "dict[str, NDArray[numpy.generic]]", name: str) -> Tensor:
-    """In the machine's byte order; floats in FP32, integers in the narrowest that torch computes with."""
+    """Converts to the machine's byte order; floats to FP32, integers to the narrowest type that torch computes with."""
     if name not in arrays:
-        raise Misfit(f"there is no array `{name}`; there are {', '.join(sorted(arrays)) or 'none that are known'}")
+        raise LayoutMismatch(
+            f"array `{name}` is missing; present: {', '.join(sorted(arrays)) or 'none of the known names'}"
+        )
     array = arrays[name]
     if array.dtype.kind == "f":
-        with numpy.errstate(over="ignore"):  # what FP32 cannot hold becomes infinite, and is refused as that
+        with numpy.errstate(over="ignore"):  # values beyond FP32 become infinite, which the check rejects
             return torch.from_numpy(array.astype(numpy.float32, copy=False))
     if array.dtype.kind not in "iu":
-        raise Misfit(f"`{name}` must be floats or integers, not {array.dtype}")
+        raise LayoutMismatch(f"`{name}` must be floats or integers, not {array.dtype}")
     narrow = numpy.int32 if array.dtype.itemsize < 4 or array.dtype == numpy.int32 else numpy.int64
     if array.dtype.kind == "u" and array.size and int(array.max()) > numpy.iinfo(narrow).max:
-        raise Misfit(f"`{name}` holds {int(array.max())}, which no label or token id can be")
+        raise LayoutMismatch(f"`{name}` contains {int(array.max())}, which is too large for a label or token id")
     return torch.from_numpy(array.astype(narrow, copy=False))
 
 
 def _held_out(samples: Samples) -> tuple[Samples, Samples]:
     inputs, targets = samples
     if len(inputs) < 2:
-        raise Misfit("`inputs` has one sample: at least one to train on and one to hold out are needed")
+        raise LayoutMismatch("`inputs` has one sample; at least two are needed, one of them to hold out")
     training = len(inputs) - max(1, int(len(inputs) * HELD_OUT_SHARE))
     return (inputs[:training], targets[:training]), (inputs[training:], targets[training:])

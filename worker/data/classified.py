@@ -1,4 +1,4 @@
-"""Sequences of which each class has its own Markov chain, some of them labelled wrongly."""
+"""Synthetic sequence classification: each class has its own Markov chain; labels are noisy."""
 
 import torch
 from torch import Tensor
@@ -9,16 +9,16 @@ from worker.data.markov import MarkovChain
 #: Share of samples whose label is drawn at random.
 LABEL_NOISE = 0.1
 
-#: Sequences that the best possible loss and accuracy are estimated on, at most...
+#: Most sequences that the best possible loss and accuracy are estimated on...
 ESTIMATE_SAMPLES = 8192
-#: ...and probabilities that are looked up for it: one for each sequence, class and token.
+#: ...and most probabilities looked up for it, one per sequence, class and token.
 ESTIMATE_LOOKUPS = 2**21
-#: Sequences at least, however many classes there are.
-LEAST_SAMPLES = 16
+#: Fewest sequences, whatever the number of classes.
+MIN_SAMPLES = 16
 
 
 class ClassifiedTask:
-    """Every sequence starts anywhere and goes on by the chain of its class; one label in ten is drawn at random.
+    """Every sequence starts at a random token and follows the chain of its class; one label in ten is random.
 
     The chains share their successors; class c draws one after token t with the probabilities of token t + shift(c).
     The best model predicts the class by Bayes' rule from the likelihood of the sequence under every chain: its loss
@@ -33,23 +33,23 @@ class ClassifiedTask:
         self._shape = shape
         self.sample_bytes = 8 * shape.length + 8
         shifts = torch.randperm(shape.vocab_size, generator=generator)
-        #: (classes,); repeated where there are more classes than tokens: then no model tells some of them apart
+        #: (classes,); repeated if there are more classes than tokens, some of which are then indistinguishable
         self.shifts = shifts[torch.arange(shape.num_classes) % shape.vocab_size]
         lookups = shape.num_classes * shape.length
-        samples = max(LEAST_SAMPLES, min(ESTIMATE_SAMPLES, ESTIMATE_LOOKUPS // lookups))
+        samples = max(MIN_SAMPLES, min(ESTIMATE_SAMPLES, ESTIMATE_LOOKUPS // lookups))
         posterior = self.posterior(self._draw(samples, generator)[0])
         self.best_possible_loss = float(torch.special.entr(posterior).sum(dim=1).mean())
         self.best_possible_accuracy = float(posterior.max(dim=1).values.mean())
 
     def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs (count, length); targets (count,), both int64."""
+        """Draws inputs (count, length) and targets (count,), both int64."""
         tokens, classes = self._draw(count, generator)
         random_labels = torch.randint(self._shape.num_classes, (count,), generator=generator)
         is_random = torch.rand(count, generator=generator) < LABEL_NOISE
         return tokens, torch.where(is_random, random_labels, classes)
 
     def posterior(self, tokens: Tensor) -> Tensor:
-        """(count, length) → (count, classes): the probability of every label, given the sequence."""
+        """(count, length) → (count, classes): the probability of every label given the sequence."""
         before, after = tokens[:, :-1], tokens[:, 1:]
         place = self.chain.place(before, after)
         likelihoods = [

@@ -1,4 +1,4 @@
-"""How batches reach the training loop: they lie on the device already, or a real DataLoader makes them meanwhile."""
+"""Feeds batches to the training loop: from the device, or from a torch DataLoader that draws them meanwhile."""
 
 import ctypes
 import hashlib
@@ -18,19 +18,19 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from halftime.contract.report.failure import Failure
 from halftime.contract.request.data import LoaderConfig
 from halftime.plugin import Source
-from worker.data.loader_limits import PATIENCE_SECONDS, PREFETCH, in_shared_memory
+from worker.data.loader_limits import BATCH_TIMEOUT_SECONDS, PREFETCH, in_shared_memory
 from worker.data.source import Batch, seeded, sha256
 from worker.errors import TrialFailed
 
-#: Linux's prctl(2): a signal for the day the parent dies.
+#: Option of Linux's prctl(2): the signal to send when the parent dies.
 PR_SET_PDEATHSIG = 1
 
-#: What a loader's process hands over: a batch and its hash, or why there is none.
-Made = tuple[Batch, bytes] | Failure
+#: Item of a loader process: a batch and its hash, or a failure.
+Item = tuple[Batch, bytes] | Failure
 
 
 class Batches(Protocol):
-    """Batches by the number of their step."""
+    """Batches by step index."""
 
     def __len__(self) -> int: ...
 
@@ -38,31 +38,31 @@ class Batches(Protocol):
 
 
 class Feed(Protocol):
-    """Hands the training loop one batch after the other, on the device."""
+    """Provides the training loop with one batch after the other, on the device."""
 
     def next(self) -> Batch:
         """The next one."""
 
     def waited_seconds(self, first_step: int) -> float | None:
-        """What the loop waited for the batches from this step on; None where there was nothing to wait for."""
+        """Returns the seconds that the loop waited for batches from this step on; None if batches are resident."""
 
-    def sha256(self, at_hand: str) -> str:
-        """Of all data: what was at hand before, and what was handed out since."""
+    def sha256(self, drawn_before: str) -> str:
+        """Hash of all data: `drawn_before` is that of the batches drawn before training."""
 
     def close(self) -> None:
-        """Ends what makes batches."""
+        """Ends the processes that draw batches."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where batches are trained on."""
+    """Device and memory format of batches."""
 
     device: torch.device
-    #: Of images.
+    #: Memory format of images.
     memory_format: torch.memory_format
 
     def put(self, batch: Batch, non_blocking: bool = False) -> Batch:
-        """The batch there."""
+        """Returns the batch on the device."""
         inputs, targets = (tensor.to(self.device, non_blocking=non_blocking) for tensor in batch)
         is_images = inputs.dim() == 4 and inputs.is_floating_point()  # samples, channels, height, width
         if is_images and self.memory_format is torch.channels_last:
@@ -72,7 +72,7 @@ class Place:
 
 @dataclass(frozen=True)
 class DrawnBatches:
-    """Batches that are drawn when they are asked for, each from its own seed: the same whoever asks, and when."""
+    """Batches drawn on access, each from its own seed, so that they do not depend on the process or the order."""
 
     source: Source
     batch_size: int
@@ -87,12 +87,12 @@ class DrawnBatches:
         return self.place.put(self.draw(index))
 
     def draw(self, index: int) -> Batch:
-        """The batch of a step, on the CPU."""
+        """Draws the batch of a step, on the CPU."""
         return self.source.sample("training", self.batch_size, seeded(f"training batch {index}", self.block_seed))
 
 
 class ResidentFeed:
-    """Batches that lie on the device, over and over."""
+    """Repeats batches that are on the device."""
 
     def __init__(self, batches: list[Batch]) -> None:
         self._batches = itertools.cycle(batches)
@@ -102,75 +102,75 @@ class ResidentFeed:
         return next(self._batches)
 
     def waited_seconds(self, first_step: int) -> float | None:
-        """There is nothing to wait for."""
+        """Returns None: there is nothing to wait for."""
 
-    def sha256(self, at_hand: str) -> str:
-        """All of it was at hand."""
-        return at_hand
+    def sha256(self, drawn_before: str) -> str:
+        """Returns `drawn_before`: all data was drawn before training."""
+        return drawn_before
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Does nothing."""
 
 
 class LoaderFeed:
-    """Batches from a `torch.utils.data.DataLoader`, in the order of their steps whatever process makes them."""
+    """Batches from a `torch.utils.data.DataLoader`, in the order of steps."""
 
     def __init__(self, batches: DrawnBatches, loader: LoaderConfig) -> None:
         self._place = batches.place
         self._waits: list[float] = []
         self._hashes: list[bytes] = []
         others = multiprocessing.active_children()
-        self._made: Iterator[Made] = iter(
+        self._items: Iterator[Item] = iter(
             DataLoader(
-                _Maker(batches),
+                _BatchDataset(batches),
                 batch_size=None,  # a batch is an item
                 num_workers=loader.workers,
                 prefetch_factor=PREFETCH if loader.workers else None,
-                timeout=PATIENCE_SECONDS if loader.workers else 0,
+                timeout=BATCH_TIMEOUT_SECONDS if loader.workers else 0,
                 pin_memory=loader.pin_memory and batches.place.device.type == "cuda",
-                collate_fn=_as_it_is,
-                worker_init_fn=partial(_die_with, os.getpid()),
-                # Forked: all of them share what the source holds. They touch no CUDA.
+                collate_fn=_identity,
+                worker_init_fn=partial(_end_with_trial, os.getpid()),
+                # Forked, so that they share the source's memory. They do not use CUDA.
                 multiprocessing_context="fork" if loader.workers else None,
-                generator=seeded("loader", batches.block_seed),  # torch's global one is the model's
+                generator=seeded("loader", batches.block_seed),  # torch's global generator is for the model
             )
         )
         self._processes = [child for child in multiprocessing.active_children() if child not in others]
 
     def next(self) -> Batch:
-        """The next one; the copy to the device goes on while the host does. Raises what the source raised.
+        """Returns the next batch; the copy to the device is asynchronous. Raises what the source raised.
 
-        Raises RuntimeError where none comes: `loader_failure` says what it means.
+        Raises RuntimeError when no batch arrives: see `loader_failure`.
         """
         began = time.perf_counter()
         try:
-            made = next(self._made)
+            item = next(self._items)
         except RuntimeError:
-            for process in self._processes:  # at its end, the iterator would wait 5 s for each that hangs
+            for process in self._processes:  # the iterator's cleanup would wait 5 s for each that hangs
                 process.terminate()
             raise
         self._waits.append(time.perf_counter() - began)
-        if isinstance(made, Failure):
-            raise TrialFailed(made)
-        batch, batch_hash = made
+        if isinstance(item, Failure):
+            raise TrialFailed(item)
+        batch, batch_hash = item
         self._hashes.append(batch_hash)
         return self._place.put(batch, non_blocking=True)
 
     def waited_seconds(self, first_step: int) -> float | None:
-        """For the loader, not for the copy."""
+        """Returns the seconds waited for the loader, without the copy."""
         return sum(self._waits[first_step:])
 
-    def sha256(self, at_hand: str) -> str:
-        """From the hashes of the batches, each taken where it was made: the loop has no time for that."""
-        return hashlib.sha256(b"".join([bytes.fromhex(at_hand), *self._hashes])).hexdigest()
+    def sha256(self, drawn_before: str) -> str:
+        """Combines the hashes that the loader's processes computed: hashing in the loop would take time."""
+        return hashlib.sha256(b"".join([bytes.fromhex(drawn_before), *self._hashes])).hexdigest()
 
     def close(self) -> None:
         """Ends the loader's processes and waits for their end."""
-        self._made = iter(())  # the DataLoader's iterator ends them when nobody holds it
+        self._items = iter(())  # the DataLoader's iterator ends them when it is garbage collected
 
 
-class _Maker(Dataset[Made]):
-    """What runs in a loader's process."""
+class _BatchDataset(Dataset[Item]):
+    """The dataset in a loader process: items are batches."""
 
     def __init__(self, batches: DrawnBatches) -> None:
         self._batches = batches
@@ -178,22 +178,22 @@ class _Maker(Dataset[Made]):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, index: int) -> Made:
+    def __getitem__(self, index: int) -> Item:
         try:
             batch = self._batches.draw(index)
             if get_worker_info() is not None:
                 batch = in_shared_memory(batch)
-        except TrialFailed as error:  # torch would hand over its text alone
+        except TrialFailed as error:  # torch would pass on only its text
             return error.failure
         return batch, sha256([batch])
 
 
-def _as_it_is(made: Any) -> Any:  # noqa: ANN401 # torch's signature
-    return made
+def _identity(item: Any) -> Any:  # noqa: ANN401 # torch's signature
+    return item
 
 
-def _die_with(trial: int, worker: int) -> None:
-    """A loader's process that outlived its trial would keep the trial's pipes open, and the worker listening."""
+def _end_with_trial(trial: int, worker: int) -> None:
+    """Ends a loader process with its trial: otherwise it would keep the trial's pipes open, and the worker reading."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != trial:  # it died before that
+    if os.getppid() != trial:  # it has already died
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Images of class templates, shifted and noisy, some of them labelled wrongly."""
+"""Synthetic images: shifted, noisy class templates with label noise."""
 
 import math
 
@@ -8,10 +8,10 @@ from torch.nn import functional
 
 from halftime.plugin import Images, Part
 
-#: Side of the coarse pattern that a template is enlarged from.
+#: Side of the coarse pattern that is interpolated to a template.
 PATTERN = 4
 
-#: Standard deviation of the pixels' noise; a template's pixels have 1.
+#: Standard deviation of the pixel noise; a template's is 1.
 NOISE = 1.0
 
 #: A template is rolled by up to this share of the image in each direction.
@@ -22,10 +22,10 @@ LABEL_NOISE = 0.1
 
 
 class ImageTask:
-    """A sample is its class's template, rolled and under Gaussian noise; one label in ten is drawn at random.
+    """A sample is its class's template, rolled and with Gaussian noise; one label in ten is random.
 
-    Even a model that recognises every template is wrong about the random labels, so the best possible accuracy is
-    1 - p + p / classes and the best possible loss the entropy of a label given its template.
+    Even a model that recognises every template cannot predict the random labels, so the best possible accuracy is
+    1 - p + p / classes, and the best possible loss is the entropy of a label given its template.
     """
 
     best_possible_loss: float | None

@@ -1,4 +1,4 @@
-"""Language with a known floor: sequences of a Markov chain, and what follows in them."""
+"""Language modelling with a known optimum: sequences of a Markov chain."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from halftime.plugin import Part, TokenPairs
 from worker.data.markov import MarkovChain
 
-#: What a decoder is given before the first token that it is to predict.
+#: First input token of a decoder.
 START_TOKEN = 0
 
 
@@ -31,17 +31,17 @@ class LanguageTask:
         self.best_possible_accuracy = float(self.stationary @ self.chain.probabilities.max(dim=1).values)
 
     def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, both (count, sequence_length), int64; chains start in the stationary state."""
+        """Draws inputs and targets, both (count, sequence_length), int64; chains start in the stationary state."""
         first = torch.multinomial(self.stationary, count, replacement=True, generator=generator)
         tokens = self.chain.walk(first, self.sequence_length, generator)
         return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
 
 class ContinuationTask:
-    """The source is the beginning of a sequence, and the target what follows it.
+    """The source is the beginning of a sequence, and the target is its continuation.
 
-    Every target is the next token of a stationary chain given the one before it, the first given the source's last;
-    so the optimum is `LanguageTask`'s.
+    Every target is the next token of a stationary chain, given the previous one (the source's last, for the first), so
+    the optimum is that of `LanguageTask`.
     """
 
     best_possible_loss: float | None
@@ -56,7 +56,7 @@ class ContinuationTask:
         self.best_possible_accuracy = self._whole.best_possible_accuracy
 
     def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs (count, source + target): the source, `START_TOKEN`, and all targets but the last; targets."""
+        """Draws inputs (count, source + target): source, `START_TOKEN`, all targets but the last; and the targets."""
         inputs, followers = self._whole.sample(part, count, generator)
         source_length = self._shape.source_length
         start = torch.full((count, 1), START_TOKEN)

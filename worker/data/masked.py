@@ -1,4 +1,4 @@
-"""Masked language with a known floor: hidden tokens of a Markov chain, each between two that are seen."""
+"""Masked language modelling with a known optimum: masked tokens of a Markov chain, each between two visible ones."""
 
 import torch
 from torch import Tensor
@@ -7,49 +7,49 @@ from halftime.plugin import IGNORED, MaskedTokens, Part
 from worker.data.language import LanguageTask
 from worker.data.layout import predictions_per_sample
 
-#: Hidden tokens that the best possible loss and accuracy are estimated on.
+#: Masked tokens that the best possible loss and accuracy are estimated on.
 ESTIMATE_SAMPLES = 65_536
 
 
 class MaskedTask:
-    """About one token in seven is replaced by the mask token, never the first, the last, nor two side by side.
+    """About one token in seven is replaced by the mask token, but not the first, the last, or two adjacent ones.
 
-    Given its two neighbours a token of a chain depends on nothing else, so the best model predicts
+    Given its two neighbours, a token of a chain depends on no other, so the best model predicts
     p(x | a, b) ∝ p(x | a) p(b | x). Its loss is the mean entropy of that, its accuracy the mean maximum, both
-    estimated on 65,536 hidden tokens: near 0 and 1 in a vocabulary so large that two tokens seldom have more than one
-    between them. The mask token is no token of the chain.
+    estimated on 65,536 masked tokens: close to 0 and 1 in a large vocabulary, in which two tokens seldom have more than
+    one possible token between them. The mask token is not in the chain.
     """
 
     best_possible_loss: float | None
     best_possible_accuracy: float | None
 
     def __init__(self, shape: MaskedTokens, generator: torch.Generator) -> None:
-        assert shape.length >= 3, "a hidden token has two neighbours"
+        assert shape.length >= 3, "a masked token has two neighbours"
         self._language = LanguageTask(shape.vocab_size - 1, shape.length - 1, generator)
         self._shape = shape
-        self.hidden = min(predictions_per_sample(shape), (shape.length - 1) // 2)
+        self.masked = min(predictions_per_sample(shape), (shape.length - 1) // 2)
         self.sample_bytes = 2 * 8 * shape.length
         posterior = self._posterior(generator)
         self.best_possible_loss = float(torch.special.entr(posterior).sum(dim=1).mean())
         self.best_possible_accuracy = float(posterior.max(dim=1).values.mean())
 
     def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, both (count, length), int64; targets are `IGNORED` where nothing is hidden."""
+        """Draws inputs and targets, both (count, length), int64; targets are `IGNORED` for unmasked tokens."""
         inputs, followers = self._language.sample(part, count, generator)
         tokens = torch.cat([inputs, followers[:, -1:]], dim=1)
         tokens += tokens >= self._shape.mask_token
-        places = self._places(count, generator)
+        places = self._positions(count, generator)
         targets = torch.full_like(tokens, IGNORED).scatter_(1, places, tokens.gather(1, places))
         return tokens.scatter_(1, places, self._shape.mask_token), targets
 
-    def _places(self, count: int, generator: torch.Generator) -> Tensor:
-        """(count, hidden), apart from each other: places in a row that is shorter by the gaps, then moved by them."""
-        within = self._shape.length - 2 - (self.hidden - 1)
-        drawn = torch.rand(count, within, generator=generator).topk(self.hidden, dim=1).indices
-        return 1 + drawn.sort(dim=1).values + torch.arange(self.hidden)
+    def _positions(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draws non-adjacent positions, (count, masked): drawn from a sequence without gaps and shifted by the gaps."""
+        within = self._shape.length - 2 - (self.masked - 1)
+        drawn = torch.rand(count, within, generator=generator).topk(self.masked, dim=1).indices
+        return 1 + drawn.sort(dim=1).values + torch.arange(self.masked)
 
     def _posterior(self, generator: torch.Generator) -> Tensor:
-        """(samples, candidates): of each token that can follow the left neighbour, given the right one too."""
+        """(samples, candidates): probability of each successor of the left neighbour, given both neighbours."""
         chain = self._language.chain
         first = torch.multinomial(self._language.stationary, ESTIMATE_SAMPLES, replacement=True, generator=generator)
         left, _, right = chain.walk(first, 2, generator).unbind(dim=1)

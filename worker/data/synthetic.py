@@ -1,4 +1,4 @@
-"""The synthetic task of every shape: seeded, learnable, with a known optimum."""
+"""Selects the synthetic task of a shape: seeded, learnable, with a known optimum."""
 
 import torch
 
@@ -11,7 +11,7 @@ from worker.data.vectors import VectorTask
 
 
 def make_task(shape: DataShape, generator: torch.Generator) -> Source:
-    """The task that fits a model's inputs and outputs."""
+    """Creates the task for a model's inputs and outputs."""
     if isinstance(shape, Vectors):
         return VectorTask(shape.size, shape.num_classes, generator)
     if isinstance(shape, Images):

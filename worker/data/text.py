@@ -16,20 +16,20 @@ from worker.errors import TrialFailed
 
 BYTE_VALUES = 256
 
-#: Of the end of the text: never trained on.
+#: Share of the text, at its end, that is never trained on.
 HELD_OUT_SHARE = 0.1
 
-#: Bytes of the standard library's sources that are read.
+#: Most bytes that are read of the standard library's sources.
 LIBRARY_BYTES = 8 * 2**20
 
-#: Not sources of the library itself: what is installed beside it, and its tests, full of generated tables.
+#: Folders that are not sources of the library itself: installed packages, and tests with generated tables.
 LEFT_OUT = frozenset({"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3"})
 
 
 class TextSource:
     """A sample is a window of the text; the target at each position is the next byte.
 
-    Windows are drawn from anywhere in a part: the last tenth of the text is validation, the rest is training.
+    Windows are drawn uniformly from a part: the last tenth of the text is for validation, the rest for training.
     """
 
     best_possible_loss: float | None = None
@@ -47,12 +47,12 @@ class TextSource:
         if held_out <= sequence_length:
             least = int((sequence_length + 1) / HELD_OUT_SHARE) + 1
             raise _invalid(
-                f"The text has {len(text):,} bytes. Its last tenth is held out and must hold a window of "
-                f"{sequence_length} tokens and the one after: use at least {least:,} bytes, or a shorter sequence."
+                f"The text has {len(text):,} bytes. Its last tenth is held out and must contain {sequence_length} "
+                f"tokens and the next one. Use at least {least:,} bytes, or a shorter sequence."
             )
 
     def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, both (count, sequence_length), int64."""
+        """Draws inputs and targets, both (count, sequence_length), int64."""
         text = self._parts[part]
         starts = torch.randint(len(text) - self.sequence_length, (count, 1), generator=generator)
         windows = text[starts + torch.arange(self.sequence_length + 1)].long()
@@ -60,19 +60,19 @@ class TextSource:
 
 
 def text_source(shape: DataShape, config: TextData) -> TextSource:
-    """The text of a request, for a model of its shape. Raises TrialFailed (`invalid_data`)."""
+    """Creates the source of a request's text. Raises TrialFailed (`invalid_data`)."""
     if not isinstance(shape, CausalTokens):
-        raise _invalid("Text is for causal language models, such as the kind `transformer`; this model is none.")
+        raise _invalid("Text data requires a causal language model, such as the kind `transformer`.")
     if shape.vocab_size < BYTE_VALUES:
-        raise _invalid(f"Text is read as bytes: the model needs vocab_size ≥ {BYTE_VALUES}, not {shape.vocab_size}.")
+        raise _invalid(f"Text is read as bytes: set vocab_size to {BYTE_VALUES} or more, not {shape.vocab_size}.")
     if config.name is None:
         return TextSource(library_text(Path(sysconfig.get_path("stdlib"))), shape.length)
     with open_data_file(config.name, Settings().datasets_dir) as file:
         return TextSource(file.read(), shape.length)
 
 
-def library_text(root: Path, most_bytes: int = LIBRARY_BYTES) -> bytes:
-    """The sources below a directory, one after the other in the order of their paths, up to so many bytes."""
+def library_text(root: Path, max_bytes: int = LIBRARY_BYTES) -> bytes:
+    """Concatenates the Python sources below a directory in the order of their paths, up to `max_bytes`."""
     paths: list[Path] = []
     for folder, inner, names in os.walk(root):
         inner[:] = [name for name in inner if name not in LEFT_OUT]
@@ -80,9 +80,9 @@ def library_text(root: Path, most_bytes: int = LIBRARY_BYTES) -> bytes:
     text = bytearray()
     for path in sorted(paths):
         text += path.read_bytes()
-        if len(text) >= most_bytes:
+        if len(text) >= max_bytes:
             break
-    return bytes(text[:most_bytes])
+    return bytes(text[:max_bytes])
 
 
 def _invalid(why: str) -> TrialFailed:

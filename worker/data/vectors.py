@@ -1,14 +1,14 @@
-"""Vectors labelled by a random network."""
+"""Synthetic vectors labelled by a random network."""
 
 import torch
 from torch import Tensor
 
 from halftime.plugin import Part
 
-#: Hidden units of the teacher: few, so that a student can learn it in a short run.
+#: Hidden units of the teacher: few, so that a model can learn it in a short run.
 TEACHER_UNITS = 16
 
-#: Scale of the teacher's logits: large is nearly deterministic.
+#: Scale of the teacher's logits: labels are nearly deterministic if it is large.
 SHARPNESS = 4.0
 
 #: Vectors that the best possible loss and accuracy are estimated on.
@@ -16,7 +16,7 @@ ESTIMATE_SAMPLES = 16_384
 
 
 class VectorTask:
-    """Samples are Gaussian vectors; the class is drawn from the softmax of a two-layer teacher.
+    """Samples are Gaussian vectors; the class is drawn from the softmax of a two-layer teacher network.
 
     The best model predicts the teacher's own probabilities: its loss is their mean entropy, its accuracy their mean
     maximum, both estimated on 16,384 vectors.

@@ -1,1 +1,1 @@
-"""The device: detection, lock, health, and what is sampled of it while a trial runs."""
+"""The device: detection, lock, health checks, and telemetry during a trial."""

@@ -1,4 +1,4 @@
-"""Whether torch has code for a GPU, and why it has no CUDA at all."""
+"""Whether torch was built for a GPU's architecture, and why CUDA is unavailable."""
 
 import re
 from collections.abc import Sequence
@@ -10,30 +10,30 @@ INSTALL = "https://pytorch.org/get-started/locally/"
 
 
 def missing_code(device: torch.device) -> str | None:
-    """What to do about a GPU that torch was built without code for; None where it has some."""
+    """Returns the problem and its remedy if torch has no code for the GPU; None if it has."""
     built_for = torch.cuda.get_arch_list()
     if not built_for or has_code(built_for, torch.cuda.get_device_capability(device)):
         return None
     major, minor = torch.cuda.get_device_capability(device)
     return (
-        f"This torch ({torch.__version__}) was built for {' '.join(built_for)} and has no code for "
-        f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}. Install a build with "
-        f"sm_{major}{minor}, for an older GPU one of an older CUDA such as cu126 ({INSTALL})."
+        f"torch {torch.__version__} was built for {' '.join(built_for)} and does not support "
+        f"{torch.cuda.get_device_name(device)} (compute capability {major}.{minor}). Install a build with "
+        f"sm_{major}{minor}; older GPUs need a build for an older CUDA, such as cu126 ({INSTALL})."
     )
 
 
 def has_code(built_for: Sequence[str], capability: tuple[int, int]) -> bool:
-    """Whether one of the architectures, as `torch.cuda.get_arch_list()` names them, runs on a GPU of this capability.
+    """Whether code for one of the architectures in `torch.cuda.get_arch_list()` runs on this compute capability.
 
     Binary code (`sm_80`) runs on the same major version from its minor version on; PTX (`compute_80`) is compiled by
-    the driver for anything as new or newer. Of those for one architecture alone (`sm_90a`), or for one family
-    (`sm_100f`), neither goes beyond it (CUDA C++ Programming Guide, "Binary Compatibility", "PTX Compatibility").
+    the driver for the same or any newer version. Code for one architecture (`sm_90a`) or one family (`sm_100f`) runs
+    only there (CUDA C++ Programming Guide, "Binary Compatibility", "PTX Compatibility").
     """
     return any(_runs_on(architecture, capability) for architecture in built_for)
 
 
 def why_unavailable() -> str:
-    """What CUDA says where `torch.cuda.is_available()` is false, of an old driver for one; empty for nothing."""
+    """CUDA's reason why `torch.cuda.is_available()` is false, such as an old driver; empty if it gives none."""
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call] # torch leaves it without annotations
     except (RuntimeError, AssertionError) as error:
@@ -42,7 +42,7 @@ def why_unavailable() -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The rest of what torch says is advice for developers of kernels."""
+    """First line of torch's error message; the others are debugging advice for kernel developers."""
     return str(error).split("\n", maxsplit=1)[0][:REASON_CHARACTERS].rstrip(". ")
 
 

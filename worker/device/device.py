@@ -1,4 +1,4 @@
-"""The device: whether it is there, how it is reset, and what can be told about it."""
+"""Detects the device, resets and limits its memory, and describes the environment."""
 
 import contextlib
 import gc
@@ -19,10 +19,10 @@ from worker.errors import TrialFailed
 
 
 def detect(choice: str) -> WorkerDevice:
-    """The device of a worker: `cpu`, `cuda:0`, or `auto` for the first GPU and else the CPU.
+    """Returns the device of a worker: `cpu`, `cuda:0`, or `auto` (the first GPU, or the CPU if there is none).
 
-    Asks NVML, so that the worker itself holds no CUDA context. Raises ValueError with the remedy, also for a GPU in MIG
-    mode: CUDA would take one of its instances, and NVML tell of the whole.
+    Uses NVML, so that the worker holds no CUDA context. Raises ValueError with the remedy, also for a GPU in MIG mode:
+    CUDA would use one of its instances, but NVML describe the whole GPU.
     """
     if choice == "cpu":
         return WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=_host_memory_bytes())
@@ -33,11 +33,11 @@ def detect(choice: str) -> WorkerDevice:
         index = _gpu_index(choice)
         if library is None or index >= len(gpus):
             raise ValueError(
-                f"There is no device {choice!r}: NVML sees {len(gpus)} GPU(s). Check `nvidia-smi` and the driver, "
-                "pass the GPU through to the container (`--gpus all`), or use `--device cpu`."
+                f"Device {choice!r} not found: NVML reports {len(gpus)} GPU(s). Check `nvidia-smi` and the driver, "
+                "pass the GPU to the container (`--gpus all`), or use `--device cpu`."
             )
         try:
-            handle = nvml.whole(library, nvml.handle_by(library, gpus[index]))
+            handle = nvml.require_whole(library, nvml.handle_by(library, gpus[index]))
             memory = nvml.memory_of(library, handle)
             return WorkerDevice(
                 name=f"cuda:{index}",
@@ -53,28 +53,28 @@ def detect(choice: str) -> WorkerDevice:
 
 
 def gpu_count() -> int:
-    """GPUs that a trial would see; 0 without a driver."""
+    """Number of GPUs visible to a trial; 0 without a driver."""
     with nvml.opened() as library:
         return len(nvml.visible_gpus(library)) if library else 0
 
 
 def make_current(device: torch.device) -> None:
-    """Directs events and streams that name no device to this one: by default they are those of `cuda:0`."""
+    """Makes this the default device of events and streams, which is otherwise `cuda:0`."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
 
 
 def limit_memory(device: torch.device, limit_bytes: int | None) -> None:
-    """Lets the process allocate no more than this of a GPU; what goes beyond is out of memory."""
+    """Limits what the process may allocate on a GPU; beyond that, torch reports out of memory."""
     if limit_bytes is not None and device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device)
 
 
 def reset_memory(device: torch.device, cuda: ModuleType = torch.cuda) -> int | None:
-    """Frees what nobody uses, then resets the peak counters; bytes still allocated, None on a CPU.
+    """Frees unused memory and resets the peak counters; returns the bytes still allocated, None on a CPU.
 
-    Raises TrialFailed where a fresh process does not start near zero, or the peak was not reset.
+    Raises TrialFailed when a fresh process does not start near zero, or the peak was not reset.
     """
     if device.type == "cpu":
         return None
@@ -85,33 +85,33 @@ def reset_memory(device: torch.device, cuda: ModuleType = torch.cuda) -> int | N
     if allocated > NEAR_ZERO_BYTES or peak > allocated:
         raise TrialFailed.because(
             FailureCode.INTERNAL,
-            f"The trial does not start from an empty device: {allocated} bytes allocated, peak {peak} bytes.",
+            f"The trial did not start with empty device memory: {allocated} bytes allocated, peak {peak} bytes.",
         )
     return allocated
 
 
 def out_of_memory(device: torch.device, error: BaseException) -> TrialFailed:
-    """The typed failure of an allocation that did not fit: what was asked, and what was free."""
+    """Builds the failure of an allocation, with the error's first line and the free memory."""
     free = _free_bytes(device)
-    asked = str(error).split("\n", maxsplit=1)[0][:500]
+    message = str(error).split("\n", maxsplit=1)[0][:500]
     return TrialFailed.because(
-        FailureCode.OUT_OF_MEMORY, f"{asked} ({free / 2**20:.0f} MiB of {device} were free when it failed.)"
+        FailureCode.OUT_OF_MEMORY, f"{message} ({free / 2**20:.0f} MiB of {device} were free at that point.)"
     )
 
 
 def require_host_memory(needed_bytes: int) -> None:
-    """Refuses what would drive the machine itself out of memory. Raises TrialFailed: `out_of_memory`."""
+    """Raises TrialFailed (`out_of_memory`) when the machine has less memory available than needed."""
     available = available_host_bytes()
     if available is not None and needed_bytes > available:
         raise TrialFailed.because(
             FailureCode.OUT_OF_MEMORY,
-            f"The trial needs at least {needed_bytes / 2**20:.0f} MiB of memory; the machine has "
-            f"{available / 2**20:.0f} MiB available. Use a smaller model or batch.",
+            f"The trial needs at least {needed_bytes / 2**20:.0f} MiB of host memory, but only "
+            f"{available / 2**20:.0f} MiB are available. Use a smaller model or batch.",
         )
 
 
 def environment(device: torch.device) -> Environment:
-    """Where the trial runs."""
+    """Describes the software and hardware that the trial runs on."""
     on_cuda = device.type == "cuda"
     return Environment(
         torch=torch.__version__,
@@ -130,12 +130,12 @@ def _gpu_index(choice: str) -> int:
     if choice in {"auto", "cuda"}:
         return 0
     if name != "cuda" or not index.isdecimal():
-        raise ValueError(f"{choice!r} is no device: use `cpu`, `cuda:0` or `auto`.")
+        raise ValueError(f"{choice!r} is not a device. Use `cpu`, `cuda:0` or `auto`.")
     return int(index)
 
 
 def _cpu_name() -> str:
-    """The processor's model, from the kernel where it tells."""
+    """Model of the processor, from the kernel if it reports it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

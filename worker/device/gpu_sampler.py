@@ -1,6 +1,6 @@
-"""The GPU during a trial: a thread asks NVML about ten times a second and leaves the device itself alone.
+"""Samples the GPU during a trial: a thread queries NVML about ten times a second, without using the device itself.
 
-The calls are foreign to Python and release its lock while they last, so the loop goes on issuing work.
+The foreign function calls release the GIL, so the training loop continues to issue work.
 """
 
 import statistics
@@ -18,10 +18,10 @@ from worker.device.nvml import Handle
 
 PERIOD_SECONDS = 0.1
 
-#: NVML's energy counter moves about ten times a second: its two readings together lag by up to a tenth of a region
-#: this long. How well it measures power is another matter: on A100 and H100 it looks a quarter of the time (Yang et
-#: al. 2024, "Accurate and Convenient Energy Measurements for GPUs").
-LEAST_ENERGY_REGION_SECONDS = 2.0
+#: NVML's energy counter is updated about ten times a second: its two readings together lag by up to a tenth of a region
+#: this long. Its accuracy is a separate matter: on A100 and H100 it samples power a quarter of the time (Yang et al.
+#: 2024, "Accurate and Convenient Energy Measurements for GPUs").
+MIN_ENERGY_REGION_SECONDS = 2.0
 
 #: On Ampere (GA100 aside) and later, NVML's power is the mean of the last second (NVML API reference,
 #: `nvmlDeviceGetPowerUsage`): a reading counts once all of that second lies within the region.
@@ -38,7 +38,7 @@ CLOCK_LIMITS = {
     0x80: "power_brake",
 }
 
-#: The newer name first; a driver or a binding may know only one of the two.
+#: The newer name first; a driver or binding may support only one of the two.
 CLOCK_LIMIT_QUESTIONS = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
 
 Number = TypeVar("Number", int, float)
@@ -55,41 +55,41 @@ class _Samples:
 
 
 class GpuSampler:
-    """Samples one GPU from `start` to `stop`; of a MIG instance all but the memory is that of the whole card."""
+    """Samples one GPU from `start` to `stop`; for a MIG instance, all but the memory is that of the physical GPU."""
 
     def __init__(self, library: ModuleType, handle: Handle) -> None:
-        self._library, self._handle, self._card = library, handle, nvml.card_of(library, handle)
+        self._library, self._handle, self._card = library, handle, nvml.physical_gpu_of(library, handle)
         self._samples = _Samples()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._sample_on, name="sample the GPU", daemon=True)
         self._began: tuple[float, float | None, int | None] = (0.0, None, None)
 
     def start(self) -> None:
-        """At the start of the measured region."""
+        """Starts sampling, at the start of the measured region."""
         self._began = (time.perf_counter(), self._energy_joules(), self._ecc_errors())
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread, whether or not the region came to its end."""
+        """Ends the thread, even if the region did not finish."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def stop(self) -> GpuTelemetry:
-        """At its end: waits for the thread, samples once more, and sums up."""
+        """Ends sampling at the end of the region, takes a last sample, and returns the summary."""
         seconds = time.perf_counter() - self._began[0]
         energy, errors = self._energy_joules(), self._ecc_errors()
         self.close()
         self._sample()
-        seen = self._samples
-        long_enough = seconds >= LEAST_ENERGY_REGION_SECONDS
+        samples = self._samples
+        long_enough = seconds >= MIN_ENERGY_REGION_SECONDS
         return GpuTelemetry(
-            samples=seen.count,
-            sm_clock_mhz=_spread(seen.clocks),
-            temperature_celsius=_spread(seen.temperatures),
-            power_watts=_spread(seen.powers),
-            clock_limits={name: times / seen.count for name, times in sorted(seen.limits.items())},
-            largest_used_bytes=max(seen.used_bytes, default=None),
+            samples=samples.count,
+            sm_clock_mhz=_spread(samples.clocks),
+            temperature_celsius=_spread(samples.temperatures),
+            power_watts=_spread(samples.powers),
+            clock_limits={name: times / samples.count for name, times in sorted(samples.limits.items())},
+            largest_used_bytes=max(samples.used_bytes, default=None),
             held_before_bytes=None,
             foreign_processes=None,
             uncorrected_ecc_errors=_increase(self._began[2], errors),
@@ -101,20 +101,20 @@ class GpuSampler:
             self._sample()
 
     def _sample(self) -> None:
-        library, seen = self._library, self._samples
-        seen.count += 1
-        self._note(seen.clocks, library.nvmlDeviceGetClockInfo, library.NVML_CLOCK_SM)
-        self._note(seen.temperatures, library.nvmlDeviceGetTemperature, library.NVML_TEMPERATURE_GPU)
+        library, samples = self._library, self._samples
+        samples.count += 1
+        self._note(samples.clocks, library.nvmlDeviceGetClockInfo, library.NVML_CLOCK_SM)
+        self._note(samples.temperatures, library.nvmlDeviceGetTemperature, library.NVML_TEMPERATURE_GPU)
         if time.perf_counter() - self._began[0] >= POWER_MEAN_SECONDS:
-            self._note(seen.powers, library.nvmlDeviceGetPowerUsage, per=1000)
+            self._note(samples.powers, library.nvmlDeviceGetPowerUsage, per=1000)
         memory = nvml.memory_of(library, self._handle)
         if memory is not None:
-            seen.used_bytes.append(memory.used_bytes)
+            samples.used_bytes.append(memory.used_bytes)
         limits = self._clock_limits()
-        seen.limits.update(name for bit, name in CLOCK_LIMITS.items() if limits & bit)
+        samples.limits.update(name for bit, name in CLOCK_LIMITS.items() if limits & bit)
 
     def _clock_limits(self) -> int:
-        """Bits; 0 where none is told of."""
+        """Bits of the active clock limits; 0 if NVML reports none."""
         for name in CLOCK_LIMIT_QUESTIONS:
             question = getattr(self._library, name, None)
             limits = nvml.ask(self._library, question, self._card) if question else None
@@ -123,7 +123,7 @@ class GpuSampler:
         return 0
 
     def _energy_joules(self) -> float | None:
-        """None of an instance: the card's counter counts what others use as well."""
+        """Reading of the energy counter; None for an instance: the GPU's counter includes other instances."""
         if nvml.is_instance(self._library, self._handle):
             return None
         millijoules = nvml.ask(self._library, self._library.nvmlDeviceGetTotalEnergyConsumption, self._card)
@@ -135,7 +135,7 @@ class GpuSampler:
         return nvml.ask(library, library.nvmlDeviceGetTotalEccErrors, self._card, *uncorrected)
 
     def _note(self, into: list[float], question: Callable[..., int], *of: int, per: int = 1) -> None:
-        """Adds the answer, in units of which it has so many to one of ours."""
+        """Appends the reading divided by `per`, if there is one."""
         answer = nvml.ask(self._library, question, self._card, *of)
         if answer is not None:
             into.append(answer / per)

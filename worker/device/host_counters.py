@@ -1,4 +1,4 @@
-"""The machine around a trial: read at the two ends of the measured region, never within."""
+"""Counters of the host, read at the start and end of the measured region, never within."""
 
 import contextlib
 import os
@@ -11,31 +11,31 @@ import psutil
 
 from halftime.contract.report.telemetry import HostTelemetry
 
-#: Where Linux keeps what processes share by name.
+#: Linux's file system for shared memory.
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 # looked at, not written to
 
-#: The kernel counts a machine's CPU time in hundredths of a second; a shorter region says nothing of others' work.
-LEAST_REGION_SECONDS = 0.5
+#: Shortest region for which the load of other programs is derived: the kernel counts CPU time in steps of 10 ms.
+MIN_REGION_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class HostCounters:
-    """Counters of this process and of the whole machine, at one moment."""
+    """Counters of this process and of the whole machine at one time."""
 
     at_seconds: float
-    #: CPU seconds of this process, all threads, and of the processes it started: its data loader's.
+    #: CPU seconds of this process (all threads) and of its children, such as a data loader's.
     own_cpu_seconds: float
-    #: CPU seconds that anyone used on the machine, or a hypervisor took from it.
+    #: CPU seconds used by all processes on the machine, or taken by a hypervisor.
     all_cpu_seconds: float
     involuntary_context_switches: int
     load_average: float
 
     @classmethod
     def now(cls) -> "HostCounters":
-        """As they stand."""
+        """Reads the counters."""
         own = resource.getrusage(resource.RUSAGE_SELF)
         times = psutil.cpu_times()._asdict()
-        waited = ("idle", "iowait", "guest", "guest_nice")  # a guest's time is in the user's already
+        waited = ("idle", "iowait", "guest", "guest_nice")  # guest time is already included in user time
         return cls(
             at_seconds=time.perf_counter(),
             own_cpu_seconds=own.ru_utime + own.ru_stime + _children_cpu_seconds(),
@@ -46,7 +46,7 @@ class HostCounters:
 
 
 def _children_cpu_seconds() -> float:
-    """Of those that live and those that have ended."""
+    """CPU seconds of running and ended children."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = ended.ru_utime + ended.ru_stime
     for child in psutil.Process().children(recursive=True):
@@ -57,22 +57,22 @@ def _children_cpu_seconds() -> float:
 
 
 def between(start: HostCounters, end: HostCounters) -> HostTelemetry:
-    """What happened from one moment to the other."""
+    """Derives the host's telemetry from the counters at start and end."""
     seconds = end.at_seconds - start.at_seconds
     own = end.own_cpu_seconds - start.own_cpu_seconds
     foreign = end.all_cpu_seconds - start.all_cpu_seconds - own
     return HostTelemetry(
         load_average=start.load_average,
-        foreign_cores=max(0.0, foreign / seconds) if seconds >= LEAST_REGION_SECONDS else None,
+        foreign_cores=max(0.0, foreign / seconds) if seconds >= MIN_REGION_SECONDS else None,
         cpu_seconds_per_second=own / seconds,
         involuntary_context_switches=end.involuntary_context_switches - start.involuntary_context_switches,
     )
 
 
 def available_host_bytes() -> int | None:
-    """What the kernel says the machine has without swapping; None where it does not tell.
+    """Memory available without swapping (MemAvailable); None if the kernel does not report it.
 
-    Not what processes can hand to each other: that is `free_shared_bytes`.
+    For shared memory see `free_shared_bytes`.
     """
     with contextlib.suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -82,13 +82,13 @@ def available_host_bytes() -> int | None:
 
 
 def free_shared_bytes(folder: Path = SHARED_MEMORY) -> int | None:
-    """What processes here can still put into shared memory, whatever the machine has available.
+    """Free shared memory.
 
-    It is the room of the file system that this process sees: a container has one of its own, which is small (Docker:
-    64 MiB). One without a bound has what the machine has; None where that is not told.
+    This is the free space of the file system that this process sees: a container has its own, which is small (Docker:
+    64 MiB). A file system without a limit has the machine's available memory; None if that is unknown.
     """
     try:
-        found = os.statvfs(folder)
+        usage = os.statvfs(folder)
     except FileNotFoundError:
         return 0
-    return found.f_bavail * found.f_frsize if found.f_blocks else available_host_bytes()
+    return usage.f_bavail * usage.f_frsize if usage.f_blocks else available_host_bytes()

@@ -1,7 +1,7 @@
-"""One worker to a GPU: a lock on a file that is named for the GPU, in a folder that the workers of a node share.
+"""Ensures one worker per GPU by a lock on a file named after the GPU, in a folder that the node's workers share.
 
-The kernel frees it when the last process that has it open is gone: the worker's trials are given it too, so that a
-trial that outlives its worker for a moment still holds the GPU.
+The kernel releases it when the last process that has the file open ends. The worker passes it to its trials, so that a
+trial that briefly outlives its worker still holds the GPU.
 """
 
 import contextlib
@@ -15,26 +15,26 @@ from typing import Protocol
 from halftime.contract.resources.worker import WorkerDevice
 from worker.device import nvml
 
-#: For whoever runs a worker on the node, whichever user that is.
+#: Permissions that let workers of different users share the folder.
 FOLDER_MODE, FILE_MODE = 0o1777, 0o644
 
 
-class DeviceTaken(Exception):
-    """Another worker of this node owns the GPU."""
+class DeviceInUse(Exception):
+    """Another worker of this node uses the GPU."""
 
 
 class LockUnusable(ValueError):
-    """The folder of the locks cannot be used as it is set."""
+    """The lock folder cannot be used."""
 
 
 class _Sent(Protocol):
-    """A descriptor on its way to a child process."""
+    """A file descriptor that is being sent to a child process."""
 
     def detach(self) -> int: ...
 
 
 class DeviceLock:
-    """An open file that is locked. Sent to a child process it is the same lock, not another one."""
+    """An open, locked file. A child process that receives it shares the same lock."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -44,10 +44,10 @@ class DeviceLock:
 
 
 @contextlib.contextmanager
-def owned(device: WorkerDevice, folder: Path) -> Iterator[DeviceLock | None]:
-    """Owns a GPU for the length of the block. A CPU is nobody's: several workers may share it, for None.
+def locked(device: WorkerDevice, folder: Path) -> Iterator[DeviceLock | None]:
+    """Locks a GPU for the duration of the block. Yields None for a CPU, which several workers may share.
 
-    Raises DeviceTaken, and LockUnusable for a folder that cannot be used.
+    Raises DeviceTaken, and LockUnusable when the lock file cannot be opened.
     """
     uuid = nvml.uuid_of(device.name)
     if uuid is None:
@@ -58,8 +58,8 @@ def owned(device: WorkerDevice, folder: Path) -> Iterator[DeviceLock | None]:
         descriptor = _opened(path)
     except OSError as error:
         raise LockUnusable(
-            f"The lock of {device.name} cannot be opened ({error}). Set HALFTIME_LOCK_DIR to a folder that every "
-            "worker of this node can write to, the same for all of them."
+            f"Could not open the lock file of {device.name} ({error}). Set HALFTIME_LOCK_DIR to one folder that every "
+            "worker of this node can write to."
         ) from error
     try:
         _lock(descriptor, device, path)
@@ -72,18 +72,18 @@ def _lock(descriptor: int, device: WorkerDevice, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise DeviceTaken(
-            f"{device.name} ({device.gpu}) belongs to another worker of this node, or to a trial that is ending: "
-            f"`fuser {path}` names it. One worker owns one GPU: give this one another --device."
+        raise DeviceInUse(
+            f"{device.name} ({device.gpu}) is in use by another worker of this node, or by a trial that is ending; "
+            f"`fuser {path}` shows the process. Choose another --device: each GPU can have only one worker."
         ) from error
 
 
 def _opened(path: Path) -> int:
-    """For reading, which a lock needs no more than: the file may be another user's."""
+    """Opens the file for reading, which suffices for a lock: it may belong to another user."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.parent.chmod(FOLDER_MODE)
-    # Not created where it exists: in a folder open to all, the kernel refuses that for another user's file.
+    # O_EXCL: in a world-writable folder, the kernel refuses O_CREAT on another user's existing file.
     with contextlib.suppress(FileExistsError):
         created = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
         os.fchmod(created, FILE_MODE)

@@ -1,4 +1,4 @@
-"""Telemetry of the measured region of one trial."""
+"""Collects the telemetry of a trial's measured region."""
 
 from types import TracebackType
 
@@ -11,7 +11,7 @@ from worker.device.host_counters import HostCounters, between
 
 
 class MeasuredRegion:
-    """Everything slow (loading NVML, finding the GPU) happens on entering; `start` and `stop` bound the region."""
+    """Collects telemetry between `start` and `stop`; slow work (loading NVML, finding the GPU) happens on entry."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -33,13 +33,13 @@ class MeasuredRegion:
         self._driver.__exit__(kind, error, trace)
 
     def start(self) -> None:
-        """The first measured step is about to begin, the device idle."""
+        """Starts the region: the device is idle and the first measured step is next."""
         if self._sampler is not None:
             self._sampler.start()
         self._before = HostCounters.now()
 
     def stop(self) -> Telemetry:
-        """The device has done the last step."""
+        """Ends the region after the device has completed the last step."""
         host = between(self._before, HostCounters.now())
         gpu: GpuTelemetry | None = self._sampler.stop() if self._sampler is not None else None
         return Telemetry(host=host, gpu=gpu)

@@ -7,7 +7,7 @@ from halftime.contract.models import ConvnetSpec
 
 
 class ResidualBlock(nn.Module):
-    """Norm, ReLU, 3 x 3 convolution, twice, beside a shortcut; a 1 x 1 convolution where the shape changes."""
+    """Twice norm, ReLU and 3 x 3 convolution, plus a shortcut, which is a 1 x 1 convolution if the shape changes."""
 
     def __init__(self, incoming: int, width: int, stride: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Convnet(nn.Module):
         self.classifier = nn.Linear(incoming, spec.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of every class."""
+        """Returns the logits of every class."""
         hidden = torch.relu(self.norm(self.blocks(self.stem(images))))
         logits: Tensor = self.classifier(hidden.mean(dim=(2, 3)))
         return logits

@@ -1,4 +1,4 @@
-"""The modules of a `layers` model: one builder for every type of layer, given the shape that comes in."""
+"""Builds the modules of a `layers` model: one builder for every type of layer, given its input shape."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +17,7 @@ from worker.errors import TrialFailed
 
 
 class PositionalEmbedding(nn.Module):
-    """(batch, length, width) → the same, with a learned vector added to every position."""
+    """(batch, length, width) → (batch, length, width): adds a learned vector to every position."""
 
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class PositionalEmbedding(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """(batch, length, width) → the same."""
+    """Multi-head self-attention: (batch, length, width) → (batch, length, width)."""
 
     def __init__(self, width: int, layer: sequence.SelfAttention) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(width, width, layer.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Every position's mixture of the values."""
+        """Returns the attention output of every position."""
         batch, length, width = hidden.shape
         heads = self.query_key_value(hidden).view(batch, length, 3, self.num_heads, width // self.num_heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
@@ -49,7 +49,7 @@ class SelfAttention(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """(batch, length, width) → the states at every position (batch, length, directions x hidden_size)."""
+    """An LSTM or GRU: (batch, length, width) → states of every position (batch, length, directions x hidden_size)."""
 
     def __init__(self, width: int, layer: sequence.Recurrent) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Recurrent(nn.Module):
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """The states. Raises TrialFailed (`unsupported_precision`) where a CPU has no kernel for them."""
+        """Returns the states. Raises TrialFailed (`unsupported_precision`) when the CPU has no kernel for them."""
         try:
             states: Tensor = self.network(hidden)[0]
         except RuntimeError as error:
@@ -67,7 +67,7 @@ class Recurrent(nn.Module):
                 raise
             raise TrialFailed.because(
                 FailureCode.UNSUPPORTED_PRECISION,
-                "This CPU has no kernel for an lstm in the leg's precision: compare others, or use a gru or a GPU.",
+                "This CPU has no lstm kernel in the leg's precision. Use another precision, a gru, or a GPU.",
             ) from error
         return states
 
@@ -76,7 +76,7 @@ class Mean(nn.Module):
     """(batch, length, width) → (batch, width)."""
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """The mean over positions."""
+        """Returns the mean over positions."""
         return hidden.mean(dim=1)
 
 
@@ -84,12 +84,12 @@ class Transpose(nn.Module):
     """(batch, first, second) → (batch, second, first)."""
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """The two swapped."""
+        """Swaps the two dimensions."""
         return hidden.transpose(1, 2)
 
 
 class Residual(nn.Module):
-    """What comes in, and what the layers make of it."""
+    """Adds its input to the output of its layers."""
 
     def __init__(self, layers: nn.Module) -> None:
         super().__init__()
@@ -102,16 +102,16 @@ class Residual(nn.Module):
 
 
 class Parallel(nn.Module):
-    """Branches that all get what comes in."""
+    """Applies several branches to the same input and merges their outputs."""
 
     def __init__(self, branches: list[nn.Module], dimension: int | None) -> None:
         super().__init__()
         self.branches = nn.ModuleList(branches)
-        #: Where outputs are joined; None: they are added.
+        #: Dimension in which outputs are concatenated; None: they are added.
         self.dimension = dimension
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """The sum, or all outputs side by side."""
+        """Returns the sum or the concatenation of the outputs."""
         outputs = [branch(hidden) for branch in self.branches]
         return torch.stack(outputs).sum(dim=0) if self.dimension is None else torch.cat(outputs, self.dimension)
 
@@ -156,7 +156,7 @@ def _parallel(layer: structure.Parallel, shape: Shape) -> nn.Module:
     return Parallel(branches, 1 + layer.merged_dimension(shape_after(layer.branches[0], shape)))
 
 
-#: By `type`: what builds it from the layer and the shape that comes in.
+#: Builders by `type`: each takes the layer and its input shape.
 BUILDERS: dict[str, Callable[[Any, Shape], nn.Module]] = {
     "linear": _linear,
     "conv1d": partial(_convolution, nn.Conv1d),
@@ -189,7 +189,7 @@ BUILDERS: dict[str, Callable[[Any, Shape], nn.Module]] = {
 
 
 def build_layers(layers: Sequence[Layer], shape: Shape) -> nn.Module:
-    """Layers in a row, the first of which gets samples of `shape`."""
+    """Builds a sequence of layers whose first one gets samples of `shape`."""
     modules = []
     for layer in layers:
         modules.append(BUILDERS[layer.type](layer, shape))
@@ -198,7 +198,7 @@ def build_layers(layers: Sequence[Layer], shape: Shape) -> nn.Module:
 
 
 def data_shape(spec: LayersSpec) -> DataShape:
-    """What a model of this input and task is trained on."""
+    """Returns the shape of the data that a model of this input and task is trained on."""
     if spec.vocab_size is not None:
         (length,) = spec.input_shape
         if spec.task == "causal-lm":

@@ -20,6 +20,6 @@ class Mlp(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(width, spec.num_classes))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Logits of every class."""
+        """Returns the logits of every class."""
         logits: Tensor = self.layers(vectors)
         return logits

@@ -6,12 +6,12 @@ from torch.nn import functional
 
 from halftime.contract.models import TransformerSpec
 
-#: Standard deviation of the initial weights, as GPT-2 has it.
+#: Standard deviation of the initial weights, as in GPT-2.
 INITIAL_STD = 0.02
 
 
 class Block(nn.Module):
-    """Causal self-attention and a feed-forward layer, each behind a norm and beside a residual connection."""
+    """Causal self-attention and a feed-forward layer, each with a norm before it and a residual connection."""
 
     def __init__(self, spec: TransformerSpec) -> None:
         super().__init__()
@@ -25,11 +25,11 @@ class Block(nn.Module):
             nn.Linear(width, spec.feed_forward_width), nn.GELU(), nn.Linear(spec.feed_forward_width, width)
         )
         self.dropout = nn.Dropout(spec.dropout)
-        #: Never called: attention drops inside its kernel, as much and as long as this module says.
+        #: Never called: holds the probability and the training flag of dropout inside the attention kernel.
         self.attention_dropout = nn.Dropout(spec.dropout)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(batch, length, width) → the same."""
+        """(batch, length, width) → (batch, length, width)."""
         hidden = hidden + self.dropout(self._attend(self.attention_norm(hidden)))
         result: Tensor = hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden)))
         return result
@@ -59,7 +59,7 @@ class Transformer(nn.Module):
         self.apply(_initialise)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of the token that follows each position."""
+        """Returns the logits of the token that follows each position."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         hidden = self.blocks(self.dropout(self.tokens(tokens) + self.positions(places)))
         logits: Tensor = self.output(self.norm(hidden))

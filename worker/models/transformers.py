@@ -1,6 +1,6 @@
-"""Architectures of the `transformers` library, with random weights and nothing downloaded.
+"""Builds architectures of the `transformers` library, with random weights and without downloads.
 
-Dropout stays as the config has it: training is seeded, and a comparison with FP64 switches it off for its one step
+Dropout stays as configured: training is seeded, and the comparison with FP64 disables it for its one step
 (`worker/proof/numerics.py`).
 """
 
@@ -37,39 +37,39 @@ AUTO_CLASSES: dict[TransformersTask, str] = {
 DEFAULT_IMAGE_SIZE = 224
 DEFAULT_CHANNELS = 3
 
-#: Architectures that number positions from the padding token on, so that the first ones are never used.
+#: Architectures that number positions from the padding token on, so that the first positions are never used.
 POSITIONS_AFTER_PADDING = {
     "camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta",
     "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
 }  # fmt: skip
 
-#: What a token id may be that no token has.
+#: An id that no token has.
 NO_TOKEN = -1
 
-#: How torch begins an error of the device rather than of the model.
+#: Prefixes of torch's errors of the device rather than of the model.
 DEVICE_ERRORS = ("CUDA", "cuDNN", "CUBLAS")
 
 
 def transformers_blueprint(spec: TransformersSpec) -> Blueprint:
-    """What a spec describes. Raises TrialFailed (`invalid_model`) with the field that the library does not accept."""
+    """Returns the blueprint of a spec. Raises TrialFailed (`invalid_model`) naming the field that is not accepted."""
     config = _make_config(spec)
     shape = _shape(spec, config)
     return Blueprint(shape, partial(TransformersModel, spec.trained_task, config, shape))
 
 
 class TransformersModel(nn.Module):
-    """One input tensor, shaped as `worker/data/shapes.py` says, → logits of the architecture's head for the task."""
+    """One input tensor of a shape in `halftime/plugin.py` → logits of the architecture's head for the task."""
 
     def __init__(self, task: TransformersTask, config: Any, shape: DataShape) -> None:  # noqa: ANN401 # the library's
         super().__init__()
-        with _refusals():
+        with _library_errors():
             self.model: nn.Module = getattr(_library(), AUTO_CLASSES[task]).from_config(copy.deepcopy(config))
         self._shape = shape
         self._last_token: int | None = None
         if not isinstance(shape, Images):
-            # Read at every forward pass. With a padding token the library looks for it in the data, which waits for
-            # the device; but a classifier of sequences asks where a sequence ends: where the last other token is.
-            # Past the config's own check, which wants a token of the vocabulary.
+            # Read at every forward pass. With a padding token the library searches for it in the data, which waits for
+            # the device; but a sequence classifier needs the end of a sequence, the last token that is not padding.
+            # Set through `vars` to avoid the config's check, which requires a token of the vocabulary.
             settings = vars(_text_config(self.model.config))
             settings["pad_token_id"] = NO_TOKEN if isinstance(shape, ClassifiedTokens) else None
             settings.setdefault("decoder_start_token_id", START_TOKEN)
@@ -77,8 +77,8 @@ class TransformersModel(nn.Module):
                 self._last_token = settings["eos_token_id"]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits, the last dimension the classes or tokens."""
-        with _refusals():
+        """Returns logits whose last dimension is the classes or tokens."""
+        with _library_errors():
             logits = self.model(**self._arguments(inputs)).logits
         assert isinstance(logits, Tensor)
         return logits
@@ -95,7 +95,7 @@ class TransformersModel(nn.Module):
 
 
 @functools.cache
-def _library() -> Any:  # noqa: ANN401 # a module that is imported only where a request names it: it takes seconds
+def _library() -> Any:  # noqa: ANN401 # a module imported only on demand: it takes seconds
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
     library = importlib.import_module("transformers")
     library.logging.set_verbosity_error()
@@ -103,8 +103,8 @@ def _library() -> Any:  # noqa: ANN401 # a module that is imported only where a 
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
-    """Makes what the library raises a failure of the model; what the device raises goes through."""
+def _library_errors() -> Iterator[None]:
+    """Turns exceptions of the library into TrialFailed (`invalid_model`); passes on errors of the device."""
     try:
         yield
     except (TrialFailed, MemoryError):
@@ -113,45 +113,45 @@ def _refusals() -> Iterator[None]:
         text = " ".join(str(error).split())
         if isinstance(error, RuntimeError) and (is_out_of_memory(error) or any(name in text for name in DEVICE_ERRORS)):
             raise
-        raise _refused(f"The library refuses this model: {type(error).__name__}: {text[:300]}") from error
+        raise _invalid(f"The transformers library rejected this model: {type(error).__name__}: {text[:300]}") from error
 
 
-def _refused(why: str) -> TrialFailed:
+def _invalid(why: str) -> TrialFailed:
     return TrialFailed.because(FailureCode.INVALID_MODEL, why)
 
 
 def _make_config(spec: TransformersSpec) -> Any:  # noqa: ANN401
-    """The config of the architecture, every setting of the request known to its class."""
-    with _refusals():
+    """Creates the config of the architecture; rejects settings that its class does not have."""
+    with _library_errors():
         config_class = _library().CONFIG_MAPPING[spec.architecture]
-    known = _known_settings(config_class)
+    setting_names = _known_settings(config_class)
     _check_settings(spec.settings, config_class, "config")
-    given: dict[str, Any] = dict(spec.settings)
+    settings: dict[str, Any] = dict(spec.settings)
     if spec.trained_task == "image-classification":
-        given["num_labels"] = spec.classes
+        settings["num_labels"] = spec.classes
         if spec.image_size is not None:
-            given |= _image_size(spec, known)
+            settings |= _image_size(spec, setting_names)
     if spec.trained_task == "sequence-classification":
-        given["num_labels"] = spec.classes
-    with _refusals():
-        config = config_class(**given)
+        settings["num_labels"] = spec.classes
+    with _library_errors():
+        config = config_class(**settings)
         text = _text_config(config)
         if spec.trained_task == "causal-lm" and not getattr(config, "is_encoder_decoder", False):
-            for name in {"is_decoder", "causal"} & known:  # an encoder sees what it is to predict
+            for name in {"is_decoder", "causal"} & setting_names:  # an encoder would see the tokens that it predicts
                 setattr(config, name, True)
         for part in (config, text):
             part.use_cache = False
-        config.architectures = []  # where there is a choice of heads the library looks for these, and null breaks it
+        config.architectures = []  # the library reads this if there are several heads, and fails on null
     if spec.trained_task != "image-classification":
         _fit_special_tokens(spec, text)
     return config
 
 
-def _image_size(spec: TransformersSpec, known: set[str]) -> dict[str, Any]:
-    """As the architecture is told of it; a convolutional network needs not be."""
-    if "image_size" in known:
+def _image_size(spec: TransformersSpec, setting_names: set[str]) -> dict[str, Any]:
+    """Setting of the image size, if the architecture has one; convolutional networks have none."""
+    if "image_size" in setting_names:
         return {"image_size": spec.image_size}
-    if "vision_config" in known:
+    if "vision_config" in setting_names:
         return {"vision_config": spec.settings.get("vision_config", {}) | {"image_size": spec.image_size}}
     return {}
 
@@ -161,25 +161,25 @@ def _known_settings(config_class: Any) -> set[str]:  # noqa: ANN401
 
 
 def _check_settings(settings: dict[str, Any], config_class: Any, place: str) -> None:  # noqa: ANN401
-    """The library itself accepts any name, misspelt or not."""
-    known = _known_settings(config_class)
+    """Rejects unknown setting names, which the library itself would accept."""
+    setting_names = _known_settings(config_class)
     for name, value in settings.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
+        if name not in setting_names:
+            near = difflib.get_close_matches(name, setting_names, n=3)
             hint = f" Did you mean {', '.join(near)}?" if near else ""
-            raise _refused(f"{place}.{name}: {config_class.__name__} has no such setting.{hint}")
+            raise _invalid(f"{place}.{name}: {config_class.__name__} has no such setting.{hint}")
         part = config_class.sub_configs.get(name)
         if isinstance(value, dict) and part is not None and dataclasses.is_dataclass(part):
             _check_settings(value, part, f"{place}.{name}")
 
 
 def _text_config(config: Any) -> Any:  # noqa: ANN401
-    """The part that has the vocabulary."""
+    """The part of the config that has the vocabulary."""
     return config.get_text_config()
 
 
 def _fit_special_tokens(spec: TransformersSpec, text: Any) -> None:  # noqa: ANN401
-    """Special tokens of the architecture's own vocabulary do not exist in a smaller one: they become its last."""
+    """Moves special tokens that are outside the (smaller) vocabulary to its last token."""
     vocab_size = _vocab_size(text)
     for name, value in list(vars(text).items()):
         if not name.endswith("_token_id") or value is None:
@@ -187,14 +187,14 @@ def _fit_special_tokens(spec: TransformersSpec, text: Any) -> None:  # noqa: ANN
         ids = value if isinstance(value, list) else [value]
         if any(not 0 <= token < vocab_size for token in ids):
             if name in spec.config:
-                raise _refused(f"config.{name}: {value} is not in the vocabulary of {vocab_size} tokens.")
+                raise _invalid(f"config.{name}: {value} is not in the vocabulary of {vocab_size} tokens.")
             setattr(text, name, vocab_size - 1)
     if _ends_with_a_token(spec, text):
         text.eos_token_id = vocab_size - 1
 
 
 def _ends_with_a_token(spec: TransformersSpec, text: Any) -> bool:  # noqa: ANN401
-    """Encoder-decoders classify a sequence by the end-of-sequence token: the last of the vocabulary, kept for it."""
+    """Whether sequences end with a reserved token: encoder-decoders classify by it; it is the vocabulary's last."""
     return spec.trained_task == "sequence-classification" and text.is_encoder_decoder
 
 
@@ -223,12 +223,12 @@ def _images(spec: TransformersSpec, config: Any) -> Images:  # noqa: ANN401
 def _vocab_size(text: Any) -> int:  # noqa: ANN401
     size = getattr(text, "vocab_size", None)
     if not isinstance(size, int) or size < 2:
-        raise _refused(f"config.vocab_size: {size} is no vocabulary to learn; give 3 tokens or more.")
+        raise _invalid(f"config.vocab_size: {size} is too small a vocabulary. Use 3 tokens or more.")
     return size
 
 
 def _sequence_length(spec: TransformersSpec, text: Any) -> int:  # noqa: ANN401
-    """As asked for, or as long as the positions allow."""
+    """The requested length, or the default limited by the number of positions."""
     positions = getattr(text, "max_position_embeddings", None)
     if not isinstance(positions, int) or positions < 1:
         return spec.sequence_length or DEFAULT_SEQUENCE_LENGTH
@@ -237,9 +237,11 @@ def _sequence_length(spec: TransformersSpec, text: Any) -> int:  # noqa: ANN401
     positions -= _ends_with_a_token(spec, text)
     least = LEAST_MASKED_LENGTH if spec.trained_task == "masked-lm" else 1
     if positions < least:
-        raise _refused(f"config.max_position_embeddings: room for {positions} tokens; {least} are needed.")
+        raise _invalid(
+            f"config.max_position_embeddings: leaves {positions} positions for tokens; at least {least} are needed."
+        )
     if spec.sequence_length is not None and spec.sequence_length > positions:
-        raise _refused(
+        raise _invalid(
             f"sequence_length: {spec.sequence_length} tokens, but the architecture has {positions} positions."
         )
     return spec.sequence_length or min(positions, DEFAULT_SEQUENCE_LENGTH)

@@ -1,1 +1,1 @@
-"""Proof that a leg ran as it is called, and how far its arithmetic is from the exact one."""
+"""Examinations that verify a leg's precision and measure how far its results are from exact arithmetic."""

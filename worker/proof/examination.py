@@ -1,4 +1,4 @@
-"""What a trial proves of itself after it trained: nothing here is timed, and all of it may change the weights."""
+"""Runs a trial's examinations after training; none is timed, and all may change the weights."""
 
 import gc
 import time
@@ -26,13 +26,13 @@ from worker.training.memory import CudaPeaks, account_for_step, break_down, memo
 from worker.training.pace import ACCOUNT_STEPS, NO_TIME, PEAK_STEPS, Pace
 from worker.training.precision import Precision
 
-#: Of FP64 values: a weight, a copy to restore it from, and the gradients of the leg, of FP64, and of FP64 disturbed.
+#: FP64 values per parameter: a weight, its backup, and the gradients of the leg, of FP64, and of perturbed FP64.
 FP64_BYTES_PER_PARAMETER = 40
 
-#: What a comparison with FP64 takes, in training steps: two of a part of the batch in FP64, beside one of the leg.
+#: Duration of the comparison with FP64, in training steps: two in FP64 on part of the batch, and one of the leg.
 NUMERICS_STEPS = 3
 
-#: What the products take whose rate is the ceiling, on any device.
+#: Duration of the ceiling measurement on any device.
 CEILING_SECONDS = 1.5
 
 State = dict[str, torch.Tensor]
@@ -41,7 +41,7 @@ Finding = TypeVar("Finding")
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained model, how it was trained, and what its training left behind."""
+    """A trained model, its settings, and the state after its training."""
 
     device: torch.device
     precision: Precision
@@ -51,18 +51,18 @@ class Subject:
     run: Run
     peaks: CudaPeaks
     start_bytes: int | None
-    #: On the CPU, for a leg's first trial: only that one is compared with FP64.
+    #: Initial weights on the CPU; set for a leg's first trial, which alone is compared with FP64.
     initial_state: State | None
     skipped_steps: list[int]
-    #: Not where the trial may use a share of the device only.
+    #: Whether to measure the ceiling; not if the trial may use only part of the device.
     ceiling_wanted: bool
-    #: What is left of the trial's time.
+    #: Tracks the time left.
     pace: Pace
-    #: What a step took on average, the first included.
+    #: Mean duration of a step.
     step_seconds: float
 
     def start_over(self) -> Run:
-        """A run from the initial weights, with a new optimizer and a new scaler, not compiled."""
+        """Creates an uncompiled run from the initial weights, with a new optimizer and scaler."""
         if self.initial_state is not None:
             self.model.load_state_dict(self.initial_state)
         return prepare(self.model, self.precision, self.settings, self.device)
@@ -70,7 +70,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the examination found; None for what it could not."""
+    """Results of the examinations; None for those without a result."""
 
     observed: ObservedStep | None
     memory: Memory | None
@@ -78,13 +78,13 @@ class Findings:
     first_overflow: list[str] | None
     ceiling_flops_per_second: float | None
     probes: list[Probe]
-    #: What is missing, each with the reason.
+    #: Missing results with their reasons.
     not_examined: dict[str, str]
     seconds: float
 
 
 class _Examiner:
-    """Runs one examination after the other, each if there is time for it. None may cost the trial its figures."""
+    """Runs examinations if there is time. An examination that fails leaves the trial's result valid."""
 
     def __init__(self, pace: Pace, step_seconds: float) -> None:
         self._pace, self._step_seconds = pace, step_seconds
@@ -93,9 +93,9 @@ class _Examiner:
     def attempt(
         self, name: str, steps: float, examination: Callable[[], Finding], seconds: float = 0.0
     ) -> Finding | None:
-        """What is found; None, with the reason noted, where it fails or would outlast the trial's share of the time.
+        """Returns the result; None, with the reason noted, if it fails or would exceed the trial's share of the time.
 
-        It takes about so many training `steps`, and `seconds`; 0 for what is tried in any case.
+        `steps` (training steps) plus `seconds` is its estimated duration; 0 to run it in any case.
         """
         needed_seconds, left_seconds = steps * self._step_seconds + seconds, self._pace.seconds_left
         if needed_seconds and needed_seconds > left_seconds:
@@ -105,31 +105,31 @@ class _Examiner:
             return examination()
         except TrialFailed as error:
             self.missing[name] = error.failure.detail
-        except Exception as error:  # whatever it was, the trial has trained, and stands without it
+        except Exception as error:  # any error: the trial's result is valid without this examination
             traceback.print_exc()
             out_of_memory = is_out_of_memory(error)
-            self.missing[name] = "there was not enough memory" if out_of_memory else _first_line(error)
+            self.missing[name] = "out of memory" if out_of_memory else _first_line(error)
         return None
 
 
 def examine(subject: Subject) -> Findings:
-    """One step under watch, the account of memory, the comparison with FP64, the ceiling, and the probes."""
+    """Runs the observed step, memory breakdown, comparison with FP64, ceiling and probes."""
     began = time.perf_counter()
     examiner = _Examiner(subject.pace, subject.step_seconds)
-    # Always tried: without it, nothing says in which dtype the leg multiplied.
+    # Always run: without it, the dtype of the leg's matrix products is unproven.
     observed = examiner.attempt("forward_dtypes", 0, lambda: observe_step(subject.run, subject.data.training[0]))
-    if observed is None:  # its scaler may have been left in the middle of a step
+    if observed is None:  # the scaler may be in the middle of a step
         scaler = prepare(subject.model, subject.precision, subject.settings, subject.device).scaler
         subject = replace(subject, run=replace(subject.run, scaler=scaler))
     memory = _memory(subject, examiner)
-    _make_room(subject)
+    _free_memory(subject)
     numerics = overflow = None
     if subject.initial_state is not None:
         numerics = examiner.attempt("numerics", NUMERICS_STEPS, lambda: _numerics(subject, memory))
         if subject.skipped_steps:
             steps = subject.skipped_steps[0] + 1
             overflow = examiner.attempt("first_overflow", steps, lambda: _overflow(subject))
-    _make_room(subject)
+    _free_memory(subject)
     ceiling = None
     if subject.ceiling_wanted:
         products = observed.products.get(subject.precision.matmul_dtype, []) if observed else []
@@ -143,7 +143,7 @@ def examine(subject: Subject) -> Findings:
 
 
 def _memory(subject: Subject, examiner: _Examiner) -> Memory | None:
-    """The peaks, and what they consist of where that can be had."""
+    """Returns the peaks, with their breakdown if available."""
     batch = subject.data.training[0]
     if subject.device.type == "cuda":
         waiting_bytes = subject.data.waiting_bytes()
@@ -161,8 +161,8 @@ def _peaks_on_cpu(subject: Subject) -> Memory:
     return memory_on_cpu(subject.run, replace(fresh, forward=subject.run.forward), subject.data.training[0])
 
 
-def _make_room(subject: Subject) -> None:
-    """Frees what training left: on a GPU, the allocator would keep it."""
+def _free_memory(subject: Subject) -> None:
+    """Frees training's memory, which the allocator would otherwise keep on a GPU."""
     subject.run.optimizer.state.clear()
     subject.model.zero_grad(set_to_none=True)
     if subject.device.type == "cuda":
@@ -173,7 +173,7 @@ def _make_room(subject: Subject) -> None:
 def _numerics(subject: Subject, memory: Memory | None) -> Numerics:
     if subject.device.type == "cpu":
         parameters = sum(parameter.numel() for parameter in subject.model.parameters())
-        # A CPU would not refuse: the kernel would kill. A step in FP64 holds about twice a step's activations.
+        # On a CPU, the kernel would kill the process. A step in FP64 needs about twice the activations.
         step_bytes = 2 * memory.peak_bytes if memory else 0
         devices.require_host_memory(FP64_BYTES_PER_PARAMETER * parameters + step_bytes)
     return compare_with_fp64(subject.start_over(), subject.precision, subject.data.training[0])

@@ -1,7 +1,7 @@
-"""The least work of a step: what the fastest known algorithms need for its matrix products and convolutions.
+"""Lower bound of a step's FLOPs: those of the fastest known algorithms for its matrix products and convolutions.
 
-Torch's counter counts products. Convolutions are counted here: its formula for their gradients leaves `groups` out,
-which makes a depthwise convolution dozens of times as much work as it is.
+torch's counter counts products. Convolutions are counted here, because torch's formula for their gradients ignores
+`groups`, which overestimates a depthwise convolution dozens of times.
 """
 
 from math import prod
@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-#: The share of a convolution's multiplications that an algorithm may get by with, by the number of its kernel's sides
-#: that are longer than 1. A kernel of 1 is a matrix product; up to 3, Winograd's F(4 x 4, 3 x 3) needs 36 of 144, and
+#: Smallest share of a convolution's multiplications that an algorithm needs, by the number of kernel sides longer than
+#: 1. A kernel of 1 is a matrix product; up to 3, Winograd's F(4 x 4, 3 x 3) needs 36 of 144, and
 #: F(4 x 4 x 4, 3 x 3 x 3) 216 of 1728 (Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks").
 LEAST_SHARES = (1, 1 / 4, 1 / 4, 1 / 8)
 
-#: The longest side of a kernel for Winograd. Beyond, Fourier transforms need next to nothing for each multiplication
+#: Longest side of a kernel for Winograd. Beyond, Fourier transforms need almost no multiplications per position
 #: (Mathieu, Henaff & LeCun 2014, "Fast Training of Convolutional Networks through FFTs").
 LONGEST_SIDE = 3
 
-#: Kernels that are given their arguments in another order are not counted: what is counted is a lower bound.
+#: Operators with another order of arguments, which are not counted: the result is a lower bound.
 UNCOUNTED = ("cudnn_convolution", "_slow_conv2d_forward", "convolution_overrideable")
 
 aten = torch.ops.aten
@@ -27,7 +27,7 @@ Shape = list[int]
 
 
 class FlopWatch:
-    """Counts the least FLOPs of what happens while it is open."""
+    """Counts the lower bound of the FLOPs of operations while it is open."""
 
     def __init__(self) -> None:
         formulas = {aten.convolution: _forward, aten._convolution: _forward, aten.convolution_backward: _backward}
@@ -42,17 +42,17 @@ class FlopWatch:
         self._counter.__exit__(*error)  # type: ignore[no-untyped-call]
 
     def least_flops(self) -> int:
-        """Fused attention counts as nothing: a causal kernel skips half of what torch would count."""
+        """Returns the lower bound. Fused attention counts as 0: a causal kernel skips half of what torch counts."""
         counts = self._counter.get_flop_counts().get("Global", {})
         return round(sum(count for operation, count in counts.items() if "attention" not in str(operation)))
 
 
 def least_convolution_flops(inputs: Shape, weight: Shape, outputs: Shape, transposed: bool) -> float:
-    """Of one convolution: multiplications and additions.
+    """Lower bound of the multiplications and additions of one convolution.
 
-    `inputs` and `outputs` are (samples, channels, *sides); `weight` is (out_channels, in_channels / groups, *sides), of
-    a transposed one (in_channels, out_channels / groups, *sides). Every position of the output, of a transposed one of
-    the input, meets every weight once. Either gradient needs the same multiplications again.
+    `inputs` and `outputs` are (samples, channels, *sides); `weight` is (out_channels, in_channels / groups, *sides), or
+    for a transposed convolution (in_channels, out_channels / groups, *sides). Every position of the output (of the
+    input, for a transposed one) is multiplied with every weight once. Each gradient needs as many multiplications.
     """
     kernel = weight[2:]
     if max(kernel, default=1) > LONGEST_SIDE:
@@ -91,7 +91,7 @@ def _backward(
     output_mask: list[bool],
     **_: object,
 ) -> float:
-    """Of the gradients that are asked for: of the input, and of the weight."""
+    """FLOPs of the requested gradients: of the input, and of the weight."""
     return sum(output_mask[:2]) * least_convolution_flops(inputs, weight, gradient, transposed)
 
 

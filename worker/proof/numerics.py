@@ -1,9 +1,9 @@
-"""One step of a leg against FP64: how far loss and gradient are off, in which layers, and how far rounding explains.
+"""Compares one step of a leg with FP64: errors of loss and gradient, worst layers, and the error rounding explains.
 
-The exact step is the same model in FP64. What rounding explains is measured, not assumed: the FP64 step again, with
-operands and results of every matrix-multiplying module disturbed by as much as the leg's arithmetic may round them
-(Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 2.2). A model that amplifies small errors, as
-batch norm does, amplifies these too.
+The exact step is the same model in FP64. The error that rounding explains is measured by repeating the FP64 step with
+operands and results of every matrix-multiplying module perturbed by the leg's largest rounding error (Higham 2002,
+"Accuracy and Stability of Numerical Algorithms", section 2.2). A model that amplifies small errors, as batch norm
+does, amplifies these too.
 """
 
 import copy
@@ -20,7 +20,7 @@ from worker.data import Batch
 from worker.training.loop import Run, add_gradients
 from worker.training.precision import PRECISIONS, Precision, multiplies_matrices, set_flags
 
-#: Samples of the first batch: rounding errors hardly depend on how many.
+#: Samples of the first batch that are used: rounding errors hardly depend on their number.
 SAMPLES = 8
 
 WORST_LAYERS = 5
@@ -29,25 +29,25 @@ Gradients = dict[str, Tensor]
 
 
 def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
-    """Of a run whose model has its initial weights. Dropout is off. The gradients it leaves are of no use.
+    """Compares a run with initial weights with FP64, without dropout. Overwrites the gradients.
 
-    Raises torch's out-of-memory error where FP64 does not fit.
+    Raises torch's out-of-memory error when FP64 does not fit.
     """
-    with without_chance(run.model):
+    with without_randomness(run.model):
         return _compare(run, precision, batch)
 
 
 def _compare(run: Run, precision: Precision, batch: Batch) -> Numerics:
     parts = run.settings.gradient_accumulation
-    count = max(SAMPLES, 2 * parts) // parts * parts  # a batch norm of vectors needs two in every part
+    count = max(SAMPLES, 2 * parts) // parts * parts  # batch norm of vectors needs two samples per part
     part = (batch[0][:count], batch[1][:count])
     exact_run = _in_fp64(run)
     loss_scale, loss, gradients = _leg_step(run, part)
     set_flags(PRECISIONS["fp32"])
     try:
         exact_loss, exact = _exact_step(exact_run, part)
-        with _Disturbance(exact_run.model, precision.unit_roundoff):
-            _, disturbed = _exact_step(exact_run, part)
+        with _Perturbation(exact_run.model, precision.unit_roundoff):
+            _, perturbed = _exact_step(exact_run, part)
     finally:
         set_flags(precision)
     return Numerics(
@@ -55,17 +55,17 @@ def _compare(run: Run, precision: Precision, batch: Batch) -> Numerics:
         loss_scale=loss_scale,
         loss_relative_error=_finite(_ratio(abs(loss - exact_loss), abs(exact_loss))),
         gradient_relative_rmse=_finite(_ratio(_error(gradients, exact), _norm(exact))),
-        explained_relative_rmse=_finite(_ratio(_error(disturbed, exact), _norm(exact))),
+        explained_relative_rmse=_finite(_ratio(_error(perturbed, exact), _norm(exact))),
         worst_layers=_worst_layers(gradients, exact),
     )
 
 
 @contextmanager
-def without_chance(model: nn.Module) -> Iterator[None]:
-    """Dropout and its kin off: two steps would drop different units, and be steps of different functions.
+def without_randomness(model: nn.Module) -> Iterator[None]:
+    """Disables dropout and other randomness, with which two steps would compute different functions.
 
-    All of a model is as in evaluation, whatever it calls its chance; but batch norms train, and normalise by the batch,
-    and so do recurrent layers, whose kernels have no way back otherwise.
+    Sets all modules to evaluation mode, except batch norms, which normalise by the batch in training, and recurrent
+    layers, whose kernels have no backward pass otherwise.
     """
     trained = [module for module in model.modules() if module.training]
     model.eval()
@@ -80,9 +80,9 @@ def without_chance(model: nn.Module) -> Iterator[None]:
 
 
 def _leg_step(run: Run, batch: Batch) -> tuple[float, float, Gradients]:
-    """Scale, loss, and unscaled gradients as the training step makes them.
+    """Returns scale, loss, and unscaled gradients of a training step.
 
-    The scaler's initial scale is a guess, and training halves it until nothing overflows; so does this.
+    Like training, halves the scaler's initial scale until nothing overflows.
     """
     scale = float(run.scaler.get_scale())
     while True:
@@ -98,7 +98,7 @@ def _leg_step(run: Run, batch: Batch) -> tuple[float, float, Gradients]:
 
 
 def _in_fp64(run: Run) -> Run:
-    """The same model in FP64, without autocast and scaler, for the same way through micro-batches."""
+    """Copies the run with its model in FP64, without autocast and scaler, but with the same micro-batches."""
     device_type = next(run.model.parameters()).device.type
     model = copy.deepcopy(run.model).double()
     return replace(
@@ -117,17 +117,17 @@ def _exact_step(run: Run, batch: Batch) -> tuple[float, Gradients]:
     return float(loss), _gradients(run.model)
 
 
-class _Disturbance:
-    """While open, operands and results of matrix-multiplying modules are off by up to a relative `roundoff`.
+class _Perturbation:
+    """Perturbs operands and results of matrix-multiplying modules by up to a relative `roundoff` while it is open.
 
-    Uniform noise, from a generator of its own. Gradients that flow back through it are disturbed alike.
+    The noise is uniform, from a generator of its own. Gradients that flow back through it are perturbed equally.
     """
 
     def __init__(self, model: nn.Module, roundoff: float) -> None:
         self._modules = [module for module in model.modules() if multiplies_matrices(module)]
         self._roundoff = roundoff
         weights = [module.get_parameter("weight") for module in self._modules]
-        self._weights = {id(weight): weight for weight in weights}  # layers may share one
+        self._weights = {id(weight): weight for weight in weights}  # layers may share a weight
         self._kept: list[Tensor] = []
         device = next(model.parameters()).device
         self._generator = torch.Generator(device).manual_seed(0)
@@ -138,7 +138,7 @@ class _Disturbance:
         self._handles += [module.register_forward_hook(self._on_result) for module in self._modules]
         with torch.no_grad():
             for weight in self._weights.values():
-                weight.copy_(self._off(weight))
+                weight.copy_(self._perturb(weight))
 
     def __exit__(self, *_: object) -> None:
         for handle in self._handles:
@@ -148,12 +148,12 @@ class _Disturbance:
                 weight.copy_(kept)
 
     def _on_operands(self, _: nn.Module, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(map(self._off, operands))
+        return tuple(map(self._perturb, operands))
 
     def _on_result(self, _: nn.Module, __: object, result: object) -> object:
-        return self._off(result) if isinstance(result, Tensor) else result
+        return self._perturb(result) if isinstance(result, Tensor) else result
 
-    def _off(self, exact: Tensor) -> Tensor:
+    def _perturb(self, exact: Tensor) -> Tensor:
         noise = torch.rand(exact.shape, generator=self._generator, device=exact.device, dtype=exact.dtype)
         return exact * (1 + self._roundoff * (2 * noise - 1))
 

@@ -1,4 +1,4 @@
-"""One step of the real training loop under watch: dtypes, operations, and what makes the host wait."""
+"""Observes one training step: dtypes, operations, and what makes the host wait."""
 
 from dataclasses import dataclass
 
@@ -14,19 +14,19 @@ from worker.training.precision import DtypeWatch
 
 @dataclass(frozen=True)
 class ObservedStep:
-    """What was seen in one step."""
+    """Observations of one step."""
 
-    #: Output dtype of every matrix-multiplying module, by module kind.
+    #: Output dtypes of matrix-multiplying modules, by class name.
     forward_dtypes: dict[str, list[str]]
     least_flops: int
-    #: Operations that wait, each with how often it did.
+    #: Operations that waited, each with its count.
     synchronisations: list[str]
-    #: Matrix products by the dtype of their operands, those that do most of the work first.
+    #: Matrix products by the dtype of their operands, in descending order of total work.
     products: dict[torch.dtype, list[Product]]
 
 
 def observe_step(run: Run, batch: Batch) -> ObservedStep:
-    """Trains one more step, of the module itself. It changes the weights and is slow: nothing of it is timed."""
+    """Runs one additional training step of the module itself. It changes the weights and is slow; it is not timed."""
     dtypes, waits = DtypeWatch(run.model), SynchronisationWatch(batch[0].device)
     with dtypes, waits, ProductWatch() as products, FlopWatch() as flops:
         training_step(run.uncompiled(), batch)

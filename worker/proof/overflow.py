@@ -1,6 +1,6 @@
-"""Where FP16 first overflowed: found by training up to the first skipped step once more.
+"""Finds where FP16 first overflowed, by repeating training up to the first skipped step.
 
-The loop itself does not look: asking every gradient in every step would slow the one leg that is asked.
+The loop itself does not check: checking every gradient in every step would slow down this leg only.
 """
 
 import functools
@@ -13,16 +13,16 @@ from torch.utils.hooks import RemovableHandle
 from worker.data import Batches
 from worker.training.loop import Run, add_gradients, training_step
 
-#: A first overflow later than this is not searched for.
+#: Latest step up to which training is repeated.
 LATEST_STEP = 32
 
-#: Modules named at most.
-MOST_NAMES = 10
+#: Most modules that are reported.
+MAX_NAMES = 10
 
 
 class OverflowWatch:
-    """Notes the modules without children whose output, or whose output's gradient, is not finite, in the order they
-    are passed: all of the forward pass, then the backward pass from the loss on."""
+    """Records leaf modules whose output or output gradient is not finite, in order of execution: those of the forward
+    pass first, then those of the backward pass."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -57,22 +57,22 @@ class OverflowWatch:
 
 
 def first_overflow(run: Run, batches: Batches, skipped_step: int) -> list[str] | None:
-    """Modules where numbers stopped being finite in a step, where it began first.
+    """Returns the modules with non-finite values in the skipped step, the first in order of execution first.
 
-    Where every activation and its gradient is finite, the parameters whose own gradients are not. `run` starts from
-    the initial weights. None where the step comes too late, or does not overflow again, as may be on a device that
-    is not deterministic, or of a model with dropout.
+    If every activation and its gradient is finite, returns the parameters whose gradients are not. `run` starts from
+    the initial weights. None if the step is later than LATEST_STEP, or does not overflow again, which can happen on a
+    non-deterministic device or with dropout.
     """
     if skipped_step > LATEST_STEP:
         return None
     for step in range(skipped_step):
         training_step(run, batches[step % len(batches)])
     run.optimizer.zero_grad(set_to_none=True)
-    with OverflowWatch(run.model) as watch:  # before clipping: a norm that is NaN makes every gradient so
+    with OverflowWatch(run.model) as watch:  # before clipping: a NaN norm makes every gradient NaN
         add_gradients(run, batches[skipped_step % len(batches)])
     overflowed = [
         name
         for name, parameter in run.model.named_parameters()
         if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
     ]
-    return (watch.seen or overflowed)[:MOST_NAMES] or None
+    return (watch.seen or overflowed)[:MAX_NAMES] or None

@@ -1,12 +1,12 @@
-"""Numeric probes: matrix products and convolutions under the trial's switches, against FP64.
+"""Numeric probes: compares matrix products and convolutions under the trial's switches with FP64.
 
-What a switch says and what a kernel does are two things. The relative error tells the arithmetic: about 2e-7 for
-IEEE FP32, 3e-4 for TF32 and FP16 (10 explicit bits of mantissa both), 3e-3 for BF16 (7 bits). TF32 and FP16 are told
-apart by range: a product beyond 65504 overflows FP16 alone.
+Switches do not prove what a kernel computes. The relative error identifies the arithmetic: about 2e-7 for IEEE FP32,
+3e-4 for TF32 and FP16 (both have 10 explicit mantissa bits), 3e-3 for BF16 (7 bits). TF32 and FP16 are distinguished
+by range: a product beyond 65504 overflows only in FP16.
 
-A library that may use TF32 need not: on Hopper, cuBLAS takes FP32 kernels for small products (below about 16 rows, or
-512 columns or terms). So where FP32 operands may meet tensor cores the probes have several sizes: under `fp32` none may
-show TF32, under `tf32` none may be less exact, and that none was computed in TF32 is a warning of the report.
+A library may use TF32, but need not: on Hopper, cuBLAS uses FP32 kernels for small products (below about 16 rows, or
+512 columns or terms). So if FP32 operands can use tensor cores, the probes have several sizes: under `fp32` none may
+show TF32, under `tf32` none may be less exact, and if none used TF32 the report has a warning.
 """
 
 from collections.abc import Callable
@@ -20,37 +20,37 @@ from worker.errors import is_out_of_memory
 from worker.training.precision import Precision
 
 Sizes = tuple[tuple[int, ...], ...]
-#: The relative error of a precision on a device, for operands of one size.
+#: Measures the relative error of a precision on a device, for operands of one size.
 Measure = Callable[[Precision, torch.device, tuple[int, ...]], float]
 
-#: Square operands: enough terms that rounding averages, few enough to cost nothing on any CPU.
+#: Square operands: enough terms to average rounding errors, few enough to be fast on any CPU.
 SMALL_PRODUCTS: Sizes = ((256, 256),)
-#: Where FP32 operands may meet tensor cores.
+#: Sizes if FP32 operands can use tensor cores.
 PRODUCTS: Sizes = (*SMALL_PRODUCTS, (512, 512), (1024, 1024), (2048, 2048), (4096, 4096))
 
-#: Images (samples, channels, height, width) for as many filters of 3 x 3 as they have channels.
+#: Images (samples, channels, height, width); as many 3 x 3 filters as channels.
 SMALL_CONVOLUTIONS: Sizes = ((2, 32, 16, 16),)
 CONVOLUTIONS: Sizes = (*SMALL_CONVOLUTIONS, (8, 64, 56, 56), (16, 256, 14, 14))
 
-#: Of a product, the rows that are computed in FP64 as well: a GPU may have few units for it.
+#: Rows of a product that are also computed in FP64, for which a GPU may have few units.
 EXACT_ROWS = 256
 
-#: An operand whose product with one overflows FP16 (largest 65504) and no other.
+#: An operand whose product with 1 overflows in FP16 (largest value 65504) only.
 BEYOND_FP16 = 1e5
 
 
 def probe_precision(precision: Precision, device: torch.device) -> list[Probe]:
-    """The probes under the switches as they stand and the precision's autocast."""
+    """Runs the probes under the current switches and the precision's autocast."""
     several = device.type == "cuda" and precision.autocast_dtype is None
-    found = [
+    probes = [
         _error_probe("matmul_probe", precision, device, _product, PRODUCTS if several else SMALL_PRODUCTS),
         _error_probe(
             "convolution_probe", precision, device, _convolution, CONVOLUTIONS if several else SMALL_CONVOLUTIONS
         ),
     ]
     if precision.matmul_dtype is not torch.bfloat16:
-        found.append(_range_probe(precision, device))
-    return found
+        probes.append(_range_probe(precision, device))
+    return probes
 
 
 def _error_probe(name: str, precision: Precision, device: torch.device, measure: Measure, sizes: Sizes) -> Probe:
@@ -68,7 +68,7 @@ def _error_probe(name: str, precision: Precision, device: torch.device, measure:
 
 
 def _errors(precision: Precision, device: torch.device, measure: Measure, sizes: Sizes) -> dict[str, float]:
-    """By size, of those that fit into memory; the smallest must."""
+    """Returns the errors by size, for sizes that fit into memory; the smallest must fit."""
     errors: dict[str, float] = {}
     for size in sizes:
         try:
@@ -88,7 +88,7 @@ def _product(precision: Precision, device: torch.device, size: tuple[int, ...]) 
 
 
 def _convolution(precision: Precision, device: torch.device, size: tuple[int, ...]) -> float:
-    """Of the first sample."""
+    """Relative error of the first sample."""
     generator, channels = _generator(device), size[1]
     images = torch.randn(size, generator=generator, device=device)
     filters = torch.randn(channels, channels, 3, 3, generator=generator, device=device)
@@ -102,7 +102,7 @@ def _relative_error(computed: Tensor, exact: Tensor) -> float:
 
 
 def _range_probe(precision: Precision, device: torch.device) -> Probe:
-    """FP16 and nothing else overflows."""
+    """Checks that FP16, and only FP16, overflows."""
     operand = torch.full((8, 8), BEYOND_FP16, device=device)
     with _autocast(precision, device):
         product = operand @ torch.eye(8, device=device)

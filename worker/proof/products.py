@@ -1,8 +1,8 @@
-"""Matrix products as training makes them: which ones a step makes, and how long each takes on its own.
+"""Matrix products of training: records those of a step, and measures the duration of each.
 
-A linear layer multiplies three times: its input with the weight, its result's gradient with the weight, and that
-gradient with its input. The three differ in which operand lies transposed in memory, and a kernel may be twenty times
-faster in one layout than in another.
+A linear layer has three products: input and weight, output gradient and weight, and output gradient and input. They
+differ in which operand is transposed in memory, and a kernel may be twenty times faster in one layout than in
+another.
 """
 
 import functools
@@ -17,13 +17,13 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-#: Repetitions of a product after its first execution; the fastest of all counts.
+#: Repetitions of a product after its first execution; the fastest is used.
 REPEATS = 3
 
-#: A product is not repeated once it has taken this long in all.
-PATIENCE_SECONDS = 0.05
+#: Total duration after which a product is not repeated.
+MAX_TOTAL_SECONDS = 0.05
 
-#: The operators that multiply matrices, with the places of their two operands.
+#: The operators that multiply matrices, with the positions of their two operands.
 OPERANDS = {"aten::mm": (0, 1), "aten::addmm": (1, 2), "aten::bmm": (0, 1), "aten::baddbmm": (1, 2)}
 
 
@@ -40,25 +40,25 @@ class Product:
 
     @classmethod
     def of(cls, left: Tensor, right: Tensor) -> Self:
-        """The product of two operands of two or three dimensions."""
+        """Describes the product of two operands of two or three dimensions."""
         rows, inner = left.shape[-2:]
         batch = len(left) if left.dim() > 2 else 1
         return cls(rows, inner, right.shape[-1], _is_transposed(left), _is_transposed(right), batch)
 
     @property
     def flops(self) -> int:
-        """A multiplication and an addition for every element of the sums."""
+        """FLOPs: one multiplication and one addition per term."""
         return 2 * self.batch * self.rows * self.inner * self.columns
 
 
 def square_products(size: int) -> list[Product]:
-    """The three layouts of a linear layer's forward and backward pass, as products of square matrices."""
+    """Returns products of square matrices in the three layouts of a linear layer's forward and backward pass."""
     layouts = [(False, True), (False, False), (True, False)]
     return [Product(size, size, size, left, right) for left, right in layouts]
 
 
 def product_seconds(product: Product, dtype: torch.dtype, device: torch.device, repeats: int = REPEATS) -> float:
-    """Seconds of the fastest execution, the device idle at both ends. Raises torch's out-of-memory error."""
+    """Seconds of the fastest execution, synchronised before and after. Raises torch's out-of-memory error."""
     left = _operand(product.batch, product.rows, product.inner, product.left_transposed, dtype, device)
     right = _operand(product.batch, product.inner, product.columns, product.right_transposed, dtype, device)
     result = torch.empty(product.batch, product.rows, product.columns, dtype=dtype, device=device)
@@ -66,39 +66,39 @@ def product_seconds(product: Product, dtype: torch.dtype, device: torch.device, 
         multiply = functools.partial(torch.mm, left[0], right[0], out=result[0])
     else:
         multiply = functools.partial(torch.bmm, left, right, out=result)
-    seconds = [_seconds(multiply, device)]  # the first one chooses and loads its kernel
-    while len(seconds) <= repeats and sum(seconds) < PATIENCE_SECONDS:
+    seconds = [_seconds(multiply, device)]  # the first one selects and loads its kernel
+    while len(seconds) <= repeats and sum(seconds) < MAX_TOTAL_SECONDS:
         seconds.append(_seconds(multiply, device))
     return min(seconds)
 
 
 class ProductWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
-    """Counts the matrix products that are made while it is open."""
+    """Counts the matrix products that are computed while it is open."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._seen: Counter[tuple[torch.dtype, Product]] = Counter()
 
     def by_dtype(self) -> dict[torch.dtype, list[Product]]:
-        """Every product once, by the dtype of its operands, those that do most of the work first."""
-        found: defaultdict[torch.dtype, list[Product]] = defaultdict(list)
+        """Returns the distinct products by the dtype of their operands, in descending order of total work."""
+        products: defaultdict[torch.dtype, list[Product]] = defaultdict(list)
         for dtype, product in sorted(self._seen, key=lambda one: one[1].flops * self._seen[one], reverse=True):
-            found[dtype].append(product)
-        return dict(found)
+            products[dtype].append(product)
+        return dict(products)
 
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
     ) -> object:
-        """Notes a product, and goes on."""
+        """Records a product, then executes the operator."""
         if func._schema.name in OPERANDS:
-            left, right = (args[place] for place in OPERANDS[func._schema.name])
+            left, right = (args[position] for position in OPERANDS[func._schema.name])
             if isinstance(left, Tensor) and isinstance(right, Tensor):
                 self._seen[left.dtype, Product.of(left, right)] += 1
         return func(*args, **kwargs or {})
 
 
 def _is_transposed(matrix: Tensor) -> bool:
-    """Whether neighbours in a column, not in a row, are neighbours in memory."""
+    """Whether the columns, not the rows, are contiguous in memory."""
     return matrix.stride(-2) == 1 and matrix.stride(-1) != 1
 
 
@@ -109,7 +109,7 @@ def _operand(batch: int, rows: int, columns: int, transposed: bool, dtype: torch
 
 
 def _seconds(multiply: Callable[[], object], device: torch.device) -> float:
-    """Of one execution, waiting for the device at both ends."""
+    """Seconds of one execution, synchronised before and after."""
     _wait(device)
     began = time.perf_counter()
     multiply()

@@ -1,4 +1,4 @@
-"""What makes the host wait for the device in a step: seen by torch's dispatcher everywhere, and by CUDA itself."""
+"""Detects operations of a step that make the host wait for the device, by torch's dispatcher and CUDA's warnings."""
 
 import contextlib
 import warnings
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-#: Operations that hand a value of the device to the host, or a result whose size only the device knows.
+#: Operations that transfer a value to the host, or whose result has a size that depends on data.
 WAITING = frozenset(
     {
         "aten::_local_scalar_dense",
@@ -27,13 +27,13 @@ WAITING = frozenset(
     }
 )
 
-#: Operations that index: by a mask, they look for its ones first.
+#: Indexing operations, which wait if the index is a mask.
 INDEXING = frozenset({"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"})
 
-#: Operations that copy: between device and host, at once or when page-locked memory and the stream allow it.
+#: Copy operations, which wait between device and host unless they are non-blocking with page-locked memory.
 COPYING = frozenset({"aten::_to_copy", "aten::copy_"})
 
-#: What torch says of an operation that waits, where it is told to warn of them (c10/cuda/CUDAFunctions.cpp).
+#: torch's warning of a synchronising operation in sync debug mode (c10/cuda/CUDAFunctions.cpp).
 SYNCHRONISES = "called a synchronizing CUDA operation"
 
 Arguments = tuple[Any, ...]
@@ -41,9 +41,9 @@ Keywords = dict[str, Any]
 
 
 class SynchronisationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
-    """Counts the operations that make the host wait for the device, while it is open.
+    """Counts the operations that make the host wait for the device while it is open.
 
-    On CUDA torch warns of those that it knows to wait, which are not all: both are counted.
+    On CUDA, torch also warns of operations that it knows to synchronise, which are not all: both are counted.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -59,7 +59,7 @@ class SynchronisationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] 
             self._warned = self._open.enter_context(warnings.catch_warnings(record=True))
             warnings.simplefilter("always")
             self._open.callback(torch.cuda.set_sync_debug_mode, torch.cuda.get_sync_debug_mode())
-            torch.cuda.set_sync_debug_mode("warn")  # warns of itself, being a prototype: not of interest here
+            torch.cuda.set_sync_debug_mode("warn")  # also warns that the mode is a prototype, which is ignored
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -70,7 +70,7 @@ class SynchronisationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] 
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: Arguments = (), kwargs: Keywords | None = None
     ) -> object:
-        """Notes what waits, and goes on. Nothing waits for a tensor of the host's, as optimizers' counters may be."""
+        """Counts an operation that waits, then executes it. Operations on host tensors never wait."""
         name, before = func._schema.name, self._warnings()
         waits = self._waits(name, args, kwargs or {})
         self.seen[name] += waits
@@ -81,12 +81,12 @@ class SynchronisationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] 
         return result
 
     def found(self) -> list[str]:
-        """Every operation that waits, with how often it did; what CUDA alone saw has no name."""
-        seen = +self.seen
+        """Returns every operation that waited, with its count; those seen only by CUDA have no name."""
+        counts = +self.seen
         unnamed = self._warnings() - self._explained
         if unnamed > 0:
-            seen["synchronisation seen by CUDA"] = unnamed
-        return [f"{name} × {times}" for name, times in sorted(seen.items())]
+            counts["synchronisation reported by CUDA"] = unnamed
+        return [f"{name} × {times}" for name, times in sorted(counts.items())]
 
     def _warnings(self) -> int:
         return sum(SYNCHRONISES in str(warned.message) for warned in self._warned)
@@ -103,7 +103,7 @@ class SynchronisationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] 
         return name in WAITING
 
     def _copies_and_waits(self, name: str, args: Arguments, kwargs: Keywords) -> bool:
-        """A copy does not wait if it need not, and the host's memory is page-locked; a new tensor there then is."""
+        """Whether a copy waits: unless it is non-blocking and the host memory is page-locked, as a new tensor is."""
         if name == "aten::copy_":
             target, source, non_blocking = args[0], args[1], kwargs.get("non_blocking", len(args) > 2 and args[2])
             places = [target.device, source.device]
@@ -124,6 +124,6 @@ def _has_mask(indices: Iterable[Tensor | None]) -> bool:
 
 
 def _fills(args: Arguments) -> bool:
-    """A single value of the host's, put where a mask is: that becomes a masked fill, which looks for nothing."""
+    """Whether a single host value is assigned by a mask: that becomes a masked fill, which does not wait."""
     value = args[2] if len(args) > 2 else None
     return isinstance(value, Tensor) and value.numel() == 1 and value.device.type == "cpu"

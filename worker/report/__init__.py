@@ -1,1 +1,1 @@
-"""From trials to the report: figures, verdicts, warnings, attestation."""
+"""Builds the report from trial results: figures, verdicts, warnings, attestation."""

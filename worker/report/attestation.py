@@ -1,4 +1,4 @@
-"""Whether every leg ran as it is called, and the legs of a block from the same weights on the same data."""
+"""Checks that each leg ran in its stated precision, and that the legs of a block had equal weights and data."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,12 +7,13 @@ from halftime.contract.report.trial import NEAR_ZERO_BYTES, Probe, TrialResult
 from worker.comparison.legs import ComparisonRun, LegRun, median_step
 from worker.training.precision_facts import FACTS, expected_flags
 
-#: Of the ceiling: a margin for a ceiling that was measured while the machine was slower than in training.
+#: Largest accepted throughput relative to the ceiling: a margin for a ceiling that was measured while the machine was
+#: slower than during training.
 PLAUSIBLE_SHARE = 1.25
 
 
 def attest(measured: ComparisonRun) -> ReportAttestation:
-    """Every check of every leg, and of the blocks."""
+    """Runs every check of every leg and of the blocks."""
     checks = [check for leg in measured.legs if leg.trials for check in _leg_checks(leg)]
     if measured.request.config.training.deterministic:
         checks += [_all_equal(leg, "deterministic", "yes", _deterministic) for leg in measured.legs if leg.trials]
@@ -26,12 +27,14 @@ def attest(measured: ComparisonRun) -> ReportAttestation:
 def _leg_checks(leg: LegRun) -> list[AttestationCheck]:
     precision = FACTS[leg.precision]
     return [
-        _all_equal(leg, "flags", _words(expected_flags(precision)), lambda trial: _words(trial.attestation.flags)),
+        _all_equal(
+            leg, "flags", _format_pairs(expected_flags(precision)), lambda trial: _format_pairs(trial.attestation.flags)
+        ),
         _all_equal(
             leg,
             "environment_overrides",
             "none",
-            lambda trial: _words(trial.attestation.environment_overrides) or "none",
+            lambda trial: _format_pairs(trial.attestation.environment_overrides) or "none",
         ),
         *_probe_checks(leg),
         *_dtype_checks(leg),
@@ -42,7 +45,7 @@ def _leg_checks(leg: LegRun) -> list[AttestationCheck]:
 
 
 def _probe_checks(leg: LegRun) -> list[AttestationCheck]:
-    """One check per kind of probe; where a trial's failed, that trial's is shown."""
+    """Returns one check per kind of probe; a failed probe takes precedence over those that passed."""
     by_name: dict[str, Probe] = {}
     for probe in (probe for trial in leg.trials for probe in trial.attestation.probes):
         if probe.name not in by_name or not probe.ok:
@@ -57,13 +60,13 @@ def _all_equal(
     observe: Callable[[TrialResult], str],
     trials: Sequence[TrialResult] | None = None,
 ) -> AttestationCheck:
-    """What every trial of the leg, or of those given, showed; where they differ, all that was seen."""
+    """Checks that every trial (default: all of the leg) shows `expected`; `observed` lists all distinct values."""
     observed = " | ".join(sorted({observe(trial) for trial in trials or leg.trials}))
     return AttestationCheck(leg=leg.precision, name=name, expected=expected, observed=observed, ok=observed == expected)
 
 
-def unproven(legs: Sequence[LegRun]) -> list[LegRun]:
-    """Those that trained, but of which no step could be observed."""
+def unobserved_legs(legs: Sequence[LegRun]) -> list[LegRun]:
+    """Returns the legs that trained but have no observed step."""
     return [leg for leg in legs if leg.trials and not _observed(leg)]
 
 
@@ -72,15 +75,15 @@ def _observed(leg: LegRun) -> list[TrialResult]:
 
 
 def _dtype_checks(leg: LegRun) -> list[AttestationCheck]:
-    """None where no step could be observed: a warning says why."""
+    """Returns no check if no step was observed; a warning states why."""
     observed = _observed(leg)
     expected = FACTS[leg.precision].matmul_dtype_name
     return [_all_equal(leg, "forward_dtypes", expected, _dtypes, observed)] if observed else []
 
 
 def _dtypes(trial: TrialResult) -> str:
-    seen = {dtype for dtypes in trial.attestation.forward_dtypes.values() for dtype in dtypes}
-    return ", ".join(sorted(seen)) or "no matrix-multiplying module"
+    values = {dtype for dtypes in trial.attestation.forward_dtypes.values() for dtype in dtypes}
+    return ", ".join(sorted(values)) or "no matrix-multiplying module"
 
 
 def _starts_empty(trial: TrialResult) -> str:
@@ -89,12 +92,12 @@ def _starts_empty(trial: TrialResult) -> str:
 
 
 def _alone_checks(leg: LegRun) -> list[AttestationCheck]:
-    """None on a CPU, and where NVML does not tell: a warning says so."""
-    told = [trial.telemetry.gpu.foreign_processes for trial in leg.trials if trial.telemetry.gpu]
-    known = [processes for processes in told if processes is not None]
-    if not known:
+    """Returns no check on a CPU, or if NVML lists no processes; a warning states the latter."""
+    per_trial = [trial.telemetry.gpu.foreign_processes for trial in leg.trials if trial.telemetry.gpu]
+    reported = [processes for processes in per_trial if processes is not None]
+    if not reported:
         return []
-    observed = "; ".join(sorted({process for processes in known for process in processes})) or "yes"
+    observed = "; ".join(sorted({process for processes in reported for process in processes})) or "yes"
     return [
         AttestationCheck(
             leg=leg.precision, name="alone_on_device", expected="yes", observed=observed, ok=observed == "yes"
@@ -107,21 +110,21 @@ def _deterministic(trial: TrialResult) -> str:
 
 
 def achieved_flops_per_second(trial: TrialResult) -> float | None:
-    """What the median step did at least, per second; None where no step could be observed."""
+    """Lower bound of the median step's FLOP/s; None if no step was observed."""
     return None if trial.least_flops_per_step is None else trial.least_flops_per_step / median_step(trial)
 
 
 def _plausibility_checks(leg: LegRun) -> list[AttestationCheck]:
-    """No step does more work per second than the fastest matrix product seen in the leg's precision.
+    """Checks that no step does more work per second than the fastest matrix product measured in the leg's precision.
 
-    None where no undisturbed trial had room to measure one.
+    Returns no check if no undisturbed trial could measure one.
     """
     ceilings = [trial.ceiling_flops_per_second for trial in leg.trials if not trial.disturbances]
-    known = [ceiling for ceiling in ceilings if ceiling is not None]
+    ceilings_measured = [ceiling for ceiling in ceilings if ceiling is not None]
     rates = [rate for rate in map(achieved_flops_per_second, leg.trials) if rate is not None]
-    if not known or not rates:
+    if not ceilings_measured or not rates:
         return []
-    bound, achieved = PLAUSIBLE_SHARE * max(known), max(rates)
+    bound, achieved = PLAUSIBLE_SHARE * max(ceilings_measured), max(rates)
     return [
         AttestationCheck(
             leg=leg.precision,
@@ -134,28 +137,28 @@ def _plausibility_checks(leg: LegRun) -> list[AttestationCheck]:
 
 
 def _equal_in_blocks(
-    measured: ComparisonRun, shown: Callable[[TrialResult], tuple[int, str]], name: str
+    measured: ComparisonRun, group_and_value: Callable[[TrialResult], tuple[int, str]], name: str
 ) -> AttestationCheck:
-    """Whether the trials of every block show the same; `shown` says among which of them, and what."""
+    """Checks that a block's trials are equal; `group_and_value` returns the group to compare within, and the value."""
     trials = [trial for leg in measured.legs for trial in leg.trials]
     unequal = []
     for block in sorted({trial.block for trial in trials}):
-        seen = {shown(trial) for trial in trials if trial.block == block}
-        if len(seen) > len({among for among, _ in seen}):
+        values = {group_and_value(trial) for trial in trials if trial.block == block}
+        if len(values) > len({group for group, _ in values}):
             unequal.append(str(block))
     observed = f"differs in block {', '.join(unequal)}" if unequal else "equal"
     return AttestationCheck(leg="all", name=name, expected="equal", observed=observed, ok=not unequal)
 
 
 def _weights(trial: TrialResult) -> tuple[int, str]:
-    """Among all trials of a block."""
+    """Compares all trials of a block."""
     return 0, trial.attestation.initial_weights_sha256
 
 
 def _data(trial: TrialResult) -> tuple[int, str]:
-    """Among trials of as many steps: a loader's batches are hashed as they come."""
+    """Compares trials with the same number of steps: a loader's batches are hashed as they are drawn."""
     return len(trial.loss_curve), trial.attestation.data_sha256
 
 
-def _words(pairs: dict[str, str]) -> str:
+def _format_pairs(pairs: dict[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted(pairs.items()))

@@ -1,4 +1,4 @@
-"""From trials to the report: every figure derived here, from samples that the report holds too."""
+"""Builds the report: derives every figure from samples that the report also contains."""
 
 import math
 import statistics
@@ -8,10 +8,9 @@ from typing import TypeVar
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.report.report import Comparison, Estimate, Leg, NoiseFloor, Report, Requirement, Verdict
 from halftime.contract.report.trial import TrialResult
-from worker.comparison import legs as running
 from worker.comparison.estimates import difference_estimate, noise_floor, ratio_estimate, reduction_percent
-from worker.comparison.legs import LegRun, median_step, paired
-from worker.report.attestation import attest, unproven
+from worker.comparison.legs import ComparisonRun, LegRun, median_step, paired
+from worker.report.attestation import attest, unobserved_legs
 from worker.report.legs import longest, make_leg
 from worker.report.verdicts import judge, judge_requirements, worst
 from worker.report.warnings import warnings_of
@@ -19,8 +18,8 @@ from worker.report.warnings import warnings_of
 Figure = TypeVar("Figure", int, float)
 
 
-def make_report(benchmark_id: str, measured: running.ComparisonRun) -> Report:
-    """The report of a comparison that has ended."""
+def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
+    """Builds the report of a finished comparison."""
     config = measured.request.config
     baseline = make_leg(measured.baseline, config, measured.device)
     floor = _noise_floor(measured)
@@ -30,11 +29,11 @@ def make_report(benchmark_id: str, measured: running.ComparisonRun) -> Report:
     ]
     attestation = attest(measured)
     verdict, reasons = judge(comparisons, baseline, [check for check in attestation.checks if not check.ok])
-    if verdict == "invalid":  # no candidate of it passes
-        comparisons = [found.model_copy(update={"verdict": verdict}) for found in comparisons]
+    if verdict == "invalid":  # then no candidate passes
+        comparisons = [comparison.model_copy(update={"verdict": verdict}) for comparison in comparisons]
     reasons += [
-        f"{leg.name}: no step could be observed, so nothing proves in which dtype it multiplied"
-        for leg in unproven(measured.legs)
+        f"{leg.name}: no step could be observed, so the dtype of its matrix products is unproven"
+        for leg in unobserved_legs(measured.legs)
     ]
     trials = [trial for leg in measured.legs for trial in leg.trials]
     measured_seconds = sum(trial.measured_wall_seconds for trial in trials)
@@ -61,22 +60,22 @@ def make_report(benchmark_id: str, measured: running.ComparisonRun) -> Report:
     )
 
 
-def compare_legs(measured: running.ComparisonRun, run: LegRun, candidate: Leg, floor: NoiseFloor | None) -> Comparison:
-    """One candidate against the baseline, block by block."""
+def compare_legs(measured: ComparisonRun, run: LegRun, candidate: Leg, floor: NoiseFloor | None) -> Comparison:
+    """Compares one candidate with the baseline over the blocks in which both have a trial."""
     failed = run.failure or measured.baseline.failure
     pairs = [] if failed else paired(measured.baseline, run)
     pilot = measured.request.config.measurement.min_blocks
     speedup = training_time = memory = accuracy = loss = None
     if len(pairs) >= 2:
         speedup = ratio_estimate(*_columns(pairs, median_step), pilot)
-    accounted = [(one, other) for one, other in pairs if one.memory and other.memory]
-    if len(accounted) >= 2:
-        memory = reduction_percent(*_columns(accounted, _peak_bytes))
-    alike = [pair for pair in pairs if _trained_alike(*pair)]
-    if len(alike) >= 2:  # trained for as many steps
-        training_time = ratio_estimate(*_columns(alike, lambda trial: trial.training_time_seconds), pilot)
-        accuracy = difference_estimate(*_columns(alike, lambda trial: trial.validation_accuracy), pilot)
-        loss = difference_estimate(*_columns(alike, _validation_loss), pilot)
+    with_memory = [(one, other) for one, other in pairs if one.memory and other.memory]
+    if len(with_memory) >= 2:
+        memory = reduction_percent(*_columns(with_memory, _peak_bytes))
+    comparable = [pair for pair in pairs if _equally_trained(*pair)]
+    if len(comparable) >= 2:
+        training_time = ratio_estimate(*_columns(comparable, lambda trial: trial.training_time_seconds), pilot)
+        accuracy = difference_estimate(*_columns(comparable, lambda trial: trial.validation_accuracy), pilot)
+        loss = difference_estimate(*_columns(comparable, _validation_loss), pilot)
     compared = Comparison(
         candidate=candidate,
         speedup=speedup,
@@ -94,7 +93,7 @@ def compare_legs(measured: running.ComparisonRun, run: LegRun, candidate: Leg, f
     return compared.model_copy(update={"requirements": requirements, "verdict": verdict})
 
 
-def _comparison_verdict(measured: running.ComparisonRun, run: LegRun, requirements: list[Requirement]) -> Verdict:
+def _comparison_verdict(measured: ComparisonRun, run: LegRun, requirements: list[Requirement]) -> Verdict:
     if measured.baseline.failure:
         return "invalid"
     if run.failure and run.failure.code is FailureCode.TIME_BUDGET:
@@ -102,7 +101,7 @@ def _comparison_verdict(measured: running.ComparisonRun, run: LegRun, requiremen
     if run.failure:
         return "fail"
     verdict = worst([requirement.status for requirement in requirements])
-    return "inconclusive" if verdict == "pass" and unproven([measured.baseline, run]) else verdict
+    return "inconclusive" if verdict == "pass" and unobserved_legs([measured.baseline, run]) else verdict
 
 
 def _columns(
@@ -111,8 +110,8 @@ def _columns(
     return [figure(baseline) for baseline, _ in pairs], [figure(candidate) for _, candidate in pairs]
 
 
-def _trained_alike(one: TrialResult, other: TrialResult) -> bool:
-    """Whether two trials trained for as many steps, and were validated on as much data."""
+def _equally_trained(one: TrialResult, other: TrialResult) -> bool:
+    """Whether two trials trained for the same number of steps and were validated on the same share of the data."""
     return (len(one.loss_curve), one.validation_share) == (len(other.loss_curve), other.validation_share)
 
 
@@ -126,7 +125,7 @@ def _validation_loss(trial: TrialResult) -> float:
     return trial.validation_loss
 
 
-def _noise_floor(measured: running.ComparisonRun) -> NoiseFloor | None:
+def _noise_floor(measured: ComparisonRun) -> NoiseFloor | None:
     trials = measured.baseline.trials
     if len(trials) < 2:
         return None
@@ -144,21 +143,21 @@ def _noise_floor(measured: running.ComparisonRun) -> NoiseFloor | None:
 
 
 def _spread(values: list[float]) -> float | None:
-    """Standard deviation; None of fewer than two values."""
+    """Standard deviation; None for fewer than two values."""
     return statistics.stdev(values) if len(values) >= 2 else None
 
 
 def _same_seed_spread(
     pairs: list[tuple[TrialResult, TrialResult]], metric: Callable[[TrialResult], float]
 ) -> float | None:
-    """Standard deviation of one run: the difference of two varies twice as much."""
-    alike = [pair for pair in pairs if _trained_alike(*pair)]
-    squares = [(metric(one) - metric(other)) ** 2 for one, other in alike]
+    """Standard deviation of one run: the difference of two runs has twice the variance."""
+    comparable = [pair for pair in pairs if _equally_trained(*pair)]
+    squares = [(metric(one) - metric(other)) ** 2 for one, other in comparable]
     return math.sqrt(statistics.fmean(squares) / 2) if squares else None
 
 
 def _indistinguishable(speedup: Estimate | None, floor: NoiseFloor | None) -> bool | None:
-    """Whether the speedup's interval overlaps what identical work shows; a control's, where there is one, as well."""
+    """Whether the speedup's interval overlaps the noise floor's, or the control leg's if there is one."""
     if speedup is None or floor is None:
         return None
     floors = [floor.ratio, *([floor.control_ratio] if floor.control_ratio else [])]

@@ -1,4 +1,4 @@
-"""The figures of one leg, from its trials."""
+"""Computes the figures of one leg from its trials."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ Figure = TypeVar("Figure", int, float)
 
 
 def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
-    """The figures of one leg: medians and means over its trials; null where none succeeded."""
+    """Returns the figures of one leg: medians and means over its trials; null if none succeeded."""
     trials, batch_size = leg.trials, config.training.batch_size
     support = device.support_of(leg.precision)
     kernels = support.kernels if support else None
@@ -64,13 +64,13 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
 
 
 def _gpu_figure(trials: list[TrialResult], figure: Callable[[GpuTelemetry], Figure | None]) -> list[Figure]:
-    """Of the trials whose GPU tells it."""
-    told = [figure(trial.telemetry.gpu) for trial in trials if trial.telemetry.gpu]
-    return [value for value in told if value is not None]
+    """Returns the figure of each trial that has it."""
+    values = [figure(trial.telemetry.gpu) for trial in trials if trial.telemetry.gpu]
+    return [value for value in values if value is not None]
 
 
 def _joules_per_step(trials: list[TrialResult]) -> float | None:
-    """Median over trials; null unless the energy of every one is known."""
+    """Median over trials; None unless every trial has its energy."""
     energies = _gpu_figure(trials, lambda gpu: gpu.energy_joules)
     if len(energies) < len(trials):
         return None
@@ -92,7 +92,7 @@ def _scaler_summary(trials: list[TrialResult]) -> GradScalerSummary | None:
 
 
 def _longest_run(steps: list[int]) -> int:
-    """Most consecutive numbers in a rising list."""
+    """Length of the longest run of consecutive numbers in an ascending list."""
     longest = run = 0
     for index, step in enumerate(steps):
         run = run + 1 if index and step == steps[index - 1] + 1 else 1
@@ -101,7 +101,7 @@ def _longest_run(steps: list[int]) -> int:
 
 
 def longest(trials: list[TrialResult]) -> list[TrialResult]:
-    """Those that trained for the most steps, and were validated on the most data: others' losses are of another run."""
+    """Returns the trials with the most steps and validation data: losses of shorter ones are not comparable."""
     most = max((len(trial.loss_curve), trial.validation_share) for trial in trials)
     return [trial for trial in trials if (len(trial.loss_curve), trial.validation_share) == most]
 
@@ -111,13 +111,13 @@ def _low_median(values: list[int]) -> int | None:
 
 
 def _median_breakdown(memories: list[Memory]) -> MemoryBreakdown | None:
-    """Of the trial whose peak is the median: the parts add up to the peak that the leg states."""
+    """Returns the breakdown of the trial with the median peak: its parts add up to the peak in the leg's figures."""
     ordered = sorted(memories, key=lambda memory: memory.peak_bytes)
     return ordered[(len(ordered) - 1) // 2].breakdown if ordered else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """None if any value is not finite."""
+    """Mean; None if any value is not finite."""
     finite = [value for value in values if value is not None]
     return statistics.fmean(finite) if finite and len(finite) == len(values) else None
 

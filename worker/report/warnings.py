@@ -1,4 +1,4 @@
-"""What a reader of a report should know before believing its figures; each with what to do about it."""
+"""Warnings of a report: conditions that limit how far its figures can be trusted, each with a remedy."""
 
 import statistics
 from collections.abc import Iterator
@@ -13,10 +13,11 @@ from worker.comparison.legs import ComparisonRun, LegRun, median_step, paired
 from worker.training.pace import NO_TIME
 from worker.training.precision_facts import FACTS, LARGEST_FP32_ERROR
 
-#: Tensor cores want dimensions in multiples of this (NVIDIA, "Matrix Multiplication Background User's Guide").
+#: Tensor cores are fully used with dimensions in multiples of this (NVIDIA, "Matrix Multiplication Background User's
+#: Guide").
 TENSOR_CORE_MULTIPLE = 8
 
-#: What architectures call the dimensions that products of matrices have.
+#: Config settings that set the dimensions of matrix products.
 TRANSFORMERS_WIDTHS = (
     "vocab_size",
     "hidden_size",
@@ -28,39 +29,39 @@ TRANSFORMERS_WIDTHS = (
     "hidden_dim",
 )
 
-#: What a report lacks where an examination found nothing.
+#: Wording for the result that each examination provides.
 EXAMINATIONS = {
-    "forward_dtypes": "proof of the dtypes in which it multiplied",
+    "forward_dtypes": "check of the dtypes of its matrix products",
     "memory": "memory figure",
-    "memory_breakdown": "account of what its memory peak consists of",
+    "memory_breakdown": "breakdown of its memory peak",
     "numerics": "comparison of a step with FP64",
-    "first_overflow": "search for where numbers first overflowed",
+    "first_overflow": "search for the first module that overflowed",
     "ceiling": "rate of the fastest matrix product",
 }
 
 
-#: Modules whose work is convolution, as trials name them.
+#: Convolution modules, by class name.
 CONVOLUTIONS = {"Conv1d", "Conv2d", "Conv3d"}
 
-#: Skipped steps after warm-up: one may be the scale feeling for its limit, as many as this are not.
-KEEPS_OVERFLOWING = 3
+#: Skipped steps after warm-up that count as repeated overflow: the scaler skips a few while it probes larger scales.
+REPEATED_OVERFLOWS = 3
 
-#: The error of a gradient that is so small that nothing need explain it.
-LEAST_EXPLAINED = 1e-7
+#: Smallest error that the ratio is computed with: below it, any error is accepted.
+MIN_EXPLAINED_ERROR = 1e-7
 
-#: Time to issue a step over the time of a step, beyond which the host, not the GPU, sets the pace.
+#: Ratio of a step's issue time to its duration above which the host, not the GPU, limits throughput.
 HOST_BOUND = 0.9
 
-#: Of a step's time: what the host waits for the device at the end of the measured region at most, where the host sets
-#: the pace. A device that is behind has up to 1024 kernels in its queue then, a good part of most steps.
-AT_ONCE = 0.1
+#: Largest final wait for the device, as a share of a step, at which the host can be the bottleneck. A device that lags
+#: behind has up to 1024 kernels queued at that point, a large part of most steps.
+SHORT_WAIT_SHARE = 0.1
 
-#: The share of the measured time spent waiting for data beyond which the loader has a say in the speedup.
+#: Share of the measured time spent waiting for data above which the loader affects the speedup.
 LOADER_BOUND = 0.1
 
 
 def warnings_of(measured: ComparisonRun) -> list[str]:
-    """Every warning that applies, in words."""
+    """Returns every warning that applies."""
     return [
         *_about_the_device(measured),
         *_about_emulation(measured),
@@ -74,13 +75,13 @@ def warnings_of(measured: ComparisonRun) -> list[str]:
 
 def _about_the_device(measured: ComparisonRun) -> Iterator[str]:
     if measured.request.config.device == "auto" and measured.device.kind == "cpu":
-        yield "device `auto` found no CUDA worker and ran on the CPU: the figures say nothing about a GPU."
+        yield "device `auto` found no CUDA worker and ran on the CPU: the figures do not apply to a GPU."
     measurement = measured.request.config.measurement
     if measurement.capacity and measured.device.kind == "cpu" and measurement.capacity_memory_mib is None:
-        yield "The largest batch was not searched: on a CPU that needs measurement.capacity_memory_mib."
+        yield "The largest batch was not searched for: on a CPU, set measurement.capacity_memory_mib."
     odd = [name for name, size in _dimensions(measured.request.model) if size % TENSOR_CORE_MULTIPLE]
     if odd and measured.device.kind == "cuda":
-        yield f"{', '.join(odd)} is no multiple of {TENSOR_CORE_MULTIPLE}: half precision may miss the tensor cores."
+        yield f"{', '.join(odd)} is not a multiple of {TENSOR_CORE_MULTIPLE}: half precision may not use tensor cores."
 
 
 def _about_emulation(measured: ComparisonRun) -> Iterator[str]:
@@ -91,32 +92,32 @@ def _about_emulation(measured: ComparisonRun) -> Iterator[str]:
 
 
 def _about_the_time(measured: ComparisonRun) -> Iterator[str]:
-    """What the time budget left out."""
+    """Yields what the time budget shortened or left out."""
     steps = measured.request.config.training.steps
     for leg in measured.legs:
         shortened = [len(trial.loss_curve) for trial in leg.trials if trial.ended_early]
         if shortened:
             yield (
-                f"{leg.name}: {_range(shortened)} of {steps} steps were done in {len(shortened)} of {len(leg.trials)} "
-                "trials, for lack of time. Losses and accuracies are those after as many steps, and are compared only "
-                "where both legs did as many."
+                f"{leg.name}: {len(shortened)} of {len(leg.trials)} trials ended after {_range(shortened)} of {steps} "
+                "steps, for lack of time. Losses and accuracies are those after that many steps, and are compared only "
+                "between trials with equally many."
             )
         warmup = [len(trial.loss_curve) - len(trial.step_seconds) for trial in leg.trials]
-        asked = measured.request.config.training.warmup_steps
-        if warmup and min(warmup) < asked:
+        requested = measured.request.config.training.warmup_steps
+        if warmup and min(warmup) < requested:
             yield (
-                f"{leg.name}: warm-up had {_range(warmup)} of {asked} steps, for lack of time: the measured steps may "
-                "hold what first steps cost."
+                f"{leg.name}: warm-up had {_range(warmup)} of {requested} steps, for lack of time: the measured steps "
+                "may include one-time costs of the first steps."
             )
         if any(trial.validation_share < 1 for trial in leg.trials):
-            yield f"{leg.name}: validated on a part of the held-out data, for lack of time."
-    # Of a leg without a trial nobody knows how long one takes.
+            yield f"{leg.name}: validated on only part of the held-out data, for lack of time."
+    # The duration of a leg without a trial is unknown.
     if all(leg.trials for leg in measured.legs) and any(
         trial.ended_early for leg in measured.legs for trial in leg.trials
     ):
         yield (
-            f"Whole trials in {measured.request.config.measurement.min_blocks} blocks need a time_budget_seconds of "
-            f"about {_seconds_for_whole_trials(measured):.0f}."
+            f"For full-length trials in {measured.request.config.measurement.min_blocks} blocks, set "
+            f"time_budget_seconds to about {_seconds_for_whole_trials(measured):.0f}."
         )
 
 
@@ -125,7 +126,7 @@ def _range(numbers: list[int]) -> str:
 
 
 def _seconds_for_whole_trials(measured: ComparisonRun) -> float:
-    """What the least number of blocks would take with every step of every leg, and as much beside training as here."""
+    """Estimates the seconds of `min_blocks` blocks with all steps of every leg, with the overhead measured here."""
     config = measured.request.config
     trials = [
         max(leg.trials, key=lambda trial: trial.trial_seconds - trial.training_time_seconds) for leg in measured.legs
@@ -140,21 +141,21 @@ def _seconds_for_whole_trials(measured: ComparisonRun) -> float:
 def _about_the_legs(measured: ComparisonRun) -> Iterator[str]:
     for leg in measured.candidates:
         if leg.precision == measured.baseline.precision:
-            yield f"Both legs are {leg.precision}: an A/A run. Any difference it shows is noise."
+            yield f"Both legs are {leg.precision} (an A/A run): any difference between them is noise."
         unsettled = [
             trial.block for trial in leg.trials if trial.grad_scaler and trial.grad_scaler.unsettled_after_warmup
         ]
         if unsettled:
             yield (
-                f"{leg.precision}: the loss scale had not settled after warm-up in {len(unsettled)} trial(s). Skipped "
-                "steps are among the measured ones: raise warmup_steps, or use bf16."
+                f"{leg.precision}: the loss scale had not settled by the end of warm-up in {len(unsettled)} trial(s): "
+                "the measured steps may include skipped ones. Raise warmup_steps, or use bf16."
             )
 
-        overflowing = [trial.block for trial in leg.trials if _skips_after_warmup(trial) >= KEEPS_OVERFLOWING]
+        overflowing = [trial.block for trial in leg.trials if _skips_after_warmup(trial) >= REPEATED_OVERFLOWS]
         if overflowing:
             yield (
-                f"{leg.precision}: gradients kept overflowing after warm-up in {len(overflowing)} trial(s). A skipped "
-                "step is a batch not learned from: use bf16, which has the range of fp32."
+                f"{leg.precision}: gradients kept overflowing after warm-up in {len(overflowing)} trial(s). Each "
+                "skipped step discards a batch. Use bf16, which has the range of fp32."
             )
     for leg in measured.legs:
         if FACTS[leg.precision].fp32_precision == "tf32":
@@ -162,7 +163,7 @@ def _about_the_legs(measured: ComparisonRun) -> Iterator[str]:
 
 
 def _about_tf32(leg: LegRun) -> Iterator[str]:
-    """A library may use TF32 where it is allowed, and need not."""
+    """Warns if no probe used TF32: a library is allowed to, but not required to."""
     trains_convolutions = any(CONVOLUTIONS & trial.attestation.forward_dtypes.keys() for trial in leg.trials)
     work = {"matmul_probe": "matrix product"} | ({"convolution_probe": "convolution"} if trains_convolutions else {})
     probes = [probe for trial in leg.trials for probe in trial.attestation.probes if probe.errors]
@@ -170,8 +171,8 @@ def _about_tf32(leg: LegRun) -> Iterator[str]:
         errors = [error for probe in probes if probe.name == name for error in probe.errors.values()]
         if errors and all(error is not None and error <= LARGEST_FP32_ERROR for error in errors):
             yield (
-                f"{leg.precision}: no {what} of the probes was computed in TF32, though it is allowed: the leg may "
-                "have trained in FP32, and its speedup then says nothing of TF32."
+                f"{leg.precision}: none of the {what} probes was computed in TF32, though TF32 is allowed. The leg may "
+                "have trained in FP32; its speedup then does not describe TF32."
             )
 
 
@@ -181,7 +182,7 @@ def _about_the_settings(measured: ComparisonRun) -> Iterator[str]:
     if training.implementation == "foreach" and scaled:
         yield (
             f"{scaled[0]}: {training.optimizer} is not fused, so the gradient scaler waits for the device in every "
-            "step. That is a property of the optimizer's implementation, and in the figures."
+            "step. The figures include this cost, which comes from the optimizer's implementation."
         )
     loader = measured.request.config.data.loader
     if measured.device.kind == "cuda" and loader is not None and not loader.pin_memory:
@@ -190,12 +191,12 @@ def _about_the_settings(measured: ComparisonRun) -> Iterator[str]:
             '(CUDA Runtime API, "API synchronization behavior"). Set it to true.'
         )
     for leg in measured.legs:
-        made = [trial.compilation for trial in leg.trials if trial.compilation]
-        spoiled = [one for one in made if one.recompiles_in_measured_steps]
-        if spoiled:
+        compilations = [trial.compilation for trial in leg.trials if trial.compilation]
+        recompiled = [one for one in compilations if one.recompiles_in_measured_steps]
+        if recompiled:
             yield (
-                f"{leg.precision}: torch.compile recompiled in the measured steps of {len(spoiled)} of {len(made)} "
-                "trials, and their times hold it. Raise warmup_steps, or set compile to null."
+                f"{leg.precision}: torch.compile recompiled during the measured steps of {len(recompiled)} of "
+                f"{len(compilations)} trials, and their times include it. Raise warmup_steps, or set compile to null."
             )
 
 
@@ -204,83 +205,83 @@ def _about_the_trials(leg: LegRun, measured: ComparisonRun) -> Iterator[str]:
     if disturbed:
         blocks = ", ".join(str(trial.block + 1) for trial in disturbed)
         yield (
-            f"{leg.precision}: {len(disturbed)} of {len(leg.trials)} trials were disturbed (block {blocks}). In the "
-            f"first of them, {'; '.join(disturbed[0].disturbances)}. The figures are of a busy machine: run it again "
-            "when it is quiet."
+            f"{leg.precision}: {len(disturbed)} of {len(leg.trials)} trials were disturbed (block {blocks}). First "
+            f"disturbed trial: {'; '.join(disturbed[0].disturbances)}. Repeat the benchmark when the machine is idle."
         )
     yield from _about_what_is_missing(leg)
     numerics = leg.trials[0].numerics
-    if numerics is not None and not _explained(numerics, leg.precision):
+    if numerics is not None and not _is_explained(numerics, leg.precision):
         layers = ", ".join(layer.name for layer in numerics.worst_layers)
         yield (
-            f"{leg.precision}: the gradient of one step is {_percent(numerics.gradient_relative_rmse)} off that of "
-            f"FP64, and rounding explains {_percent(numerics.explained_relative_rmse)}. Worst layers: {layers}."
+            f"{leg.precision}: the gradient of one step is off from FP64's by "
+            f"{_percent(numerics.gradient_relative_rmse)} (relative RMSE), of which rounding explains "
+            f"{_percent(numerics.explained_relative_rmse)}. Worst layers: {layers}."
         )
     share = data_wait_share(leg.trials)
     if share is not None and share > LOADER_BOUND:
         yield (
             f"{leg.precision}: loader-bound. {share:.0%} of the measured time was spent waiting for data, which no "
-            "precision makes faster: raise loader.workers, make samples cheaper, or leave the loader out."
+            "precision speeds up. Raise loader.workers, make samples cheaper, or omit the loader."
         )
     if measured.device.kind == "cuda":
         yield from _about_waiting(leg, measured.request.config.training)
         if any(trial.telemetry.gpu is None or trial.telemetry.gpu.foreign_processes is None for trial in leg.trials):
-            yield f"{leg.precision}: NVML does not tell whether other processes used the GPU."
+            yield f"{leg.precision}: NVML could not report whether other processes used the GPU."
 
 
 def _about_what_is_missing(leg: LegRun) -> Iterator[str]:
-    """What was not examined in the leg's first trial."""
+    """Yields what was not examined in the leg's first trial."""
     missing = leg.trials[0].not_examined
-    timeless = [what for name, what in EXAMINATIONS.items() if missing.get(name, "").startswith(NO_TIME)]
-    if timeless:
-        yield f"{leg.name}: {NO_TIME}, there is no {', no '.join(timeless)}. Raise measurement.time_budget_seconds."
+    no_time = [what for name, what in EXAMINATIONS.items() if missing.get(name, "").startswith(NO_TIME)]
+    if no_time:
+        yield f"{leg.name}: no {', no '.join(no_time)}, {NO_TIME}. Raise measurement.time_budget_seconds."
     for name, what in EXAMINATIONS.items():
         if name in missing and not missing[name].startswith(NO_TIME):
-            yield f"{leg.name}: there is no {what}: {missing[name]}."
+            yield f"{leg.name}: no {what}: {missing[name]}."
 
 
-def _who_asks(training: TrainingConfig) -> str:
-    """An optimizer that is not fused makes the scaler ask whether to skip; Adafactor asks for norms besides."""
+def _sync_source(training: TrainingConfig) -> str:
+    """Names what may synchronise: without a fused optimizer, the scaler reads `found_inf`; Adafactor reads norms."""
     if training.implementation == "fused":
         return "the model"
-    return f"{training.optimizer} (foreach), or the gradient scaler for it, if not the model,"
+    return f"{training.optimizer} (foreach), its gradient scaler, or the model"
 
 
 def _about_waiting(leg: LegRun, training: TrainingConfig) -> Iterator[str]:
     waits = leg.trials[0].synchronisations
     if waits:
         yield (
-            f"{leg.precision}: every step waits for the device ({', '.join(waits)}): {_who_asks(training)} asks it for "
-            "values."
+            f"{leg.precision}: every step waits for the device ({', '.join(waits)}), because {_sync_source(training)} "
+            "reads values from it."
         )
     share = statistics.median(trial.host_issue_seconds / median_step(trial) for trial in leg.trials)
-    if share > HOST_BOUND and not waits and _final_wait_share(leg.trials) < AT_ONCE:
+    if share > HOST_BOUND and not waits and _final_wait_share(leg.trials) < SHORT_WAIT_SHARE:
         yield (
-            f"{leg.precision}: launch-bound. The host takes {share:.0%} of a step's time to issue it, so the GPU waits "
-            "for the host: a larger batch or model would use the GPU, and show another speedup."
+            f"{leg.precision}: launch-bound. Issuing a step takes the host {share:.0%} of the step's time, so the GPU "
+            "waits for the host. A larger batch or model would use the GPU more, and change the speedup."
         )
 
 
 def _final_wait_share(trials: list[TrialResult]) -> float:
-    """The last wait for the device, of a step's time, median over trials; 0 where no trial told."""
+    """The last wait for the device as a share of a step, median over trials; 0 if no trial recorded it."""
     waits = [trial.final_wait_seconds / median_step(trial) for trial in trials if trial.final_wait_seconds is not None]
     return statistics.median(waits) if waits else 0.0
 
 
 def data_wait_share(trials: list[TrialResult]) -> float | None:
-    """Of the measured time, waiting for the data loader, median over trials; None where data lay on the device."""
+    """Share of the measured time spent waiting for the data loader, median over trials; None without a loader."""
     shares = [
         trial.data_wait_seconds / trial.measured_wall_seconds for trial in trials if trial.data_wait_seconds is not None
     ]
     return statistics.median(shares) if shares else None
 
 
-def _explained(numerics: Numerics, precision: PrecisionName) -> bool:
-    """Whether the gradient is as near to the exact one as rounding lets expect."""
+def _is_explained(numerics: Numerics, precision: PrecisionName) -> bool:
+    """Whether the gradient's error against FP64 is about what rounding explains."""
     off, explained = numerics.gradient_relative_rmse, numerics.explained_relative_rmse
     if off is None or explained is None:
         return False
-    return off <= FACTS[precision].far_outside * max(explained, LEAST_EXPLAINED)
+    return off <= FACTS[precision].max_error_ratio * max(explained, MIN_EXPLAINED_ERROR)
 
 
 def _percent(share: float | None) -> str:
@@ -298,19 +299,19 @@ def _about_the_blocks(measured: ComparisonRun) -> Iterator[str]:
         indices = [one.block.index for one in kept]
         yield (
             f"Blocks {indices[0] + 1} to {indices[-1] + 1} were measured in attempt {attempt} by worker {worker}, "
-            "before the benchmark was interrupted. Device, versions and request were the same."
+            "before an interruption. Device, versions and request were identical."
         )
     if measured.blocks % 2 and measured.blocks > 1 and measured.can_compare():
-        yield f"{measured.blocks} blocks is an odd number: a drift of the machine does not cancel. Use an even one."
+        yield f"{measured.blocks} blocks is an odd number, so linear drift does not cancel. Use an even number."
     least = measured.request.config.measurement.min_blocks
     if measured.stopped_by == "time_budget" and measured.blocks < least:
         pairs = max(len(paired(measured.baseline, leg)) for leg in measured.candidates)
-        effect = "the intervals are wide" if pairs >= 2 else "there is no interval"
+        effect = "the intervals are wide" if pairs >= 2 else "no interval can be computed"
         yield f"The time budget ended after {measured.blocks} of at least {least} blocks: {effect}."
     facts = measured.legs[0].trials[0].data if measured.legs[0].trials else None
     steps = measured.request.config.training.steps
     if facts and facts.distinct_batches < steps:
-        yield f"The training data repeats after {facts.distinct_batches} of {steps} batches: it is bounded in size."
+        yield f"The training data repeats after {facts.distinct_batches} of {steps} batches: its size is limited."
 
 
 def _dimensions(model: ModelSpec) -> list[tuple[str, int]]:
@@ -318,7 +319,7 @@ def _dimensions(model: ModelSpec) -> list[tuple[str, int]]:
         return [("input_size", model.input_size), ("hidden_size", model.hidden_size)]
     if isinstance(model, ConvnetSpec):
         return [("widths", width) for width in model.widths]
-    if isinstance(model, LayersSpec):  # but the last: its width is classes or tokens
+    if isinstance(model, LayersSpec):  # without the last, whose width is the number of classes or tokens
         return [(f"a layer's width of {width}", width) for width in dict.fromkeys(model.matrix_widths()[:-1])]
     if isinstance(model, TransformerSpec):
         return [("vocab_size", model.vocab_size), ("hidden_size", model.hidden_size)]

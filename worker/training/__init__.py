@@ -1,1 +1,1 @@
-"""The training loop and everything that configures it."""
+"""The training loop and its parts: optimizers, schedule, clock, memory, precision, compilation."""

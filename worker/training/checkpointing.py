@@ -1,9 +1,9 @@
 """Activation checkpointing (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
 
-What is checkpointed: the blocks of the container (`nn.ModuleList` or `nn.Sequential`) that holds the most parameters,
-each on its own: the layers of a transformer, the residual blocks of a convolutional network. Where that container is an
-`nn.Sequential` of plain layers, about the square root of their number at a time (section 4.1 there): the input of a
-single layer is as large as what it would keep. Everything outside the container is kept as usual.
+Checkpoints the blocks of the container (`nn.ModuleList` or `nn.Sequential`) with the most parameters one by one: the
+layers of a transformer, the residual blocks of a convolutional network. If that container is an `nn.Sequential` of
+plain layers, it checkpoints segments of about the square root of their number (section 4.1 there): the input of a
+single layer is as large as what it would save. Activations outside the container are kept as usual.
 """
 
 import contextlib
@@ -22,27 +22,27 @@ from worker.errors import TrialFailed
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """From now on the model keeps the inputs of its blocks, and computes them again in the backward pass.
+    """Makes the model keep only the inputs of its blocks and recompute activations in the backward pass.
 
-    Raises TrialFailed (`invalid_model`) where it has no blocks. Parameters, their names and what is computed stay.
+    Parameters, their names and results are unchanged. Raises TrialFailed (`invalid_model`) when there are no blocks.
     """
     container = _largest_container(model)
     if isinstance(container, nn.Sequential) and all(_is_plain(child) for child in container):
-        _become(container, _CheckpointedSequence)
+        _set_behaviour(container, _CheckpointedSequence)
         return
     for child in container.children():
-        _become(child, _CheckpointedBlock)
+        _set_behaviour(child, _CheckpointedBlock)
 
 
 class _CheckpointedBlock(nn.Module):
-    """Before another class in the order of inheritance: its forward, checkpointed."""
+    """Mixin that checkpoints the forward pass of the next class in the method resolution order."""
 
     def forward(self, *args: object, **kwargs: object) -> object:
         return _checkpointed(self, super().forward, *args, **kwargs)
 
 
 class _CheckpointedSequence(nn.Sequential):
-    """An `nn.Sequential` that is checkpointed in segments."""
+    """An `nn.Sequential` checkpointed in segments."""
 
     def forward(self, hidden: object) -> object:
         layers = list(self)
@@ -60,20 +60,20 @@ def _through(layers: list[nn.Module], hidden: object) -> object:
 
 
 def _checkpointed(module: nn.Module, function: Callable[..., object], *args: object, **kwargs: object) -> object:
-    """torch's checkpoint, with the running statistics of batch norms updated once and not again backward."""
+    """Calls torch's checkpoint, but updates the running statistics of batch norms only in the forward pass."""
     repeat = functools.partial(function, **kwargs)
-    if torch.compiler.is_compiling():  # what is compiled updates buffers once; and takes no such contexts
+    if torch.compiler.is_compiling():  # compiled code updates buffers once and does not support these contexts
         return checkpoint(repeat, *args, use_reentrant=False)
     return checkpoint(repeat, *args, use_reentrant=False, context_fn=functools.partial(_contexts, module))
 
 
 def _contexts(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Of the forward pass and of its repetition."""
-    return contextlib.nullcontext(), _statistics_held(module)
+    """Contexts of the forward pass and of its recomputation."""
+    return contextlib.nullcontext(), _fixed_statistics(module)
 
 
 @contextlib.contextmanager
-def _statistics_held(module: nn.Module) -> Iterator[None]:
+def _fixed_statistics(module: nn.Module) -> Iterator[None]:
     norms = [(norm, norm.momentum) for norm in module.modules() if isinstance(norm, _BatchNorm)]
     for norm, _ in norms:
         norm.momentum = 0.0
@@ -94,9 +94,9 @@ def _largest_container(model: nn.Module) -> nn.Sequential | nn.ModuleList:
         raise TrialFailed.because(
             FailureCode.INVALID_MODEL,
             "activation_checkpointing: the model has no blocks to checkpoint (an nn.Sequential or nn.ModuleList with "
-            "parameters). Set it to false.",
+            "parameters). Set activation_checkpointing to false.",
         )
-    return max(containers, key=_size)  # the outermost of equals
+    return max(containers, key=_size)  # the outermost if several are equal
 
 
 def _size(module: nn.Module) -> int:
@@ -107,8 +107,7 @@ def _is_plain(module: nn.Module) -> bool:
     return next(module.children(), None) is None
 
 
-def _become(module: nn.Module, behaviour: type[nn.Module]) -> None:
-    """Gives one module another forward. Its class changes, and not its attributes: a copy of it behaves the same, and
-    calls itself and not the original."""
+def _set_behaviour(module: nn.Module, behaviour: type[nn.Module]) -> None:
+    """Gives a module another forward pass by changing its class, not its attributes, so that copies of it work too."""
     kind = type(module)
     module.__class__ = type(kind.__name__, (behaviour, kind), {})

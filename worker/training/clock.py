@@ -1,4 +1,4 @@
-"""Step times without a synchronisation inside the measured region."""
+"""Measures step times without synchronising inside the measured region."""
 
 import itertools
 import time
@@ -8,38 +8,38 @@ import torch
 
 
 class StepClock(Protocol):
-    """Marks step boundaries as the loop passes them; durations are read after the loop."""
+    """Marks step boundaries during the loop; durations are read after it."""
 
     def mark(self) -> None:
-        """The boundary between two steps, in the device's own order of work."""
+        """Marks the boundary between two steps, in the device's stream."""
 
     def synchronise(self) -> None:
-        """Waits for the device: only at the two ends of the measured region."""
+        """Waits for the device; called only at the start and end of the measured region."""
 
     def step_seconds(self) -> list[float]:
-        """Durations between successive marks, in seconds. Call after `synchronise`."""
+        """Returns the durations between successive marks, in seconds. Call after `synchronise`."""
 
 
 class CpuClock:
-    """The CPU works as it is told: host time is device time."""
+    """Clock of a CPU, where host time is device time."""
 
     def __init__(self) -> None:
         self._marks: list[float] = []
 
     def mark(self) -> None:
-        """Notes the time."""
+        """Records the time."""
         self._marks.append(time.perf_counter())
 
     def synchronise(self) -> None:
-        """Nothing is outstanding on a CPU."""
+        """Does nothing: a CPU has no queue."""
 
     def step_seconds(self) -> list[float]:
-        """Durations between marks."""
+        """Returns the durations between marks, in seconds."""
         return [after - before for before, after in itertools.pairwise(self._marks)]
 
 
 class CudaClock:
-    """CUDA events, all made before the loop; resolution about 0.5 microseconds (CUDA Runtime API, event management)."""
+    """Clock of CUDA events, created before the loop; resolution about 0.5 µs (CUDA Runtime API, event management)."""
 
     def __init__(self, device: torch.device, marks: int) -> None:
         self._device = device
@@ -50,20 +50,20 @@ class CudaClock:
         self._marked = 0
 
     def mark(self) -> None:
-        """Records an event in the stream; the host goes on."""
+        """Records an event in the stream without waiting."""
         self._events[self._marked].record()
         self._marked += 1
 
     def synchronise(self) -> None:
-        """Waits for all work of the device."""
+        """Waits until the device has completed all work."""
         torch.cuda.synchronize(self._device)
 
     def step_seconds(self) -> list[float]:
-        """Durations between events."""
+        """Returns the durations between events, in seconds."""
         events = self._events[: self._marked]
         return [before.elapsed_time(after) / 1000 for before, after in itertools.pairwise(events)]
 
 
 def make_clock(device: torch.device, marks: int) -> StepClock:
-    """The clock of a device, with room for this many marks."""
+    """Creates the clock of a device, with capacity for this many marks."""
     return CudaClock(device, marks) if device.type == "cuda" else CpuClock()

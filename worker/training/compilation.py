@@ -1,4 +1,4 @@
-"""torch.compile of a model: every trial from an empty cache, what it took, and whether it happened again."""
+"""Compiles a model with torch.compile, in every trial from an empty cache, and records time and recompilations."""
 
 import contextlib
 import os
@@ -18,26 +18,26 @@ from halftime.contract.report.trial import Compilation
 from halftime.contract.request.training import CompileConfig
 from worker.errors import TrialFailed, is_out_of_memory
 
-#: Where Inductor and Triton keep what they compiled.
+#: Variables that set the cache folders of Inductor and Triton.
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 
-#: The variable that names a compiler, and those that are taken without it: Inductor compiles C++ for a CPU, and Triton
-#: compiles what launches a kernel in C (triton/runtime/build.py). Both make modules of Python.
+#: The variable that sets the compiler, and the defaults: Inductor compiles C++ for a CPU, and Triton compiles the
+#: kernel launcher in C (triton/runtime/build.py). Both build Python extension modules.
 COMPILERS = {"cpu": ("CXX", ("g++",)), "cuda": ("CC", ("gcc", "clang"))}
 
-#: What to do about a folder for temporary files that is of no use.
-OF_TMP = (
-    "Mount one that allows it (docker run --tmpfs /tmp:exec; compose: tmpfs: /tmp:exec; Kubernetes: an emptyDir at "
-    "/tmp), name another in TMPDIR, or set it to null."
+#: Remedy for an unusable folder for temporary files.
+TMP_REMEDY = (
+    "Mount a writable /tmp with exec (docker run --tmpfs /tmp:exec; compose: tmpfs: /tmp:exec; Kubernetes: an emptyDir "
+    "at /tmp), set TMPDIR to another folder, or set compile to null."
 )
 
 
 @contextlib.contextmanager
 def fresh_compiler(settings: CompileConfig | None, device: torch.device) -> Iterator[None]:
-    """Inside, torch.compile starts from nothing; what it leaves behind is removed.
+    """Gives torch.compile an empty cache for the duration of the block, and removes it afterwards.
 
-    Raises TrialFailed (`invalid_model`) where there is no compiler, or no folder from which what it makes can be
-    loaded, or what is compiled inside does not compile.
+    Raises TrialFailed (`invalid_model`) when there is no compiler or no folder to load compiled libraries from, or
+    when the model does not compile.
     """
     if settings is None:
         yield
@@ -52,12 +52,12 @@ def fresh_compiler(settings: CompileConfig | None, device: torch.device) -> Iter
         try:
             yield
         except TorchDynamoException as error:
-            if is_out_of_memory(error):  # while it tried kernels
+            if is_out_of_memory(error):  # during autotuning
                 raise
             raise TrialFailed.because(
                 FailureCode.INVALID_MODEL,
-                f"compile: torch.compile cannot compile the model: {_first_lines(error)} The benchmark's logs have the "
-                "traceback. Set it to null.",
+                f"compile: torch.compile cannot compile the model: {_first_lines(error)} See the benchmark's logs for "
+                "the traceback, or set compile to null.",
             ) from error
         finally:
             torch.compiler.reset()
@@ -67,28 +67,28 @@ def fresh_compiler(settings: CompileConfig | None, device: torch.device) -> Iter
 
 
 def compiled(model: nn.Module, settings: CompileConfig, backend: str = "inductor") -> Callable[[Tensor], Tensor]:
-    """What calls the model, compiled in its first call. The model itself stays as it is, and shares its weights."""
+    """Returns a function that calls the model, compiled at its first call. The model itself is unchanged."""
     mode = None if settings.mode == "default" else settings.mode
     forward: Callable[[Tensor], Tensor] = torch.compile(model, fullgraph=settings.fullgraph, mode=mode, backend=backend)
     return forward
 
 
 class CompileWatch:
-    """Reads torch's own counters at the boundaries of the loop."""
+    """Reads torch's compilation counters at boundaries of the loop."""
 
     def __init__(self) -> None:
         self._first_frames = self._warm_frames = 0
 
     def after_first_step(self) -> None:
-        """What is compiled later was compiled before, or is no step like the first."""
+        """Notes the counter: later compilations are recompilations."""
         self._first_frames = _frames()
 
     def before_measured(self) -> None:
-        """What is compiled from here on is in measured time."""
+        """Notes the counter: later compilations are part of the measured time."""
         self._warm_frames = _frames()
 
     def result(self, settings: CompileConfig | None) -> Compilation | None:
-        """After the loop; None where nothing was to be compiled."""
+        """Returns the record after the loop; None without compilation."""
         if settings is None:
             return None
         return Compilation(
@@ -102,13 +102,13 @@ class CompileWatch:
 
 
 def remove_caches(pid: int) -> None:
-    """Of a process that was killed before it could do so itself."""
+    """Removes the caches of a process that was killed before it could do so."""
     for cache in Path(tempfile.gettempdir()).glob(f"{_prefix(pid)}*"):
         shutil.rmtree(cache, ignore_errors=True)
 
 
 def _frames() -> int:
-    """Python frames compiled so far, every recompilation counted."""
+    """Number of Python frames compiled so far, including recompilations."""
     return counters["frames"]["ok"]
 
 
@@ -122,16 +122,16 @@ def _new_folder() -> tempfile.TemporaryDirectory[str]:
     except OSError as error:
         raise TrialFailed.because(
             FailureCode.INVALID_MODEL,
-            f"compile: torch.compile needs a folder to write to, and the worker has none: {error}. {OF_TMP}",
+            f"compile: torch.compile needs a writable temporary folder, and the worker has none: {error}. {TMP_REMEDY}",
         ) from error
 
 
 def _require_exec(folder: str) -> None:
-    """What is compiled is loaded from there as a library, which a file system mounted `noexec` refuses."""
+    """Raises TrialFailed if the folder is mounted `noexec`: compiled libraries cannot be loaded from there."""
     if os.statvfs(folder).f_flag & os.ST_NOEXEC:
         raise TrialFailed.because(
             FailureCode.INVALID_MODEL,
-            f"compile: torch.compile loads what it makes, and {Path(folder).parent} is mounted noexec. {OF_TMP}",
+            f"compile: torch.compile cannot load libraries from {Path(folder).parent}, mounted noexec. {TMP_REMEDY}",
         )
 
 
@@ -142,14 +142,14 @@ def _require_compiler(device: torch.device) -> None:
         raise TrialFailed.because(
             FailureCode.INVALID_MODEL,
             f"compile: torch.compile needs a compiler, and the worker has no {' or '.join(wanted)}. Install one "
-            f"(Debian: apt-get install g++), name one in {variable}, or set it to null.",
+            f"(Debian: apt-get install g++), set {variable} to one, or set compile to null.",
         )
     header = Path(sysconfig.get_path("include"), "Python.h")
     if not header.exists():
         raise TrialFailed.because(
             FailureCode.INVALID_MODEL,
             f"compile: torch.compile needs Python's headers, and the worker has no {header}. Install them (Debian: "
-            "apt-get install python3-dev), or set it to null.",
+            "apt-get install python3-dev), or set compile to null.",
         )
 
 

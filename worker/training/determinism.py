@@ -1,4 +1,4 @@
-"""Deterministic kernels, where a request asks for them."""
+"""Deterministic kernels, if a request asks for them."""
 
 import contextlib
 import os
@@ -11,27 +11,27 @@ import torch
 from halftime.contract.report.failure import FailureCode
 from worker.errors import TrialFailed
 
-#: What cuBLAS needs for it: eight buffers of 4096 KiB (cuBLAS documentation, "Results Reproducibility").
+#: cuBLAS's setting for determinism: eight buffers of 4096 KiB (cuBLAS documentation, "Results Reproducibility").
 WORKSPACE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
-#: How torch says that it cannot.
+#: torch's error if an operation has no deterministic implementation.
 REFUSAL = re.compile(r"^(?P<operation>\S+).* does not have a deterministic implementation")
 
 
 @contextlib.contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Inside, torch runs deterministic kernels only, if that is wanted.
+    """Restricts torch to deterministic kernels for the duration of the block, if wanted.
 
-    To be entered before CUDA is used. Raises TrialFailed (`invalid_model`) for an operation that has none.
+    Enter before CUDA is used. Raises TrialFailed (`invalid_model`) when an operation has no such kernel.
     """
     if not wanted:
         yield
         return
-    filling: Any = torch.utils.deterministic  # its one attribute is missing from torch's stubs
+    filling: Any = torch.utils.deterministic  # its attribute is missing from torch's stubs
     fills, benchmarks = filling.fill_uninitialized_memory, torch.backends.cudnn.benchmark
     os.environ.update(WORKSPACE)
     torch.backends.cudnn.benchmark = False
-    filling.fill_uninitialized_memory = False  # it costs time, and shows only what nobody may read
+    filling.fill_uninitialized_memory = False  # costs time, and affects only uninitialised memory
     torch.use_deterministic_algorithms(True)
     try:
         yield
@@ -42,7 +42,7 @@ def deterministic(wanted: bool) -> Iterator[None]:
         raise TrialFailed.because(
             FailureCode.INVALID_MODEL,
             f"deterministic: torch has no deterministic version of {refused['operation']}, which the model uses on "
-            "this device. Set it to false.",
+            "this device. Set deterministic to false.",
         ) from error
     finally:
         torch.use_deterministic_algorithms(False)
@@ -53,5 +53,5 @@ def deterministic(wanted: bool) -> Iterator[None]:
 
 
 def is_deterministic() -> bool:
-    """Read back from torch."""
+    """Whether torch's settings for determinism are in effect."""
     return torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.benchmark

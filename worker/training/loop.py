@@ -1,7 +1,7 @@
-"""THE training loop: one loop for every precision.
+"""The training loop, the same for every precision.
 
-With the scaler disabled `GradScaler` passes everything through, so FP32, TF32, BF16 and FP16 run the same lines.
-Nothing in the loop waits for the device: losses, norms, scales and skips stay on it and are read after the loop.
+A disabled `GradScaler` changes nothing, so FP32, TF32, BF16 and FP16 run the same code. Nothing in the loop waits for
+the device: losses, norms, scales and skips stay on it and are read after the loop.
 """
 
 import math
@@ -25,10 +25,10 @@ from worker.training.schedule import LearningRate
 
 @dataclass(frozen=True)
 class Run:
-    """A model in training under one precision."""
+    """A model and what it needs to train in one precision."""
 
     model: nn.Module
-    #: What training calls: the model itself, or what torch.compile made of it.
+    #: Called in training: the model itself, or its compiled form.
     forward: Callable[[Tensor], Tensor]
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
@@ -38,19 +38,19 @@ class Run:
     settings: TrainingConfig
 
     def uncompiled(self) -> "Run":
-        """The same run through the module itself, for what looks into it."""
+        """Returns the run with the module itself as `forward`, for inspection."""
         return replace(self, forward=self.model)
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step leaves on the device: scalars."""
+    """Results of one step: scalars on the device."""
 
-    #: As it is trained on: with label smoothing.
+    #: The training loss, with label smoothing.
     loss: Tensor
     #: Global norm before clipping, of the unscaled gradients.
     gradient_norm: Tensor
-    #: 1 where the scaler found an infinity or NaN and skipped the step, else 0.
+    #: 1 if the scaler found an infinity or NaN and skipped the step, else 0.
     found_inf: Tensor
     #: The scale after the step; 1 without a scaler.
     scale: Tensor
@@ -58,7 +58,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Curves:
-    """One row per step, warm-up included, on the device."""
+    """Results of all steps, including warm-up, on the device: one row per step."""
 
     losses: Tensor
     gradient_norms: Tensor
@@ -67,15 +67,15 @@ class Curves:
 
     @classmethod
     def empty(cls, steps: int, device: torch.device) -> "Curves":
-        """Room for every step, allocated before the first."""
+        """Allocates the rows of all steps before the first."""
         return cls(*(torch.full((steps,), math.nan, device=device) for _ in range(4)))
 
     def first(self, steps: int) -> "Curves":
-        """The rows of the first steps: those that were done."""
+        """Returns the rows of the first steps: those that were run."""
         return Curves(*(rows[:steps] for rows in (self.losses, self.gradient_norms, self.found_infs, self.scales)))
 
     def record(self, index: int, step: Step) -> None:
-        """Notes a step."""
+        """Stores the results of a step."""
         self.losses[index].copy_(step.loss)
         self.gradient_norms[index].copy_(step.gradient_norm)
         self.found_infs[index].copy_(step.found_inf)
@@ -86,30 +86,30 @@ class Curves:
 class Timing:
     """Host times of a run, in seconds."""
 
-    #: That were done, warm-up included.
+    #: Steps that were run, including warm-up.
     steps: int
     measured_wall_seconds: float
-    #: Of the first measured step: the device is idle before it, so its queue is empty and holds nothing up.
+    #: Issue time of the first measured step, before which the device is idle, so that a full queue does not delay it.
     host_issue_seconds: float
     training_time_seconds: float
-    #: Of the last synchronisation: what the device still had to do when the host had issued everything.
+    #: Duration of the last synchronisation: the device's remaining work after the host has issued everything.
     final_wait_seconds: float
 
 
 @dataclass(frozen=True)
 class LoopHooks:
-    """What the loop tells of itself. Neither may wait for the device."""
+    """Callbacks of the loop, which must not wait for the device."""
 
-    #: After the first step: its peak of memory is read apart.
+    #: After the first step, whose memory peak is read separately.
     after_first_step: Callable[[], None]
-    #: At the start of the measured region, the device idle.
+    #: At the start of the measured region, when the device is idle.
     before_measured: Callable[[], None]
-    #: After every step, with the number of steps done.
+    #: After every step, with the number of completed steps.
     after_step: Callable[[int], None]
 
 
 def prepare(model: nn.Module, precision: Precision, settings: TrainingConfig, device: torch.device) -> Run:
-    """Optimizer, scaler, autocast and schedule for a model that is on its device already."""
+    """Creates optimizer, scaler, autocast and schedule for a model that is already on its device."""
     learning_rate = LearningRate(settings, device)
     parameters = list(model.parameters())
     return Run(
@@ -132,7 +132,7 @@ def prepare(model: nn.Module, precision: Precision, settings: TrainingConfig, de
 
 
 def train(run: Run, feed: Feed, clock: StepClock, curves: Curves, hooks: LoopHooks, pace: Pace | None = None) -> Timing:
-    """Trains batch by batch as long as the pace says; step durations after warm-up are in `clock` afterwards."""
+    """Trains until `pace` ends it; afterwards `clock` has the step durations after warm-up."""
     pace = pace or Pace(run.settings)
     clock.synchronise()
     began = time.perf_counter()
@@ -163,7 +163,7 @@ def train(run: Run, feed: Feed, clock: StepClock, curves: Curves, hooks: LoopHoo
 
 
 def training_step(run: Run, batch: Batch) -> Step:
-    """Forward and loss under autocast, scaled backward, unscale, clip, step, update."""
+    """Runs one step: forward and loss under autocast, scaled backward, unscale, clip, step, update."""
     run.optimizer.zero_grad(set_to_none=True)
     loss = add_gradients(run, batch)
     run.scaler.unscale_(run.optimizer)
@@ -176,7 +176,7 @@ def training_step(run: Run, batch: Batch) -> Step:
 
 
 def add_gradients(run: Run, batch: Batch) -> Tensor:
-    """The loss of a batch; adds its gradients, times the scaler's scale, to what the parameters hold."""
+    """Returns the loss of a batch and adds its gradients, times the scaler's scale, to those of the parameters."""
     inputs, targets = batch
     parts, smoothing = run.settings.gradient_accumulation, run.settings.label_smoothing
     loss = torch.zeros((), device=inputs.device)
@@ -189,7 +189,7 @@ def add_gradients(run: Run, batch: Batch) -> Tensor:
 
 
 def clip_gradients(run: Run) -> Tensor:
-    """Clips by norm, by value or not at all; the global norm as it was before."""
+    """Clips by norm, by value or not at all; returns the global norm before clipping."""
     gradient_norm = nn.utils.clip_grad_norm_(run.parameters, run.settings.max_grad_norm or math.inf)
     if run.settings.max_grad_value is not None:
         nn.utils.clip_grad_value_(run.parameters, run.settings.max_grad_value)
@@ -197,7 +197,7 @@ def clip_gradients(run: Run) -> Tensor:
 
 
 def loss_of(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy in nats over what is to be predicted; the last dimension of `logits` is the classes.
+    """Mean cross-entropy in nats over the predicted positions; the last dimension of `logits` is the classes.
 
     Smoothing takes that share of the target's probability and spreads it over all classes (Szegedy et al. 2016,
     "Rethinking the Inception Architecture", section 7).
@@ -211,9 +211,9 @@ def loss_of(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Te
 def validate(
     model: nn.Module, batches: list[Batch], seconds_left: Callable[[], float] = lambda: math.inf
 ) -> tuple[float, float, float]:
-    """Loss (nats), accuracy and the share of the held-out batches that they are of, weighted by predictions.
+    """Returns loss (nats) and accuracy, weighted by predictions, and the share of the held-out batches used.
 
-    In FP32 outside autocast. Ends after the batch within which no seconds are left any more.
+    Runs in FP32 outside autocast. Ends after the batch during which the time runs out.
     """
     model.eval()
     total_loss = total_correct = predictions = 0.0
@@ -232,10 +232,10 @@ def validate(
 
 
 def _found_inf(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer, like: Tensor) -> Tensor:
-    """Whether `unscale_` met an infinity or NaN; read before `update` forgets it.
+    """1 if `unscale_` found an infinity or NaN, else 0; read before `update` clears it.
 
-    From the scaler's own tensor: a falling scale does not tell (a scale of 0 stays 0), and wrapping the optimizer's
-    `step` breaks fused ones.
+    Reads the scaler's own tensor: a falling scale does not show it reliably (a scale of 0 stays 0), and wrapping the
+    optimizer's `step` breaks fused ones.
     """
     if not scaler.is_enabled():
         return torch.zeros_like(like)
@@ -245,7 +245,7 @@ def _found_inf(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer, l
 
 
 def _scale(scaler: torch.amp.GradScaler, like: Tensor) -> Tensor:
-    """The scale as it is on the device: `get_scale()` would wait for it."""
+    """The scale as a tensor on the device: `get_scale()` would wait for it."""
     if not scaler.is_enabled():
         return torch.ones_like(like)
     assert scaler._scale is not None

@@ -1,8 +1,8 @@
-"""Memory of a training step: its peak from the allocator, and what the peak consists of.
+"""Measures the memory of a training step: its peak, from the allocator, and the breakdown of the peak.
 
-CUDA's allocator counts its own peak. The CPU's keeps no counter, and the resident set is blurred by what malloc holds
-back; but torch's profiler is told of every allocation it makes and every one it frees, what kernels take for their
-own work included, so the peak of one further step can be added up. `MemTracker` then says what tensors are for.
+CUDA's allocator has a peak counter. The CPU's has none, and the resident set includes memory that malloc retains; but
+torch's profiler records every allocation and release, including kernels' workspaces, so the peak of one additional
+step can be summed up. `MemTracker` attributes tensors to categories.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ from halftime.contract.request.training import CUDA_GRAPH_MODES
 from worker.data import Batch
 from worker.training.loop import Run, training_step
 
-#: How `MemTracker` names what the contract names.
+#: The contract's names of `MemTracker`'s categories.
 CATEGORIES = {
     "Parameter": "parameters",
     "Gradient": "gradients",
@@ -31,7 +31,7 @@ CATEGORIES = {
 
 
 class CudaPeaks:
-    """Reads CUDA's peak counters at the boundaries of the loop. On a CPU there are none, and it reads nothing."""
+    """Reads CUDA's peak counters at boundaries of the loop; does nothing on a CPU."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -39,28 +39,28 @@ class CudaPeaks:
         self.reserved_bytes: int | None = None
 
     def after_first_step(self) -> None:
-        """Keeps the peak of the step in which optimizer state comes to exist."""
+        """Stores the peak of the step that creates the optimizer state."""
         if self._device.type == "cuda":
             self.first_step_bytes = torch.cuda.max_memory_allocated(self._device)
             self.first_step_reserved_bytes = torch.cuda.max_memory_reserved(self._device)
 
     def before_measured(self) -> None:
-        """Starts the steady peak."""
+        """Resets the counter for the steady-state peak."""
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
 
     def after_training(self) -> None:
-        """Keeps the steady peak, before validation and the account raise it."""
+        """Stores the steady-state peak, before validation and the breakdown raise it."""
         if self._device.type == "cuda":
             self.steady_bytes = torch.cuda.max_memory_allocated(self._device)
             self.reserved_bytes = torch.cuda.max_memory_reserved(self._device)
 
 
 def memory_on_cuda(run: Run, start_bytes: int | None, peaks: CudaPeaks, waiting_bytes: int) -> Memory:
-    """The allocator's peaks, less `waiting_bytes` of data that stand by on the device and are not the step's.
+    """Returns the allocator's peaks, less `waiting_bytes` of batches on the device that the step does not use.
 
-    A CUDA graph allocates once, when it is recorded: its replays move no counter of what is allocated. Where steps are
-    replayed, the peak is of what the allocator holds from the device, in which the graphs' own pools are.
+    A CUDA graph allocates once, when it is recorded; its replays change no counter of allocated memory. If steps are
+    replayed, the peak is that of reserved memory, which includes the graphs' pools.
     """
     peak_bytes, first_step_bytes, source = peaks.steady_bytes, peaks.first_step_bytes, "cuda_allocator"
     if _replays(run) and peaks.reserved_bytes is not None:
@@ -77,7 +77,7 @@ def memory_on_cuda(run: Run, start_bytes: int | None, peaks: CudaPeaks, waiting_
 
 
 def memory_on_cpu(run: Run, fresh: Run, batch: Batch) -> Memory:
-    """Peaks of two further steps: one of `run`, and the first one of `fresh`, whose optimizer has no state yet."""
+    """Measures the peaks of two additional steps: one of `run`, and the first of `fresh`, without optimizer state."""
     return Memory(
         source="cpu_allocator",
         peak_bytes=cpu_step_peak(run, batch),
@@ -89,8 +89,8 @@ def memory_on_cpu(run: Run, fresh: Run, batch: Batch) -> Memory:
 
 
 def cpu_step_peak(run: Run, batch: Batch) -> int:
-    """Runs one more training step; the most that the CPU's allocator had given out for it at one time."""
-    run.optimizer.zero_grad(set_to_none=True)  # as the step begins; the profiler knows no size of what it did not see
+    """Runs one additional training step; returns the peak of the memory that the CPU's allocator held for it."""
+    run.optimizer.zero_grad(set_to_none=True)  # as the step does; the profiler has no sizes of earlier allocations
     held_bytes = sum(_tensor_bytes([*_step_state(run), *batch]))
     with profile(profile_memory=True) as step:
         training_step(run, batch)
@@ -104,15 +104,15 @@ def cpu_step_peak(run: Run, batch: Batch) -> int:
 
 
 def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
-    """Runs one more training step and says which tensors there were at its peak, by what they are for.
+    """Runs one additional training step and returns the memory of the tensors at its peak, by category.
 
-    A step of the module itself: `MemTracker` cannot look into a compiled one.
+    The step uses the module itself: `MemTracker` does not support compiled ones.
     """
     tracker = MemTracker()
     tracker.track_external(run.model, run.optimizer, *batch)
 
     def forward(inputs: Tensor) -> Tensor:
-        tracker.reset_mod_stats()  # it refuses to see a module twice, as micro-batches do
+        tracker.reset_mod_stats()  # it rejects a second call of a module, which micro-batches make
         logits: Tensor = run.model(inputs)
         return logits
 
@@ -125,10 +125,10 @@ def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
 
 
 def break_down(account: MemoryBreakdown, peak_bytes: int) -> MemoryBreakdown:
-    """The account, made to add up to the allocator's peak: what no tensor explains, kernels took for themselves.
+    """Makes the breakdown add up to the allocator's peak: memory that belongs to no tensor is kernels' workspace.
 
-    A compiled step may keep less than the account, which is of a step that is not: what is too much there is taken from
-    what a compiler saves, temporary tensors first.
+    A compiled step may use less than the breakdown, which is of an uncompiled one: the excess is subtracted from what a
+    compiler saves, temporary tensors first.
     """
     other = account.other + peak_bytes - account.total_bytes()
     too_much = max(0, -other)
@@ -144,13 +144,13 @@ def break_down(account: MemoryBreakdown, peak_bytes: int) -> MemoryBreakdown:
 
 
 def _replays(run: Run) -> bool:
-    """Whether steps are CUDA graphs."""
+    """Whether steps are replayed as CUDA graphs."""
     compilation = run.settings.compile
     return compilation is not None and compilation.mode in CUDA_GRAPH_MODES
 
 
 def _step_state(run: Run) -> list[Tensor]:
-    """What stays allocated from step to step."""
+    """Tensors that stay allocated between steps."""
     states = [value for state in run.optimizer.state.values() for value in state.values()]
     return [*run.parameters, *run.model.buffers(), *states]
 

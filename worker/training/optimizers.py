@@ -1,4 +1,4 @@
-"""The optimizers of torch.optim, each made the same way for every leg."""
+"""Creates optimizers of torch.optim, in the same way for every leg."""
 
 import torch
 from torch import nn
@@ -10,19 +10,19 @@ from worker.training.schedule import LearningRate
 def make_optimizer(
     parameters: list[nn.Parameter], settings: TrainingConfig, schedule: LearningRate
 ) -> torch.optim.Optimizer:
-    """Fused where the settings do not say otherwise: only then does `GradScaler.step` not wait for the device."""
+    """Creates the optimizer, fused by default: only then does `GradScaler.step` not wait for the device."""
     if settings.implementation == "fused":
         return _fused(parameters, settings, schedule)
     return _foreach(parameters, settings, schedule)
 
 
 def _fused(parameters: list[nn.Parameter], settings: TrainingConfig, schedule: LearningRate) -> torch.optim.Optimizer:
-    """Reads the learning rate from the schedule's tensor on the device."""
+    """Creates a fused optimizer, which reads the learning rate from the schedule's tensor on the device."""
     rate, decay = schedule.value, settings.weight_decay
     if settings.optimizer == "sgd":
         optimizer = torch.optim.SGD(parameters, rate, settings.momentum, weight_decay=decay, fused=True)
-        # Left to itself, fused SGD allocates momentum uninitialised and writes it in the first step: if the scaler
-        # skips that one, the second trains on what memory happened to hold.
+        # By default, fused SGD allocates momentum uninitialised and writes it in the first step: if the scaler skips
+        # that step, the second one would use uninitialised memory.
         for parameter in parameters if settings.momentum else []:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return optimizer
@@ -31,8 +31,10 @@ def _fused(parameters: list[nn.Parameter], settings: TrainingConfig, schedule: L
 
 
 def _foreach(parameters: list[nn.Parameter], settings: TrainingConfig, schedule: LearningRate) -> torch.optim.Optimizer:
-    """Reads the learning rate on the host. The scaler calls the step of such an optimizer only where it does not skip,
-    so that counting the calls counts the applied steps."""
+    """Creates an optimizer that reads the learning rate on the host.
+
+    The scaler calls its `step` only for steps that it does not skip, so counting calls counts applied steps.
+    """
     rate, decay = schedule.rates[0], settings.weight_decay
     optimizer: torch.optim.Optimizer
     if settings.optimizer == "sgd":
@@ -42,11 +44,11 @@ def _foreach(parameters: list[nn.Parameter], settings: TrainingConfig, schedule:
     else:
         kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
         optimizer = kind(parameters, rate, _betas(settings), settings.epsilon, decay, foreach=True)
-    coming = iter(schedule.rates)
+    rates = iter(schedule.rates)
 
     def set_rate(stepping: torch.optim.Optimizer, *_: object) -> None:
         (group,) = stepping.param_groups
-        group["lr"] = next(coming)
+        group["lr"] = next(rates)
 
     optimizer.register_step_pre_hook(set_rate)
     return optimizer

@@ -1,7 +1,7 @@
-"""When warm-up and training of a trial end: after the steps asked for, or earlier to keep within its time limit.
+"""Decides when a trial's warm-up and training end: after the requested steps, or earlier to keep its time limit.
 
-Judged by the host's clock alone. A device that works through its queue behind the host is ahead by as much as the queue
-holds: about a thousand launches, which is a few steps of most models, and more where steps are replayed as CUDA graphs.
+Uses the host's clock alone. The host may be ahead of the device by the launch queue: about a thousand launches, which
+is a few steps of most models, and more if steps are replayed as CUDA graphs.
 """
 
 import math
@@ -10,33 +10,33 @@ import time
 from halftime.contract.request.training import TrainingConfig
 from worker.messages import TimeLimit
 
-#: What follows training takes, in training steps: one is observed; on a CPU, two tell the peaks of memory; one tells
-#: what the peak consists of.
+#: Duration of the examinations after training, in training steps: one observed step; on a CPU, two for the memory
+#: peaks; one for the memory breakdown.
 OBSERVED_STEPS, PEAK_STEPS, ACCOUNT_STEPS = 1, 2, 1
-EXAMINED_STEPS = OBSERVED_STEPS + PEAK_STEPS + ACCOUNT_STEPS
+EXAMINATION_STEPS = OBSERVED_STEPS + PEAK_STEPS + ACCOUNT_STEPS
 
-#: Warm-up ends with the first step if so many like it would fill the time.
+#: Warm-up ends with the first step if this many of its duration would exceed the time.
 FIRST_STEPS = 5
 
-#: What validation of a batch takes, in training steps: a training step goes backward too, which takes twice as long.
+#: Duration of validating a batch, in training steps: the backward pass takes twice as long as the forward pass.
 VALIDATION_STEP = 1 / 3
 
-#: How the reason begins why something was left out to keep within the time limit.
+#: First words of the reason why an examination was skipped to keep the time limit.
 NO_TIME = "for lack of time"
 
 
 class Pace:
-    """Counts the steps of one trial."""
+    """Tracks the steps and the time of one trial."""
 
     def __init__(
         self,
         settings: TrainingConfig,
         limit: TimeLimit | None = None,
-        most_steps: int | None = None,
+        max_steps: int | None = None,
         began: float | None = None,
     ) -> None:
-        """`began`: when the trial began, on the performance counter."""
-        self.steps = min(settings.steps, most_steps or settings.steps)
+        """`began`: start of the trial on the performance counter, default now."""
+        self.steps = min(settings.steps, max_steps or settings.steps)
         self._warmup_steps = min(settings.warmup_steps, self.steps - 1)
         self._began = time.perf_counter() if began is None else began
         self._share_seconds = limit.share_seconds if limit else math.inf
@@ -45,40 +45,40 @@ class Pace:
         self._done = 0
 
     def start(self) -> None:
-        """The first step is about to begin."""
+        """Notes the start of training."""
         self._training_began = self._first_ended = time.perf_counter()
 
     def keep(self, validation_steps: float) -> None:
-        """Notes how long validation takes, in training steps."""
+        """Reserves time for validation, in training steps."""
         self._validation_steps = validation_steps
 
     def count(self, done: int) -> None:
-        """Notes how many steps are done."""
+        """Notes the number of completed steps."""
         self._done = done
         if done == 1:
             self._first_ended = time.perf_counter()
 
     @property
     def step_seconds(self) -> float:
-        """Mean seconds of the steps after the first, which loads and compiles; its own before there is another."""
+        """Mean duration of the steps after the first, which loads and compiles; until there are two, the first's."""
         if self._done < 2:
             return self._first_ended - self._training_began
         return (time.perf_counter() - self._first_ended) / (self._done - 1)
 
     @property
     def seconds_left(self) -> float:
-        """Of the trial's share."""
+        """Seconds left of the trial's share."""
         return self._began + self._share_seconds - time.perf_counter()
 
     @property
     def seconds_to_validate(self) -> float:
-        """What is left beside the examinations that are to follow."""
-        return self.seconds_left - EXAMINED_STEPS * self.step_seconds
+        """Seconds left for validation: without the time reserved for examinations."""
+        return self.seconds_left - EXAMINATION_STEPS * self.step_seconds
 
     def is_warm(self) -> bool:
-        """Whether the next step is a measured one: after warm-up, or once it has taken half of the time there is.
+        """Whether warm-up is over: after its steps, or once it has taken half of the time for training.
 
-        The first step tells little of the others: it ends warm-up only if five like it would fill the time.
+        The first step is not representative: it ends warm-up only if five of its duration would exceed the time.
         """
         if self._done >= self._warmup_steps:
             return True
@@ -88,7 +88,7 @@ class Pace:
         return trained_seconds + self.step_seconds > self._seconds_to_train() / 2
 
     def is_over(self) -> bool:
-        """Whether no further step is to follow a measured one."""
+        """Whether training is over: all steps are done, or another would exceed the time."""
         if self._done >= self.steps:
             return True
         trained_seconds = time.perf_counter() - self._training_began
@@ -98,7 +98,7 @@ class Pace:
         return self._began + self._share_seconds - self._training_began
 
     def _seconds_to_train(self) -> float:
-        """What validation and examinations leave of the time; validation may be cut as well, and keeps a quarter."""
+        """Seconds for training: without examinations, and without validation, which gets a quarter at most."""
         seconds, step_seconds = self._seconds_at_start(), self.step_seconds
         validation_seconds = min(self._validation_steps * step_seconds, seconds / 4)
-        return seconds - EXAMINED_STEPS * step_seconds - validation_seconds
+        return seconds - EXAMINATION_STEPS * step_seconds - validation_seconds

@@ -1,7 +1,7 @@
-"""How each precision is set, and proof that it took effect.
+"""Sets the switches of each precision and reads them back.
 
-fp32 is IEEE single precision everywhere. Torch's own defaults are not: cuDNN's convolutions and recurrent kernels
-run in TF32 unless told otherwise, so every switch is set and every one read back.
+fp32 is IEEE single precision everywhere. torch's defaults are not: cuDNN's convolutions and recurrent kernels run in
+TF32 by default, so every switch is set and read back.
 """
 
 import os
@@ -21,59 +21,61 @@ from worker.training.precision_facts import ACCUMULATION, FACTS, FLAGS, Precisio
 
 
 class Precision(PrecisionFacts):
-    """One precision of training, with torch's own types."""
+    """Settings of one precision, with torch's types."""
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
-        """What autocast casts to; None: no autocast."""
+        """The dtype of autocast; None: no autocast."""
         return None if self.autocast is None else _dtype(self.autocast)
 
     @property
     def matmul_dtype(self) -> torch.dtype:
-        """The dtype that matrix-multiplying modules put out."""
+        """The output dtype of matrix-multiplying modules."""
         return _dtype(self.matmul_dtype_name)
 
 
 PRECISIONS: dict[PrecisionName, Precision] = {name: Precision(**asdict(facts)) for name, facts in FACTS.items()}
 
-#: Variables that override the switches below without a trace in them, whatever their value.
+#: Variables that override the switches, which do not show it, whatever their value.
 OVERRIDES = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
 
-#: Torch gives up its allocator, and with it the figures of memory and time, wherever this is set to anything.
+#: Disables torch's caching allocator, which invalidates memory and time figures, if set to any value.
 NO_CACHING = "PYTORCH_NO_CUDA_MEMORY_CACHING"
 
-#: The driver waits for every kernel where this is set to a number other than 0.
+#: Makes every kernel launch synchronous if set to a number other than 0.
 LAUNCH_BLOCKING = "CUDA_LAUNCH_BLOCKING"
 
-#: Variables that CUDA, its libraries and torch read begin with one of these.
+#: Prefixes of the variables that CUDA, its libraries and torch read.
 RECORDED = ("CUDA_", "CUBLAS", "CUDNN", "TORCH", "PYTORCH", "NVIDIA_")
 
-#: What a variable that nobody should read has in its name, or in its value where that is an address with a password.
+#: Patterns of secrets: in a variable's name, or in its value, such as a URL with a password.
 SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
 SECRET_VALUE = re.compile(r"://[^/@]*@")
 
-#: Modules whose work is matrix multiplication: what autocast lowers.
+#: Modules that multiply matrices, which autocast runs in lower precision.
 MATMUL_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
-#: GPT-2's linear layer, its weight transposed; by name, as the library is loaded only where a model needs it.
+#: GPT-2's linear layer with transposed weight; by name, because the library is loaded only for models that need it.
 TRANSPOSED_LINEAR = ("transformers.pytorch_utils", "Conv1D")
 
 
 def check(device: torch.device, precision: Precision) -> None:
-    """Whether the device can run the precision. Raises TrialFailed: `cuda_unavailable`, `unsupported_precision`."""
+    """Checks that the device supports a precision. Raises TrialFailed: `cuda_unavailable`, `unsupported_precision`."""
     if device.type == "cpu":
         if precision.name in UNSUPPORTED["cpu"]:
-            reason = f"A CPU has no {precision.name}; use {supported('cpu')}."
+            reason = f"CPUs do not support {precision.name}. Use {supported('cpu')}."
             raise TrialFailed.because(FailureCode.UNSUPPORTED_PRECISION, reason)
         return
     if not torch.cuda.is_available():
         raise TrialFailed.because(
             FailureCode.CUDA_UNAVAILABLE,
             f"torch {torch.__version__} finds no CUDA device ({why_unavailable()}). Check the driver (`nvidia-smi`) "
-            "and that torch is a CUDA build, or ask for device `cpu`.",
+            "and that torch is a CUDA build, or use device `cpu`.",
         )
     if (device.index or 0) >= torch.cuda.device_count():
-        raise TrialFailed.because(FailureCode.CUDA_UNAVAILABLE, f"torch does not see {device}.")
+        raise TrialFailed.because(
+            FailureCode.CUDA_UNAVAILABLE, f"torch does not find {device}. Check `nvidia-smi` and CUDA_VISIBLE_DEVICES."
+        )
     missing = missing_code(device)
     if missing is not None:
         raise TrialFailed.because(FailureCode.CUDA_UNAVAILABLE, missing)
@@ -89,11 +91,11 @@ def check(device: torch.device, precision: Precision) -> None:
 
 
 def set_flags(precision: Precision) -> None:
-    """Sets every switch of `torch.backends` that decides how operands are multiplied and products added.
+    """Sets every switch of `torch.backends` that decides how operands are multiplied and products accumulated.
 
-    Torch has an old pair of switches and a new one for every backend, and raises where the old pair is read while the
-    two disagree; torch.compile's autotuning reads it. So the old pair is set first: it also moves the new ones.
-    oneDNN (CPU) stays IEEE in every leg: its lower modes are no precision that Halftime offers.
+    torch has an old pair of switches and a new one for each backend, and raises when the old pair is read while the two
+    disagree; torch.compile's autotuning reads it. So the old pair is set first, which also sets the new ones. oneDNN
+    (CPU) stays IEEE in every leg: Halftime offers none of its lower modes.
     """
     tf32 = precision.fp32_precision == "tf32"
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
@@ -107,14 +109,14 @@ def set_flags(precision: Precision) -> None:
 
 
 def read_flags() -> dict[str, str]:
-    """Every switch as it stands now."""
+    """Returns the current value of every switch."""
     backends = zip(FLAGS, _accelerated() + _onednn(), strict=True)
     flags = {name: str(backend.fp32_precision) for name, backend in backends}
     return flags | {f"cuda.matmul.{name}": str(getattr(torch.backends.cuda.matmul, name)) for name in ACCUMULATION}
 
 
 def environment_overrides() -> dict[str, str]:
-    """The environment variables that are set, and override the switches or spoil figures."""
+    """Returns the environment variables that are set and override the switches or invalidate figures."""
     active = {name for name in (*OVERRIDES, NO_CACHING) if name in os.environ}
     if os.environ.get(LAUNCH_BLOCKING, "0").strip() not in {"", "0"}:
         active.add(LAUNCH_BLOCKING)
@@ -122,7 +124,7 @@ def environment_overrides() -> dict[str, str]:
 
 
 def recorded_environment() -> dict[str, str]:
-    """Every variable that is set, and that CUDA, its libraries or torch may read; without secrets."""
+    """Returns the environment variables that CUDA, its libraries or torch may read, without secrets."""
     return {
         name: value
         for name, value in sorted(os.environ.items())
@@ -131,13 +133,13 @@ def recorded_environment() -> dict[str, str]:
 
 
 def multiplies_matrices(module: nn.Module) -> bool:
-    """Whether a module's work is matrix multiplication."""
+    """Whether a module multiplies matrices."""
     kind = type(module)
     return isinstance(module, MATMUL_MODULES) or (kind.__module__, kind.__name__) == TRANSPOSED_LINEAR
 
 
 class DtypeWatch:
-    """Notes which dtypes matrix-multiplying modules put out, while it is open."""
+    """Records the output dtypes of matrix-multiplying modules while it is open."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -155,18 +157,18 @@ class DtypeWatch:
             handle.remove()
 
     def seen(self) -> dict[str, list[str]]:
-        """Dtypes by kind of module."""
+        """Returns the dtypes by class name of the module."""
         return {kind: sorted(dtypes) for kind, dtypes in sorted(self._seen.items())}
 
     def _note(self, module: nn.Module, _: object, output: object) -> None:
-        if not isinstance(output, torch.Tensor):  # a router derived from a linear layer puts out more than its product
+        if not isinstance(output, torch.Tensor):  # a router derived from a linear layer returns more than its product
             return
         self._seen.setdefault(type(module).__name__, set()).add(str(output.dtype).removeprefix("torch."))
 
 
 def _dtype(name: str) -> torch.dtype:
-    found: torch.dtype = getattr(torch, name)
-    return found
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
 
 
 def _accelerated() -> list[Any]:

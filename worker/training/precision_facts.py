@@ -1,4 +1,4 @@
-"""What each precision means, without torch: the worker judges by it what its trials report."""
+"""Settings and limits of each precision, without torch: the worker checks trial results against them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,12 +8,12 @@ from halftime.contract.precisions import PrecisionName
 #: The switches of `torch.backends` that decide how FP32 operands are multiplied.
 FLAGS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 
-#: The relative error against FP64 beyond which a product was not of IEEE FP32, which leaves about 2e-7: the geometric
-#: middle towards TF32, which leaves about 3e-4.
+#: Largest relative error against FP64 of an IEEE FP32 product (about 2e-7): the geometric mean of that and of TF32's
+#: error (about 3e-4).
 LARGEST_FP32_ERROR = 1e-5
 
-#: The switches of `torch.backends.cuda.matmul` that decide how cuBLAS adds products of FP16 and BF16, as torch has them
-#: by default: sums in FP32, of which parts may be stored in half precision.
+#: The switches of `torch.backends.cuda.matmul` that decide how cuBLAS accumulates products of FP16 and BF16, with
+#: torch's defaults: sums in FP32, of which parts may be stored in half precision.
 ACCUMULATION = {
     "allow_fp16_accumulation": False,
     "allow_fp16_reduced_precision_reduction": True,
@@ -23,32 +23,32 @@ ACCUMULATION = {
 
 @dataclass(frozen=True)
 class PrecisionFacts:
-    """One precision of training."""
+    """Settings of one precision."""
 
     name: PrecisionName
-    #: What autocast casts to, as torch calls it; None: no autocast.
+    #: torch's name of autocast's dtype; None: no autocast.
     autocast: Literal["float16", "bfloat16"] | None
-    #: Only FP16 needs one: BF16 has the range of FP32.
+    #: Only FP16 needs a gradient scaler: BF16 has the range of FP32.
     uses_grad_scaler: bool
-    #: What cuBLAS and cuDNN may do with FP32 operands.
+    #: How cuBLAS and cuDNN may multiply FP32 operands.
     fp32_precision: Literal["ieee", "tf32"]
-    #: The compute capability from which on a GPU has it.
+    #: Lowest compute capability of GPUs that support it.
     least_capability: tuple[int, int]
-    #: Largest relative error of rounding to nearest, of the arithmetic of matrix products: 2^-(explicit bits + 1).
+    #: Largest relative error of rounding to nearest, in matrix products: 2^-(explicit mantissa bits + 1).
     unit_roundoff: float
-    #: Relative error against FP64 that the arithmetic leaves on Gaussian operands: smallest and largest accepted.
-    #: Geometric middles between the neighbours' errors, so that one precision is not taken for another.
+    #: Smallest and largest accepted relative error against FP64 on Gaussian operands: the geometric means between the
+    #: errors of adjacent precisions, which separate them.
     error_range: tuple[float, float]
-    #: A gradient may be this many times as far from FP64's as rounding explains. Models seen here: 0.7 to 1.5 times
-    #: under AMP, and 2 to 6 in FP32, where what is explained leaves out the rounding of sums: that grows with their
-    #: length, and with Winograd's convolutions.
-    far_outside: int
-    #: Where it is multiplied by hardware.
+    #: Largest accepted ratio of the gradient's error against FP64 to the error that rounding explains. Measured ratios:
+    #: 0.7 to 1.5 under AMP, and 2 to 6 in FP32, where the explained error leaves out the rounding of sums, which grows
+    #: with their length and with Winograd convolutions.
+    max_error_ratio: int
+    #: Devices with hardware support.
     hardware: str = "any device"
 
     @property
     def matmul_dtype_name(self) -> str:
-        """The dtype that matrix-multiplying modules put out, as torch calls it."""
+        """torch's name of the output dtype of matrix-multiplying modules."""
         return self.autocast or "float32"
 
 
@@ -69,6 +69,6 @@ FACTS: dict[PrecisionName, PrecisionFacts] = {
 
 
 def expected_flags(precision: PrecisionFacts) -> dict[str, str]:
-    """What every switch must say under a precision."""
+    """Returns the expected value of every switch under a precision."""
     flags: dict[str, str] = {name: precision.fp32_precision if name.startswith("cu") else "ieee" for name in FLAGS}
     return flags | {f"cuda.matmul.{name}": str(allowed) for name, allowed in ACCUMULATION.items()}

@@ -1,1 +1,1 @@
-"""One trial: the process, what it runs, and the checks before it."""
+"""The trial process: inspection, device probe, and the run of one trial."""

@@ -1,4 +1,4 @@
-"""The first look at a model and its data: whether they can be had, and how large the model is, without weights."""
+"""Inspects a model and its data before training: whether they can be built, and the model's size, without weights."""
 
 import resource
 
@@ -12,12 +12,12 @@ from worker.messages import Inspection, ModelFacts
 from worker.models import blueprint_of
 from worker.models.plugin import check_logits
 
-#: Address space that an inspection may take beyond what it has: a spec that asks for billions of layers ends here.
+#: Address space that an inspection may add: a limit for specs with billions of layers.
 MORE_BYTES = 8 * 2**30
 
 
 def inspect_model(inspection: Inspection) -> ModelFacts:
-    """What is known of a model before it is built. Raises TrialFailed: `invalid_model`, `invalid_data`."""
+    """Returns the facts of a model without building it. Raises TrialFailed: `invalid_model`, `invalid_data`."""
     _limit_memory()
     blueprint = blueprint_of(inspection.model)
     make_source(blueprint.shape, inspection.data, inspection.seed)
@@ -26,7 +26,7 @@ def inspect_model(inspection: Inspection) -> ModelFacts:
             model = blueprint.build()
     except MemoryError as error:
         raise TrialFailed.because(
-            FailureCode.INVALID_MODEL, "The model has too many layers to be described in memory."
+            FailureCode.INVALID_MODEL, "The model has too many layers to fit into memory. Use fewer layers."
         ) from error
     if isinstance(inspection.model, PluginSpec):
         check_logits(inspection.model, model, blueprint.shape)
@@ -34,12 +34,12 @@ def inspect_model(inspection: Inspection) -> ModelFacts:
     buffer_bytes = sum(buffer.nbytes for buffer in model.buffers())
     return ModelFacts(
         parameter_count=sum(weight.numel() for weight in weights),
-        least_memory_bytes=2 * sum(weight.nbytes for weight in weights) + buffer_bytes,
+        min_memory_bytes=2 * sum(weight.nbytes for weight in weights) + buffer_bytes,
     )
 
 
 def _limit_memory() -> None:
-    """Of this process, which ends with the inspection."""
+    """Limits the address space of this process, which ends with the inspection."""
     with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 # no path of a user's
         mapped_bytes = int(statm.read().split()[0]) * resource.getpagesize()
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]

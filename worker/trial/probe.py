@@ -1,4 +1,4 @@
-"""What this machine offers to train on."""
+"""Lists the devices of this machine, the precisions each supports, and their faults."""
 
 import torch
 
@@ -11,9 +11,9 @@ from worker.training.precision import PRECISIONS, check
 
 
 def probe_devices() -> list[dict[str, object]]:
-    """Every device with the precisions it can run; for those it cannot, why. Holds a CUDA context while it runs.
+    """Returns every device with the precisions it supports, and why not the others. Holds a CUDA context while it runs.
 
-    What it measures of each precision takes a moment of the device, also of one where a worker is busy.
+    Each measurement briefly uses the device, even if a worker is running there.
     """
     names = ["cpu", *(f"cuda:{index}" for index in range(gpu_count()))]
     return [_probe(name) for name in names]
@@ -21,9 +21,9 @@ def probe_devices() -> list[dict[str, object]]:
 
 def _probe(name: str) -> dict[str, object]:
     device = detect(name)
-    # Not what is held of its memory: a worker may be busy there.
+    # Held memory is not checked: a worker may be running there.
     faults = [*driver_faults(name), *arithmetic_faults(name)]
-    # A sick device may hang over a long measurement.
+    # A faulty device may hang during the measurement.
     measured = None if faults else measure_support(name)
     problems = _problems(name) if measured is None else _absent(measured)
     return {
@@ -40,7 +40,7 @@ def _probe(name: str) -> dict[str, object]:
 
 
 def _problems(name: str) -> dict[str, str]:
-    """Why a device cannot run a precision, as far as it says without training."""
+    """Returns the reason for each precision that the device does not support, as far as it shows without training."""
     problems: dict[str, str] = {}
     for precision in PRECISIONS.values():
         try:

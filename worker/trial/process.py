@@ -1,4 +1,4 @@
-"""The trial process: says what came of its trial over a pipe, dies with its worker, and lives for nothing else."""
+"""The trial process: runs one task, sends its outcome over a pipe, and ends when its worker does."""
 
 import contextlib
 import faulthandler
@@ -26,63 +26,63 @@ from worker.messages import (
     StepDone,
     SupportCheck,
     SupportMeasured,
-    TrialGaveUp,
+    TaskFailed,
     TrialSucceeded,
 )
 from worker.proof.precision_support import measure_support
 from worker.trial.inspection import inspect_model
 from worker.trial.run import run_trial
 
-#: Seconds between two words about progress.
+#: Interval of progress messages.
 PROGRESS_SECONDS = 0.5
 
 
 def main(task_json: str, results: Connection, standard_error: Connection, lock: DeviceLock | None) -> None:
-    """The whole life of the process: says its result over `results`, writes what else it has to say to the worker.
+    """Runs a task: sends the outcome over `results`, and all output to `standard_error`.
 
-    It holds the lock, which came with it, as long as it lives.
+    The process holds the device lock, inherited through `lock`, until it ends.
     """
-    os.setpgid(0, 0)  # so that cancelling reaches its own children, and never the worker
+    os.setpgid(0, 0)  # so that cancelling ends its children too, but not the worker
     os.dup2(standard_error.fileno(), 1)
     os.dup2(standard_error.fileno(), 2)
     faulthandler.enable()
-    _die_with_the_worker()
-    _volunteer_for_the_oom_killer()
-    last_said = time.monotonic()
+    _end_with_worker()
+    _prefer_for_oom_kill()
+    last_sent = time.monotonic()
 
     def after_step(step: int) -> None:
-        nonlocal last_said
-        if time.monotonic() - last_said >= PROGRESS_SECONDS:
-            last_said = time.monotonic()
+        nonlocal last_sent
+        if time.monotonic() - last_sent >= PROGRESS_SECONDS:
+            last_sent = time.monotonic()
             results.send_bytes(StepDone(step=step).model_dump_json().encode())
 
-    last_word: TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TrialGaveUp
+    outcome: TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TaskFailed
     try:
         task = TASK.validate_json(task_json)
         if isinstance(task, Inspection):
-            last_word = Inspected(facts=inspect_model(task))
+            outcome = Inspected(facts=inspect_model(task))
         elif isinstance(task, DeviceCheck):
-            last_word = DeviceChecked(health=check_device(task))
+            outcome = DeviceChecked(health=check_device(task))
         elif isinstance(task, SupportCheck):
-            last_word = SupportMeasured(support=DeviceSupport(precisions=measure_support(task.device)))
+            outcome = SupportMeasured(support=DeviceSupport(precisions=measure_support(task.device)))
         else:
-            last_word = TrialSucceeded(result=run_trial(task, after_step))
+            outcome = TrialSucceeded(result=run_trial(task, after_step))
     except TrialFailed as error:
         traceback.print_exc()
-        last_word = TrialGaveUp(failure=error.failure)
-    except Exception as error:  # whatever went wrong, the worker must hear of it
+        outcome = TaskFailed(failure=error.failure)
+    except Exception as error:  # any error must reach the worker
         traceback.print_exc()
-        detail = f"{type(error).__name__}: {error}"[:1000] + " The benchmark's logs have the traceback."
-        last_word = TrialGaveUp(failure=Failure.of(FailureCode.INTERNAL, detail))
+        detail = f"{type(error).__name__}: {error}"[:1000] + " Check the benchmark's logs for the traceback."
+        outcome = TaskFailed(failure=Failure.of(FailureCode.INTERNAL, detail))
     sys.stderr.flush()
-    results.send_bytes(last_word.model_dump_json().encode())
+    results.send_bytes(outcome.model_dump_json().encode())
 
 
-def _die_with_the_worker() -> None:
-    """Kills this process group when the worker is gone.
+def _end_with_worker() -> None:
+    """Kills this process group when the worker ends.
 
-    The child of a forkserver has the forkserver for a parent, so the kernel's parent-death signal would not come;
-    the sentinel is a pipe whose other end is the worker's.
+    A forkserver's child has the forkserver as parent, so the kernel's parent-death signal does not work; the sentinel
+    is a pipe whose other end the worker holds.
     """
     worker = multiprocessing.parent_process()
     if worker is None:
@@ -95,7 +95,7 @@ def _die_with_the_worker() -> None:
     threading.Thread(target=watch, name="watch the worker", daemon=True).start()
 
 
-def _volunteer_for_the_oom_killer() -> None:
-    """If the machine runs out of memory, this process goes first: not the database, not the worker."""
+def _prefer_for_oom_kill() -> None:
+    """Makes the kernel's OOM killer choose this process before the database and the worker."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")

@@ -1,4 +1,4 @@
-"""One leg, trained once and measured: what a trial process does between its start and its end."""
+"""Runs one trial: prepares a leg's model and data, trains, validates, and examines the result."""
 
 import contextlib
 import hashlib
@@ -40,8 +40,8 @@ from worker.training.precision import (
     set_flags,
 )
 
-#: Bytes of host memory per parameter at least: weights, gradients and two moments in FP32; for CUDA, weights alone.
-LEAST_HOST_BYTES_PER_PARAMETER = {"cpu": 16, "cuda": 4}
+#: Lower bound of host memory per parameter: weights, gradients and two moments in FP32; on CUDA, weights alone.
+MIN_HOST_BYTES_PER_PARAMETER = {"cpu": 16, "cuda": 4}
 
 
 @dataclass(frozen=True)
@@ -52,34 +52,34 @@ class Prepared:
     precision: Precision
     model: nn.Module
     data: TrialData
-    #: What is known before training; probes and the forward pass's dtypes are added after it.
+    #: Recorded before training; probes and the dtypes of the forward pass are added afterwards.
     attestation: Attestation
     start_bytes: int | None
-    #: A copy on the CPU, for the trial that is compared with FP64.
+    #: A copy of the initial weights on the CPU, for the comparison with FP64; None without one.
     initial_state: State | None
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A leg after its last step, and what was seen on the way."""
+    """A trained leg and the measurements of its training."""
 
     run: Run
     feed: Feed
     clock: StepClock
     curves: Curves
     timing: Timing
-    #: Mean, without the first.
+    #: Mean duration of a step, without the first.
     step_seconds: float
     telemetry: Telemetry
     peaks: CudaPeaks
     compilation: Compilation | None
-    #: Of the gradient scaler.
+    #: Initial scale of the gradient scaler.
     initial_scale: float
     started_at: datetime
 
 
 def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult:
-    """Trains one leg once and measures it. Raises TrialFailed with a typed failure."""
+    """Trains one leg once and measures it. Raises TrialFailed."""
     device = torch.device(spec.device)
     try:
         with deterministic(spec.training.deterministic), fresh_compiler(spec.training.compile, device):
@@ -95,17 +95,17 @@ def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult
 
 def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None]) -> TrialResult:
     began = time.perf_counter()
-    pace = Pace(spec.training, spec.limit, spec.most_steps, began)
+    pace = Pace(spec.training, spec.limit, spec.max_steps, began)
     prepared = _prepare(spec, device)
     trained = _train(spec, prepared, after_step, pace)
     run, curves, feed, step_seconds = trained.run, trained.curves, trained.feed, trained.clock.step_seconds()
     applied_steps, final_learning_rate = int(run.learning_rate.applied_steps), float(run.learning_rate.value)
     validation_loss, validation_accuracy, validation_share = _validate_in_fp32(prepared, pace)
-    skipped_steps = [index for index, found in enumerate(curves.found_infs.tolist()) if found]
-    found = _examine(spec, prepared, trained, skipped_steps, pace)
-    seen_after = {
-        "probes": found.probes,
-        "forward_dtypes": found.observed.forward_dtypes if found.observed else {},
+    skipped_steps = [index for index, found_inf in enumerate(curves.found_infs.tolist()) if found_inf]
+    findings = _examine(spec, prepared, trained, skipped_steps, pace)
+    attestation_update = {
+        "probes": findings.probes,
+        "forward_dtypes": findings.observed.forward_dtypes if findings.observed else {},
         "data_sha256": feed.sha256(prepared.attestation.data_sha256),
     }
     return TrialResult(
@@ -128,28 +128,28 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         fused_optimizer=bool(run.optimizer.defaults.get("fused")),
         compilation=trained.compilation,
         deterministic=is_deterministic(),
-        grad_scaler=_scaler_trace(trained, len(step_seconds), skipped_steps, found.first_overflow),
+        grad_scaler=_scaler_trace(trained, len(step_seconds), skipped_steps, findings.first_overflow),
         validation_loss=validation_loss if math.isfinite(validation_loss) else None,
         validation_accuracy=validation_accuracy,
         validation_share=validation_share,
-        memory=found.memory,
-        attestation=prepared.attestation.model_copy(update=seen_after),
+        memory=findings.memory,
+        attestation=prepared.attestation.model_copy(update=attestation_update),
         data=prepared.data.facts,
         environment=devices.environment(device),
         parameter_count=sum(parameter.numel() for parameter in prepared.model.parameters()),
-        least_flops_per_step=found.observed.least_flops if found.observed else None,
-        ceiling_flops_per_second=found.ceiling_flops_per_second,
-        synchronisations=found.observed.synchronisations if found.observed else [],
-        numerics=found.numerics,
+        least_flops_per_step=findings.observed.least_flops if findings.observed else None,
+        ceiling_flops_per_second=findings.ceiling_flops_per_second,
+        synchronisations=findings.observed.synchronisations if findings.observed else [],
+        numerics=findings.numerics,
         telemetry=trained.telemetry,
-        proof_seconds=found.seconds,
+        proof_seconds=findings.seconds,
         ended_early=trained.timing.steps < spec.training.steps,
-        not_examined=found.not_examined,
+        not_examined=findings.not_examined,
     )
 
 
 def _train(spec: TrialSpec, prepared: Prepared, after_step: Callable[[int], None], pace: Pace) -> Trained:
-    """Every step of the leg, warm-up included, with the clock and the telemetry around the measured ones."""
+    """Runs every step of the leg, including warm-up, with clock and telemetry around the measured ones."""
     device = prepared.device
     run = prepare(prepared.model, prepared.precision, spec.training, device)
     if spec.training.compile is not None:
@@ -185,7 +185,7 @@ def _train(spec: TrialSpec, prepared: Prepared, after_step: Callable[[int], None
 
 
 def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_steps: list[int], pace: Pace) -> Findings:
-    """What is proved after training: probes, the account of memory, numerics."""
+    """Runs the examinations after training: probes, memory breakdown, numerics."""
     return examine(
         Subject(
             device=prepared.device,
@@ -206,20 +206,20 @@ def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_step
 
 
 def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
-    """Device check, precision, memory reset, then data and model from the block's seed."""
+    """Checks the device, sets the precision, resets memory, and creates data and model from the block's seed."""
     precision = PRECISIONS[spec.precision]
     check(device, precision)
     devices.make_current(device)
     devices.limit_memory(device, spec.memory_limit_bytes)
     blueprint = blueprint_of(spec.model)
     parameters = spec.parameter_count or spec.model.parameter_count() or 0
-    devices.require_host_memory(LEAST_HOST_BYTES_PER_PARAMETER[device.type] * parameters)
+    devices.require_host_memory(MIN_HOST_BYTES_PER_PARAMETER[device.type] * parameters)
     set_flags(precision)
     flags = read_flags()
     start_bytes = devices.reset_memory(device)
 
     torch.manual_seed(spec.seed)
-    data = make_data(blueprint.shape, spec.data, spec.training, spec.seed, spec.most_batches)
+    data = make_data(blueprint.shape, spec.data, spec.training, spec.seed, spec.max_batches)
     model = blueprint.build()
     attestation = Attestation(
         flags=flags,
@@ -242,7 +242,7 @@ def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
 
 
 def _validate_in_fp32(prepared: Prepared, pace: Pace) -> tuple[float, float, float]:
-    """Loss and accuracy of the weights, not of the leg's arithmetic, and the share of the data they are of."""
+    """Validates in FP32, so that only the weights differ between legs: loss, accuracy, share of the data used."""
     set_flags(PRECISIONS["fp32"])
     try:
         return validate(prepared.model, prepared.data.validation, lambda: pace.seconds_to_validate)
@@ -251,7 +251,7 @@ def _validate_in_fp32(prepared: Prepared, pace: Pace) -> tuple[float, float, flo
 
 
 def hash_weights(model: nn.Module) -> str:
-    """SHA-256 of the state dict, names and bytes: equal across the legs of a block."""
+    """SHA-256 of the state dict (names and bytes): equal across the legs of a block."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())

@@ -79,7 +79,7 @@ def cut_short(spec):
     if spec.precision == "fp32":
         return made
     if spec.block > 0:
-        return Failure.of(FailureCode.TIME_BUDGET, "The time budget ended before the trial did.")
+        return Failure.of(FailureCode.TIME_BUDGET, "The time budget ended before the trial finished.")
     missing = dict.fromkeys(("memory", "numerics", "ceiling"), "for lack of time (7.0 s needed, 1.0 s left)")
     shown = {"step_seconds": [7.3], "loss_curve": [4.0, 3.9], "gradient_norms": [1.0, 1.0], "memory": None}
     return made.model_copy(

@@ -25,11 +25,11 @@ async def test_the_headline_has_the_ratio_of_the_only_block_and_no_interval():
 async def test_what_is_missing_is_named_in_a_line_with_the_remedy():
     report = await short_report()
     expected = (
-        "bf16: for lack of time, there is no memory figure, no comparison of a step with FP64, no rate of the fastest "
-        "matrix product. Raise measurement.time_budget_seconds."
+        "bf16: no memory figure, no comparison of a step with FP64, no rate of the fastest matrix product, for lack of "
+        "time. Raise measurement.time_budget_seconds."
     )
     assert expected in report.warnings
-    assert "The time budget ended after 1 of at least 2 blocks: there is no interval." in report.warnings
+    assert "The time budget ended after 1 of at least 2 blocks: no interval can be computed." in report.warnings
 
 
 async def test_every_format_shows_what_there_is():

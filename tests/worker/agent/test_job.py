@@ -18,7 +18,7 @@ from halftime.contract.report.failure import Failure, FailureCode
 from tests.app.store.test_reaper import read, submit, take
 from tests.factories import CPU, comparison, request, trial, well
 from worker.agent import job as worker_job
-from worker.agent.fingerprint import measured_with
+from worker.agent.fingerprint import fingerprint_of
 from worker.agent.job import Job
 from worker.comparison.blocks import compare
 
@@ -98,7 +98,7 @@ async def test_the_timeout_counts_what_reused_blocks_took(database):
             await blocks.keep(
                 session,
                 claim,
-                measured_with(CPU, asked),
+                fingerprint_of(CPU, asked),
                 slow,
                 BlockFinished(block=block.index, planned_blocks=4, speedups={}),
             )
@@ -128,7 +128,7 @@ def never_answers(*_):
 
 @pytest.mark.parametrize("driver", [refuses, never_answers])
 async def test_a_driver_that_does_not_say_which_gpu_it_is_casts_doubt_on_it(database, monkeypatch, driver):
-    monkeypatch.setattr(worker_job, "measured_with", driver)
+    monkeypatch.setattr(worker_job, "fingerprint_of", driver)
     monkeypatch.setattr(worker_job, "ANSWER_SECONDS", 0.1)
     row = await submit(database, FOUR_BLOCKS)
     await job_of(database, row, SimulatedTrials(), sick).run(row.id)
@@ -138,7 +138,7 @@ async def test_a_driver_that_does_not_say_which_gpu_it_is_casts_doubt_on_it(data
     await job_of(database, passed_on, SimulatedTrials(), well).run(row.id)
     failure = (await read(database, row)).failure
     assert failure["code"] == "internal"
-    assert "does not tell which GPU this is" in failure["detail"]
+    assert "Could not identify the GPU" in failure["detail"]
 
 
 async def test_a_device_found_sick_after_the_last_block_gets_no_report(database):

@@ -139,7 +139,7 @@ async def test_a_forkserver_that_hangs_as_a_trial_starts_is_replaced(launcher, m
 
 
 async def test_a_forkserver_that_hangs_at_the_end_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr("worker.agent.launcher.DYING_SECONDS", 1.0)
+    monkeypatch.setattr("worker.agent.launcher.KILL_WAIT_SECONDS", 1.0)
     made = TrialLauncher()
     await made.warm_up()
     (server,) = fork_servers()
@@ -151,7 +151,7 @@ async def test_a_forkserver_that_hangs_at_the_end_is_not_waited_for(monkeypatch)
 async def test_a_model_beyond_the_machine_s_memory_is_out_of_memory(launcher):
     outcome, _ = await launcher.run(spec(hidden_size=65_536, num_layers=400), 60, lambda step: None)
     assert outcome.code == "out_of_memory"
-    assert "MiB available" in outcome.detail
+    assert "MiB are available" in outcome.detail
 
 
 async def test_a_trial_dies_with_its_worker():

@@ -84,7 +84,7 @@ async def test_a_worker_told_to_stop_does_not_wait_for_the_measurement_of_its_de
         process = patient.running.process
         process.send_signal(signal.SIGTERM)
         assert await anyio.to_thread.run_sync(process.wait) == 0
-        assert not await patient.running.says("is not known")
+        assert not await patient.running.says("could not be measured")
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ async def test_a_worker_that_starts_with_a_sick_device_takes_nothing_until_it_is
     benchmark_id = await worker.submit(SHORT)
     row = await patient.row()
     assert row.state == "quarantined"
-    assert "came out wrong" in row.quarantine.reason
+    assert "had a wrong result" in row.quarantine.reason
     assert await worker.status(benchmark_id) == "queued"
     assert not await worker.listening()
     assert row.device.precisions is None
@@ -107,7 +107,7 @@ async def test_a_worker_that_starts_with_a_sick_device_takes_nothing_until_it_is
     assert (await patient.row()).device.precisions
 
 
-@pytest.mark.parametrize(("fault", "reason"), [("wrong", "came out wrong"), ("crash", "SIGABRT")])
+@pytest.mark.parametrize(("fault", "reason"), [("wrong", "had a wrong result"), ("crash", "SIGABRT")])
 async def test_a_benchmark_leaves_a_device_that_falls_sick_under_it(well, fault, reason):
     worker = well.running
     benchmark_id = await worker.submit(HUNG)

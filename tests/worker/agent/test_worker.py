@@ -360,6 +360,6 @@ async def test_a_worker_whose_id_another_takes_stops_and_says_why(own):
         await workers.register(session, "tested", uuid.uuid4(), CPU)
     status = await anyio.to_thread.run_sync(own.process.wait, PATIENCE_SECONDS)
     assert status == 1
-    assert await own.says("Another process works as 'tested'. Give each worker its own --id.")
+    assert await own.says("Another worker process has the id 'tested'. Give each worker its own --id.")
     assert await own.ask("SELECT 1 FROM workers WHERE online"), "the other one's row is not this one's"
     assert await own.status(benchmark_id) in {"running", "queued"}

@@ -191,7 +191,7 @@ async def test_fp16_that_keeps_overflowing_is_told_to_use_bf16():
 
     report, _, _ = await run(request(candidates=["fp16"]), simulate)
     assert report.comparisons[0].candidate.grad_scaler.longest_skip_run == 3
-    assert any("use bf16" in warning for warning in report.warnings)
+    assert any("Use bf16" in warning for warning in report.warnings)
 
 
 async def test_an_odd_number_of_blocks_is_noted():

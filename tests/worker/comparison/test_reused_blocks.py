@@ -10,7 +10,7 @@ from halftime.contract.report.block import Block, KeptBlock
 from halftime.contract.report.failure import Failure, FailureCode
 from tests.factories import CPU, comparison, request, telemetry, trial
 from worker.agent import fingerprint
-from worker.agent.fingerprint import measured_with
+from worker.agent.fingerprint import fingerprint_of
 from worker.comparison.blocks import compare
 from worker.device import nvml
 from worker.report.build import make_report
@@ -168,11 +168,11 @@ async def test_trials_of_all_attempts_are_judged_beside_each_other():
 
 
 def test_the_same_worker_measures_with_the_same():
-    assert measured_with(CPU, request()) == measured_with(CPU, request())
+    assert fingerprint_of(CPU, request()) == fingerprint_of(CPU, request())
 
 
 def test_another_request_is_told_apart():
-    assert measured_with(CPU, measurement(2)) != measured_with(CPU, measurement(4))
+    assert fingerprint_of(CPU, measurement(2)) != fingerprint_of(CPU, measurement(4))
 
 
 def test_another_card_of_the_same_model_is_told_apart(monkeypatch):
@@ -180,19 +180,19 @@ def test_another_card_of_the_same_model_is_told_apart(monkeypatch):
     found = []
     for uuid in ("GPU-1", "GPU-2"):
         monkeypatch.setattr(nvml, "uuid_of", lambda device, uuid=uuid: uuid)
-        found.append(measured_with(gpu, request()))
+        found.append(fingerprint_of(gpu, request()))
     assert [one.device for one in found] == ["GPU-1", "GPU-2"]
 
 
 def test_another_start_of_the_host_is_told_apart(monkeypatch, tmp_path):
-    before = measured_with(CPU, request())
+    before = fingerprint_of(CPU, request())
     (tmp_path / "boot_id").write_text("another\n")
     monkeypatch.setattr(fingerprint, "BOOT_ID", tmp_path / "boot_id")
-    assert measured_with(CPU, request()) == before.model_copy(update={"device": "another cpu"})
+    assert fingerprint_of(CPU, request()) == before.model_copy(update={"device": "another cpu"})
 
 
 def test_a_package_of_another_version_is_told_apart(monkeypatch):
-    before = measured_with(CPU, request())
+    before = fingerprint_of(CPU, request())
     monkeypatch.setattr(fingerprint, "_packages_sha256", fingerprint._packages_sha256.__wrapped__)
     monkeypatch.setattr(fingerprint, "distributions", lambda: [])
-    assert measured_with(CPU, request()).packages_sha256 != before.packages_sha256
+    assert fingerprint_of(CPU, request()).packages_sha256 != before.packages_sha256

@@ -56,10 +56,10 @@ class Machine:
     async def run_trial(self, spec, deadline_seconds, after_step):
         self.specs.append(spec)
         step_seconds, limit = self.step_seconds[spec.precision], spec.limit
-        steps = min(spec.most_steps or STEPS, max(2, math.floor(limit.share_seconds / step_seconds)))
-        if steps * step_seconds > limit.most_seconds:
-            self.now += limit.most_seconds
-            after_step(math.floor(limit.most_seconds / step_seconds))
+        steps = min(spec.max_steps or STEPS, max(2, math.floor(limit.share_seconds / step_seconds)))
+        if steps * step_seconds > limit.max_seconds:
+            self.now += limit.max_seconds
+            after_step(math.floor(limit.max_seconds / step_seconds))
             return Failure.of(FailureCode.TIME_BUDGET, "")
         self.now += steps * step_seconds
         return trial(
@@ -99,8 +99,8 @@ async def test_a_slow_candidate_gets_two_blocks_and_an_interval(monkeypatch):
     assert "a CPU has no BF16 arithmetic and emulates it: BF16 is 36.50× slower" in headline(report)
     assert headline(report).endswith("Train in FP32 here, or in BF16 on a device that multiplies it.")
     assert any(warning.startswith("bf16 is emulated. Use fp32 here.") for warning in report.warnings)
-    assert any("of 40 steps were done in 2 of 2 trials, for lack of time" in warning for warning in report.warnings)
-    assert any("need a time_budget_seconds of about" in warning for warning in report.warnings)
+    assert any("of 40 steps, for lack of time" in warning for warning in report.warnings)
+    assert any("set time_budget_seconds to about" in warning for warning in report.warnings)
 
 
 @pytest.mark.anyio
@@ -120,11 +120,11 @@ async def test_a_candidate_without_a_step_in_time_leaves_a_report_that_says_so(m
     assert machine.now <= 1000 + 12
     assert (report.verdict, report.stopped_by) == ("inconclusive", "time_budget")
     assert found.candidate.failure.code == "time_budget"
-    assert "0 of 40 steps were done" in found.candidate.failure.detail
+    assert "ended after 0 of 40 steps" in found.candidate.failure.detail
     assert "a step of fp32 takes 0.1 s. Use fp32 here." in found.candidate.failure.detail
     assert report.baseline.median_step_seconds == pytest.approx(0.1)
     assert "could not be compared" in headline(report)
-    assert not any("Whole trials" in warning for warning in report.warnings), (
+    assert not any("full-length trials" in warning for warning in report.warnings), (
         "how long the candidate's take is not known"
     )
 
@@ -198,15 +198,15 @@ async def test_no_comparison_outlasts_its_budget(fp32, bf16, budget_seconds):
 )
 def test_a_share_is_positive_and_never_more_than_what_is_left(left_seconds, others, later):
     limit = time_limit(left_seconds, others, later)
-    assert 0 < limit.share_seconds <= limit.most_seconds <= left_seconds
+    assert 0 < limit.share_seconds <= limit.max_seconds <= left_seconds
 
 
 def test_the_first_of_four_trials_has_a_quarter_and_may_take_half():
-    assert time_limit(100, [None], [None, None]) == TimeLimit(share_seconds=25, most_seconds=50)
+    assert time_limit(100, [None], [None, None]) == TimeLimit(share_seconds=25, max_seconds=50)
 
 
 def test_a_trial_that_ran_before_is_expected_to_take_as_long_again():
-    assert time_limit(88, [], [None, 12]) == TimeLimit(share_seconds=38, most_seconds=88)
+    assert time_limit(88, [], [None, 12]) == TimeLimit(share_seconds=38, max_seconds=88)
 
 
 class Clock:
@@ -220,7 +220,7 @@ class Clock:
 def steps_of(monkeypatch, step_seconds, share_seconds, first_seconds=None, validation_steps=0.0):
     """Warm-up steps, and all steps, of a trial with this share."""
     clock = Clock(monkeypatch)
-    limit = TimeLimit(share_seconds=share_seconds, most_seconds=1e9)
+    limit = TimeLimit(share_seconds=share_seconds, max_seconds=1e9)
     pace = Pace(TrainingConfig(batch_size=8, steps=STEPS, warmup_steps=5), limit, None, 0.0)
     pace.keep(validation_steps)
     pace.start()
@@ -270,7 +270,7 @@ def spec_of(**changes):
 
 
 def test_a_trial_whose_share_is_over_keeps_what_it_has_and_says_what_is_missing():
-    result = run_trial(spec_of(limit=TimeLimit(share_seconds=1e-3, most_seconds=1e9), examined=True), lambda step: None)
+    result = run_trial(spec_of(limit=TimeLimit(share_seconds=1e-3, max_seconds=1e9), examined=True), lambda step: None)
     assert result.ended_early
     assert (len(result.loss_curve), len(result.step_seconds)) == (2, 1)
     assert result.memory is result.numerics is None
@@ -279,7 +279,7 @@ def test_a_trial_whose_share_is_over_keeps_what_it_has_and_says_what_is_missing(
 
 
 def test_a_trial_of_fewer_steps_ends_where_it_is_told_to():
-    result = run_trial(spec_of(most_steps=7), lambda step: None)
+    result = run_trial(spec_of(max_steps=7), lambda step: None)
     assert (len(result.loss_curve), len(result.step_seconds), result.ended_early) == (7, 2, True)
     assert result.memory is not None
 
@@ -288,7 +288,7 @@ def test_a_trial_of_fewer_steps_ends_where_it_is_told_to():
 async def test_a_trial_that_goes_on_beyond_its_limit_is_ended():
     launcher = TrialLauncher()
     try:
-        limit = TimeLimit(share_seconds=1e9, most_seconds=2.0)
+        limit = TimeLimit(share_seconds=1e9, max_seconds=2.0)
         outcome, _ = await launcher.run(spec_of(limit=limit), 3600, lambda step: None)
     finally:
         await launcher.close()
@@ -319,8 +319,8 @@ def test_validation_ends_where_the_time_does_and_says_how_much_it_saw():
 
 
 def test_what_waiting_has_used_is_no_longer_the_trial_s():
-    task = spec_of(limit=TimeLimit(share_seconds=80, most_seconds=90))
-    assert _within(task, 40).limit == TimeLimit(share_seconds=30, most_seconds=40)
+    task = spec_of(limit=TimeLimit(share_seconds=80, max_seconds=90))
+    assert _within(task, 40).limit == TimeLimit(share_seconds=30, max_seconds=40)
     assert _within(spec_of(), 40).limit is None
 
 
@@ -345,4 +345,4 @@ async def test_blocks_of_an_earlier_attempt_leave_the_fewest_steps_that_any_tria
         return trial(spec, ended_early=True, loss_curve=[1.0] * next(lengths))
 
     measured = await compare(comparison(), simulate, lambda progress: None)
-    assert measured.most_steps == 3
+    assert measured.max_steps == 3

@@ -70,12 +70,12 @@ def test_the_directory_itself_may_be_a_link_of_the_operator_s(directory, tmp_pat
     ],
 )
 def test_a_name_with_parts_that_are_no_names_is_refused(directory, name):
-    assert "no path relative" in refused(name, directory)
+    assert "not a path relative" in refused(name, directory)
 
 
 def test_an_absolute_name_is_refused(directory, tmp_path):
     for path in (directory / "folder" / "corpus.txt", tmp_path / "outside" / "secret.txt"):
-        with pytest.raises(TrialFailed, match="no path relative"):
+        with pytest.raises(TrialFailed, match="not a path relative"):
             open_data_file(str(path), directory)
 
 
@@ -98,26 +98,26 @@ def test_a_device_is_refused_before_it_is_opened(directory):
     try:
         os.mknod(directory / "zero", 0o666 | 0o020000, os.makedev(1, 5))
     except PermissionError:
-        with pytest.raises(TrialFailed, match="no regular file"):
+        with pytest.raises(TrialFailed, match="not a regular file"):
             open_data_file("null", Path("/dev"))
     else:
-        assert "no regular file" in refused("zero", directory)
+        assert "not a regular file" in refused("zero", directory)
 
 
 def test_a_pipe_is_refused_and_nobody_waits_for_its_writer(directory):
     os.mkfifo(directory / "pipe")
-    assert "no regular file" in refused("pipe", directory)
+    assert "not a regular file" in refused("pipe", directory)
 
 
 def test_a_socket_is_refused(directory, monkeypatch):
     monkeypatch.chdir(directory)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket")
-        assert "no regular file" in refused("socket", directory)
+        assert "not a regular file" in refused("socket", directory)
 
 
 def test_a_directory_is_refused(directory):
-    assert "no regular file" in refused("folder", directory)
+    assert "not a regular file" in refused("folder", directory)
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "missing/corpus.txt", "x" * 256])
@@ -126,19 +126,19 @@ def test_what_is_not_there_is_refused(directory, name):
 
 
 def test_a_file_as_a_folder_is_refused(directory):
-    assert "no directory" in refused("folder/corpus.txt/x", directory)
+    assert "not a directory" in refused("folder/corpus.txt/x", directory)
 
 
 def test_a_file_beyond_the_bound_is_refused_unread(directory):
-    assert "at most 3" in refused("folder/corpus.txt", directory, most_bytes=3)
+    assert "the limit is 3" in refused("folder/corpus.txt", directory, max_bytes=3)
 
 
 def test_a_worker_without_a_directory_says_so():
-    assert "HALFTIME_DATASETS_DIR, which is not set" in refused("corpus.txt", None)
+    assert "HALFTIME_DATASETS_DIR is not set" in refused("corpus.txt", None)
 
 
 def test_a_directory_that_is_not_there_is_told_without_its_path(tmp_path):
-    assert "HALFTIME_DATASETS_DIR is no directory" in refused("corpus.txt", tmp_path / "gone")
+    assert "HALFTIME_DATASETS_DIR is not a directory" in refused("corpus.txt", tmp_path / "gone")
 
 
 @contextlib.contextmanager

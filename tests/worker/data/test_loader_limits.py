@@ -12,10 +12,10 @@ from halftime.plugin import Blueprint
 from tests.factories import comparison, request, trial
 from tests.mounts import python_with_tmpfs
 from tests.worker.data.test_loader import trial_spec
-from worker.comparison.blocks import LEAST_DEADLINE_SECONDS
+from worker.comparison.blocks import MIN_DEADLINE_SECONDS
 from worker.comparison.capacity import measure_capacity
 from worker.data import make_data
-from worker.data.loader_limits import PATIENCE_SECONDS, in_shared_memory, require_shared_memory
+from worker.data.loader_limits import BATCH_TIMEOUT_SECONDS, in_shared_memory, require_shared_memory
 from worker.device import host_counters
 from worker.errors import TrialFailed
 from worker.models import blueprint_of
@@ -53,9 +53,9 @@ def test_a_refusal_has_the_figures_and_the_remedies(free):
     with pytest.raises(TrialFailed) as refused:
         require_shared_memory(LoaderConfig(workers=4), batch, 64, 100)
     assert refused.value.failure.detail == (
-        "data.loader: with workers=4, 9 batches of 256.0 MiB may be in shared memory at once, 2304.1 MiB in all, and "
-        "/dev/shm has 64.0 MiB free. Give the worker more (docker run --shm-size 3g; compose: shm_size: 3gb; "
-        "Kubernetes: an emptyDir of medium Memory at /dev/shm), or ask for fewer data.loader.workers or a smaller "
+        "data.loader: with workers=4, up to 9 batches of 256.0 MiB are in shared memory at once, 2304.1 MiB in total, "
+        "but /dev/shm has only 64.0 MiB free. Give the worker more (docker run --shm-size 3g; compose: shm_size: 3gb; "
+        "Kubernetes: an emptyDir of medium Memory at /dev/shm), or use fewer data.loader.workers or a smaller "
         "training.batch_size."
     )
 
@@ -99,7 +99,7 @@ async def test_the_search_for_the_largest_batch_ends_with_the_cause(free):
     await measure_capacity(measured, run_one, lambda progress: None)
     found = measured.baseline.capacity
     assert (found.largest_batch_size, found.stopped_by, found.failure.code) == (16, "failure", "invalid_data")
-    assert "has 0.0 MiB free" in found.failure.detail
+    assert "has only 0.0 MiB free" in found.failure.detail
 
 
 def test_what_is_free_is_that_of_the_file_system_that_is_seen(monkeypatch):
@@ -118,7 +118,7 @@ def test_of_a_larger_tensor_only_the_batch_is_shared():
 
 
 def test_a_silent_loader_is_given_up_before_its_trial_is():
-    assert PATIENCE_SECONDS < LEAST_DEADLINE_SECONDS
+    assert BATCH_TIMEOUT_SECONDS < MIN_DEADLINE_SECONDS
 
 
 #: Trials with a loader of one process, for models of a few weights.
@@ -161,9 +161,9 @@ def test_in_a_small_shared_memory_a_loader_that_fits_trains_and_one_that_outgrow
     room = (3 * (64 + 1) + 11) * PAGE  # a sample has 4,096 bytes, and the targets of a batch a page of their own
     trained, refused, failed = python_with_tmpfs("/dev/shm", f"size={room}", OUTGROWN).splitlines()  # noqa: S108
     assert trained == "trained for 12"
-    assert refused.startswith("invalid_data data.loader: with workers=1, 3 batches of 0.3 MiB may be in")
-    assert "has 0.8 MiB free. Give the worker more (docker run --shm-size 1g" in refused
-    assert failed.startswith("invalid_data data.loader: a batch found no room in shared memory: unable to allocate")
+    assert refused.startswith("invalid_data data.loader: with workers=1, up to 3 batches of 0.3 MiB are in")
+    assert "has only 0.8 MiB free. Give the worker more (docker run --shm-size 1g" in refused
+    assert failed.startswith("invalid_data data.loader: a batch did not fit into shared memory: unable to allocate")
     assert "--shm-size 1g" in failed
 
 
@@ -184,7 +184,7 @@ def hang():
 def die():
     os.kill(os.getpid(), signal.SIGBUS)
 
-feed.PATIENCE_SECONDS = 0.5
+feed.BATCH_TIMEOUT_SECONDS = 0.5
 for end in (hang, die):
     data.make_source = lambda *asked: Lost(end)
     tell(8)
@@ -207,12 +207,12 @@ def lost():
 
 
 def test_a_source_that_hangs_in_a_loader_s_process_is_told_apart_from_shared_memory(lost):
-    assert lost[0].startswith("invalid_data data.loader: no batch came within 90 s. The data source hangs")
-    assert "a lack of shared memory would have been told (/dev/shm has" in lost[0]
+    assert lost[0].startswith("invalid_data data.loader: no batch arrived within 90 s. The data source hangs")
+    assert "shared memory is not the cause (/dev/shm has" in lost[0]
 
 
 def test_a_loader_s_process_that_dies_of_a_full_shared_memory_is_told_as_that(lost):
-    assert lost[1].startswith("invalid_data data.loader: a process of the loader died for lack of shared memory")
+    assert lost[1].startswith("invalid_data data.loader: a loader process ran out of shared memory")
     assert "--shm-size 1g" in lost[1]
 
 

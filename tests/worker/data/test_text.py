@@ -62,7 +62,7 @@ def test_the_least_text_that_a_refusal_names_is_enough(datasets):
 
 @pytest.mark.parametrize(
     ("model", "words"),
-    [(TransformerSpec(vocab_size=255), "vocab_size ≥ 256, not 255"), (MlpSpec(), "causal language models")],
+    [(TransformerSpec(vocab_size=255), "vocab_size to 256 or more, not 255"), (MlpSpec(), "causal language model")],
     ids=["vocabulary", "task"],
 )
 def test_a_model_that_reads_no_bytes_is_refused_at_the_first_look(model, words):
@@ -76,7 +76,7 @@ def test_the_library_is_read_in_the_order_of_its_paths_up_to_the_bound(tmp_path)
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name + "\n")
     assert library_text(tmp_path) == b"a/z.py\na.py\nb.py\n"
-    assert library_text(tmp_path, most_bytes=7) == b"a/z.py\n"
+    assert library_text(tmp_path, max_bytes=7) == b"a/z.py\n"
 
 
 def test_this_python_s_library_is_enough_to_train_on():

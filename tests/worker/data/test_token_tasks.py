@@ -67,8 +67,8 @@ def test_hidden_tokens_stand_alone_between_two_that_are_seen(length, mask_token)
     inputs, targets = task.sample("training", 50, seeded("samples", 0))
     hidden = targets != IGNORED
     assert torch.equal(inputs == mask_token, hidden)
-    assert bool((hidden.sum(dim=1) == task.hidden).all())
-    assert task.hidden >= 1
+    assert bool((hidden.sum(dim=1) == task.masked).all())
+    assert task.masked >= 1
     assert not bool(hidden[:, [0, -1]].any())
     assert not bool((hidden[:, 1:] & hidden[:, :-1]).any())
     assert not bool((targets == mask_token).any())

@@ -63,21 +63,21 @@ def test_gpus_are_numbered_as_cuda_numbers_them(gpus, monkeypatch, visible, name
 
 @pytest.mark.parametrize("choice", ["cuda:3", "cuda:x", "tpu"])
 def test_a_device_that_is_not_there_is_refused_with_the_remedy(gpus, choice):
-    with pytest.raises(ValueError, match=r"use `--device cpu`|use `cpu`"):
+    with pytest.raises(ValueError, match=r"[Uu]se `--device cpu`|Use `cpu`"):
         device.detect(choice)
 
 
 def test_every_gpu_is_a_device(gpus):
-    assert nvml.workable_devices() == ["cuda:0", "cuda:1", "cuda:2"]
+    assert nvml.available_devices() == ["cuda:0", "cuda:1", "cuda:2"]
 
 
 def test_only_visible_gpus_are_devices(gpus, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
-    assert nvml.workable_devices() == ["cuda:0"]
+    assert nvml.available_devices() == ["cuda:0"]
 
 
 def test_a_lost_gpu_is_no_matter_of_the_others(lost_gpu):
-    assert nvml.workable_devices() == ["cuda:0", "cuda:1", "cuda:2"]
+    assert nvml.available_devices() == ["cuda:0", "cuda:1", "cuda:2"]
     assert device.detect("cuda:2").gpu == "NVIDIA H200"
     assert nvml.uuid_of("cuda:0") == "GPU-0"
     with pytest.raises(pynvml.NVMLError_GpuIsLost):
@@ -91,15 +91,17 @@ def test_a_worker_of_a_lost_gpu_ends_with_the_remedy(lost_gpu):
 
 def test_a_lost_gpu_has_no_name_beside_one_that_is_cut(cut_gpus):
     cut_gpus.gpus[0].answers["nvmlDeviceGetUUID"] = pynvml.NVMLError_GpuIsLost()
-    assert nvml.workable_devices() == ["MIG-a", "MIG-b", "GPU-2"]
+    assert nvml.available_devices() == ["MIG-a", "MIG-b", "GPU-2"]
 
 
 def test_a_gpu_in_mig_mode_is_as_many_devices_as_it_is_cut_into(cut_gpus):
-    assert nvml.workable_devices() == ["GPU-0", "MIG-a", "MIG-b", "GPU-2"]
+    assert nvml.available_devices() == ["GPU-0", "MIG-a", "MIG-b", "GPU-2"]
 
 
 def test_a_gpu_that_is_cut_into_several_is_no_device(cut_gpus):
-    with pytest.raises(ValueError, match=r"GPU-1 is in MIG mode: name an instance .*\(MIG-a, MIG-b\)"):
+    with pytest.raises(
+        ValueError, match=r"GPU-1 is in MIG mode. Set CUDA_VISIBLE_DEVICES to an instance \(MIG-a, MIG-b\)"
+    ):
         device.detect("cuda:1")
     assert device.detect("cuda:2").gpu == "NVIDIA H200"
 
@@ -112,13 +114,13 @@ def test_the_only_instance_that_is_to_be_seen_is_the_device(cut_gpus):
 
 def test_a_machine_without_a_gpu_is_one_device(monkeypatch):
     plant(monkeypatch)
-    assert nvml.workable_devices() == ["cpu"]
+    assert nvml.available_devices() == ["cpu"]
 
 
 @pytest.mark.parametrize("error", [pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded])
 def test_a_machine_without_a_driver_is_one_device(monkeypatch, error):
     monkeypatch.setattr(plant(monkeypatch, h100()), "nvmlInit", lambda: raised(error))
-    assert nvml.workable_devices() == ["cpu"]
+    assert nvml.available_devices() == ["cpu"]
     assert device.detect("auto").kind == "cpu"
     assert device.gpu_count() == 0
 
@@ -137,7 +139,7 @@ def test_every_kind_of_gpu_is_a_device(monkeypatch, kind):
     gpu = kind()
     plant(monkeypatch, gpu)
     whole = not gpu.instances
-    assert nvml.workable_devices() == (["cuda:0"] if whole else [INSTANCE_UUIDS[0]])
+    assert nvml.available_devices() == (["cuda:0"] if whole else [INSTANCE_UUIDS[0]])
     found = device.detect("auto")
     assert found.name == "cuda:0"
     (part,) = [gpu] if whole else gpu.instances.values()

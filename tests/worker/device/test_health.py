@@ -16,7 +16,7 @@ from tests.worker.device.fake_nvml import GIB, a100_cut, h100, memory, plant, pr
 from tests.worker.device.test_telemetry import trial_on
 from worker.agent import launcher, quarantine
 from worker.agent.launcher import TrialLauncher
-from worker.agent.quarantine import DeviceWatch, casts_doubt
+from worker.agent.quarantine import DeviceMonitor, may_be_device_fault
 from worker.device import health
 from worker.device.architectures import has_code
 from worker.errors import TrialFailed
@@ -56,11 +56,11 @@ def test_a_gpu_that_the_driver_finds_well_or_tells_little_of_has_no_fault(driver
     ("changes", "said"),
     [
         ({"nvmlDeviceGetTotalEccErrors": 2}, "2 uncorrected ECC errors"),
-        ({"nvmlDeviceGetRemappedRows": (0, 1, 1, 0)}, "wait to be remapped"),
-        ({"nvmlDeviceGetRemappedRows": (0, 1, 1, 1)}, "have the card replaced"),
-        ({"nvmlDeviceGetRetiredPagesPendingStatus": 1}, "wait to be retired"),
-        ({"nvmlDeviceGetFieldValues": recovery(1)}, "asks for a reset"),
-        (holding(40 * GIB), "40960 MiB of the GPU stay held"),
+        ({"nvmlDeviceGetRemappedRows": (0, 1, 1, 0)}, "pending remapping"),
+        ({"nvmlDeviceGetRemappedRows": (0, 1, 1, 1)}, "Replace the GPU"),
+        ({"nvmlDeviceGetRetiredPagesPendingStatus": 1}, "pending retirement"),
+        ({"nvmlDeviceGetFieldValues": recovery(1)}, "needs a reset"),
+        (holding(40 * GIB), "40960 MiB of GPU memory stay in use"),
         ({"nvmlDeviceGetUUID": pynvml.NVMLError_GpuIsLost()}, "GPU is lost"),
     ],
 )
@@ -78,15 +78,15 @@ def test_a_check_opens_the_driver_once(driver, monkeypatch):
 
 def test_a_gpu_that_the_driver_has_no_more_is_a_fault(driver):
     driver(None)
-    assert "does not see cuda:0 any more" in found()
+    assert "no longer lists cuda:0" in found()
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"nvmlDeviceGetTotalEccErrors": 2}, "2 uncorrected ECC errors"),
-        ({"nvmlDeviceGetRemappedRows": (0, 1, 1, 1)}, "have the card replaced"),
-        ({"nvmlDeviceGetFieldValues": recovery(1)}, "asks for a reset"),
+        ({"nvmlDeviceGetRemappedRows": (0, 1, 1, 1)}, "Replace the GPU"),
+        ({"nvmlDeviceGetFieldValues": recovery(1)}, "needs a reset"),
     ],
 )
 def test_an_instance_is_as_sick_as_its_card(driver, changes, said):
@@ -154,7 +154,7 @@ def on_a_gpu(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "the GPU")
         monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-        monkeypatch.setattr(health, "_multiplies_rightly", lambda device: True)
+        monkeypatch.setattr(health, "_product_is_correct", lambda device: True)
 
     return install
 
@@ -162,7 +162,7 @@ def on_a_gpu(monkeypatch):
 def test_a_gpu_that_torch_has_no_code_for_needs_another_torch_and_no_reset(on_a_gpu):
     on_a_gpu((7, 0))
     (fault,) = health.arithmetic_faults("cuda:0")
-    assert "no code for the GPU, compute capability 7.0. Install a build with sm_70" in fault
+    assert "does not support the GPU (compute capability 7.0). Install a build with sm_70" in fault
     assert "reset" not in fault.lower()
     with pytest.raises(TrialFailed, match="Install a build with sm_70") as refused:
         check(torch.device("cuda", 0), PRECISIONS["fp32"])
@@ -174,7 +174,7 @@ def test_a_gpu_that_cuda_finds_no_code_for_needs_no_reset_either(on_a_gpu, monke
         raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors")
 
     on_a_gpu((8, 7))
-    monkeypatch.setattr(health, "_multiplies_rightly", no_code)
+    monkeypatch.setattr(health, "_product_is_correct", no_code)
     (fault,) = health.arithmetic_faults("cuda:0")
     assert "Install a torch build for this GPU" in fault
     assert "reset" not in fault.lower()
@@ -248,13 +248,13 @@ def test_an_error_that_stays_with_the_context_is_a_fault(monkeypatch):
 )
 def test_only_an_end_that_the_device_may_have_caused_casts_doubt_on_it(code, phase, doubtful):
     asked = spec().model_copy(update={"phase": phase})
-    assert casts_doubt(asked, Failure.of(FailureCode(code), "so")) is doubtful
+    assert may_be_device_fault(asked, Failure.of(FailureCode(code), "so")) is doubtful
 
 
 @pytest.mark.parametrize(("errors", "doubtful"), [(1, True), (0, False), (None, False)])
 def test_a_trial_that_saw_an_ecc_error_casts_doubt_on_the_device(errors, doubtful):
     seen = telemetry(gpu=gpu_telemetry(uncorrected_ecc_errors=errors))
-    assert casts_doubt(spec(), trial_on(telemetry=seen)) is doubtful
+    assert may_be_device_fault(spec(), trial_on(telemetry=seen)) is doubtful
 
 
 @pytest.fixture
@@ -272,11 +272,11 @@ async def watched(monkeypatch, tmp_path):
 @pytest.mark.anyio
 async def test_a_check_that_hangs_is_a_sick_device_and_leaves_no_process(watched, monkeypatch):
     made, planted = watched
-    watch = DeviceWatch(made, "cpu")
+    watch = DeviceMonitor(made, "cpu")
     assert await watch.examine() is None
     planted.write_text("hang")
     monkeypatch.setattr(quarantine, "CHECK_SECONDS", 1.0)
-    assert "did not end within" in await watch.examine()
+    assert "did not finish within" in await watch.examine()
     assert trial_processes() == []
 
 
@@ -292,7 +292,7 @@ class Planned:
 
 @pytest.mark.anyio
 async def test_a_quarantine_ends_only_after_two_passes_in_a_row():
-    watch = DeviceWatch(Planned(["sick"], [], ["sick still"], [], []), "cuda:0")
+    watch = DeviceMonitor(Planned(["sick"], [], ["sick still"], [], []), "cuda:0")
     await watch.examine()
     said = [watch.fault]
     for _ in range(4):
@@ -305,7 +305,7 @@ async def test_a_quarantine_ends_only_after_two_passes_in_a_row():
 async def test_a_process_that_does_not_die_holds_up_nothing(watched, monkeypatch):
     made, planted = watched
     planted.write_text("hang")
-    monkeypatch.setattr(launcher, "DYING_SECONDS", 0.1)
+    monkeypatch.setattr(launcher, "KILL_WAIT_SECONDS", 0.1)
     with monkeypatch.context() as immortal:
         immortal.setattr(launcher.os, "killpg", lambda group, signum: None)
         immortal.setattr("multiprocessing.popen_forkserver.Popen.kill", lambda self: None, raising=False)

@@ -17,7 +17,7 @@ from tests.worker.agent.test_launcher import PATIENCE_SECONDS, trial_processes
 from tests.worker.device import fake_nvml
 from worker import __main__ as command
 from worker.device import device
-from worker.device.lock import DeviceTaken, owned
+from worker.device.lock import DeviceInUse, locked
 
 GPU = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA H200", memory_bytes=2**37)
 CPU = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=2**34)
@@ -29,12 +29,12 @@ def driver(monkeypatch):
 
 
 def test_a_gpu_has_one_owner_until_that_one_is_done(tmp_path):
-    with owned(GPU, tmp_path / "locks"):
-        with pytest.raises(DeviceTaken, match="NVIDIA H200"), owned(GPU, tmp_path / "locks"):
+    with locked(GPU, tmp_path / "locks"):
+        with pytest.raises(DeviceInUse, match="NVIDIA H200"), locked(GPU, tmp_path / "locks"):
             pass
-        with owned(GPU.model_copy(update={"name": "cuda:1"}), tmp_path / "locks"):
+        with locked(GPU.model_copy(update={"name": "cuda:1"}), tmp_path / "locks"):
             pass
-    with owned(GPU, tmp_path / "locks"):
+    with locked(GPU, tmp_path / "locks"):
         pass
 
 
@@ -43,10 +43,10 @@ def test_a_gpu_of_any_kind_has_one_owner_by_whichever_name(tmp_path, monkeypatch
     gpu = kind()
     uuid = next(iter(gpu.instances.values()), gpu).answers["nvmlDeviceGetUUID"]
     fake_nvml.plant(monkeypatch, gpu)
-    with owned(GPU, tmp_path):
+    with locked(GPU, tmp_path):
         assert [path.stem for path in tmp_path.iterdir()] == [uuid]
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", uuid[:12])
-        with pytest.raises(DeviceTaken), owned(GPU, tmp_path):
+        with pytest.raises(DeviceInUse), locked(GPU, tmp_path):
             pass
 
 
@@ -54,16 +54,16 @@ def test_the_instances_of_one_card_have_an_owner_each(tmp_path, monkeypatch):
     fake_nvml.plant(monkeypatch, fake_nvml.a100_cut())
     first, second = fake_nvml.INSTANCE_UUIDS
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", first)
-    with owned(GPU, tmp_path):
+    with locked(GPU, tmp_path):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", second)
-        with owned(GPU, tmp_path):
+        with locked(GPU, tmp_path):
             assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_workers_of_every_user_can_share_the_folder(tmp_path):
     mask = os.umask(0o077)
     try:
-        with owned(GPU, tmp_path / "locks"):
+        with locked(GPU, tmp_path / "locks"):
             assert (tmp_path / "locks").stat().st_mode & 0o7777 == 0o1777
             assert (tmp_path / "locks" / "GPU-0.lock").stat().st_mode & 0o777 == 0o644
     finally:
@@ -71,13 +71,13 @@ def test_workers_of_every_user_can_share_the_folder(tmp_path):
 
 
 def test_a_cpu_may_be_shared(tmp_path):
-    with owned(CPU, tmp_path), owned(CPU, tmp_path) as lock:
+    with locked(CPU, tmp_path), locked(CPU, tmp_path) as lock:
         assert lock is None
 
 
 def test_a_folder_that_cannot_be_used_is_said_with_the_remedy(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="HALFTIME_LOCK_DIR"), owned(GPU, tmp_path / "file" / "locks"):
+    with pytest.raises(ValueError, match="HALFTIME_LOCK_DIR"), locked(GPU, tmp_path / "file" / "locks"):
         pass
 
 
@@ -96,10 +96,10 @@ def start(tmp_path, monkeypatch):
 
 
 def test_the_second_worker_ends_with_a_code_of_its_own(tmp_path, start):
-    with owned(GPU, tmp_path):
+    with locked(GPU, tmp_path):
         result = start(tmp_path)
     assert result.exit_code == os.EX_TEMPFAIL
-    assert "belongs to another worker" in result.stderr
+    assert "is in use by another worker" in result.stderr
 
 
 def test_a_worker_that_is_given_no_usable_folder_has_wrong_settings(tmp_path, start):
@@ -119,9 +119,9 @@ async def until(condition):
 async def test_a_trial_that_outlives_its_worker_still_holds_the_gpu(tmp_path):
     def free():
         try:
-            with owned(GPU, tmp_path):
+            with locked(GPU, tmp_path):
                 return True
-        except DeviceTaken:
+        except DeviceInUse:
             return False
 
     worker = subprocess.Popen(
@@ -133,10 +133,10 @@ async def test_a_trial_that_outlives_its_worker_still_holds_the_gpu(tmp_path):
                 import anyio
                 from tests.worker.agent.test_launcher import LONG, TrialLauncher, spec
                 from worker.device import nvml
-                from tests.worker.device.test_lock import GPU, owned
+                from tests.worker.device.test_lock import GPU, locked
                 if __name__ == "__main__":
                     nvml.uuid_of = lambda name: "GPU-0"
-                    with owned(GPU, Path("{tmp_path}")) as lock:
+                    with locked(GPU, Path("{tmp_path}")) as lock:
                         long = spec(LONG, hidden_size=512)
                         anyio.run(TrialLauncher(lock).run, long, 600, lambda step: print(step, flush=True))
             """),

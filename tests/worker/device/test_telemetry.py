@@ -33,7 +33,7 @@ from worker.comparison.disturbance import disturbances
 from worker.device import gpu_sampler as gpus
 from worker.device import host_counters, other_processes
 from worker.device.measured_region import MeasuredRegion
-from worker.device.other_processes import Neighbours
+from worker.device.other_processes import OtherProcesses
 from worker.messages import TrialSpec
 
 SPEC = TrialSpec(
@@ -71,7 +71,7 @@ def test_a_longer_region_is_sampled_by_a_thread(monkeypatch):
 
 
 def test_what_the_driver_does_not_tell_is_null_and_not_an_error(monkeypatch):
-    monkeypatch.setattr(gpus, "LEAST_ENERGY_REGION_SECONDS", 0.0)
+    monkeypatch.setattr(gpus, "MIN_ENERGY_REGION_SECONDS", 0.0)
     found = sampled(monkeypatch, vgpu())
     assert (found.sm_clock_mhz, found.temperature_celsius, found.power_watts) == (None, None, None)
     assert (found.uncorrected_ecc_errors, found.energy_joules, found.clock_limits) == (None, None, {})
@@ -116,12 +116,12 @@ def test_energy_is_told_of_a_region_long_enough_only(monkeypatch):
         return h100(nvmlDeviceGetTotalEnergyConsumption=iter([1_000_000, 1_700_000]).__next__)
 
     assert sampled(monkeypatch, counted()).energy_joules is None
-    monkeypatch.setattr(gpus, "LEAST_ENERGY_REGION_SECONDS", 0.0)
+    monkeypatch.setattr(gpus, "MIN_ENERGY_REGION_SECONDS", 0.0)
     assert sampled(monkeypatch, counted()).energy_joules == 700
 
 
 def test_an_instance_has_its_memory_and_the_card_s_clock_heat_and_errors(monkeypatch):
-    monkeypatch.setattr(gpus, "LEAST_ENERGY_REGION_SECONDS", 0.0)
+    monkeypatch.setattr(gpus, "MIN_ENERGY_REGION_SECONDS", 0.0)
     errors = iter([2, 5])
     card = a100_cut(
         places=(2,), nvmlDeviceGetCurrentClocksEventReasons=0x20, nvmlDeviceGetTotalEccErrors=lambda *_: next(errors)
@@ -145,8 +145,8 @@ def test_a_quiet_trial_is_not_disturbed():
     [
         (telemetry(foreign_cores=0.5), "other programs kept 0.5 of 2 cores busy"),
         (telemetry(cpu_seconds_per_second=1.0), "CPU seconds per second"),
-        (telemetry(gpu_telemetry(sm_clock_mhz=spread(1200))), "the SM clock was 1200 MHz, its leg's 1980 MHz"),
-        (telemetry(gpu_telemetry(clock_limits={"thermal_slowdown": 0.1})), "slowed itself: thermal slowdown"),
+        (telemetry(gpu_telemetry(sm_clock_mhz=spread(1200))), "the SM clock was 1200 MHz, its leg's usually 1980 MHz"),
+        (telemetry(gpu_telemetry(clock_limits={"thermal_slowdown": 0.1})), "reduced its clock: thermal slowdown"),
         (telemetry(gpu_telemetry(uncorrected_ecc_errors=1)), "1 uncorrected ECC errors"),
         (telemetry(gpu_telemetry(foreign_processes=["process 7"])), "process 7, was on the GPU"),
     ],
@@ -183,7 +183,7 @@ def test_a_cold_first_trial_makes_none_of_the_next_look_slow(clocks):
 def test_a_warm_leg_s_slow_trial_is_seen_after_a_cold_first():
     *before, slow = clocked(1590, 1400, 1400, 900)
     (found,) = disturbances(slow, before)
-    assert "the SM clock was 900 MHz, its leg's 1400 MHz" in found
+    assert "the SM clock was 900 MHz, its leg's usually 1400 MHz" in found
 
 
 def test_a_first_trial_is_judged_beside_the_warm_ones():
@@ -194,7 +194,7 @@ def test_a_first_trial_is_judged_beside_the_warm_ones():
 
 def test_a_machine_that_multiplies_more_slowly_than_usual_spoils_a_trial_on_the_cpu():
     (found,) = disturbances(trial_on(ceiling_flops_per_second=0.7e9), [trial_on()], cores=2)
-    assert "multiplied at 0.7 GFLOP/s" in found
+    assert "ran at 0.7 GFLOP/s" in found
 
 
 def test_a_region_too_short_to_judge_is_not_judged():
@@ -227,7 +227,7 @@ def other_program():
 
 def over_a_second():
     before, started = host_counters.HostCounters.now(), time.monotonic()
-    while time.monotonic() - started < 2 * host_counters.LEAST_REGION_SECONDS:
+    while time.monotonic() - started < 2 * host_counters.MIN_REGION_SECONDS:
         pass
     return host_counters.between(before, host_counters.HostCounters.now())
 
@@ -268,14 +268,14 @@ def driver(monkeypatch):
 
     monkeypatch.setattr(other_processes, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(other_processes, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(other_processes, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(other_processes, "MAX_WAIT_SECONDS", 0.0)
     return install
 
 
 async def noted(device="cuda:0"):
     """What a trial's result says of others, where nothing changes on the device."""
-    watch = Neighbours()
-    before = await watch.wait_until_alone(device)
+    watch = OtherProcesses()
+    before = await watch.wait_until_free(device)
     result = await watch.note(device, trial_on(telemetry=telemetry(gpu_telemetry())), before)
     return result.telemetry.gpu
 
@@ -283,8 +283,8 @@ async def noted(device="cuda:0"):
 @pytest.mark.anyio
 async def test_a_trial_waits_until_it_is_alone_on_the_gpu(driver, monkeypatch):
     driver(processes_then_none(7, 7, 7))
-    monkeypatch.setattr(other_processes, "PATIENCE_SECONDS", 60.0)
-    seen = await Neighbours().wait_until_alone("cuda:0")
+    monkeypatch.setattr(other_processes, "MAX_WAIT_SECONDS", 60.0)
+    seen = await OtherProcesses().wait_until_free("cuda:0")
     assert seen.processes == []
     assert seen.used_bytes == 4 * MIB
 
@@ -292,17 +292,17 @@ async def test_a_trial_waits_until_it_is_alone_on_the_gpu(driver, monkeypatch):
 @pytest.mark.anyio
 async def test_nvml_is_opened_once_for_all_looks_and_closed_after_them(driver, monkeypatch):
     library = driver(processes_then_none(*range(7, 17)))
-    monkeypatch.setattr(other_processes, "PATIENCE_SECONDS", 60.0)
-    await Neighbours().wait_until_alone("cuda:0")
+    monkeypatch.setattr(other_processes, "MAX_WAIT_SECONDS", 60.0)
+    await OtherProcesses().wait_until_free("cuda:0")
     assert (library.times_opened, library.open) == (1, 0)
 
 
 @pytest.mark.anyio
 async def test_a_wait_that_is_given_up_leaves_no_look_behind(driver, monkeypatch):
     library = driver([process(7)])
-    monkeypatch.setattr(other_processes, "PATIENCE_SECONDS", 3600.0)
+    monkeypatch.setattr(other_processes, "MAX_WAIT_SECONDS", 3600.0)
     with anyio.move_on_after(0.05):
-        await Neighbours().wait_until_alone("cuda:0")
+        await OtherProcesses().wait_until_free("cuda:0")
     with anyio.fail_after(60):
         while library.open:
             await anyio.sleep(0.01)
@@ -313,18 +313,18 @@ async def test_a_driver_that_does_not_answer_holds_nobody_up(driver, monkeypatch
     answered = threading.Event()
     driver(lambda: answered.wait(60) and [])
     monkeypatch.setattr(other_processes, "ANSWER_SECONDS", 0.05)
-    assert await Neighbours().wait_until_alone("cuda:0") is None
+    assert await OtherProcesses().wait_until_free("cuda:0") is None
     answered.set()
 
 
 @pytest.mark.anyio
 async def test_it_waits_in_vain_once_and_then_says_who_is_there(driver, monkeypatch):
     driver([process(7)])
-    monkeypatch.setattr(other_processes, "PATIENCE_SECONDS", 0.05)
-    watch = Neighbours()
-    before = await watch.wait_until_alone("cuda:0")
-    monkeypatch.setattr(other_processes, "PATIENCE_SECONDS", 3600.0)
-    assert await watch.wait_until_alone("cuda:0") == before
+    monkeypatch.setattr(other_processes, "MAX_WAIT_SECONDS", 0.05)
+    watch = OtherProcesses()
+    before = await watch.wait_until_free("cuda:0")
+    monkeypatch.setattr(other_processes, "MAX_WAIT_SECONDS", 3600.0)
+    assert await watch.wait_until_free("cuda:0") == before
     result = await watch.note("cuda:0", trial_on(telemetry=telemetry(gpu_telemetry())), before)
     assert result.telemetry.gpu.foreign_processes == ["process 7, 1024 MiB"]
     assert result.telemetry.gpu.held_before_bytes == 4 * MIB
@@ -333,8 +333,8 @@ async def test_it_waits_in_vain_once_and_then_says_who_is_there(driver, monkeypa
 @pytest.mark.anyio
 async def test_a_process_that_came_during_the_trial_is_noted(driver):
     driver([])
-    watch = Neighbours()
-    before = await watch.wait_until_alone("cuda:0")
+    watch = OtherProcesses()
+    before = await watch.wait_until_free("cuda:0")
     driver([process(8, used_bytes=None)])
     result = await watch.note("cuda:0", trial_on(telemetry=telemetry(gpu_telemetry())), before)
     assert result.telemetry.gpu.foreign_processes == ["process 8"]
@@ -360,15 +360,15 @@ async def test_in_a_container_the_host_s_numbers_name_who_is_foreign(driver, kin
 )
 async def test_in_a_container_that_is_told_no_names_memory_in_use_is_foreign_work(driver, kind, used_bytes):
     driver([], kind, nvmlDeviceGetMemoryInfo=memory(used_bytes))
-    named = f"a process that NVML does not name, {used_bytes // MIB} MiB"
+    named = f"a process that NVML does not list, {used_bytes // MIB} MiB"
     assert (await noted()).foreign_processes == [named]
 
 
 @pytest.mark.anyio
 async def test_the_trial_itself_is_not_foreign_while_the_driver_clears_up_after_it(driver, monkeypatch):
     driver([])
-    watch = Neighbours()
-    before = await watch.wait_until_alone("cuda:0")
+    watch = OtherProcesses()
+    before = await watch.wait_until_free("cuda:0")
     monkeypatch.setattr(other_processes, "GRACE_SECONDS", 60.0)
     held = itertools.chain([70 * GIB, 500 * MIB], itertools.repeat(4 * MIB))
     driver(processes_then_none(TRIAL_ON_THE_HOST), nvmlDeviceGetMemoryInfo=memory(held))
@@ -378,7 +378,7 @@ async def test_the_trial_itself_is_not_foreign_while_the_driver_clears_up_after_
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("used_bytes", "foreign"), [(900 * MIB, []), (3 * GIB, ["a process that NVML does not name, 3072 MiB"])]
+    ("used_bytes", "foreign"), [(900 * MIB, []), (3 * GIB, ["a process that NVML does not list, 3072 MiB"])]
 )
 async def test_a_desktop_on_the_gpu_is_no_foreign_work(driver, used_bytes, foreign):
     driver([], nvmlDeviceGetDisplayActive=1, nvmlDeviceGetMemoryInfo=memory(used_bytes))
@@ -399,8 +399,8 @@ async def test_what_works_on_another_instance_of_the_card_is_not_foreign(monkeyp
 @pytest.mark.anyio
 async def test_where_nvml_does_not_tell_nothing_is_claimed(driver):
     driver([])
-    watch = Neighbours()
-    before = await watch.wait_until_alone("cuda:0")
+    watch = OtherProcesses()
+    before = await watch.wait_until_free("cuda:0")
     refused = pynvml.NVMLError_NoPermission()
     driver(refused, nvmlDeviceGetMemoryInfo=refused)
     result = await watch.note("cuda:0", trial_on(telemetry=telemetry(gpu_telemetry())), before)
@@ -418,7 +418,7 @@ def test_a_region_that_breaks_off_leaves_no_thread(monkeypatch):
 @pytest.mark.anyio
 async def test_on_a_cpu_nobody_is_asked(driver):
     driver(lambda: pytest.fail("asked"))
-    watch = Neighbours()
-    assert await watch.wait_until_alone("cpu") is None
+    watch = OtherProcesses()
+    assert await watch.wait_until_free("cpu") is None
     result = trial_on()
     assert await watch.note("cpu", result, None) is result

@@ -20,7 +20,7 @@ from tests.factories import data_of
 from tests.layer_lists import ANY_MODEL, LAYERS, fitting_models, input_of, parsed
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
-from worker.models import blueprint_of, build_model
+from worker.models import blueprint_of
 from worker.models.layers import BUILDERS, Recurrent, build_layers
 from worker.proof.numerics import compare_with_fp64
 from worker.training.loop import prepare, training_step
@@ -140,7 +140,7 @@ def test_an_accepted_model_trains(precision, model):
     training = TrainingConfig(batch_size=4, steps=2, warmup_steps=1, validation_samples=4)
     inputs, targets = data_of(spec, training).training[0]
     torch.manual_seed(0)
-    run = prepare(build_model(spec), PRECISIONS[precision], training, CPU)
+    run = prepare(blueprint_of(spec).build(), PRECISIONS[precision], training, CPU)
     step = training_step(run, (inputs, targets))
     assert step.loss.isfinite()
 
@@ -201,7 +201,7 @@ NETS = {
 @pytest.mark.parametrize("name", NETS)
 def test_the_work_is_what_torch_counts(name):
     spec, samples = NETS[name], 2
-    model = build_model(spec)
+    model = blueprint_of(spec).build()
     inputs = torch.randn(samples, *spec.input_shape)
     if spec.vocab_size:
         inputs = torch.randint(spec.vocab_size, (samples, *spec.input_shape))
@@ -242,7 +242,7 @@ def test_a_causal_language_model_is_trained_on_the_next_token():
 def test_no_position_of_a_causal_model_sees_a_later_one(model):
     spec = LayersSpec.model_validate(model)
     torch.manual_seed(0)
-    module = build_model(spec).eval()
+    module = blueprint_of(spec).build().eval()
     tokens = torch.zeros(1, *spec.input_shape, dtype=torch.int64)
     changed = tokens.clone()
     changed[0, -1] = 1
@@ -281,7 +281,7 @@ def test_a_model_without_any_gradient_is_measured_all_the_same():
 def test_batch_norm_of_vectors_is_compared_with_fp64_in_micro_batches_of_two():
     spec = model_of([{"type": "linear", "out_features": 10}, {"type": "batch_norm"}], input_shape=[4])
     training = TrainingConfig(batch_size=16, gradient_accumulation=8, steps=2, warmup_steps=1)
-    run = prepare(build_model(spec), PRECISIONS["fp32"], training, CPU)
+    run = prepare(blueprint_of(spec).build(), PRECISIONS["fp32"], training, CPU)
     numerics = compare_with_fp64(run, PRECISIONS["fp32"], data_of(spec, training).training[0])
     assert numerics.samples == 16
     assert numerics.gradient_relative_rmse < 1e-4

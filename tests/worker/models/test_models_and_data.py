@@ -10,7 +10,7 @@ from tests.factories import data_of
 from worker.data import make_source, seeded
 from worker.data.language import LanguageTask
 from worker.messages import TrialSpec
-from worker.models import blueprint_of, build_model
+from worker.models import blueprint_of
 from worker.trial.run import run_trial
 
 SPECS = [
@@ -27,7 +27,7 @@ SPECS = [
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.kind)
 def test_the_parameter_count_is_that_of_the_module(spec):
     with torch.device("meta"):
-        module = build_model(spec)
+        module = blueprint_of(spec).build()
     assert spec.parameter_count() == sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -35,7 +35,7 @@ def test_the_parameter_count_is_that_of_the_module(spec):
 def test_logits_fit_the_targets(spec):
     data = data_of(spec, TrainingConfig(batch_size=2, steps=2, warmup_steps=1, validation_samples=3))
     inputs, targets = data.training[0]
-    logits = build_model(spec)(inputs)
+    logits = blueprint_of(spec).build()(inputs)
     assert logits.shape[:-1] == targets.shape
     assert int(targets.max()) < logits.shape[-1]
     assert sum(len(targets) for _, targets in data.validation) == 3

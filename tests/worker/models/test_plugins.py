@@ -15,7 +15,7 @@ from worker.agent.launcher import TrialLauncher
 from worker.data import make_data, make_source
 from worker.errors import TrialFailed
 from worker.messages import Inspection, TrialSpec
-from worker.models import blueprint_of, build_model
+from worker.models import blueprint_of
 from worker.models.plugin import check_logits
 
 REQUEST = BenchmarkRequest.model_validate_json((EXAMPLE_PLUGIN / "request.json").read_text())
@@ -121,7 +121,7 @@ def refused(make, code):
     [
         ("fine", {"width": 4}, "unexpected keyword argument 'width'"),
         ("fine", {"size": "x"}, "could not build"),
-        ("shapeless", {}, "an object with `shape`"),
+        ("shapeless", {}, "must return a halftime.plugin.Blueprint"),
         ("no_module", {}, "torch module with parameters"),
         ("no_weights", {}, "torch module with parameters"),
         ("broken", {}, "could not build its model. RuntimeError"),
@@ -136,7 +136,7 @@ def test_a_model_that_cannot_be_had_says_why(installed, name, arguments, words):
     names = ["fine", "shapeless", "no_module", "no_weights", "broken", "not_callable", "missing_attribute"]
     installed(MODELS, models=names)
     spec = PluginSpec.model_construct(name=name, arguments=arguments)
-    detail = refused(lambda: build_model(spec), "invalid_model")
+    detail = refused(lambda: blueprint_of(spec).build(), "invalid_model")
     assert words in detail
     assert repr(name) in detail
 
@@ -144,8 +144,8 @@ def test_a_model_that_cannot_be_had_says_why(installed, name, arguments, words):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("too_narrow", r"(2, 3) for two samples, and puts out (2, 2)"),
-        ("other_inputs", "fails on samples of its shape. RuntimeError"),
+        ("too_narrow", r"(2, 3) for two samples, not (2, 2)"),
+        ("other_inputs", "failed on samples of its shape. RuntimeError"),
     ],
 )
 def test_a_model_that_breaks_its_own_promise_is_refused_before_it_trains(installed, name, words):
@@ -171,7 +171,7 @@ def test_a_plugin_s_weights_come_from_the_block_s_seed(installed):
     weights = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        weights.append(build_model(PluginSpec(name="fine")).weight)
+        weights.append(blueprint_of(PluginSpec(name="fine")).build().weight)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
@@ -183,24 +183,24 @@ def test_synthetic_data_fits_a_plugin_s_shape(installed):
 
 def test_a_package_that_fails_to_import_is_quoted(installed):
     installed("raise OSError('no such library')", models=["fine"])
-    assert "OSError: no such library" in refused(lambda: build_model(PluginSpec(name="fine")), "invalid_model")
+    assert "OSError: no such library" in refused(lambda: blueprint_of(PluginSpec(name="fine")).build(), "invalid_model")
 
 
 def test_a_name_that_two_packages_offer_is_refused(installed):
     installed(MODELS, models=["fine"])
     installed(MODELS, package="another-package", models=["fine"])
-    detail = refused(lambda: build_model(PluginSpec(name="fine")), "invalid_model")
+    detail = refused(lambda: blueprint_of(PluginSpec(name="fine")).build(), "invalid_model")
     assert "another-package, some-package" in detail
 
 
 def test_nothing_is_imported_for_an_unknown_name(installed):
     installed("raise AssertionError", models=["fine"])
-    refused(lambda: build_model(PluginSpec(name="other")), "invalid_model")
+    refused(lambda: blueprint_of(PluginSpec(name="other")).build(), "invalid_model")
     assert "some_package" not in sys.modules
 
 
 def test_without_any_package_a_refusal_says_none():
-    assert "Installed: none" in refused(lambda: build_model(PluginSpec(name="fine")), "invalid_model")
+    assert "Installed: none" in refused(lambda: blueprint_of(PluginSpec(name="fine")).build(), "invalid_model")
     assert "Installed: none" in refused(lambda: make_source(Vectors(4, 3), PluginData(name="fine"), 0), "invalid_data")
 
 
@@ -253,9 +253,9 @@ def test_a_plugin_s_samples_are_what_the_loop_trains_on(installed):
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("shape", r"must have the shape (samples, 4)"),
+        ("shape", r"must have the model's shape (samples, 4)"),
         ("count", "a tensor of 2 samples"),
-        ("label", "holds labels from"),
+        ("label", "has labels from"),
         ("nan", "a NaN"),
         ("dtype", "must be integers"),
         ("numbers", "must be a tensor"),
@@ -270,7 +270,7 @@ def test_samples_that_do_not_fit_are_refused_at_the_first_look(installed, fault,
 
 def test_data_for_another_model_or_with_other_arguments_is_refused(installed):
     config = data_of(installed)
-    assert "must have the shape" in refused(lambda: make_source(CausalTokens(5, 5), config, 0), "invalid_data")
+    assert "must have the model's shape" in refused(lambda: make_source(CausalTokens(5, 5), config, 0), "invalid_data")
     other = config.model_copy(update={"arguments": {"seed": 1}})
     assert "multiple values" in refused(lambda: make_source(Vectors(4, 3), other, 0), "invalid_data")
     nothing = PluginData(name="nothing")

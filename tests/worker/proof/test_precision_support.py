@@ -67,7 +67,7 @@ def test_every_precision_of_a_cpu_is_measured_and_tf32_is_absent():
     assert found["fp32"].kernels == "native"
     assert found["fp32"].flops_per_second > 0
     assert (found["tf32"].kernels, found["tf32"].flops_per_second) == ("absent", None)
-    assert "A CPU has no tf32" in found["tf32"].remedy
+    assert "CPUs do not support tf32" in found["tf32"].remedy
 
 
 @pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="no x86 CPU with AVX2")

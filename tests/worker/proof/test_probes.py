@@ -83,7 +83,7 @@ async def test_a_tf32_leg_that_never_saw_tf32_is_valid_and_a_warning_says_so(ker
     probe_checks = [check for check in report.attestation.checks if check.name.endswith("_probe")]
     assert probe_checks
     assert all(check.ok for check in probe_checks)
-    said = [warning for warning in report.warnings if "TF32, though it is allowed" in warning]
+    said = [warning for warning in report.warnings if "TF32, though TF32 is allowed" in warning]
     assert len(said) == 2 * warnings  # of both legs
 
 

@@ -8,7 +8,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from tests.factories import data_of, request
-from worker.models import build_model
+from worker.models import blueprint_of
 from worker.proof.observed_step import observe_step
 from worker.proof.waits import SYNCHRONISES, SynchronisationWatch
 from worker.training.loop import prepare
@@ -93,7 +93,7 @@ def test_what_cuda_warns_of_is_named_if_an_operation_did_it_and_counted_if_none(
         outer.append(VALUES + 1)
         warnings.warn("something else", stacklevel=1)
     inner._destroy()
-    assert watch.found() == ["halftime_test::waiting × 1", "synchronisation seen by CUDA × 1"]
+    assert watch.found() == ["halftime_test::waiting × 1", "synchronisation reported by CUDA × 1"]
     assert debugging.modes == ["warn", 0]
 
 
@@ -130,7 +130,7 @@ def test_copies_between_host_and_device_wait_unless_they_may_go_on(debugging, co
 
 def test_a_step_that_picks_by_a_mask_is_told_of():
     asked = request()
-    run = prepare(build_model(asked.model), PRECISIONS["fp32"], asked.config.training, CPU)
+    run = prepare(blueprint_of(asked.model).build(), PRECISIONS["fp32"], asked.config.training, CPU)
     batch = data_of(asked.model, asked.config.training).training[0]
     run.model.register_forward_hook(lambda module, inputs, result: result + result[result > 1e9].sum())
     found = observe_step(run, batch).synchronisations

@@ -258,7 +258,7 @@ async def test_recompilation_in_measured_steps_is_a_warning_and_compile_time_is_
         return trial(spec, compilation=made if spec.precision == "bf16" else None)
 
     report = make_report("id", await compare(comparison(request()), run_one, lambda progress: None))
-    warnings = [warning for warning in report.warnings if "recompiled in the measured steps" in warning]
+    warnings = [warning for warning in report.warnings if "recompiled during the measured steps" in warning]
     assert len(warnings) == 1
     assert warnings[0].startswith("bf16: ")
     assert any("bf16 3.0 s (1 graphs, 2 recompiled)" in line for line in context_lines(report))

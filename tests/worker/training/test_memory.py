@@ -7,7 +7,7 @@ from halftime.contract.models import MODEL_KINDS, ConvnetSpec, LayersSpec, MlpSp
 from halftime.contract.request.training import CompileConfig, TrainingConfig
 from tests.factories import data_of
 from worker.messages import TrialSpec
-from worker.models import blueprint_of, build_model, count_parameters
+from worker.models import blueprint_of
 from worker.training.loop import prepare, training_step
 from worker.training.memory import CudaPeaks, account_for_step, break_down, cpu_step_peak, memory_on_cuda
 from worker.training.precision import PRECISIONS
@@ -72,7 +72,7 @@ def test_the_parts_add_up_to_what_the_allocator_gave_out(kind, precision):
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_parts_are_what_they_are_called(kind):
     parts = memory_of(kind, "fp32").breakdown
-    weights = 4 * count_parameters(blueprint_of(MODELS[kind]))
+    weights = 4 * sum(weight.numel() for weight in blueprint_of(MODELS[kind]).build().parameters())
     assert parts.parameters == weights
     assert parts.optimizer == pytest.approx(2 * weights, rel=0.02)  # AdamW's two moments, and a counter each
     assert parts.gradients <= weights
@@ -84,7 +84,7 @@ def test_two_independent_counts_agree(kind):
     """The allocator's record of one step, and the sum over tensors of another."""
     torch.manual_seed(0)
     batch = data_of(MODELS[kind], SETTINGS).training[0]
-    run = prepare(build_model(MODELS[kind]), PRECISIONS["bf16"], SETTINGS, torch.device("cpu"))
+    run = prepare(blueprint_of(MODELS[kind]).build(), PRECISIONS["bf16"], SETTINGS, torch.device("cpu"))
     training_step(run, batch)
     assert cpu_step_peak(run, batch) == pytest.approx(account_for_step(run, batch).total_bytes(), rel=0.02)
 
@@ -92,7 +92,7 @@ def test_two_independent_counts_agree(kind):
 def test_a_peak_is_of_its_step_and_not_of_what_came_before():
     """The fault is planted: something large was allocated, and freed, before the step."""
     batch = data_of(MODELS["mlp"], SETTINGS).training[0]
-    run = prepare(build_model(MODELS["mlp"]), PRECISIONS["fp32"], SETTINGS, torch.device("cpu"))
+    run = prepare(blueprint_of(MODELS["mlp"]).build(), PRECISIONS["fp32"], SETTINGS, torch.device("cpu"))
     training_step(run, batch)
     before = cpu_step_peak(run, batch)
     large = torch.ones(10 * before, dtype=torch.uint8)
@@ -135,7 +135,7 @@ def test_steps_that_are_replayed_are_measured_by_what_the_allocator_holds(
     peaks.before_measured()
     peaks.after_training()
     settings = SETTINGS.model_copy(update={"compile": CompileConfig(mode=mode) if mode else None})
-    run = prepare(build_model(MODELS["mlp"]), PRECISIONS["fp32"], settings, torch.device("cpu"))
+    run = prepare(blueprint_of(MODELS["mlp"]).build(), PRECISIONS["fp32"], settings, torch.device("cpu"))
     batch = data_of(MODELS["mlp"], SETTINGS).training[0]
     memory = memory_on_cuda(run, start_bytes=0, peaks=peaks, waiting_bytes=1000)
     assert (memory.source, memory.peak_reserved_bytes) == (source, 3 * 10**8)

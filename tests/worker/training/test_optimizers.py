@@ -7,7 +7,7 @@ from torch import nn
 from halftime.contract.models import MlpSpec
 from halftime.contract.request.training import FUSED, TrainingConfig
 from tests.factories import data_of
-from worker.models import build_model
+from worker.models import blueprint_of
 from worker.training.loop import loss_of, prepare, training_step
 from worker.training.memory import account_for_step
 from worker.training.precision import PRECISIONS
@@ -35,7 +35,7 @@ def config(**settings):
 
 def prepared(precision, settings):
     torch.manual_seed(0)
-    return prepare(build_model(MODEL), PRECISIONS[precision], settings, CPU), data_of(MODEL, settings).training
+    return prepare(blueprint_of(MODEL).build(), PRECISIONS[precision], settings, CPU), data_of(MODEL, settings).training
 
 
 def overflowing(run):
@@ -59,7 +59,7 @@ def test_an_optimizer_steps_as_torch_s_own_does_by_hand(name, implementation):
     )
     run, batches = prepared("fp32", settings)
     torch.manual_seed(0)
-    model = build_model(MODEL)
+    model = blueprint_of(MODEL).build()
     optimizer = OPTIMIZERS[name](model.parameters())
     for step, (inputs, targets) in enumerate(batches):
         training_step(run, batches[step])

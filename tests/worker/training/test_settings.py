@@ -18,8 +18,8 @@ from worker.comparison.blocks import compare
 from worker.comparison.capacity import measure_capacity
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
-from worker.models import blueprint_of, build_model
-from worker.proof.numerics import compare_with_fp64, without_chance
+from worker.models import blueprint_of
+from worker.proof.numerics import compare_with_fp64, without_randomness
 from worker.proof.waits import SynchronisationWatch
 from worker.report.build import make_report
 from worker.training.checkpointing import checkpoint_activations
@@ -49,7 +49,7 @@ def config(**changes):
 def prepared(spec, precision="fp32", **changes):
     torch.manual_seed(0)
     chosen = config(**changes)
-    model = build_model(spec)
+    model = blueprint_of(spec).build()
     if chosen.activation_checkpointing:
         checkpoint_activations(model)
     return prepare(model, PRECISIONS[precision], chosen, CPU), data_of(spec, chosen)
@@ -76,7 +76,7 @@ def test_label_smoothing_changes_the_training_loss_and_not_validation():
     losses = [float(training_step(run, data.training[0]).loss) for run in (plain, smooth)]
     inputs, targets = data.training[0]
     torch.manual_seed(0)
-    expected = nn.CrossEntropyLoss(label_smoothing=0.3)(build_model(MLP)(inputs), targets)
+    expected = nn.CrossEntropyLoss(label_smoothing=0.3)(blueprint_of(MLP).build()(inputs), targets)
     assert losses[0] != pytest.approx(losses[1])
     assert losses[1] == pytest.approx(float(expected.detach()))
 
@@ -208,7 +208,7 @@ def test_dropout_is_seeded_and_off_in_validation_and_against_fp64(spec):
 def test_what_drops_is_held_and_drops_again_afterwards(spec):
     run, data = prepared(spec)
     inputs, _ = data.training[0]
-    with without_chance(run.model):
+    with without_randomness(run.model):
         assert torch.equal(run.model(inputs), run.model(inputs))
     assert not torch.equal(run.model(inputs), run.model(inputs))
 

@@ -1,1 +1,1 @@
-"""Experiment trackers: what a report becomes in them, and the process in which their libraries run."""
+"""Export of reports to experiment trackers, whose libraries run in a process of their own."""

@@ -13,22 +13,22 @@ SINKS = {"wandb": "worker.agent.tracking.to_wandb", "mlflow": "worker.agent.trac
 
 
 def main() -> None:
-    """The whole life of the process. What libraries print goes to standard error; it ends even without its worker."""
+    """Runs one task. Output of libraries goes to standard error; an alarm ends the process after LIMIT_SECONDS."""
     signal.alarm(LIMIT_SECONDS)
-    said = os.dup(1)
+    output_descriptor = os.dup(1)
     os.dup2(2, 1)
     task = TrackingTask.model_validate_json(sys.stdin.buffer.read())
-    with os.fdopen(said, "w") as output:
+    with os.fdopen(output_descriptor, "w") as output:
         output.write(attempt(task).model_dump_json())
 
 
 def attempt(task: TrackingTask) -> Logged | NotLogged:
-    """Logs the report; whatever a library raises becomes a reason."""
+    """Logs the report; turns any exception of a library into NotLogged."""
     try:
         sink = importlib.import_module(SINKS[task.tracker])
     except ImportError as error:
         remedy = f"pip install 'halftime[{task.tracker}]'"
-        return NotLogged(reason=f"{task.tracker} is not installed on the worker ({error}): {remedy}")
+        return NotLogged(reason=f"{task.tracker} is not installed on the worker ({error}). Install it: {remedy}")
     try:
         outcome: Logged = sink.log(task.tracking, record_of(task.report, task.labels), task.report.model_dump_json())
     except Exception as error:  # a library may raise anything

@@ -1,4 +1,4 @@
-"""Hands a stored report to the trackers that its request names, and writes down what came of it. Never fatal."""
+"""Exports a stored report to the trackers that its request names, and records the outcome. Failures are not fatal."""
 
 from uuid import UUID
 
@@ -17,16 +17,16 @@ from worker.agent.tracking.process import run_tracker
 
 log = structlog.get_logger(__name__)
 
-STOPPED = "The worker was told to stop meanwhile."
+STOPPED = "The worker was stopped during the export."
 
-#: A database that is away is waited for this long.
-PATIENCE_SECONDS = 5.0
+#: How long recording an event is retried while the database is unreachable.
+RETRY_SECONDS = 5.0
 
 
 async def export_to_trackers(
     sessions: async_sessionmaker[AsyncSession], request: BenchmarkRequest, report: Report
 ) -> None:
-    """All trackers at once. Cancelling ends their processes, and is written down as any other failure."""
+    """Exports to all trackers concurrently. Cancelling ends their processes and is recorded as a failure."""
     if request.tracking is None:
         return
     async with anyio.create_task_group() as tasks:
@@ -41,13 +41,13 @@ async def _track(sessions: async_sessionmaker[AsyncSession], task: TrackingTask)
         outcome = await run_tracker(task)
     except Exception as error:
         log.exception("tracker not started")
-        outcome = NotLogged(reason=f"Its process could not be started: {error}")
+        outcome = NotLogged(reason=f"The tracker's process could not be started: {error}")
     finally:
         with anyio.CancelScope(shield=True):
-            await _write_down(sessions, task, outcome)
+            await _record_event(sessions, task, outcome)
 
 
-async def _write_down(
+async def _record_event(
     sessions: async_sessionmaker[AsyncSession], task: TrackingTask, outcome: Logged | NotLogged
 ) -> None:
     data: TrackingLogged | TrackingFailed
@@ -56,11 +56,11 @@ async def _write_down(
     else:
         data = TrackingFailed(tracker=task.tracker, reason=outcome.reason)
     try:
-        async for attempt in stamina.retry_context(on=SQLAlchemyError, attempts=None, timeout=PATIENCE_SECONDS):
+        async for attempt in stamina.retry_context(on=SQLAlchemyError, attempts=None, timeout=RETRY_SECONDS):
             with attempt:
                 async with sessions.begin() as session:
-                    there = await events.note(session, UUID(task.report.benchmark_id), data)
+                    exists = await events.note(session, UUID(task.report.benchmark_id), data)
     except SQLAlchemyError as error:
-        log.warning("event not written", kind=data.kind, **data.as_json(), error=str(error))
+        log.warning("event not recorded", kind=data.kind, **data.as_json(), error=str(error))
     else:
-        log.info(data.kind, **data.as_json(), deleted_meanwhile=not there)
+        log.info(data.kind, **data.as_json(), deleted_meanwhile=not exists)

@@ -1,4 +1,4 @@
-"""What a worker and a tracker's process say to each other: JSON on standard input and output."""
+"""Messages between a worker and a tracker's process: JSON on standard input and output."""
 
 from typing import Annotated, Literal
 
@@ -7,12 +7,12 @@ from pydantic import BaseModel, Field, TypeAdapter
 from halftime.contract.report.report import Report
 from halftime.contract.request.tracking import TrackerName, Tracking
 
-#: What all trackers of a report may take together, side by side: meanwhile the device waits for its next benchmark.
+#: Limit of the concurrent exports of one report, during which the worker claims no other benchmark.
 LIMIT_SECONDS = 60
 
 
 class TrackingTask(BaseModel):
-    """A report for one of the trackers that a request names."""
+    """Request to export a report to one tracker."""
 
     tracker: TrackerName
     tracking: Tracking
@@ -21,16 +21,16 @@ class TrackingTask(BaseModel):
 
 
 class Logged(BaseModel):
-    """The tracker has the report."""
+    """The report was exported."""
 
     kind: Literal["logged"] = "logged"
     run_id: str
-    #: null where the run has no page.
+    #: URL of the run's page; null if there is none.
     url: str | None
 
 
 class NotLogged(BaseModel):
-    """The tracker does not have the report, or not all of it."""
+    """The report was not, or not completely, exported."""
 
     kind: Literal["not_logged"] = "not_logged"
     reason: str

@@ -1,4 +1,4 @@
-"""Runs a tracker's library in a process of its own, with a time limit: it can neither hold the worker nor kill it."""
+"""Runs a tracker's library in a process with a time limit, so that it can neither block nor crash the worker."""
 
 import contextlib
 import os
@@ -19,11 +19,11 @@ log = structlog.get_logger(__name__)
 
 COMMAND = (sys.executable, "-m", "worker.agent.tracking")
 
-#: Of a reason, and of what the process wrote to standard error, kept from the end.
-MOST_CHARACTERS, MOST_LOG_BYTES = 500, 8192
+#: Most characters of a reason, and last bytes of standard error that are kept.
+MAX_REASON_CHARACTERS, MAX_LOG_BYTES = 500, 8192
 
-#: For the libraries, where the operator says nothing else: they tell no third party of their use, and give up in time.
-QUIET = {
+#: Defaults that the operator's environment can override: no telemetry to third parties, and few retries.
+LIBRARY_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -32,15 +32,15 @@ QUIET = {
 
 
 async def run_tracker(task: TrackingTask, limit_seconds: float = LIMIT_SECONDS) -> Logged | NotLogged:
-    """What came of it, no secret in the reason. Cancelling ends the process and its group before it returns.
+    """Runs the export and returns its outcome, with secrets redacted. Cancelling ends the process group first.
 
-    Raises OSError where no process can be started.
+    Raises OSError when the process cannot be started.
     """
-    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as errors:
-        asked.write(task.model_dump_json().encode())
-        asked.seek(0)
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        stdin.write(task.model_dump_json().encode())
+        stdin.seek(0)
         process = await anyio.open_process(
-            COMMAND, stdin=asked, stdout=said, stderr=errors, env=_environment(os.environ), start_new_session=True
+            COMMAND, stdin=stdin, stdout=stdout, stderr=stderr, env=_environment(os.environ), start_new_session=True
         )
         try:
             with anyio.move_on_after(limit_seconds):
@@ -49,12 +49,12 @@ async def run_tracker(task: TrackingTask, limit_seconds: float = LIMIT_SECONDS) 
             with anyio.CancelScope(shield=True):
                 ended = process.returncode
                 await _end(process)
-        return _outcome(task, _tail(said, None), _tail(errors, MOST_LOG_BYTES), ended, limit_seconds)
+        return _outcome(task, _tail(stdout, None), _tail(stderr, MAX_LOG_BYTES), ended, limit_seconds)
 
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    """The worker's own, for the trackers' keys and addresses; Halftime's settings are no library's business."""
-    return QUIET | {name: value for name, value in own.items() if not name.startswith("HALFTIME_")}
+    """The worker's environment, which has the trackers' keys and URLs, without Halftime's settings."""
+    return LIBRARY_DEFAULTS | {name: value for name, value in own.items() if not name.startswith("HALFTIME_")}
 
 
 async def _end(process: Process) -> None:
@@ -63,27 +63,29 @@ async def _end(process: Process) -> None:
     await process.wait()
 
 
-def _tail(file: IO[bytes], most_bytes: int | None) -> str:
+def _tail(file: IO[bytes], max_bytes: int | None) -> str:
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - most_bytes) if most_bytes else 0)
+    file.seek(max(0, size - max_bytes) if max_bytes else 0)
     return file.read().decode("utf-8", "replace")
 
 
 def _outcome(
-    task: TrackingTask, said: str, errors: str, exit_code: int | None, limit_seconds: float
+    task: TrackingTask, stdout: str, stderr: str, exit_code: int | None, limit_seconds: float
 ) -> Logged | NotLogged:
-    outcome = OUTCOME.validate_json(said) if said else NotLogged(reason=_silence(exit_code, limit_seconds))
+    outcome = (
+        OUTCOME.validate_json(stdout) if stdout else NotLogged(reason=_no_outcome_reason(exit_code, limit_seconds))
+    )
     if isinstance(outcome, Logged):
         return Logged(run_id=outcome.run_id, url=outcome.url and redacted(outcome.url, os.environ))
-    reason = redacted(outcome.reason, os.environ)[:MOST_CHARACTERS]
-    log.warning("not logged", tracker=task.tracker, reason=reason, standard_error=redacted(errors, os.environ))
+    reason = redacted(outcome.reason, os.environ)[:MAX_REASON_CHARACTERS]
+    log.warning("report not exported", tracker=task.tracker, reason=reason, standard_error=redacted(stderr, os.environ))
     return NotLogged(reason=reason)
 
 
-def _silence(exit_code: int | None, limit_seconds: float) -> str:
-    """Why a process said nothing."""
+def _no_outcome_reason(exit_code: int | None, limit_seconds: float) -> str:
+    """Returns why a process ended without an outcome."""
     if exit_code is None:
-        return f"It took longer than {limit_seconds:g} s. Is the tracker's server reachable from the worker?"
+        return f"The export took longer than {limit_seconds:g} s. Check that the worker can reach the tracker's server."
     if exit_code < 0:
-        return f"Its process was killed by {signal.Signals(-exit_code).name}; the worker's log may say more."
-    return f"Its process ended with exit code {exit_code}; the worker's log says more."
+        return f"The process was killed by {signal.Signals(-exit_code).name}. Check the worker's log."
+    return f"The process ended with exit code {exit_code}. Check the worker's log."

@@ -1,4 +1,4 @@
-"""A run in MLflow, on the tracking server that MLFLOW_TRACKING_URI names."""
+"""Exports a report as a run in MLflow, on the tracking server at MLFLOW_TRACKING_URI."""
 
 import json
 import os
@@ -16,24 +16,24 @@ from halftime.contract.request.tracking import Tracking
 from worker.agent.tracking.messages import Logged
 from worker.agent.tracking.record import Record
 
-#: What MLflow takes at once, and of one setting: https://mlflow.org/docs/latest/api_reference/rest-api.html
-MOST_METRICS, MOST_PARAMS, MOST_CHARACTERS = 1000, 100, 6000
+#: Limits of one MLflow request, and of one param: https://mlflow.org/docs/latest/api_reference/rest-api.html
+MAX_METRICS, MAX_PARAMS, MAX_PARAM_CHARACTERS = 1000, 100, 6000
 
 Entry = TypeVar("Entry")
 
 
 class NoServer(Exception):
-    """The worker does not know where to log to."""
+    """MLFLOW_TRACKING_URI is not set."""
 
 
 def log(tracking: Tracking, record: Record, report_json: str) -> Logged:
-    """Makes a run of the record, the report its artifact. Raises NoServer, and what MLflow raises."""
-    asked = tracking.mlflow
-    assert asked is not None
+    """Creates a run from the record, with the report as artifact. Raises NoServer, and what MLflow raises."""
+    options = tracking.mlflow
+    assert options is not None
     address = os.environ.get("MLFLOW_TRACKING_URI")
     if not address:
-        raise NoServer("MLFLOW_TRACKING_URI is not set for the worker: set it to the tracking server's address.")
-    experiment = mlflow.set_experiment(asked.experiment).experiment_id
+        raise NoServer("MLFLOW_TRACKING_URI is not set on the worker. Set it to the URL of the tracking server.")
+    experiment = mlflow.set_experiment(options.experiment).experiment_id
     with mlflow.start_run(experiment_id=experiment, run_name=record.name, tags=record.words) as run:
         run_id = run.info.run_id
         _fill(run_id, record)
@@ -44,16 +44,16 @@ def log(tracking: Tracking, record: Record, report_json: str) -> Logged:
 
 def _fill(run_id: str, record: Record) -> None:
     client = MlflowClient()
-    for params in _batches(_params(record), MOST_PARAMS):
+    for params in _batches(_params(record), MAX_PARAMS):
         client.log_batch(run_id, params=params)
-    for metrics in _batches(_metrics(record), MOST_METRICS):
+    for metrics in _batches(_metrics(record), MAX_METRICS):
         client.log_batch(run_id, metrics=metrics)
 
 
 def _params(record: Record) -> Iterator[Param]:
     for section, settings in record.settings.items():
         for name, value in settings.items():
-            yield Param(f"{section}/{name}", _text(value)[:MOST_CHARACTERS])
+            yield Param(f"{section}/{name}", _text(value)[:MAX_PARAM_CHARACTERS])
 
 
 def _metrics(record: Record) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""A run in Weights & Biases, online or as files for `wandb sync`."""
+"""Exports a report as a run in Weights & Biases, online or as files for `wandb sync`."""
 
 import wandb
 
@@ -6,7 +6,7 @@ from halftime.contract.request.tracking import Tracking
 from worker.agent.tracking.messages import Logged
 from worker.agent.tracking.record import Record
 
-#: The report says where it was measured; W&B need not look at this process. A server that is away is soon given up.
+#: W&B collects nothing about this process, since the report has the environment; connecting times out after 30 s.
 SETTINGS = wandb.Settings(
     console="off",
     silent=True,
@@ -21,12 +21,17 @@ SETTINGS = wandb.Settings(
 
 
 def log(tracking: Tracking, record: Record, report_json: str) -> Logged:
-    """Makes a run of the record, the report its artifact. Raises what W&B raises."""
-    asked = tracking.wandb
-    assert asked is not None
+    """Creates a run from the record, with the report as artifact. Raises what W&B raises."""
+    options = tracking.wandb
+    assert options is not None
     tags = ["halftime", record.words["verdict"]]
     with wandb.init(
-        project=asked.project, mode=asked.mode, name=record.name, config=record.settings, tags=tags, settings=SETTINGS
+        project=options.project,
+        mode=options.mode,
+        name=record.name,
+        config=record.settings,
+        tags=tags,
+        settings=SETTINGS,
     ) as run:
         for step, values in record.rows():
             run.log(values, step=step)
@@ -35,4 +40,4 @@ def log(tracking: Tracking, record: Record, report_json: str) -> Logged:
         with report.new_file("report.json") as file:
             file.write(report_json)
         run.log_artifact(report)
-        return Logged(run_id=run.id, url=run.url if asked.mode == "online" else None)
+        return Logged(run_id=run.id, url=run.url if options.mode == "online" else None)
