@@ -68,14 +68,14 @@ def test_rules_of_the_network_are_restored_and_tables_that_came_are_emptied():
     before = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j ACCEPT\nCOMMIT\n"
     came = "*nat\n:POSTROUTING ACCEPT [3:180]\n:DOCKER - [0:0]\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n"
     after = "*filter\n:FORWARD DROP [0:0]\n:DOCKER - [0:0]\nCOMMIT\n" + came
-    assert engine._restoring(before, after).split("\n\n") == [before.strip(), "*nat\n:POSTROUTING ACCEPT\nCOMMIT\n"]
+    assert engine.restore_input(before, after).split("\n\n") == [before.strip(), "*nat\n:POSTROUTING ACCEPT\nCOMMIT\n"]
 
 
 def test_folders_that_an_engine_makes_go_and_those_that_were_there_stay(tmp_path, monkeypatch):
     there, made = tmp_path / "there", tmp_path / "made"
     there.mkdir()
     monkeypatch.setattr(engine, "OUTSIDE", [there, made])
-    with engine._nothing_left_outside():
+    with engine.nothing_left_outside():
         (made / "plugins").mkdir(parents=True)
     assert (there.exists(), made.exists()) == (True, False)
 

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
+from typing_extensions import override
 
 from app.store.history import totals
 from app.store.history.snapshot import Snapshot
@@ -52,6 +53,7 @@ class _Families(Collector):
     def __init__(self, families: list[Metric]) -> None:
         self._families = families
 
+    @override
     def collect(self) -> list[Metric]:
         return self._families
 

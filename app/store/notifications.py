@@ -48,7 +48,7 @@ class Notifications:
 
     def __init__(self, url: URL) -> None:
         self._conninfo = libpq_url(url)
-        self._topics: defaultdict[UUID, _Topic] = defaultdict(_Topic)
+        self.topics: defaultdict[UUID, _Topic] = defaultdict(_Topic)
         self._listening = False
 
     async def run(self) -> None:
@@ -75,26 +75,26 @@ class Notifications:
     @contextlib.contextmanager
     def watch(self, benchmark_id: UUID) -> Iterator["Watch"]:
         """Yields a watch that is notified of the benchmark's changes during the block."""
-        topic = self._topics[benchmark_id]
+        topic = self.topics[benchmark_id]
         topic.watches += 1
         try:
             yield Watch(self, topic)
         finally:
             topic.watches -= 1
             if not topic.watches:
-                del self._topics[benchmark_id]
+                del self.topics[benchmark_id]
 
     async def _listen(self, connection: AsyncConnection) -> None:
         while True:
             async for notify in connection.notifies(timeout=ALIVE_SECONDS):
-                topic = self._topics.get(UUID(notify.payload))
+                topic = self.topics.get(UUID(notify.payload))
                 if topic:
                     topic.notify()
             with anyio.fail_after(ALIVE_SECONDS):
                 await connection.execute("SELECT 1")
 
     def _notify_all(self) -> None:
-        for topic in self._topics.values():
+        for topic in self.topics.values():
             topic.notify()
 
 

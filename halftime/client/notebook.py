@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from halftime.contract.report.report import Report
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ class ChartedReport(Report):
         """The charts of the HTML report as interactive altair charts."""
         return Charts(self)
 
+    @override
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Report) and self.model_dump() == other.model_dump()
 

@@ -101,7 +101,7 @@ def _unpacked(folder: Path) -> Iterator[dict[str, str]]:
     images = ["--containerd", f"{state}/c.sock", "--data-root", f"{state}/data", "--exec-root", f"{state}/exec"]
     listens = ["--pidfile", f"{state}/dockerd.pid", "--host", environment["DOCKER_HOST"]]
     with (
-        _nothing_left_outside(),
+        nothing_left_outside(),
         _network_as_before(environment),
         _started(["containerd", *containers], environment, state / "containerd.log") as below,
     ):
@@ -141,7 +141,7 @@ def _until(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _nothing_left_outside() -> Iterator[None]:
+def nothing_left_outside() -> Iterator[None]:
     """Folders that were there before stay."""
     made = [folder for folder in OUTSIDE if not folder.exists()]
     try:
@@ -159,14 +159,14 @@ def _network_as_before(environment: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     finally:
-        given = _restoring(rules, run("iptables-save", environment=environment)).encode()
+        given = restore_input(rules, run("iptables-save", environment=environment)).encode()
         outcome("iptables-restore", environment=environment, given=given)
         FORWARDING.write_text(forwarding)
         if not bridged:
             outcome("ip", "link", "delete", "docker0", environment=environment)
 
 
-def _restoring(before: str, after: str) -> str:
+def restore_input(before: str, after: str) -> str:
     """What makes of the rules after those before: a table that was not there is emptied, down to Linux's own chains."""
     emptied = []
     for table in re.findall(r"(?ms)^\*.*?^COMMIT$", after):

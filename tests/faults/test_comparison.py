@@ -244,7 +244,7 @@ async def test_a_slow_drift_cancels_over_blocks_and_would_not_in_a_fixed_order(m
 
     ours = await speedup()
     assert ours.ci_low <= 1 <= ours.ci_high
-    monkeypatch.setattr(comparing, "_order", lambda legs, block: legs)
+    monkeypatch.setattr(comparing, "order_of_block", lambda legs, block: legs)
     fixed = await speedup()
     assert not fixed.ci_low <= 1 <= fixed.ci_high
 
@@ -349,7 +349,7 @@ async def test_an_outlier_that_nothing_explains_gives_no_confident_wrong_verdict
         return report.comparisons[0].requirements[0].status
 
     assert await status() == "inconclusive"
-    monkeypatch.setattr(estimates, "_t_half_width", lambda sample, size: 0.01)
+    monkeypatch.setattr(estimates, "t_half_width", lambda sample, size: 0.01)
     assert await status() == "pass"
 
 

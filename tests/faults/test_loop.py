@@ -74,7 +74,7 @@ def check_the_schedule_advances_only_on_applied_steps(loop):
     skipped = sum(int(step.found_inf) for step in steps)
     assert skipped > 0
     assert int(run.learning_rate.applied_steps) == STEPS - skipped
-    assert float(run.learning_rate.value) == pytest.approx(float(run.learning_rate._table[STEPS - skipped]))
+    assert float(run.learning_rate.value) == pytest.approx(float(run.learning_rate.table[STEPS - skipped]))
 
 
 def check_a_skipped_step_leaves_the_weights(loop):

@@ -27,7 +27,7 @@ def fingerprint_of(device: WorkerDevice, request: BenchmarkRequest) -> Fingerpri
         python=platform.python_version(),
         os=platform.platform(),
         halftime=__version__,
-        packages_sha256=_packages_sha256(),
+        packages_sha256=packages_sha256(),
         request_sha256=_sha256(request.model_dump_json()),
     )
 
@@ -39,7 +39,7 @@ def _running_kernel() -> str:
 
 
 @cache
-def _packages_sha256() -> str:
+def packages_sha256() -> str:
     """Cached: packages installed later are not loaded in this process."""
     return _sha256("\n".join(sorted(f"{one.name} {one.version}" for one in distributions())))
 

@@ -122,7 +122,7 @@ class TrialLauncher:
             is_trial = isinstance(task, TrialSpec)
             before = await self._other_processes.wait_until_free(task.device, ends) if is_trial else None
             left_seconds = ends - time.monotonic()
-            process = _TrialProcess(self._context, _within(task, left_seconds), after_step, self._lock)
+            process = _TrialProcess(self._context, within_time_limit(task, left_seconds), after_step, self._lock)
             outcome = await process.run(min(deadline_seconds, max(0.0, left_seconds)))
             if isinstance(outcome, Failure) and outcome.code is FailureCode.TIMEOUT and left_seconds < deadline_seconds:
                 outcome = Failure.of(FailureCode.TIME_BUDGET, "The time budget ended before the trial finished.")
@@ -137,7 +137,7 @@ class TrialLauncher:
                 return _killed(task, outcome, process.oom_killed), logs
 
 
-def _within(task: Task, left_seconds: float) -> Task:
+def within_time_limit(task: Task, left_seconds: float) -> Task:
     """Returns the task with its limits reduced by the time that waiting and earlier attempts took."""
     if not isinstance(task, TrialSpec) or task.limit is None:
         return task
@@ -264,7 +264,7 @@ def _start(process: "ForkServerProcess") -> None:
 @contextlib.contextmanager
 def _killing_a_stuck_forkserver(limit_seconds: float) -> Iterator[None]:
     """Kills the forkserver after a time limit: pending calls then fail; multiprocessing starts a new one on demand."""
-    killing = threading.Timer(limit_seconds, _kill_forkserver)
+    killing = threading.Timer(limit_seconds, kill_fork_server)
     killing.start()
     try:
         yield
@@ -272,7 +272,8 @@ def _killing_a_stuck_forkserver(limit_seconds: float) -> Iterator[None]:
         killing.cancel()
 
 
-def _kill_forkserver() -> None:
+def kill_fork_server() -> None:
+    """Kills a fork server that does not respond; the next trial starts another."""
     pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined] # no public way
     if pid is not None:
         log.error("forkserver does not respond; killing it", pid=pid)

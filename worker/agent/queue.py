@@ -10,6 +10,7 @@ from procrastinate import App, JobContext, PsycopgConnector
 from procrastinate.connector import Notify
 from procrastinate.exceptions import ConnectorException
 from psycopg import AsyncConnection
+from typing_extensions import override
 
 from app.store.database.connection import Database, driver_connection, libpq_url
 from app.store.queue import RUN_BENCHMARK
@@ -37,17 +38,20 @@ class SharedConnector(PsycopgConnector):
         super().__init__(conninfo=libpq_url(database.url), min_size=0, max_size=1)
         self._database = database
 
+    @override
     async def execute_query_async(self, query: LiteralString, **arguments: object) -> None:
         """Executes a statement that returns no rows."""
         async with self._shared() as connection:
             await connection.execute(query, arguments)
 
+    @override
     async def execute_query_one_async(self, query: LiteralString, **arguments: object) -> dict[str, Any]:
         """Returns the single row of a query. Raises NoResult when there is none."""
         async with self._shared() as connection:
             row: dict[str, Any] = await self.execute_query_one_async_with_connection(connection, query, **arguments)
         return row
 
+    @override
     async def execute_query_all_async(self, query: LiteralString, **arguments: object) -> list[dict[str, Any]]:
         """Returns all rows of a query."""
         async with self._shared() as connection:
@@ -56,6 +60,7 @@ class SharedConnector(PsycopgConnector):
             )
         return row
 
+    @override
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
         """Listens until cancelled; reconnects after errors, which Procrastinate does not. Polling covers the gaps."""
         channels = list(channels)

@@ -104,7 +104,7 @@ async def _run_block(
 ) -> Block | None:
     """Runs one block; returns None if the time budget ended during it. Its finished trials are kept."""
     index, repeats = comparison.blocks, comparison.repeats
-    for position, leg in enumerate(_order(comparison.legs, index)):
+    for position, leg in enumerate(order_of_block(comparison.legs, index)):
         if leg.failure is None:
             await _run_leg(comparison, leg, position, run_trial, on_progress)
             if _lacks_trial(leg, index):  # the block cannot be completed
@@ -209,14 +209,14 @@ def _can_repeat(comparison: ComparisonRun, leg: LegRun, trial: TrialResult) -> b
     """Whether a disturbed trial may be repeated: within the limit of repetitions, and if one of its length fits."""
     fits = (
         trial.trial_seconds
-        <= limit_of_next_trial(comparison, leg, _order(comparison.legs, comparison.blocks)).share_seconds
+        <= limit_of_next_trial(comparison, leg, order_of_block(comparison.legs, comparison.blocks)).share_seconds
     )
     return fits and comparison.repeats < MAX_TOTAL_REPEATS
 
 
 def _limit(comparison: ComparisonRun, leg: LegRun) -> TimeLimit:
     """Time limit of the leg's next trial in the current block."""
-    return limit_of_next_trial(comparison, leg, _order(comparison.legs, comparison.blocks))
+    return limit_of_next_trial(comparison, leg, order_of_block(comparison.legs, comparison.blocks))
 
 
 def _limit_later_steps(comparison: ComparisonRun, trial: TrialResult) -> None:
@@ -255,7 +255,8 @@ def baseline_first(block: int) -> bool:
     return block % 4 in {0, 3}
 
 
-def _order(legs: list[LegRun], block: int) -> list[LegRun]:
+def order_of_block(legs: list[LegRun], block: int) -> list[LegRun]:
+    """Returns the legs in the order of a block: ABBA BAAB, counterbalanced."""
     return legs if baseline_first(block) else legs[::-1]
 
 

@@ -53,11 +53,11 @@ def mean_interval(values: Sequence[float], pilot: int) -> tuple[float, float]:
     """
     if len(values) < 2:
         raise ValueError("an interval needs two values")
-    half_widths = [_t_half_width(part, len(values)) for part in (values[:pilot], values)]
+    half_widths = [t_half_width(part, len(values)) for part in (values[:pilot], values)]
     return statistics.fmean(values), max(half_widths)
 
 
-def _t_half_width(sample: Sequence[float], size: int) -> float:
+def t_half_width(sample: Sequence[float], size: int) -> float:
     """Half-width of the interval of the mean of `size` values with the standard deviation of `sample`."""
     return t_quantile(len(sample) - 1) * statistics.stdev(sample) / math.sqrt(size)
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
+from typing_extensions import override
 
 from halftime.contract.report.failure import Failure
 from halftime.contract.request.data import LoaderConfig
@@ -178,6 +179,7 @@ class _BatchDataset(Dataset[Item]):
     def __len__(self) -> int:
         return len(self._batches)
 
+    @override
     def __getitem__(self, index: int) -> Item:
         try:
             batch = self._batches.draw(index)

@@ -49,15 +49,15 @@ class ContinuationTask:
 
     def __init__(self, shape: TokenPairs, generator: torch.Generator) -> None:
         length = shape.source_length + shape.target_length
-        self._whole = LanguageTask(shape.vocab_size, length - 1, generator)
+        self.whole = LanguageTask(shape.vocab_size, length - 1, generator)
         self._shape = shape
         self.sample_bytes = 8 * (length + shape.target_length)
-        self.best_possible_loss = self._whole.best_possible_loss
-        self.best_possible_accuracy = self._whole.best_possible_accuracy
+        self.best_possible_loss = self.whole.best_possible_loss
+        self.best_possible_accuracy = self.whole.best_possible_accuracy
 
     def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draws inputs (count, source + target): source, `START_TOKEN`, all targets but the last; and the targets."""
-        inputs, followers = self._whole.sample(part, count, generator)
+        inputs, followers = self.whole.sample(part, count, generator)
         source_length = self._shape.source_length
         start = torch.full((count, 1), START_TOKEN)
         targets = followers[:, source_length - 1 :].contiguous()

@@ -25,7 +25,7 @@ class MaskedTask:
 
     def __init__(self, shape: MaskedTokens, generator: torch.Generator) -> None:
         assert shape.length >= 3, "a masked token has two neighbours"
-        self._language = LanguageTask(shape.vocab_size - 1, shape.length - 1, generator)
+        self.language = LanguageTask(shape.vocab_size - 1, shape.length - 1, generator)
         self._shape = shape
         self.masked = min(predictions_per_sample(shape), (shape.length - 1) // 2)
         self.sample_bytes = 2 * 8 * shape.length
@@ -35,7 +35,7 @@ class MaskedTask:
 
     def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draws inputs and targets, both (count, length), int64; targets are `IGNORED` for unmasked tokens."""
-        inputs, followers = self._language.sample(part, count, generator)
+        inputs, followers = self.language.sample(part, count, generator)
         tokens = torch.cat([inputs, followers[:, -1:]], dim=1)
         tokens += tokens >= self._shape.mask_token
         places = self._positions(count, generator)
@@ -50,8 +50,8 @@ class MaskedTask:
 
     def _posterior(self, generator: torch.Generator) -> Tensor:
         """(samples, candidates): probability of each successor of the left neighbour, given both neighbours."""
-        chain = self._language.chain
-        first = torch.multinomial(self._language.stationary, ESTIMATE_SAMPLES, replacement=True, generator=generator)
+        chain = self.language.chain
+        first = torch.multinomial(self.language.stationary, ESTIMATE_SAMPLES, replacement=True, generator=generator)
         left, _, right = chain.walk(first, 2, generator).unbind(dim=1)
         both = chain.probabilities[left] * chain.transition(chain.successors(left), right[:, None])
         return both / both.sum(dim=1, keepdim=True)

@@ -89,7 +89,7 @@ def arithmetic_faults(device: str) -> Iterator[str]:
     try:
         make_current(torch.device(device))
         missing = missing_code(torch.device(device)) if on_cuda else None
-        right = missing is not None or _product_is_correct(torch.device(device))
+        right = missing is not None or product_is_correct(torch.device(device))
     except RuntimeError as error:
         if not (is_out_of_memory(error) and _has_other_processes(device)):
             remedy = f"Install a torch build for this GPU ({INSTALL})." if NO_CODE in str(error) else RESET
@@ -101,7 +101,8 @@ def arithmetic_faults(device: str) -> Iterator[str]:
         yield f"A small matrix product had a wrong result. {RESET}"
 
 
-def _product_is_correct(device: torch.device) -> bool:
+def product_is_correct(device: torch.device) -> bool:
+    """Whether a matrix product of small integers, which FP32 represents exactly, comes out exact."""
     left = torch.arange(SIZE * SIZE).remainder(LARGEST_ENTRY + 1).reshape(SIZE, SIZE)
     right = left.flip(0)
     product = torch.matmul(left.to(device, torch.float32), right.to(device, torch.float32))

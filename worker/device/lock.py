@@ -12,6 +12,8 @@ from multiprocessing import reduction
 from pathlib import Path
 from typing import Protocol
 
+from typing_extensions import override
+
 from halftime.contract.resources.worker import WorkerDevice
 from worker.device import nvml
 
@@ -39,6 +41,7 @@ class DeviceLock:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
+    @override
     def __reduce__(self) -> tuple[Callable[..., "DeviceLock"], tuple[object]]:
         return _received, (reduction.DupFd(self.descriptor),)
 

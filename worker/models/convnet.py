@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from halftime.contract.models import ConvnetSpec
 
@@ -18,6 +19,7 @@ class ResidualBlock(nn.Module):
         same_shape = stride == 1 and incoming == width
         self.shortcut = nn.Identity() if same_shape else nn.Conv2d(incoming, width, 1, stride, bias=False)
 
+    @override
     def forward(self, images: Tensor) -> Tensor:
         """(batch, incoming, height, width) → (batch, width, height / stride, width / stride)."""
         hidden = self.conv1(torch.relu(self.norm1(images)))
@@ -42,6 +44,7 @@ class Convnet(nn.Module):
         self.norm = nn.BatchNorm2d(incoming)
         self.classifier = nn.Linear(incoming, spec.num_classes)
 
+    @override
     def forward(self, images: Tensor) -> Tensor:
         """Returns the logits of every class."""
         hidden = torch.relu(self.norm(self.blocks(self.stem(images))))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from halftime.contract.models import LayersSpec
 from halftime.contract.models.layers import convolution, dense, normalisation, sequence, structure
@@ -24,6 +25,7 @@ class PositionalEmbedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(length, width))
         nn.init.normal_(self.weight, std=0.02)
 
+    @override
     def forward(self, hidden: Tensor) -> Tensor:
         """The sum."""
         return hidden + self.weight
@@ -38,6 +40,7 @@ class SelfAttention(nn.Module):
         self.query_key_value = nn.Linear(width, 3 * width, layer.bias)
         self.output = nn.Linear(width, width, layer.bias)
 
+    @override
     def forward(self, hidden: Tensor) -> Tensor:
         """Returns the attention output of every position."""
         batch, length, width = hidden.shape
@@ -58,6 +61,7 @@ class Recurrent(nn.Module):
             width, layer.hidden_size, layer.num_layers, batch_first=True, bidirectional=layer.bidirectional
         )
 
+    @override
     def forward(self, hidden: Tensor) -> Tensor:
         """Returns the states. Raises TrialFailed (`unsupported_precision`) when the CPU has no kernel for them."""
         try:
@@ -75,6 +79,7 @@ class Recurrent(nn.Module):
 class Mean(nn.Module):
     """(batch, length, width) → (batch, width)."""
 
+    @override
     def forward(self, hidden: Tensor) -> Tensor:
         """Returns the mean over positions."""
         return hidden.mean(dim=1)
@@ -83,6 +88,7 @@ class Mean(nn.Module):
 class Transpose(nn.Module):
     """(batch, first, second) → (batch, second, first)."""
 
+    @override
     def forward(self, hidden: Tensor) -> Tensor:
         """Swaps the two dimensions."""
         return hidden.transpose(1, 2)
@@ -95,6 +101,7 @@ class Residual(nn.Module):
         super().__init__()
         self.layers = layers
 
+    @override
     def forward(self, hidden: Tensor) -> Tensor:
         """The sum."""
         result: Tensor = hidden + self.layers(hidden)
@@ -110,6 +117,7 @@ class Parallel(nn.Module):
         #: Dimension in which outputs are concatenated; None: they are added.
         self.dimension = dimension
 
+    @override
     def forward(self, hidden: Tensor) -> Tensor:
         """Returns the sum or the concatenation of the outputs."""
         outputs = [branch(hidden) for branch in self.branches]

@@ -1,6 +1,7 @@
 """A multilayer perceptron."""
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from halftime.contract.models import MlpSpec
 
@@ -19,6 +20,7 @@ class Mlp(nn.Module):
             width = spec.hidden_size
         self.layers = nn.Sequential(*layers, nn.Linear(width, spec.num_classes))
 
+    @override
     def forward(self, vectors: Tensor) -> Tensor:
         """Returns the logits of every class."""
         logits: Tensor = self.layers(vectors)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from halftime.contract.models import TransformerSpec
 
@@ -28,6 +29,7 @@ class Block(nn.Module):
         #: Never called: holds the probability and the training flag of dropout inside the attention kernel.
         self.attention_dropout = nn.Dropout(spec.dropout)
 
+    @override
     def forward(self, hidden: Tensor) -> Tensor:
         """(batch, length, width) → (batch, length, width)."""
         hidden = hidden + self.dropout(self._attend(self.attention_norm(hidden)))
@@ -58,6 +60,7 @@ class Transformer(nn.Module):
         self.output.weight = self.tokens.weight
         self.apply(_initialise)
 
+    @override
     def forward(self, tokens: Tensor) -> Tensor:
         """Returns the logits of the token that follows each position."""
         places = torch.arange(tokens.shape[1], device=tokens.device)

@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from halftime.contract.models import TransformersSpec
 from halftime.contract.models.presets import TransformersTask
@@ -76,6 +77,7 @@ class TransformersModel(nn.Module):
             if isinstance(shape, ClassifiedTokens) and config.is_encoder_decoder:
                 self._last_token = settings["eos_token_id"]
 
+    @override
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns logits whose last dimension is the classes or tokens."""
         with _library_errors():

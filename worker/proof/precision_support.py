@@ -27,7 +27,7 @@ NO_KERNEL = ("not implemented for", "could not create a primitive", "no kernel i
 
 
 @dataclass(frozen=True)
-class _Measured:
+class MeasuredRate:
     """FLOP/s of a linear layer's three products in one precision."""
 
     #: Rate of the whole device.
@@ -39,7 +39,9 @@ class _Measured:
 def measure_support(name: str) -> list[PrecisionSupport]:
     """Measures every precision. Run in a separate process: it sets torch's switches and may hold a CUDA context."""
     device = torch.device(name)
-    exact = _measure(PRECISIONS["fp32"], device) if _unsupported_reason(PRECISIONS["fp32"], device) is None else None
+    exact = (
+        measure_rate(PRECISIONS["fp32"], device) if _unsupported_reason(PRECISIONS["fp32"], device) is None else None
+    )
     return [_support(precision, device, exact) for precision in PRECISIONS.values()]
 
 
@@ -48,7 +50,7 @@ def _unsupported_reason(precision: Precision, device: torch.device) -> str | Non
     try:
         check(device, precision)
         devices.make_current(device)
-        _multiply_once(precision.matmul_dtype, device)
+        multiply_once(precision.matmul_dtype, device)
     except TrialFailed as error:
         return error.failure.detail
     except RuntimeError as error:
@@ -61,21 +63,21 @@ def _unsupported_reason(precision: Precision, device: torch.device) -> str | Non
     return None
 
 
-def _multiply_once(dtype: torch.dtype, device: torch.device) -> None:
+def multiply_once(dtype: torch.dtype, device: torch.device) -> None:
     """Runs a product and a convolution, which have different kernels."""
     operand = torch.ones(16, 16, device=device, dtype=dtype)
     torch.mm(operand, operand)
     functional.conv2d(operand.view(1, 1, 16, 16), torch.ones(1, 1, 3, 3, device=device, dtype=dtype))
 
 
-def _measure(precision: Precision, device: torch.device) -> _Measured | None:
+def measure_rate(precision: Precision, device: torch.device) -> MeasuredRate | None:
     """Measures the rates; None if memory ran out."""
     set_flags(precision)
     rate = training_rate(precision, device)
     if rate is None:
         return None
     if device.type != "cpu":
-        return _Measured(rate, rate)
+        return MeasuredRate(rate, rate)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -85,14 +87,14 @@ def _measure(precision: Precision, device: torch.device) -> _Measured | None:
     finally:
         torch.set_num_threads(threads)
     kernel_rate = combined_rate([2 * CPU_SIZE**3 / one for one in seconds])
-    return _Measured(max(rate, kernel_rate), kernel_rate)
+    return MeasuredRate(max(rate, kernel_rate), kernel_rate)
 
 
-def _support(precision: Precision, device: torch.device, exact: _Measured | None) -> PrecisionSupport:
+def _support(precision: Precision, device: torch.device, exact: MeasuredRate | None) -> PrecisionSupport:
     problem = _unsupported_reason(precision, device)
     if problem is not None:
         return PrecisionSupport(precision=precision.name, kernels="absent", flops_per_second=None, remedy=problem)
-    measured = exact if precision.name == "fp32" else _measure(precision, device)
+    measured = exact if precision.name == "fp32" else measure_rate(precision, device)
     remedy = _remedy(precision, measured, exact) if measured and exact else None
     return PrecisionSupport(
         precision=precision.name,
@@ -102,7 +104,7 @@ def _support(precision: Precision, device: torch.device, exact: _Measured | None
     )
 
 
-def _remedy(precision: Precision, measured: _Measured, exact: _Measured) -> str | None:
+def _remedy(precision: Precision, measured: MeasuredRate, exact: MeasuredRate) -> str | None:
     """Returns the remedy if the device emulates the precision; None if it does not."""
     if measured.kernel_rate >= EMULATED_BELOW * exact.kernel_rate:
         return None

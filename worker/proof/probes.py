@@ -43,17 +43,18 @@ def probe_precision(precision: Precision, device: torch.device) -> list[Probe]:
     """Runs the probes under the current switches and the precision's autocast."""
     several = device.type == "cuda" and precision.autocast_dtype is None
     probes = [
-        _error_probe("matmul_probe", precision, device, _product, PRODUCTS if several else SMALL_PRODUCTS),
-        _error_probe(
+        error_probe("matmul_probe", precision, device, _product, PRODUCTS if several else SMALL_PRODUCTS),
+        error_probe(
             "convolution_probe", precision, device, _convolution, CONVOLUTIONS if several else SMALL_CONVOLUTIONS
         ),
     ]
     if precision.matmul_dtype is not torch.bfloat16:
-        probes.append(_range_probe(precision, device))
+        probes.append(range_probe(precision, device))
     return probes
 
 
-def _error_probe(name: str, precision: Precision, device: torch.device, measure: Measure, sizes: Sizes) -> Probe:
+def error_probe(name: str, precision: Precision, device: torch.device, measure: Measure, sizes: Sizes) -> Probe:
+    """Compares products of several sizes with FP64: their relative error must be the precision's."""
     errors = _errors(precision, device, measure, sizes)
     low, high = precision.error_range
     smallest, largest = min(errors.values()), max(errors.values())
@@ -101,7 +102,7 @@ def _relative_error(computed: Tensor, exact: Tensor) -> float:
     return float((computed.double() - exact).norm() / exact.norm())
 
 
-def _range_probe(precision: Precision, device: torch.device) -> Probe:
+def range_probe(precision: Precision, device: torch.device) -> Probe:
     """Checks that FP16, and only FP16, overflows."""
     operand = torch.full((8, 8), BEYOND_FP16, device=device)
     with _autocast(precision, device):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
+from typing_extensions import override
 
 #: Repetitions of a product after its first execution; the fastest is used.
 REPEATS = 3
@@ -86,6 +87,7 @@ class ProductWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch'
             products[dtype].append(product)
         return dict(products)
 
+    @override
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
     ) -> object:

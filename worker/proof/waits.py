@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
+from typing_extensions import override
 
 #: Operations that transfer a value to the host, or whose result has a size that depends on data.
 WAITING = frozenset(
@@ -54,6 +55,7 @@ class SynchronisationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] 
         self._explained = 0
         self._open = contextlib.ExitStack()
 
+    @override
     def __enter__(self) -> "SynchronisationWatch":
         if self._device.type == "cuda":
             self._warned = self._open.enter_context(warnings.catch_warnings(record=True))
@@ -63,10 +65,12 @@ class SynchronisationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] 
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
-    def __exit__(self, *error: Any) -> None:  # noqa: ANN401 # what a context manager is given
+    @override
+    def __exit__(self, *error: Any) -> None:  # what a context manager is given
         super().__exit__(*error)  # type: ignore[no-untyped-call]
         self._open.close()
 
+    @override
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: Arguments = (), kwargs: Keywords | None = None
     ) -> object:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
 
 from halftime.contract.report.failure import FailureCode
 from worker.errors import TrialFailed
@@ -37,6 +38,7 @@ def checkpoint_activations(model: nn.Module) -> None:
 class _CheckpointedBlock(nn.Module):
     """Mixin that checkpoints the forward pass of the next class in the method resolution order."""
 
+    @override
     def forward(self, *args: object, **kwargs: object) -> object:
         return _checkpointed(self, super().forward, *args, **kwargs)
 
@@ -44,6 +46,7 @@ class _CheckpointedBlock(nn.Module):
 class _CheckpointedSequence(nn.Sequential):
     """An `nn.Sequential` checkpointed in segments."""
 
+    @override
     def forward(self, hidden: object) -> object:
         layers = list(self)
         length = math.isqrt(len(layers))

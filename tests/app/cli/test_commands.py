@@ -198,7 +198,7 @@ async def test_ctrl_c_cancels_what_runs_and_says_so(live, job):
 
 async def until_listened(live):
     """Returns when the server watches a benchmark for somebody."""
-    while not live.app.state.notifications._topics:
+    while not live.app.state.notifications.topics:
         await asyncio.sleep(0.01)
 
 

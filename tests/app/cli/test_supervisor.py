@@ -93,7 +93,7 @@ def children(monkeypatch):
     monkeypatch.setattr(serving, "supervise", supervise)
     monkeypatch.setattr(serving, "configure_logs", lambda log_format: None)
     monkeypatch.setattr(serving, "end_well_on_sigterm", lambda: None)
-    monkeypatch.setattr(serving, "_devices", lambda: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(serving, "list_devices", lambda: ["cuda:0", "cuda:1"])
     return kept
 
 
@@ -112,11 +112,11 @@ def test_up_runs_the_api_and_a_worker_for_every_gpu(children, monkeypatch):
 def test_devices_that_do_not_answer_are_not_waited_for_without_end(monkeypatch, capsys):
     monkeypatch.setattr(serving, "DEVICES_SECONDS", 0.05)
     with pytest.raises(SystemExit) as ended:
-        serving._devices()
+        serving.list_devices()
     assert ended.value.code == 1
     assert "nvidia-smi" in capsys.readouterr().err
 
 
 def test_the_devices_are_asked_of_the_worker(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert serving._devices() == ["cpu"]
+    assert serving.list_devices() == ["cpu"]

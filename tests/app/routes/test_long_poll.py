@@ -47,7 +47,7 @@ def sse(live, benchmark, **headers):
 
 async def until_heard(live, benchmark):
     """Returns when the server watches the benchmark for somebody."""
-    while uuid.UUID(benchmark["id"]) not in live.app.state.notifications._topics:
+    while uuid.UUID(benchmark["id"]) not in live.app.state.notifications.topics:
         await asyncio.sleep(0.01)
 
 
@@ -209,7 +209,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(live):
         with pytest.raises((TimeoutError, httpx.ReadTimeout)):
             async with asyncio.timeout(0.3), leave as stream:
                 await stream.aread()
-    topics = live.app.state.notifications._topics
+    topics = live.app.state.notifications.topics
     for _ in range(100):
         if not topics:
             break
@@ -225,13 +225,13 @@ async def finish_a_change(live):
 
 async def test_a_client_that_stops_reading_holds_up_its_own_stream_alone(live, monkeypatch):
     benchmark, batches = await post(live), []
-    read = events._next_batch
+    read = events.next_batch
 
     async def counted(*arguments):
         batches.append(await read(*arguments))
         return batches[-1]
 
-    monkeypatch.setattr(events, "_next_batch", counted)
+    monkeypatch.setattr(events, "next_batch", counted)
     async with live.app.state.database.sessions.begin() as session:
         await session.execute(
             text(

@@ -136,7 +136,7 @@ async def test_a_benchmark_that_was_cancelled_meanwhile_is_not_passed_on(client)
 
 @pytest.fixture
 def cpu_only(monkeypatch, settings):
-    monkeypatch.setattr(doctor, "_devices", list)
+    monkeypatch.setattr(doctor, "device_findings", list)
     monkeypatch.setenv("HALFTIME_DATABASE_URL", settings.database_url)
 
 
@@ -151,7 +151,7 @@ async def test_doctor_tells_of_it_and_finds_fault_with_this_machine_s_alone(data
 
 
 def test_doctor_reads_a_database_that_nothing_has_migrated(empty_database_url, monkeypatch):
-    monkeypatch.setattr(doctor, "_devices", list)
+    monkeypatch.setattr(doctor, "device_findings", list)
     monkeypatch.setenv("HALFTIME_DATABASE_URL", empty_database_url.render_as_string(hide_password=False))
     result = CliRunner().invoke(cli, ["doctor", "--json"])
     assert result.exit_code == 0

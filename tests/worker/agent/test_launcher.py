@@ -122,14 +122,14 @@ async def test_a_trial_killed_once_is_repeated_and_twice_is_a_failure(launcher):
 
 
 async def test_a_forkserver_that_hangs_as_a_trial_starts_is_replaced(launcher, monkeypatch):
-    patience_seconds, kill = launching.STARTING_SECONDS, launching._kill_forkserver
+    patience_seconds, kill = launching.STARTING_SECONDS, launching.kill_fork_server
 
     def kill_and_be_patient():  # with the next one, which loads torch
         monkeypatch.setattr(launching, "STARTING_SECONDS", patience_seconds)
         kill()
 
     monkeypatch.setattr(launching, "STARTING_SECONDS", 1.0)
-    monkeypatch.setattr(launching, "_kill_forkserver", kill_and_be_patient)
+    monkeypatch.setattr(launching, "kill_fork_server", kill_and_be_patient)
     (server,) = fork_servers()
     server.suspend()
     outcome, logs = await launcher.run(spec(), 60, lambda step: None)

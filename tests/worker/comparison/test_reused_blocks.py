@@ -193,6 +193,6 @@ def test_another_start_of_the_host_is_told_apart(monkeypatch, tmp_path):
 
 def test_a_package_of_another_version_is_told_apart(monkeypatch):
     before = fingerprint_of(CPU, request())
-    monkeypatch.setattr(fingerprint, "_packages_sha256", fingerprint._packages_sha256.__wrapped__)
+    monkeypatch.setattr(fingerprint, "packages_sha256", fingerprint.packages_sha256.__wrapped__)
     monkeypatch.setattr(fingerprint, "distributions", lambda: [])
     assert fingerprint_of(CPU, request()).packages_sha256 != before.packages_sha256

@@ -14,7 +14,7 @@ from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.request.training import TrainingConfig
 from halftime.contract.resources.worker import PrecisionSupport
 from tests.factories import CPU, comparison, request, telemetry, trial
-from worker.agent.launcher import TrialLauncher, _within
+from worker.agent.launcher import TrialLauncher, within_time_limit
 from worker.comparison import blocks as comparing
 from worker.comparison import legs
 from worker.comparison.blocks import BenchmarkFailed, compare
@@ -320,8 +320,8 @@ def test_validation_ends_where_the_time_does_and_says_how_much_it_saw():
 
 def test_what_waiting_has_used_is_no_longer_the_trial_s():
     task = spec_of(limit=TimeLimit(share_seconds=80, max_seconds=90))
-    assert _within(task, 40).limit == TimeLimit(share_seconds=30, max_seconds=40)
-    assert _within(spec_of(), 40).limit is None
+    assert within_time_limit(task, 40).limit == TimeLimit(share_seconds=30, max_seconds=40)
+    assert within_time_limit(spec_of(), 40).limit is None
 
 
 @pytest.mark.anyio

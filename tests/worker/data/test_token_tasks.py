@@ -48,7 +48,7 @@ def test_the_best_guess_of_a_hidden_token_scores_the_optimum():
     """With the hidden token's neighbours, from products of the dense matrix."""
     task = MaskedTask(MaskedTokens(41, 15, mask_token=40), seeded("task", 0))
     inputs, targets = task.sample("validation", 4000, seeded("samples", 0))
-    matrix = matrix_of(task._language.chain)
+    matrix = matrix_of(task.language.chain)
     row, column = (targets != IGNORED).nonzero(as_tuple=True)
     both = matrix[inputs[row, column - 1]] * matrix[:, inputs[row, column + 1]].T
     posterior = both / both.sum(dim=1, keepdim=True)
@@ -105,7 +105,7 @@ def test_the_best_guess_of_what_follows_scores_the_optimum():
     assert inputs.shape == (4000, 12)
     assert bool((inputs[:, 5] == START_TOKEN).all())
     assert torch.equal(inputs[:, 6:], targets[:, :-1])
-    matrix = matrix_of(task._whole.chain)
+    matrix = matrix_of(task.whole.chain)
     before = torch.cat([inputs[:, 4:5], targets[:, :-1]], dim=1)
     scored = -matrix[before, targets].log().mean()
     guessed = (matrix.argmax(dim=1)[before] == targets).double().mean()

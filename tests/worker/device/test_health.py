@@ -154,7 +154,7 @@ def on_a_gpu(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "the GPU")
         monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-        monkeypatch.setattr(health, "_product_is_correct", lambda device: True)
+        monkeypatch.setattr(health, "product_is_correct", lambda device: True)
 
     return install
 
@@ -174,7 +174,7 @@ def test_a_gpu_that_cuda_finds_no_code_for_needs_no_reset_either(on_a_gpu, monke
         raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors")
 
     on_a_gpu((8, 7))
-    monkeypatch.setattr(health, "_product_is_correct", no_code)
+    monkeypatch.setattr(health, "product_is_correct", no_code)
     (fault,) = health.arithmetic_faults("cuda:0")
     assert "Install a torch build for this GPU" in fault
     assert "reset" not in fault.lower()

@@ -10,7 +10,7 @@ import torch
 from halftime.contract.resources.worker import WorkerDevice
 from worker.proof import precision_support
 from worker.proof.ceiling import measure_ceiling
-from worker.proof.precision_support import _Measured, measure_support
+from worker.proof.precision_support import MeasuredRate, measure_support
 from worker.proof.products import Product, ProductWatch, product_seconds, square_products
 from worker.report.attestation import PLAUSIBLE_SHARE
 
@@ -55,7 +55,9 @@ def said_by_an_avx2_cpu(script):
 def support_of(name, monkeypatch, **kernel_rates):
     """What is found where the kernels multiply at these rates."""
     monkeypatch.setattr(
-        precision_support, "_measure", lambda precision, device: _Measured(1e9, kernel_rates.get(precision.name, 1e9))
+        precision_support,
+        "measure_rate",
+        lambda precision, device: MeasuredRate(1e9, kernel_rates.get(precision.name, 1e9)),
     )
     device = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=None, precisions=measure_support("cpu"))
     return device.support_of(name)
@@ -99,7 +101,7 @@ def test_a_precision_whose_kernels_are_missing_is_absent(monkeypatch):
         if dtype is torch.bfloat16:
             raise RuntimeError("\"addmm_impl_cpu_\" not implemented for 'BFloat16'")
 
-    monkeypatch.setattr(precision_support, "_multiply_once", refuse)
+    monkeypatch.setattr(precision_support, "multiply_once", refuse)
     found = support_of("bf16", monkeypatch)
     assert found.kernels == "absent"
     assert "no bf16 kernels for cpu" in found.remedy

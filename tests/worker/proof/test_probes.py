@@ -96,7 +96,7 @@ def test_large_shapes_are_for_fp32_operands_on_cuda_alone(monkeypatch):
 
     for name in ("_product", "_convolution"):
         monkeypatch.setattr(probes, name, measure)
-    monkeypatch.setattr(probes, "_range_probe", lambda precision, device: None)
+    monkeypatch.setattr(probes, "range_probe", lambda precision, device: None)
     for precision in PRECISIONS.values():
         for device in ("cpu", "cuda"):
             probe_precision(precision, torch.device(device))
@@ -111,6 +111,6 @@ def test_a_size_that_does_not_fit_leaves_those_that_do():
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
         return 2e-7
 
-    products = probes._error_probe("matmul_probe", PRECISIONS["fp32"], torch.device("cuda"), measure, probes.PRODUCTS)
+    products = probes.error_probe("matmul_probe", PRECISIONS["fp32"], torch.device("cuda"), measure, probes.PRODUCTS)
     assert list(products.errors) == ["256 × 256", "512 × 512"]
     assert products.ok

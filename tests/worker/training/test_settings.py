@@ -27,7 +27,7 @@ from worker.training.determinism import is_deterministic
 from worker.training.loop import prepare, training_step, validate
 from worker.training.memory import account_for_step
 from worker.training.precision import PRECISIONS
-from worker.trial.run import _prepare, run_trial
+from worker.trial.run import prepare_run, run_trial
 
 CPU = torch.device("cpu")
 MLP = MlpSpec(input_size=8, hidden_size=16, num_layers=1, num_classes=4)
@@ -187,7 +187,7 @@ def test_a_model_without_blocks_is_not_checkpointed(monkeypatch):
 @pytest.mark.parametrize("asked_by", ["model", "training"])
 def test_channels_last_is_the_layout_of_images_and_weights(asked_by):
     spec = ConvnetSpec(image_size=8, widths=[8], blocks_per_stage=1, channels_last=asked_by == "model")
-    made = _prepare(trial_spec(spec, channels_last=asked_by == "training"), CPU)
+    made = prepare_run(trial_spec(spec, channels_last=asked_by == "training"), CPU)
     tensors = [made.model.blocks[0].conv1.weight, made.data.training[0][0], made.data.validation[0][0]]
     assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in tensors)
     assert not any(tensor.is_contiguous() for tensor in tensors)

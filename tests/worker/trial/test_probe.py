@@ -35,7 +35,7 @@ def test_a_sick_device_is_not_measured(monkeypatch):
 
 
 def test_a_device_is_told_with_kernels_and_rates():
-    found = command._device(probed(support=measured([support("fp32", 5e13), support("bf16", 7.9e14)])))
+    found = command.device_finding(probed(support=measured([support("fp32", 5e13), support("bf16", 7.9e14)])))
     assert found["part"] == "cuda:0 (NVIDIA H200)"
     assert found["state"] == "fp32 50 TFLOP/s · bf16 790 TFLOP/s; 128 GiB; torch 2.13.0"
     assert (found["ok"], found["remedy"]) == (True, "")
@@ -43,7 +43,7 @@ def test_a_device_is_told_with_kernels_and_rates():
 
 def test_what_is_emulated_and_what_is_absent_is_told_with_its_remedy_and_is_no_fault():
     why = {"tf32": "A CPU has no tf32."}
-    found = command._device(probed(support=measured(EMULATED), problems=why))
+    found = command.device_finding(probed(support=measured(EMULATED), problems=why))
     assert found["ok"]
     assert [one["kernels"] for one in found["precisions"]] == ["native", "absent", "emulated", "emulated"]
     assert found["remedy"] == (
@@ -52,7 +52,7 @@ def test_what_is_emulated_and_what_is_absent_is_told_with_its_remedy_and_is_no_f
 
 
 def test_of_a_sick_device_the_precisions_are_told_by_name():
-    found = command._device(probed(faults=[SICK]))
+    found = command.device_finding(probed(faults=[SICK]))
     assert not found["ok"]
     assert found["state"].startswith("sick; fp32; 128 GiB")
     assert found["remedy"] == SICK

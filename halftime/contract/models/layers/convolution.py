@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import override
 
 from halftime.contract.models.layers.layer import DoesNotFit, Layer, Shape, Size
 
@@ -43,15 +44,18 @@ class _Convolution(Layer):
             raise PydanticCustomError("groups_do_not_divide", "groups must divide out_channels")
         return self
 
+    @override
     def parameter_count(self, shape: Shape) -> int:
         """Counts a kernel for every pair of channels within a group, and the bias."""
         return self._weights(shape) + self.bias * self.out_channels
 
+    @override
     def flops(self, shape: Shape) -> int:
         """Counts every weight once per position of the kernel."""
         places = self.output_shape(shape).elements // self.out_channels
         return 2 * self._weights(shape) * places
 
+    @override
     def matrix_width(self, shape: Shape) -> int:
         """Returns the number of output channels."""
         return self.out_channels
@@ -73,6 +77,7 @@ class Conv1d(_Convolution):
 
     type: Literal["conv1d"] = "conv1d"
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns [out_channels, positions of the kernel]."""
         return self._convolve(shape, *shape.require("channels", "length"))
@@ -83,6 +88,7 @@ class Conv2d(_Convolution):
 
     type: Literal["conv2d"] = "conv2d"
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns [out_channels, vertical positions of the kernel, horizontal positions]."""
         return self._convolve(shape, *shape.require("channels", "height", "width"))
@@ -107,6 +113,7 @@ class Pool2d(Layer):
         """The stride, with its default filled in."""
         return self.stride or self.kernel_size
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns [input channels, vertical positions of the window, horizontal positions]."""
         channels, *places = shape.require("channels", "height", "width")
@@ -119,6 +126,7 @@ class AdaptiveAvgPool2d(Layer):
     type: Literal["adaptive_avg_pool2d"] = "adaptive_avg_pool2d"
     output_size: int = Field(default=1, ge=1, le=1024)
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns [input channels, output_size, output_size]."""
         channels, _, _ = shape.require("channels", "height", "width")

@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from halftime.contract.models.layers.layer import DoesNotFit, Layer, Shape
 
@@ -18,22 +19,27 @@ class Linear(Layer):
     out_features: int = Field(ge=1, le=MAX_FEATURES)
     bias: bool = True
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns the input shape with out_features in the last dimension."""
         return shape.to(*shape.sizes[:-1], self.out_features)
 
+    @override
     def parameter_count(self, shape: Shape) -> int:
         """Counts one weight for every pair of features, and the bias."""
         return (shape.sizes[-1] + self.bias) * self.out_features
 
+    @override
     def flops(self, shape: Shape) -> int:
         """Counts the products of all positions."""
         return 2 * shape.elements * self.out_features
 
+    @override
     def matrix_width(self, shape: Shape) -> int:
         """Returns the number of output features."""
         return self.out_features
 
+    @override
     def is_causal(self) -> bool:
         """Returns True, because positions are independent."""
         return True
@@ -44,6 +50,7 @@ class Activation(Layer):
 
     type: Literal["relu", "gelu", "silu", "tanh", "sigmoid", "softmax"]
 
+    @override
     def is_causal(self) -> bool:
         """Returns True, because positions are independent."""
         return True
@@ -55,6 +62,7 @@ class Dropout(Layer):
     type: Literal["dropout"] = "dropout"
     probability: float = Field(default=0.1, ge=0, lt=1)
 
+    @override
     def is_causal(self) -> bool:
         """Returns True, because positions are independent."""
         return True
@@ -68,6 +76,7 @@ class Flatten(Layer):
         default=1, ge=1, le=3, description="first dimension to join; counted as in torch: 0 is the batch"
     )
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns the dimensions before `start_dim`, and one for the rest."""
         if self.start_dim > len(shape.sizes):
@@ -81,6 +90,7 @@ class Transpose(Layer):
 
     type: Literal["transpose"] = "transpose"
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns the two sizes, swapped."""
         first, second = shape.require("length", "width")

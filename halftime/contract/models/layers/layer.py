@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from halftime.contract.strict import Input
 
@@ -36,6 +37,7 @@ class Shape:
     #: Whether the first dimension is positions that must not depend on later ones.
     causal: bool = False
 
+    @override
     def __str__(self) -> str:
         return ("token IDs " if self.vocab_size else "") + str(list(self.sizes))
 

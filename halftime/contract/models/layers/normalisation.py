@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from halftime.contract.models.layers.layer import DoesNotFit, Layer, Shape, Size
 
@@ -12,10 +13,12 @@ class BatchNorm(Layer):
 
     type: Literal["batch_norm"] = "batch_norm"
 
+    @override
     def parameter_count(self, shape: Shape) -> int:
         """Counts scale and shift of every channel."""
         return 2 * shape.sizes[0]
 
+    @override
     def least_batch_size(self, shape: Shape) -> int:
         """Returns 2 for one value per channel, because a single value has no variance."""
         return 2 if shape.elements == shape.sizes[0] else 1
@@ -27,6 +30,7 @@ class GroupNorm(Layer):
     type: Literal["group_norm"] = "group_norm"
     num_groups: Size = Field(description="number of groups; must divide the channels")
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns the input shape."""
         if shape.sizes[0] % self.num_groups:
@@ -37,6 +41,7 @@ class GroupNorm(Layer):
             raise DoesNotFit(f"leaves a single number in each of its {self.num_groups} groups of {shape}")
         return shape
 
+    @override
     def parameter_count(self, shape: Shape) -> int:
         """Counts scale and shift of every channel."""
         return 2 * shape.sizes[0]
@@ -47,10 +52,12 @@ class LayerNorm(Layer):
 
     type: Literal["layer_norm"] = "layer_norm"
 
+    @override
     def parameter_count(self, shape: Shape) -> int:
         """Counts scale and shift of every feature."""
         return 2 * shape.sizes[-1]
 
+    @override
     def is_causal(self) -> bool:
         """Returns True, because positions are independent."""
         return True
@@ -61,10 +68,12 @@ class RmsNorm(Layer):
 
     type: Literal["rms_norm"] = "rms_norm"
 
+    @override
     def parameter_count(self, shape: Shape) -> int:
         """Counts the scale of every feature."""
         return shape.sizes[-1]
 
+    @override
     def is_causal(self) -> bool:
         """Returns True, because positions are independent."""
         return True

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from halftime.contract.models.layers.layer import DoesNotFit, Layer, Shape, Size
 
@@ -15,16 +16,19 @@ class Embedding(Layer):
 
     takes_tokens = True
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns [length, embedding_dim]."""
         if shape.vocab_size is None:
             raise DoesNotFit(f"needs token IDs, but its input is {shape}")
         return shape.to(*shape.sizes, self.embedding_dim)
 
+    @override
     def parameter_count(self, shape: Shape) -> int:
         """Counts a row for every token."""
         return (shape.vocab_size or 0) * self.embedding_dim
 
+    @override
     def is_causal(self) -> bool:
         """Returns True, because positions are independent."""
         return True
@@ -35,15 +39,18 @@ class PositionalEmbedding(Layer):
 
     type: Literal["positional_embedding"] = "positional_embedding"
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns the input shape."""
         shape.require("length", "width")
         return shape
 
+    @override
     def parameter_count(self, shape: Shape) -> int:
         """Counts a row for every position."""
         return shape.elements
 
+    @override
     def is_causal(self) -> bool:
         """Returns True, because positions are independent."""
         return True
@@ -57,6 +64,7 @@ class SelfAttention(Layer):
     causal: bool = Field(default=False, description="mask later positions")
     bias: bool = True
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns the input shape."""
         _, width = shape.require("length", "width")
@@ -64,20 +72,24 @@ class SelfAttention(Layer):
             raise DoesNotFit(f"has {self.num_heads} heads, which must divide the width of {shape}")
         return shape
 
+    @override
     def parameter_count(self, shape: Shape) -> int:
         """Counts query, key, value and output maps."""
         width = shape.sizes[1]
         return 4 * (width + self.bias) * width
 
+    @override
     def flops(self, shape: Shape) -> int:
         """Counts the maps, and the products of every pair of positions, masked or not."""
         length, width = shape.sizes
         return 8 * length * width**2 + 4 * length**2 * width
 
+    @override
     def matrix_width(self, shape: Shape) -> int:
         """Returns the width."""
         return shape.sizes[1]
 
+    @override
     def is_causal(self) -> bool:
         """Whether later positions are masked."""
         return self.causal
@@ -98,19 +110,23 @@ class Recurrent(Layer):
         """Number of networks that read the sequence."""
         return 2 if self.bidirectional else 1
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns [length, directions x hidden_size]."""
         length, _ = shape.require("length", "width")
         return shape.to(length, self.directions * self.hidden_size)
 
+    @override
     def parameter_count(self, shape: Shape) -> int:
         """Counts the weights from input and state to every gate, and two biases, as in torch."""
         return self._gates() * self.hidden_size * (self._fan_in(shape) + 2 * self.num_layers)
 
+    @override
     def flops(self, shape: Shape) -> int:
         """Counts every weight once per position."""
         return 2 * self._gates() * self.hidden_size * self._fan_in(shape) * shape.sizes[0]
 
+    @override
     def is_causal(self) -> bool:
         """Whether no network reads backwards."""
         return not self.bidirectional
@@ -129,6 +145,7 @@ class Mean(Layer):
 
     type: Literal["mean"] = "mean"
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns [width]."""
         _, width = shape.require("length", "width")

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from halftime.contract.models.layers.convolution import AdaptiveAvgPool2d, Conv1d, Conv2d, Pool2d
 from halftime.contract.models.layers.dense import Activation, Dropout, Flatten, Linear, Transpose
@@ -16,6 +17,7 @@ class _Block(Layer):
 
     takes_tokens = True
 
+    @override
     def is_causal(self) -> bool:
         """Returns True, because the layers inside are checked themselves."""
         return True
@@ -27,6 +29,7 @@ class Residual(_Block):
     type: Literal["residual"] = "residual"
     layers: "list[AnyLayer]" = Field(min_length=1)
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns the input shape."""
         after = shape_after(self.layers, shape, ("layers",))
@@ -37,6 +40,7 @@ class Residual(_Block):
             )
         return shape
 
+    @override
     def chains(self) -> list[list[Layer]]:
         """Returns the list of layers inside."""
         return [list(self.layers)]
@@ -52,6 +56,7 @@ class Parallel(_Block):
     branches: "list[list[AnyLayer]]" = Field(min_length=2, max_length=64)
     merge: Literal["add", "concat"] = "add"
 
+    @override
     def output_shape(self, shape: Shape) -> Shape:
         """Returns the shape of one branch for `add`, of all joined for `concat`."""
         outputs = [shape_after(branch, shape, ("branches", place)) for place, branch in enumerate(self.branches)]
@@ -71,6 +76,7 @@ class Parallel(_Block):
         """Returns the dimension along which `concat` joins branches of this shape, without the batch dimension."""
         return 0 if len(branch.sizes) == 3 else len(branch.sizes) - 1
 
+    @override
     def chains(self) -> list[list[Layer]]:
         """Returns the branches."""
         return [list(branch) for branch in self.branches]
