@@ -255,7 +255,7 @@ def _missing_worker(row: BenchmarkRow, quarantined: int) -> str:
     """Describes the kind of worker that a benchmark waits for, and how many of that kind are quarantined."""
     config = row.request["config"]
     name = f" with `{config['gpu']}` in its name" if config["gpu"] else ""
-    memory = f" with at least {config['min_gpu_memory_gib']} GiB" if config["min_gpu_memory_gib"] else ""
+    memory = f" of {config['min_gpu_memory_gib']} GiB or more" if config["min_gpu_memory_gib"] else ""
     device = {"cpu": "a CPU", "auto": "any device"}.get(row.queue, f"a GPU{memory}{name}")
     sick = f"Quarantined with a sick device: {quarantined}. " if quarantined else ""
     return (

@@ -32,6 +32,9 @@ def run(monkeypatch):
     for where, what in [(serving.os, "execv"), (serving.uvicorn, "run"), (serving, "supervise")]:
         monkeypatch.setattr(where, what, too_far)
     monkeypatch.setattr(migrating, "in_database", too_far)
+    # They would hold for whatever test this process runs next.
+    monkeypatch.setattr(serving, "configure_logs", lambda log_format: None)
+    monkeypatch.setattr(serving, "end_well_on_sigterm", lambda: None)
     return lambda *arguments: CliRunner().invoke(cli, list(arguments))
 
 

@@ -146,7 +146,7 @@ async def test_doctor_tells_of_it_and_finds_fault_with_this_machine_s_alone(data
     result = CliRunner().invoke(cli, ["doctor", "--json"])
     findings = {finding["part"]: finding for finding in json.loads(result.stdout)}
     assert FAULT in findings[f"worker {worker_id}"]["state"]
-    assert "restarted" in findings[f"worker {worker_id}"]["remedy"]
+    assert "when it restarts" in findings[f"worker {worker_id}"]["remedy"]
     assert result.exit_code == exit_code
 
 

@@ -239,7 +239,7 @@ def test_a_first_start_that_fails_leaves_what_is_there_alone(data_dir):
 def test_a_database_of_another_release_is_named(data_dir):
     (data_dir / "postgres").mkdir()
     (data_dir / "postgres" / "PG_VERSION").write_text("16\n")
-    with pytest.raises(ValueError, match="made by PostgreSQL 16"), embedded_server(data_dir):
+    with pytest.raises(ValueError, match="created by PostgreSQL 16"), embedded_server(data_dir):
         pass
 
 

@@ -42,7 +42,7 @@ async def test_a_submit_without_room_is_refused_with_the_remedy_and_stores_nothi
         assert refused.headers["Content-Type"] == MEDIA_TYPE
         assert refused.headers["Retry-After"] == "60"
         assert refused.json()["type"] == "/problems/storage_full"
-        assert "free or add room" in refused.json()["detail"]
+        assert "free or add space" in refused.json()["detail"]
         assert (await client.get("/benchmarks")).json()["items"] == []
     await post(client)
 
