@@ -1,4 +1,4 @@
-"""A running API for benchmarks: a process of its own on an embedded PostgreSQL of its own."""
+"""A running API for benchmarks: its own process on its own embedded PostgreSQL."""
 
 import contextlib
 import os
@@ -20,24 +20,24 @@ MIB = 2**20
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """For an embedded PostgreSQL, which runs as a user of its own and must reach it."""
+    """Temporary folder that the embedded PostgreSQL, which runs as its own user, can reach."""
     with tempfile.TemporaryDirectory(prefix="ht-") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
 
 def served_api(data_dir: Path) -> contextlib.AbstractContextManager[tuple[psutil.Process, httpx.Client]]:
-    """`halftime serve` on a data directory, and a client of it; returns when it answers."""
+    """Run `halftime serve` on a data directory and yield its process and a client, once it responds."""
     return served(HALFTIME_DATA_DIR=str(data_dir))
 
 
 @contextlib.contextmanager
 def served(**settings: str) -> Iterator[tuple[psutil.Process, httpx.Client]]:
-    """`halftime serve` with these settings, and a client of it; returns when it answers."""
+    """Run `halftime serve` with these settings and yield its process and a client, once it responds."""
     port = free_port()
     environment = os.environ | settings | {"HALFTIME_PORT": str(port)}
     command = [sys.executable, "-m", "app.cli", "serve"]
-    # The client first: what fails between the start of a process and its end leaves it running.
+    # The client is made first: an error between the start of the process and `try` would leave the process running.
     with (
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
         subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as api,
@@ -50,7 +50,7 @@ def served(**settings: str) -> Iterator[tuple[psutil.Process, httpx.Client]]:
 
 
 def until_ready(http: httpx.Client) -> None:
-    """Returns when the API answers."""
+    """Return when the API responds. Raises TimeoutError."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         try:

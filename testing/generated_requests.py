@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes of a running service's OpenAPI document, every check on."""
+"""Requests that schemathesis generates from a running service's OpenAPI document, with all checks enabled."""
 
 import re
 import subprocess
@@ -8,13 +8,13 @@ from pathlib import Path
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
 
-#: Of a short run; a long one also tries every boundary of every field.
+#: Phases of a short run; a long one also tries every boundary of every field.
 SHORT, LONG = "examples,fuzzing,stateful", "examples,coverage,fuzzing,stateful"
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What came of a run."""
+    """Result of a run."""
 
     passed: bool
     requests: int
@@ -22,7 +22,7 @@ class Generated:
 
 
 def generate(url: str, key: str, cases: int, phases: str) -> Generated:
-    """Makes so many cases of each operation; the same ones each time."""
+    """Generate this many cases of each operation; the same ones in each run."""
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", f"{url}/openapi.json"]
     command += ["--header", f"Authorization: Bearer {key}", "--checks", "all", "--max-examples", str(cases)]
     command += ["--phases", phases, "--no-color", "--generation-deterministic"]

@@ -1,4 +1,4 @@
-"""Looks at processes that may end between being listed and being asked."""
+"""Functions on processes that may end between being listed and being queried."""
 
 import contextlib
 from collections.abc import Iterable
@@ -7,14 +7,14 @@ import psutil
 
 
 def children(process: psutil.Process, recursive: bool = False) -> list[psutil.Process]:
-    """Child processes; none if it has ended."""
+    """Child processes; none if the process has ended."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.children(recursive=recursive)
     return []
 
 
 def command(process: psutil.Process) -> list[str]:
-    """Its arguments; none if it has ended."""
+    """Arguments of its command line; none if the process has ended."""
     with contextlib.suppress(psutil.Error):
         return process.cmdline()
     return []
@@ -27,17 +27,17 @@ def child_with(pid: int, argument: str) -> psutil.Process:
 
 
 def grandchildren(pid: int) -> list[psutil.Process]:
-    """Children of children: a worker's trials, which are children of its fork server."""
+    """Children of children: a worker's trials are children of its forkserver."""
     return [trial for server in children(psutil.Process(pid)) for trial in children(server)]
 
 
 def fork_servers(pid: int | None = None) -> list[psutil.Process]:
-    """Children that are fork servers, as multiprocessing names them."""
+    """Children that are forkservers, recognised by multiprocessing's name for them."""
     return [child for child in children(psutil.Process(pid)) if "forkserver" in " ".join(command(child))]
 
 
 def gone(processes: Iterable[psutil.Process]) -> bool:
-    """Whether all have ended. A zombie has ended; it waits for its parent."""
+    """Whether all have ended. A zombie has ended; its parent has not waited for it yet."""
     return all(_ended(process) for process in processes)
 
 

@@ -1,8 +1,8 @@
-"""An upgrade under way: the newest migration under an API and a worker of the release before it, which is in mid-job.
+"""A live upgrade: the newest migration under the previous release's API and worker, with a job running.
 
-Migrations are additive from 0.1.0, and this follows the first one after it: until there is one, nothing is upgraded.
-The release before is the commit before the one that added the newest migration, so the history must be there. Its
-worker is drained, finishes what it runs on the migrated database, and stops; a worker of today takes what waits.
+Migrations are additive from 0.1.0, and this covers the first one after it: until there is one, nothing is upgraded.
+The previous release is the commit before the one that added the newest migration, so the git history must be there.
+Its worker is drained, finishes its job on the migrated database, and stops; a current worker takes the queued jobs.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ from testing.api_process import temporary_folder, until_ready
 
 ROOT = Path(__file__).parents[1]
 
-#: Of the schema that the first release begins with.
+#: Migration of the schema that the first release begins with.
 FIRST = "0001_initial"
 
-#: Benchmarks that wait when the migration begins, and those that the old API is sent after it.
+#: Benchmarks queued when the migration begins, and those submitted to the old API after it.
 WAITING, LATER = 10, 2
 
 PATIENCE_SECONDS = 120
@@ -54,7 +54,7 @@ BUSY = SHORT | {
     }
 }
 
-#: Rows that each would be a fault.
+#: Queries whose rows are faults.
 FAULTS = {
     "lost": "SELECT id FROM benchmarks WHERE status <> 'succeeded'",
     "run_again": "SELECT id FROM benchmarks WHERE attempt <> 1",
@@ -78,13 +78,13 @@ class NoHistory(Exception):
 
 
 def measure() -> dict[str, object]:
-    """What became of every benchmark, and how long the migration took. Raises NothingToUpgrade, NoHistory."""
+    """Outcome of every benchmark, and duration of the migration. Raises NothingToUpgrade, NoHistory."""
     with temporary_folder() as folder, located(Settings(data_dir=folder, database_url=None)) as url:
         return upgraded(url, WAITING, LATER)
 
 
 def upgraded(url: URL, waiting: int, later: int) -> dict[str, object]:
-    """The whole course on an empty database. Raises NothingToUpgrade, NoHistory."""
+    """Run the upgrade on an empty database. Raises NothingToUpgrade, NoHistory."""
     with old_release() as (old, commit), _connected(url) as database, contextlib.ExitStack() as running:
         http = running.enter_context(_api(old, url))
         old_worker = running.enter_context(_worker(old, url, "old"))
@@ -119,7 +119,7 @@ def upgraded(url: URL, waiting: int, later: int) -> dict[str, object]:
 
 @contextlib.contextmanager
 def old_release() -> Iterator[tuple[Path, str]]:
-    """A folder with the code before the newest migration, and its commit. Raises NothingToUpgrade, NoHistory."""
+    """Extract the code before the newest migration; yield its folder and commit. Raises NothingToUpgrade, NoHistory."""
     newest = max(MIGRATIONS.glob("versions/[0-9]*.py"))
     if newest.stem == FIRST:
         raise NothingToUpgrade(f"there is no migration after {FIRST} yet")
@@ -143,7 +143,7 @@ def _git(*arguments: str) -> str:
 
 @contextlib.contextmanager
 def _started(folder: Path, url: URL, *command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process on the code in a folder."""
+    """Run a process on the code in a folder."""
     found = os.environ | {"PYTHONPATH": str(folder), "HALFTIME_DATABASE_URL": libpq_url(url)} | environment
     with subprocess.Popen(
         [sys.executable, "-m", *command], cwd=folder, env=found, stderr=subprocess.DEVNULL
@@ -174,7 +174,7 @@ def _submit(http: httpx.Client, body: dict[str, object]) -> str:
 
 
 def _migrated(url: URL) -> float:
-    """Seconds that today's migrations took."""
+    """Seconds that the current migrations took."""
     began = time.perf_counter()
     migrate(url)
     return time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""What must hold when everything has ended, whatever was done meanwhile."""
+"""Invariants of the database after all jobs have ended, whatever faults were injected."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from testing.fault_injection.database import View
 from testing.fault_injection.fleet import Fleet
 from testing.fault_injection.jobs import Clients
 
-#: Each finds rows that must not be there.
+#: Queries whose result must be empty.
 QUESTIONS = {
     "a benchmark has not ended": "SELECT id, status FROM benchmarks WHERE finished_at IS NULL",
     "a benchmark has not exactly one terminal event, which is its last": """
@@ -37,7 +37,7 @@ TOO_MANY = "SELECT id, attempt FROM benchmarks WHERE attempt > %s"
 
 
 def violations(view: View, fleet: Fleet, max_attempts: int) -> list[str]:
-    """What does not hold at this moment, in words; the fleet still runs."""
+    """Invariants violated at this moment, in words; the fleet still runs."""
     found = [(wrong, view.ask(question)) for wrong, question in QUESTIONS.items()]
     found += [("a benchmark had too many attempts", view.ask(TOO_MANY, max_attempts))]
     wrongs = [f"{wrong}: {rows}" for wrong, rows in found if rows]
@@ -46,12 +46,12 @@ def violations(view: View, fleet: Fleet, max_attempts: int) -> list[str]:
 
 
 def overwritten(clients: Clients, until: Callable[[Callable[[], object]], object]) -> list[str]:
-    """Reports that are no longer what a client first saw."""
+    """Reports that differ from what a client first read."""
     return [found for found, first in clients.reports.items() if until(lambda i=found: clients.report(i)) != first]
 
 
 def unknown(view: View, clients: Clients) -> list[str]:
-    """Benchmarks that a client was told of and the database does not have, and the other way round."""
+    """Benchmarks that only the clients know, or only the database."""
     told = set(clients.accepted.values())
     kept = {str(found) for (found,) in view.ask("SELECT id FROM benchmarks")}
     return sorted(told ^ kept)

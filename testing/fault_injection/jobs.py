@@ -1,4 +1,4 @@
-"""Clients that submit, lose answers, repeat themselves, and remember every report from its first sight on."""
+"""Clients that submit, lose responses, retry, and remember the first version of every report."""
 
 import hashlib
 import itertools
@@ -12,20 +12,20 @@ import httpx
 
 from halftime.contract.resources.benchmark import TERMINAL
 
-#: Short enough to lose the answer to a request that arrived.
+#: Timeout short enough to lose the response to a request that arrived.
 LOST_SECONDS = 0.003
 
-#: A share of the submits has its first answer lost.
+#: Share of the submits whose first response is lost.
 LOST_SHARE = 0.3
 
-#: Benchmarks that have not ended: so many that no worker waits, so few that all faults find some at work.
+#: Benchmarks that have not ended: enough that no worker idles, few enough that all faults hit some that run.
 AT_ONCE = 5
 
 PAUSE_SECONDS = 0.1
 
 
 def request(rng: random.Random) -> dict[str, Any]:
-    """A benchmark of an MLP: most take a second, some several, a few have processes that load their data."""
+    """A benchmark of an MLP: most take a second, some several, a few have data loader processes."""
     steps = rng.choice([4, 4, 50, 200])
     loader = {"workers": 1} if rng.random() < 0.2 else None
     return {
@@ -40,42 +40,42 @@ def request(rng: random.Random) -> dict[str, Any]:
 
 
 class Clients:
-    """One that submits and one that watches, each in a thread. Neither gives up before `stop`."""
+    """One client that submits and one that watches, each in a thread. Both retry until `stop`."""
 
     def __init__(self, http: httpx.Client, at_least: int, seed: int) -> None:
         self._http, self._at_least, self._seed = http, at_least, seed
         self._rng = random.Random(seed)  # noqa: S311 # to be repeated
-        #: Ids by Idempotency-Key, of all that were answered with 202.
+        #: Ids by Idempotency-Key, of all that were accepted with 202.
         self.accepted: dict[str, str] = {}
         self.statuses: dict[str, str] = {}
-        #: By id: entity tag and digest, as first seen.
+        #: Entity tag and digest of each report as first read, by benchmark id.
         self.reports: dict[str, tuple[str, str]] = {}
         self.counts: Counter[str] = Counter()
         self.failure: Exception | None = None
-        #: No more than `at_least` need be submitted.
+        #: Minimum number of submits.
         self.enough = threading.Event()
         self._all_submitted, self._stopping = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=self._guarded, args=(what,)) for what in (self._submit, self._watch)]
 
     def start(self) -> None:
-        """Begins to submit."""
+        """Start both threads."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Ends both threads."""
+        """Stop both threads."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
 
     def done(self) -> bool:
-        """Whether everything was accepted and is terminal. Raises what went wrong in a thread."""
+        """Whether everything was accepted and is terminal. Raises the error of a thread that failed."""
         if self.failure:
             raise self.failure
         return self._all_submitted.is_set() and len(self.statuses) == len(self.accepted)
 
     def report(self, benchmark_id: str) -> tuple[str, str] | None:
-        """Entity tag and digest of a report as it is now; None while nobody says."""
+        """Entity tag and digest of a report at this moment; None if there is no response."""
         found = self._ask("GET", f"/benchmarks/{benchmark_id}/report")
         return (found.headers["ETag"], hashlib.sha256(found.content).hexdigest()) if found else None
 
@@ -128,7 +128,7 @@ class Clients:
         self.statuses[benchmark_id] = status
 
     def _ask(self, method: str, path: str, **arguments: Any) -> httpx.Response | None:
-        """The answer; None, after a pause, where there was none or the server could not give it now."""
+        """The response; None, after a pause, if there was none or a server error."""
         try:
             answer = self._http.request(method, path, **arguments)
         except httpx.TransportError:

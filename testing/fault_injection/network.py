@@ -1,4 +1,4 @@
-"""Nodes that can be cut off: network namespaces of this machine, or addresses on loopback behind proxies."""
+"""Nodes that can be cut off: network namespaces of this machine, or loopback addresses behind proxies."""
 
 import contextlib
 import functools
@@ -16,13 +16,13 @@ from testing.fault_injection.proxy import proxied
 
 NAMES = ("near", "far")
 
-#: Set aside for trying networks (RFC 2544): of no real host.
+#: Address range reserved for benchmarking networks (RFC 2544): no real host has one.
 SUBNET = "198.18.{}"
 
 
 @dataclass(frozen=True)
 class CuttableNode:
-    """A worker's node, and how its network is cut and mended. Nobody is told: what is sent is lost or waits."""
+    """A worker's node, and how to cut and restore its network. Nothing signals the cut: packets are lost or delayed."""
 
     node: Node
     cut: Callable[[], None]
@@ -31,7 +31,7 @@ class CuttableNode:
 
 @contextlib.contextmanager
 def two_nodes(folder: Path, *, namespaces: bool) -> Iterator[tuple[Fleet, dict[str, CuttableNode], str]]:
-    """An API beside an external PostgreSQL, two nodes with a worker each, by name, and the URL of the database."""
+    """Start an API, an external PostgreSQL and two nodes with a worker each; yield nodes by name, and the database URL."""
     with contextlib.ExitStack() as stack:
         if namespaces:
             hosts = {name: stack.enter_context(_namespace(number)) for number, name in enumerate(NAMES)}
@@ -52,7 +52,7 @@ def two_nodes(folder: Path, *, namespaces: bool) -> Iterator[tuple[Fleet, dict[s
 
 
 def why_no_namespaces() -> str | None:
-    """What keeps this process from making network namespaces; None if nothing does."""
+    """Why this process cannot make network namespaces; None if it can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "network namespaces need Linux and root"
     try:
@@ -64,12 +64,12 @@ def why_no_namespaces() -> str | None:
 
 @contextlib.contextmanager
 def _namespace(number: int) -> Iterator[tuple[str, str, str]]:
-    """Our address towards a new namespace, its name, and the name of our end of the cable."""
+    """Create a namespace; return our address towards it, its name, and the name of our end of the veth pair."""
     name = f"ht{uuid.uuid4().hex[:8]}"
     ours, theirs, cable = f"{SUBNET.format(number)}.1", f"{SUBNET.format(number)}.2", f"{name}-o"
     with contextlib.ExitStack() as stack:
         _ip("netns", "add", name)
-        stack.callback(_ip, "netns", "delete", name)  # takes the cable with it
+        stack.callback(_ip, "netns", "delete", name)  # removes the veth pair too
         _ip("link", "add", cable, "type", "veth", "peer", "name", "cable", "netns", name)
         _ip("address", "add", f"{ours}/30", "dev", cable)
         _ip("link", "set", cable, "up")

@@ -1,4 +1,4 @@
-"""What the lines of a record should say; where they do not, Halftime or what it knows of GPUs is to be mended."""
+"""Expectations on the lines of a record; a deviation shows a fault in Halftime or in its assumptions about GPUs."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -19,19 +19,19 @@ from worker.report.attestation import achieved_flops_per_second
 from worker.report.warnings import LEAST_EXPLAINED
 from worker.training.precision_facts import FACTS, LARGEST_FP32_ERROR, expected_flags
 
-#: A TF32 product is this far from FP64 at least: IEEE FP32 is nearer.
+#: Smallest error of a TF32 product against FP64: IEEE FP32 is more accurate.
 LEAST_TF32_ERROR = LARGEST_FP32_ERROR
 
-#: Largest over smallest ceiling of one precision, on a GPU: a CPU has others' work to do.
+#: Largest accepted ratio of ceilings of one precision, on a GPU: a CPU is shared with other programs.
 REPEATABLE = 1.15
 
-#: How trials at an edge should end, by their labels.
+#: Expected failure of edge-case trials, by label.
 EXPECTED_FAILURES = {"out of memory": "out_of_memory", "memory limit": "out_of_memory"}
 
-#: These wait by themselves: the optimizer's implementation asks the device for values.
+#: Trials whose optimizer implementation itself reads values from the device.
 WAITING_TRIALS = frozenset({"adafactor", "sgd foreach"})
 
-#: No fault of Halftime's, nor of the device.
+#: Failures that are faults neither of Halftime nor of the device.
 ALLOWED_FAILURES = frozenset({"unsupported_precision", "timeout"})
 
 
@@ -112,7 +112,7 @@ def _trials(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _result(label: str, result: TrialResult) -> Iterator[str]:
-    """Of any trial that ended well; then what its own label says."""
+    """Unmet expectations on any trial that succeeded; then those on the trial with this label."""
     dtype = FACTS[result.precision].matmul_dtype_name
     for probe in result.attestation.probes:
         if not probe.ok:
@@ -140,7 +140,7 @@ def _memory(memory: Memory | None) -> Iterator[str]:
 
 
 def _throughput(lines: Sequence[Line]) -> Iterator[str]:
-    """No trial may do more than the best ceiling of its precision that anything measured."""
+    """Trials that did more than the best ceiling measured anywhere for their precision."""
     trials = [(line, line.result) for line in lines if isinstance(line, TrialLine) and line.result]
     ceilings = [
         (line.precision, value) for line in lines if isinstance(line, Ceiling) for value in line.flops_per_second
@@ -163,7 +163,7 @@ def _numerics(result: TrialResult) -> Iterator[str]:
 
 
 def _gpu(label: str, result: TrialResult) -> Iterator[str]:
-    """What telemetry should have told, on a GPU."""
+    """Unmet expectations on GPU telemetry."""
     if result.memory is None or not result.memory.source.startswith("cuda"):
         return
     gpu = result.telemetry.gpu
@@ -222,7 +222,7 @@ def _reports(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _neighbours(lines: Sequence[Line]) -> Iterator[str]:
-    """By its number, in what the trial says and in what a look at the device said."""
+    """Unmet expectations on the neighbour: the trial and the list of processes must contain its process id."""
     for line in lines:
         if not isinstance(line, NeighbourLine):
             continue

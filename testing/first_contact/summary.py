@@ -1,4 +1,4 @@
-"""What a record says, for people: a screen or two."""
+"""Summary of a record for people: one or two screens."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -20,21 +20,21 @@ from testing.first_contact.lines import (
     TrialLine,
 )
 
-#: Of a traceback: its last lines, which name the error.
+#: Lines shown of a traceback: its last ones, which name the error.
 LINES_OF_TRACEBACK = 3
 
-#: Shown of what was unexpected; the record has all.
+#: Number of unmet expectations shown; the record has all.
 MOST_COMPLAINTS = 60
 
 
 def summary(lines: Sequence[Line]) -> str:
-    """Stages, what was seen, and what was not as expected."""
+    """Stages, observations, and unmet expectations."""
     parts = [_head(lines), _stages(lines), _seen(lines), _trials(lines), _unexpected(lines)]
     return "\n".join("\n".join(part) + "\n" for part in map(list, parts) if part)
 
 
 def crashed(lines: Sequence[Line]) -> list[str]:
-    """Stages that ended in a fault, and trials that ended in one of Halftime's own."""
+    """Stages that crashed, and trials that failed with an error of Halftime's own."""
     stages = [line.name for line in lines if isinstance(line, StageEnded) and line.outcome == "crashed"]
     trials = [line for line in lines if isinstance(line, TrialLine) and line.failure is not None]
     return stages + [one.label for one in trials if one.failure and one.failure.code is FailureCode.INTERNAL]

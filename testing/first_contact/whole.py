@@ -1,4 +1,4 @@
-"""A whole comparison in fresh processes, as a worker runs it, with its report beside the record."""
+"""A whole comparison in fresh processes, as a worker runs it, with its report next to the record."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +22,12 @@ from worker.device.device import detect
 from worker.messages import TrialSpec
 from worker.report.build import make_report
 
-#: Two blocks, the fewest there can be, and a control: every leg runs first and last once.
+#: Two blocks, the minimum, and a control: every leg runs first and last once.
 BLOCKS = 2
 
 
 async def run_comparison(device: str, scale: Scale, trials: Trials, deadline: Deadline, folder: Path) -> None:
-    """Writes `report.json` and `report.md` into the folder. Raises OutOfTime, and BenchmarkFailed of the worker's."""
+    """Write `report.json` and `report.md` into the folder. Raises OutOfTime, and the worker's BenchmarkFailed."""
 
     async def run_trial(
         spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]

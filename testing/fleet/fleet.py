@@ -1,4 +1,4 @@
-"""A service with simulated workers: PostgreSQL, the API, and as many worker processes as are asked for."""
+"""A service with simulated workers: PostgreSQL, the API, and any number of worker processes."""
 
 import contextlib
 import os
@@ -19,14 +19,14 @@ from testing.fleet.worker import WorkerSpec
 
 
 class Fleet:
-    """Simulated workers, and the process that they come from."""
+    """Simulated workers, and the process that forks them."""
 
     def __init__(self, nursery: "subprocess.Popen[str]", time_scale: float) -> None:
         self._nursery, self._time_scale = nursery, time_scale
         self.workers: dict[str, psutil.Process] = {}
 
     def start(self, device: WorkerDevice, worker_id: str) -> psutil.Process:
-        """One worker more. It registers a moment later."""
+        """Start one more worker. It registers a moment later."""
         assert self._nursery.stdin is not None and self._nursery.stdout is not None
         spec = WorkerSpec(id=worker_id, device=device, time_scale=self._time_scale)
         self._nursery.stdin.write(spec.model_dump_json() + "\n")
@@ -35,7 +35,7 @@ class Fleet:
         return started
 
     def until_online(self, http: httpx.Client) -> None:
-        """Returns when every worker is registered."""
+        """Return when every worker is registered. Raises TimeoutError."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             items = http.get("/workers").raise_for_status().json()["items"]
@@ -49,11 +49,11 @@ class Fleet:
 def simulated_fleet(
     database: URL, devices: Sequence[WorkerDevice], time_scale: float = TIME_SCALE, **environment: str
 ) -> Iterator[Fleet]:
-    """Workers on a database, one for each device, called `sim-00` and so on; stopped in good order at the end."""
+    """Run one worker for each device on a database, named `sim-00` and so on; stop them gracefully."""
     everything = os.environ | {
         "HALFTIME_DATABASE_URL": libpq_url(database),
         "HALFTIME_LOG_FORMAT": "json",
-        "OPENBLAS_NUM_THREADS": "1",  # a process with threads had better not fork
+        "OPENBLAS_NUM_THREADS": "1",  # a process with threads must not fork
     }
     command = [sys.executable, "-m", "testing.fleet.worker"]
     with subprocess.Popen(

@@ -1,6 +1,6 @@
 """`make images`: builds the images, runs them, and writes `benchmarks/results/images.cpu.json`.
 
-Exit code 0: all of it holds. 1: something does not. 2: there is no engine, and none can be unpacked here.
+Exit code 0: all checks hold. 1: one does not. 2: there is no engine, and none can be unpacked here.
 """
 
 import argparse
@@ -26,12 +26,12 @@ RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "images.cpu.json
 
 
 def main() -> int:
-    """Does all of it."""
+    """Find an engine, run all checks and write the results."""
     parser = argparse.ArgumentParser(prog="python -m testing.images", description=__doc__)
     parser.add_argument("--folder", type=Path, help="keeps what is downloaded and built here, for the next time")
     parser.add_argument("--output", type=Path, default=RESULT, help="where the summary goes")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what the engine changed is put back
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the engine's changes are undone
     facts, record = machine(), Record()
     try:
         with _folder(arguments.folder) as folder, engine(folder) as found:
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def _check(found: Engine, record: Record, folder: Path) -> dict[str, object]:
-    """What the images were made of; the record has the rest. What is made on the engine is removed."""
+    """Run all checks; return facts about engine and base images. Everything made on the engine is removed."""
     there = {image for image in (standins.PYTHON, standins.POSTGRES) if found.has(image)}
     made_of: dict[str, object] = {
         "engine": "unpacked from Debian's packages" if found.unpacked else "one that ran",
@@ -72,7 +72,7 @@ def _check(found: Engine, record: Record, folder: Path) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _folder(kept: Path | None) -> Iterator[Path]:
-    """A folder that goes afterwards, or one that stays."""
+    """Use the given folder and keep it, or a temporary one."""
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)
         yield kept.resolve()

@@ -1,4 +1,4 @@
-"""The container engine: one that runs, else one unpacked from Debian's packages and ended afterwards."""
+"""The container engine: a running one, or one unpacked from Debian's packages and stopped afterwards."""
 
 import contextlib
 import os
@@ -16,45 +16,45 @@ from testing.images.commands import CommandFailed, outcome, run
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 
-#: What it makes outside its own folders.
+#: Folders that the engine creates outside its own.
 OUTSIDE = [Path("/etc/docker"), Path("/run/docker"), Path("/run/containerd")]
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
 class NoEngine(Exception):
-    """None runs, and none can be unpacked here."""
+    """No engine runs, and none can be unpacked here."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that answers."""
+    """An engine that responds."""
 
-    #: Whether it is ours, to be ended.
+    #: Whether it was unpacked here and is stopped afterwards.
     unpacked: bool
     environment: Mapping[str, str]
     compose_command: list[str]
 
     def docker(self, *words: str | Path, given: bytes | None = None) -> str:
-        """What the command line of the engine says. Raises CommandFailed."""
+        """Run a `docker` command and return its output. Raises CommandFailed."""
         return run("docker", *words, environment=self.environment, given=given)
 
     def outcome(self, *words: str | Path) -> tuple[int, str, str]:
-        """The same with its exit code and standard error, whatever they are."""
+        """Run a `docker` command; return exit code, standard output and standard error."""
         return outcome("docker", *words, environment=self.environment)
 
     def compose(self, *words: str | Path, **environment: str) -> str:
-        """What Compose says. Raises CommandFailed."""
+        """Run a Compose command and return its output. Raises CommandFailed."""
         return run(*self.compose_command, *words, environment={**self.environment, **environment})
 
     def has(self, image: str) -> bool:
-        """Whether the image is there."""
+        """Whether the engine has the image."""
         return self.outcome("image", "inspect", image)[0] == 0
 
 
 @contextlib.contextmanager
 def engine(folder: Path) -> Iterator[Engine]:
-    """An engine for the length of the block. Raises NoEngine."""
+    """Use a running engine or an unpacked one. Raises NoEngine."""
     environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
     if _answers(environment):
         yield Engine(False, environment, _compose_command(folder, environment))
@@ -83,7 +83,7 @@ def _compose_command(folder: Path, environment: Mapping[str, str]) -> list[str]:
 
 @contextlib.contextmanager
 def _unpacked(folder: Path) -> Iterator[dict[str, str]]:
-    """The environment of its command line. What it changes of the machine's network is as before afterwards."""
+    """Run an unpacked engine; yield its environment. Its changes to the machine's network are undone."""
     try:
         found = packages.unpacked(folder / "packages", "docker.io", "containerd", "runc", "iptables", "debootstrap")
     except CommandFailed as error:
@@ -117,9 +117,9 @@ def _unpacked(folder: Path) -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def _started(words: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Ends it with SIGTERM, once nothing needs it any more."""
+    """Run a process; end it with SIGTERM."""
     with log.open("wb") as written:
-        # A session of its own: Ctrl-C is for what ends it in order.
+        # In its own session, so that Ctrl-C does not reach it and it is stopped in order.
         process = subprocess.Popen(words, env=environment, stdout=written, stderr=written, start_new_session=True)
     try:
         yield process
@@ -142,7 +142,7 @@ def _until(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def _nothing_left_outside() -> Iterator[None]:
-    """Folders that were there before stay."""
+    """Remove the engine's folders; those that existed before stay."""
     made = [folder for folder in OUTSIDE if not folder.exists()]
     try:
         yield
@@ -153,7 +153,7 @@ def _nothing_left_outside() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _network_as_before(environment: Mapping[str, str]) -> Iterator[None]:
-    """An engine leaves its bridge, its chains and a switch of the kernel's behind."""
+    """Restore the bridge, firewall chains and forwarding switch that an engine leaves behind."""
     bridged, forwarding = Path("/sys/class/net/docker0").exists(), FORWARDING.read_text()
     rules = run("iptables-save", environment=environment)
     try:
@@ -167,7 +167,7 @@ def _network_as_before(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def _restoring(before: str, after: str) -> str:
-    """What makes of the rules after those before: a table that was not there is emptied, down to Linux's own chains."""
+    """Rules that restore those before: a new table is emptied, except for Linux's own chains."""
     emptied = []
     for table in re.findall(r"(?ms)^\*.*?^COMMIT$", after):
         name = table.split("\n", maxsplit=1)[0]

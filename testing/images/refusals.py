@@ -1,4 +1,4 @@
-"""What the images of API and worker refuse, with what they say."""
+"""Starts that the images of API and worker refuse, with their messages."""
 
 from testing.images.containers import tag
 from testing.images.engine import Engine
@@ -8,7 +8,7 @@ SOMEWHERE = "postgresql://halftime@192.0.2.1/halftime"
 
 
 def check(engine: Engine, record: Record) -> None:
-    """Without a database, with its setting misspelt, and a worker where there is no torch."""
+    """Start without a database, with its setting misspelt, and a worker where there is no torch."""
     misspelt = ["--env", f"HALFTIME_DATABSE_URL={SOMEWHERE}"]
     for target in ("api", "worker"):
         _refused(engine, record, f"{target} without a database", [tag(target)], "HALFTIME_DATABASE_URL: not set")
