@@ -1,6 +1,6 @@
-"""Requests that are made from the OpenAPI document, by the ten thousand, against a running API.
+"""Tens of thousands of requests generated from the OpenAPI document, against a running API.
 
-HALFTIME_TEST_GENERATED sets how many cases each operation gets.
+HALFTIME_TEST_GENERATED sets the number of cases of each operation.
 """
 
 import os
@@ -19,7 +19,7 @@ CASES = 3000
 
 
 def measure() -> dict[str, object]:
-    """How many requests were made, how the API answered them, and whether every check passed."""
+    """Number of requests, responses of the API by status, and whether every check passed."""
     cases = int(os.environ.get("HALFTIME_TEST_GENERATED", CASES))
     with temporary_folder() as folder:
         settings = {
@@ -50,7 +50,7 @@ def _made_key(settings: dict[str, str]) -> str:
 
 
 def _answers(http: httpx.Client) -> Counter[str]:
-    """Answers by status, as the API itself counted them."""
+    """Responses by status, as counted by the API itself."""
     answers: Counter[str] = Counter()
     for family in text_string_to_metric_families(http.get("/metrics").text):
         if family.name == "halftime_http_request_duration_seconds":

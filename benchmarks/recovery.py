@@ -1,4 +1,4 @@
-"""How long from the loss of a worker in mid-job to its job running on another one, by the database's clock."""
+"""Time from the loss of a worker with a running job to the job's start on another one, by the database's clock."""
 
 import contextlib
 import statistics
@@ -11,7 +11,7 @@ from testing.fault_injection.network import NAMES, CuttableNode, two_nodes, why_
 
 DEATHS, CUTS = 8, 4
 
-#: Would train for many minutes: to be interrupted.
+#: Would run for many minutes, so that it can be interrupted.
 LONG = {
     "model": {"kind": "mlp", "hidden_size": 1024},
     "config": {"device": "cpu", "training": {"batch_size": 256, "steps": 10_000}},
@@ -19,7 +19,7 @@ LONG = {
 
 
 def measure() -> dict[str, object]:
-    """Seconds until the next attempt has started, against the lease; a killed worker is not started again meanwhile."""
+    """Seconds until the next attempt has started, against the lease; a killed worker is not restarted meanwhile."""
     namespaces = why_no_namespaces() is None
     with shared_folder() as folder, two_nodes(folder, namespaces=namespaces) as (fleet, nodes, url):
         view = View(url)
@@ -34,7 +34,7 @@ def measure() -> dict[str, object]:
 
 @contextlib.contextmanager
 def _dead(fleet: Fleet, name: str) -> Iterator[None]:
-    """The worker is killed, and its node does not start another: the supervisor is stopped meanwhile."""
+    """Kill the worker; the supervisor is suspended, so its node does not start another."""
     worker = fleet.worker(name)
     assert worker is not None
     fleet.supervisor.suspend()
@@ -55,7 +55,7 @@ def _cut_off(node: CuttableNode) -> Iterator[None]:
 
 
 def _seconds(fleet: Fleet, view: View, lost: Callable[[Fleet, str], contextlib.AbstractContextManager[None]]) -> float:
-    """From the loss of the worker that runs a new job to its next `started`."""
+    """Seconds from the loss of the worker that runs a new job to the job's next `started` event."""
     fleet.until(lambda: _states(fleet) == {"idle"} and all(fleet.worker(name) for name in NAMES))
     place = fleet.http.post("/benchmarks", json=LONG).raise_for_status().headers["Location"]
     benchmark_id = place.rpartition("/")[2]

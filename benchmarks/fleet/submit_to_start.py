@@ -1,4 +1,4 @@
-"""How long from a POST to the start of the benchmark, with an idle fleet: what queue and claim cost."""
+"""Time from a POST to the start of the benchmark on an idle fleet: the cost of queue and claim."""
 
 import statistics
 import time
@@ -15,7 +15,7 @@ from testing.fleet.service import service
 
 WORKERS, JOBS, WARM_UP_JOBS = 32, 200, 20
 
-#: Between two jobs, beyond the end of the first: all workers idle again.
+#: Pause after a job has ended, so that all workers are idle again.
 PAUSE_SECONDS = 0.1
 
 #: A job for any GPU wakes 24 workers, one for a CPU 8.
@@ -36,7 +36,7 @@ def measure(workers: int = WORKERS, jobs: int = JOBS) -> dict[str, object]:
 def _post_one_by_one(
     http: httpx.Client, connection: Connection, jobs: int
 ) -> Iterator[tuple[str, tuple[float, float]]]:
-    """The kind of each job, and its seconds from the transaction's start and from the client's send."""
+    """Kind of each job, and its seconds from the start of the transaction and from the client's request."""
     for number in range(jobs):
         kind = list(KINDS)[number % len(KINDS)]
         sent = datetime.now(UTC)
@@ -47,7 +47,7 @@ def _post_one_by_one(
 
 
 def _until_ended(connection: Connection, identity: str) -> tuple[datetime, datetime]:
-    """When the benchmark was made and started, by the database's clock. Looks seldom: looking costs."""
+    """When the benchmark was created and started, by the database's clock. Polls seldom: queries cost time."""
     query = text("SELECT created_at, started_at, finished_at FROM benchmarks WHERE id = CAST(:id AS uuid)")
     while True:
         created, started, finished = connection.execute(query, {"id": identity}).one()
