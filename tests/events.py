@@ -1,4 +1,4 @@
-"""Events as a server sends them, and the data that a worker writes."""
+"""Events as a server sends them, and their data as a worker writes it."""
 
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ def event(kind, data, seq=1, created_at=MOMENT):
 
 
 def events(*told, created_at=MOMENT):
-    """Events in order, from (kind, data)."""
+    """Events in order, from (kind, data) pairs."""
     return [event(kind, data, seq, created_at) for seq, (kind, data) in enumerate(told, start=1)]
 
 

@@ -1,4 +1,4 @@
-"""Real processes: `halftime up` on a database, and a client for it."""
+"""`halftime up` in real processes, with a client."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 90
 
 
 class Service:
-    """A running `halftime up` and a client for it."""
+    """A running `halftime up` and a client of it."""
 
     def __init__(self, process, url, log):
         self.process, self.url, self.log = process, url, log
@@ -31,7 +31,7 @@ class Service:
         return self.http.get(f"/benchmarks/{benchmark_id}").json()
 
     def until(self, condition, *arguments):
-        """What the condition gives once it is truthy."""
+        """Return the condition's first truthy value; fail the test with the end of the log after PATIENCE_SECONDS."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             found = condition(*arguments)
@@ -60,7 +60,7 @@ def ready(service):
 
 @contextlib.contextmanager
 def running_service(database_url, folder, device="cpu", **settings):
-    """`halftime up` with one worker, and a log of all that it writes; no URL is the embedded database."""
+    """Run `halftime up` with one worker and a log file. Without a URL it uses the embedded database."""
     port = free_port()
     url = database_url.set(drivername="postgresql").render_as_string(hide_password=False) if database_url else ""
     environment = os.environ | {

@@ -1,4 +1,4 @@
-"""What the images and the compose file promise, shown without a container engine."""
+"""Images and compose file, checked without a container engine."""
 
 import json
 import os
@@ -25,10 +25,10 @@ SERVICES = yaml.safe_load(COMPOSE_FILE)["services"]
 PORT = str(Settings.model_fields["port"].default)
 BUILT = ["api", "worker", "halftime"]
 
-#: What a process has for the rest of stopping, once its children have ended.
+#: Time for the rest of stopping, after a process's children have ended.
 SETTLING_SECONDS = 10
 
-#: The documented commands that start a service, with their lines joined.
+#: Documented commands that start a service, with their continuation lines joined.
 STARTS = [
     command
     for page in (DOCKERFILE, *((ROOT / name).read_text() for name in ("README.md", "docs/operations.md")))
@@ -67,7 +67,7 @@ def _copies(stage):
 
 
 def _copy(value):
-    """The stage it takes from (None: the project), its sources, and its target."""
+    """Source stage (None: the project), source paths and target of a COPY."""
     source_stage = re.match(r"--from=(\S+)", value)
     *sources, target = [word for word in value.split() if not word.startswith("--")]
     return source_stage and source_stage[1], sources, target
@@ -104,7 +104,7 @@ def test_every_environment_name_is_a_setting():
 
 @pytest.mark.parametrize("stage", BUILT)
 def test_every_image_starts_a_command_that_exists_and_gets_its_signals(stage):
-    # Both parse as JSON only in exec form: a shell between tini and the command would swallow SIGTERM.
+    # Both parse as JSON only in exec form: a shell between tini and the command would not pass SIGTERM on.
     assert json.loads(_last(stage, "ENTRYPOINT")) == ["tini", "--"]
     parse(json.loads(_last(stage, "CMD")))
 
@@ -154,7 +154,7 @@ def test_what_builds_our_code_is_pinned():
 
 def test_what_torch_leaves_open_is_pinned_for_both_of_its_builds():
     pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
-    # Of the build for CUDA, torch's metadata names the version of every other part.
+    # For the CUDA build, torch's metadata pins the version of every other part.
     assert {"torch", "setuptools", "cuda-bindings", "cuda-pathfinder", "nvidia-nvjitlink"} <= pinned
 
 
@@ -187,7 +187,7 @@ def test_health_follows_readiness(stage, status, exit_code):
     _, *arguments = json.loads(_last(stage, "HEALTHCHECK").partition(" CMD ")[2])
     with ThreadingHTTPServer(("127.0.0.1", 0), Readiness) as server:
         threading.Thread(target=server.serve_forever, args=[0.01]).start()
-        # A proxy in the environment must not stand between the probe and the API.
+        # The health check must ignore a proxy in the environment.
         environment = os.environ | {"HALFTIME_PORT": str(server.server_port), "http_proxy": "http://127.0.0.1:9"}
         probe = subprocess.run([sys.executable, *arguments], env=environment, check=False)
         server.shutdown()
@@ -265,7 +265,7 @@ def test_each_gpu_has_a_worker_that_is_named_for_it_and_a_profile_of_its_own():
         }
 
 
-# Slow, up to a minute: carries out what the image of the API is built from, with pip and its index, in a fresh venv.
+# Slow, up to a minute: runs the steps of the API image, with pip and its index, in a fresh venv.
 def test_the_api_image_has_all_of_our_code_and_its_dependencies_but_no_torch(tmp_path):
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     environment.pop("PYTHONPATH", None)
@@ -285,7 +285,7 @@ def test_the_api_image_has_all_of_our_code_and_its_dependencies_but_no_torch(tmp
 
 
 def _carry_out(stage, root, environment):
-    """Does here what a stage says, with everything under /opt moved under `root`."""
+    """Run a stage's steps here, with everything under /opt moved under `root`."""
     here = root / _last(stage, "WORKDIR").removeprefix("/")
     here.mkdir(parents=True, exist_ok=True)
     for instruction, value in STAGES[stage][1]:
@@ -304,5 +304,5 @@ def _carry_out(stage, root, environment):
 def _lay(source, target):
     if source.is_file():
         shutil.copy(source, target)
-    elif source != target:  # the stages share their folders here, so a copied one may be in its place already
+    elif source != target:  # the stages share their folders here, so a copied one may be in place already
         shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)

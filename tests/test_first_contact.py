@@ -1,4 +1,4 @@
-"""First contact with a GPU: a dry run on the CPU, cut short, and with nothing installed but what it says it needs."""
+"""First contact with a GPU: a dry run on the CPU, an interrupted run, and a run with only the required wheels."""
 
 import contextlib
 import itertools
@@ -42,21 +42,21 @@ from worker.messages import TrialSpec
 
 ROOT = Path(__file__).parents[1]
 
-#: Long enough for some lines, short enough for a test: what there is no time for is skipped.
+#: Long enough for some lines, short enough for a test: stages without time are skipped.
 BUDGET_SECONDS = "8"
 
 PATIENCE_SECONDS = 120
 
-#: What an installation of torch has beside it, as its metadata says.
+#: Modules that an installation of torch includes, from its metadata.
 OF_TORCH = (
     "torch torchgen functorch typing_extensions sympy mpmath networkx jinja2 markupsafe fsspec filelock setuptools "
     "_distutils_hack"
 )
-#: Modules of pytest's own wheel beside `_pytest`.
+#: Modules of pytest's own wheel besides `_pytest`.
 OF_PYTEST = "pytest py"
 OURS = "app worker benchmarks tests sitecustomize"
 
-#: No other module can be found, in the processes that are started later neither.
+#: Hides all other modules, also in processes that are started later.
 BLOCKER = """
 import sys
 
@@ -80,7 +80,7 @@ sys.meta_path[:] = [Only({allowed!r}, sys.meta_path[:])]
 
 @pytest.fixture
 def bare(tmp_path):
-    """The environment of a Python that has torch and some wheels, and nothing else of what is installed here."""
+    """Factory for an environment whose Python has torch and the given wheels, and nothing else that is installed here."""
 
     def environment_with(wheels):
         allowed = {*OF_TORCH.split(), *OURS.split(), *wheels}
@@ -202,7 +202,7 @@ def test_the_end_is_kept_some_seconds():
 
 @pytest.fixture
 def observer(tmp_path):
-    """Of the CPU in FP32, with time enough."""
+    """An observer on the CPU in FP32, with enough time."""
     scale = DRY.__class__(**DRY.__dict__ | {"precisions": ("fp32",)})
     deadline = timetable.Deadline(time.monotonic() + PATIENCE_SECONDS)
     return Observer("stage", "cpu", scale, Record(tmp_path / NAME, time.monotonic()), deadline)
@@ -262,7 +262,7 @@ def test_a_question_is_asked_of_nvml_and_what_it_does_not_tell_is_said():
 
 
 def test_nvml_is_asked_while_the_device_is_busy(observer, monkeypatch):
-    """The device and its driver are fakes; what keeps the device busy multiplies on the CPU."""
+    """The device and its driver are fakes; the load is computed on the CPU."""
     energy = itertools.count(1000, 50)
     library = SimpleNamespace(
         NVMLError=NVMLError,

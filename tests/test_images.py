@@ -1,4 +1,4 @@
-"""What `make images` does before and after it has an engine."""
+"""Parts of `make images` that need no engine."""
 
 import json
 import re

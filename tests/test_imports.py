@@ -1,4 +1,4 @@
-"""What the service may not load."""
+"""Modules that the service, the client and the worker may not load."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def test_a_worker_needs_no_torch_for_what_is_not_a_trial():
     loads_none_of("worker.agent.worker", {"torch", "transformers"})
 
 
-#: Runs the command line where only what `pip install halftime` brings can be imported.
+#: Runs code where only the packages that `pip install halftime` brings can be imported.
 BASE_INSTALLATION = """
 import sys, tomllib
 from importlib.metadata import packages_distributions, requires

@@ -1,4 +1,4 @@
-"""What the manifests for Kubernetes promise, shown without a cluster."""
+"""Manifests for Kubernetes, checked without a cluster."""
 
 import re
 import shutil
@@ -26,7 +26,7 @@ EXAMPLE = FOLDER / "secret.example.yaml"
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 PORT = Settings.model_fields["port"].default
 
-#: What a process has for the rest of stopping: its connections, and for a worker the end of a trial.
+#: Time for the rest of stopping: closing connections, and for a worker the end of a trial.
 SETTLING_SECONDS = 10
 
 
@@ -63,7 +63,7 @@ def _selects(selector, labels):
 
 
 def _policy(pod):
-    """The one policy that a pod is under."""
+    """The one network policy of a pod."""
     labels = pod["metadata"]["labels"]
     policies = [item["spec"] for item in RESOURCES if item["kind"] == "NetworkPolicy"]
     (policy,) = [item for item in policies if _selects(item["podSelector"], labels)]

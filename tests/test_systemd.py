@@ -1,4 +1,4 @@
-"""What the systemd units promise, shown without a systemd that runs."""
+"""Systemd units, checked without a running systemd."""
 
 import configparser
 import json
@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent.parent / "deploy" / "systemd"
 API, WORKER = FOLDER / "halftime-api.service", FOLDER / "halftime-worker@.service"
 each_unit = pytest.mark.parametrize("unit", [API, WORKER], ids=lambda path: path.name)
 
-#: What a process has for the rest of stopping: its connections, and for a worker the end of a trial.
+#: Time for the rest of stopping: closing connections, and for a worker the end of a trial.
 SETTLING_SECONDS = 10
 
 
@@ -113,7 +113,7 @@ def test_the_environment_names_the_database_and_settings_alone():
     assert "HALFTIME_DATABASE_URL" in named
     assert named <= {f"HALFTIME_{field.upper()}" for field in Settings.model_fields}
     for unit in (API, WORKER):
-        # Without a dash: a unit that lacks its file does not start, rather than on a database of its own.
+        # No dash: a unit whose environment file is missing must not start on a database of its own.
         assert _service(unit)["EnvironmentFile"] == example.split()[1].rstrip(",")
 
 
@@ -136,6 +136,6 @@ def test_systemd_accepts_the_unit(unit, tmp_path):
     copy = tmp_path / unit.name
     copy.write_text(unit.read_text().replace("/opt/halftime/bin/halftime", shutil.which("true")))
     done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)
-    # Before version 254 systemd does not know these two, says so, and goes on.
+    # Systemd before 254 warns that it does not know these two settings, and ignores them.
     said = [line for line in done.stderr.splitlines() if not re.search("RestartSteps|RestartMaxDelaySec", line)]
     assert (done.returncode, said) == (0, [])

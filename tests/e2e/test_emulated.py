@@ -1,6 +1,6 @@
-"""A CPU without half-precision arithmetic, as most laptops have: what a benchmark there says, and when it ends.
+"""Benchmarks on a CPU without half-precision arithmetic, as in most laptops: their messages and their duration.
 
-Any x86 CPU is made one by what oneDNN and torch read at their start.
+Environment variables that oneDNN and torch read at their start restrict any x86 CPU to AVX2.
 """
 
 import pytest
@@ -14,7 +14,7 @@ AVX2_ONLY = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
 pytestmark = pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="no x86 CPU with AVX2")
 
-#: A step of it takes seconds in BF16 there, and a tenth of one in FP32.
+#: A step takes seconds in BF16 on such a CPU, and a tenth of a second in FP32.
 TRANSFORMER = {"kind": "transformer", "vocab_size": 64, "hidden_size": 128, "num_layers": 2, "num_heads": 4,
                "sequence_length": 128}  # fmt: skip
 

@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 60
 
 @pytest.fixture(scope="module")
 def worked_off(postgres, migrated_template):
-    """A connection to the database after most jobs waited for the fleet, and the rest came while it worked."""
+    """A database connection after most jobs were queued before the fleet started, and the rest came while it worked."""
     from tests.conftest import new_database
 
     with new_database(postgres, migrated_template) as url:
@@ -33,7 +33,7 @@ def worked_off(postgres, migrated_template):
                 http.post("/benchmarks", json=body).raise_for_status()
             *cuda, cpu = mixed_fleet(4)
             with simulated_fleet(url, cuda) as fleet:
-                fleet.until_online(http)  # or a CPU would be all there is, and what needs CUDA would end at once
+                fleet.until_online(http)  # with only a CPU worker, jobs that need CUDA would fail at once
                 fleet.start(cpu, "sim-cpu")
                 for body in requests[BEFORE:]:
                     http.post("/benchmarks", json=body).raise_for_status()

@@ -1,4 +1,4 @@
-"""A benchmark whose worker goes away in mid-run, with real processes: what it had completed is not measured again."""
+"""A benchmark whose worker is lost while it runs, with real processes: completed blocks are not measured again."""
 
 import signal
 
@@ -20,7 +20,7 @@ def events(service, benchmark_id):
 
 
 def blocks_run(seen):
-    """The blocks that trials were run of to their end, from 1; a disturbed trial is run more than once."""
+    """Blocks with a finished trial, counted from 1; a disturbed trial runs more than once."""
     return {event["data"]["block"] + 1 for event in seen if event["kind"] == "trial_finished"}
 
 

@@ -1,4 +1,4 @@
-"""The log of a whole life of the service, on a database that it makes itself."""
+"""The service's log from start to stop, on a database that it creates itself."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""The whole journey with real processes: HTTP in, training in the worker's trials, a report out."""
+"""The main path with real processes: a request over HTTP, training in the worker's trials, a report."""
 
 import re
 import signal
@@ -21,7 +21,7 @@ def job(**config):
     return {"model": SMALL_MODEL, "config": {"device": "cpu", "training": quick, "measurement": blocks} | config}
 
 
-#: Would run for many minutes: to be interrupted.
+#: Would run for many minutes, so that it can be interrupted.
 LONG = job(training={"batch_size": 512, "steps": 10_000}) | {"model": {"kind": "mlp", "hidden_size": 2048}}
 
 
@@ -64,7 +64,7 @@ def test_from_a_post_to_a_validated_report(shared_service):
     events = EventPage.model_validate(page).items
     assert all(isinstance(event, KnownEvent) and not event.data.model_extra for event in events)
     kinds = [event.kind for event in events]
-    assert kinds.count("trial_finished") >= 6  # more on a machine that disturbs them
+    assert kinds.count("trial_finished") >= 6  # more on a machine that disturbs trials
     told = [kind for kind, _ in groupby(kinds)]
     assert told == ["queued", "started", *["trial_finished", "block_finished"] * 2, "succeeded"]
 

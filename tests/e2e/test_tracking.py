@@ -1,4 +1,4 @@
-"""Trackers of a benchmark that real processes ran."""
+"""Trackers of a benchmark run by real processes."""
 
 import pytest
 
@@ -14,7 +14,7 @@ SMALL = {
 
 @pytest.fixture(scope="module", autouse=True)
 def wandb_files(tmp_path_factory):
-    """Where W&B puts them, in the environment of the service, which starts after this; MLflow has no address there."""
+    """W&B's folder, set before the service starts; the service has no MLflow address."""
     folder = tmp_path_factory.mktemp("wandb")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("WANDB_DIR", str(folder))

@@ -1,6 +1,6 @@
-"""An upgrade with real processes of the release before: the newest migration under a worker in mid-job.
+"""An upgrade with real processes of the previous release: the newest migration while its worker runs a job.
 
-Migrations are additive from 0.1.0; this follows the first one after it.
+Migrations are additive from 0.1.0; this covers the first one after it.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""Faults of a comparison: what makes its report invalid, and what its order of blocks defends against."""
+"""Faults in a comparison: which ones make its report invalid, and which ones its order of blocks protects from."""
 
 from dataclasses import replace
 
@@ -53,7 +53,7 @@ async def test_a_fair_comparison_of_real_trials_is_attested():
 @pytest.mark.anyio
 @pytest.mark.parametrize(("planted", "caught"), [("weights", "initial_weights"), ("data", "data_order")])
 async def test_unequal_weights_or_data_make_the_report_invalid(monkeypatch, planted, caught):
-    """The fault is planted in the trial itself: its second leg draws from another seed."""
+    """Plant the fault in the trial itself: one leg's weights or data differ."""
     if planted == "weights":
         make_blueprint = trials.blueprint_of
 
@@ -61,7 +61,7 @@ async def test_unequal_weights_or_data_make_the_report_invalid(monkeypatch, plan
             blueprint = make_blueprint(spec)
 
             def build():
-                torch.rand(1)  # one draw too many moves the generator
+                torch.rand(1)  # one extra draw advances the generator
                 return blueprint.build()
 
             return replace(blueprint, build=build)
@@ -108,7 +108,7 @@ def test_a_probe_tells_the_precision_it_runs_under(precision):
 @pytest.mark.anyio
 @pytest.mark.parametrize("bits", [10, 7], ids=["as TF32 rounds", "as BF16 rounds"])
 async def test_an_fp32_leg_that_rounds_its_operands_is_invalid_whatever_its_flags_say(monkeypatch, bits):
-    """The fault is planted under the probe: a kernel that keeps fewer bits of each operand."""
+    """Plant the fault under the probe: a kernel that keeps fewer bits of each operand."""
     exact = torch.matmul
 
     def rounding(left, right):
@@ -124,7 +124,7 @@ async def test_an_fp32_leg_that_rounds_its_operands_is_invalid_whatever_its_flag
 
 
 def _rounded(values, bits):
-    """Values with this many explicit bits of mantissa."""
+    """Values rounded to this many explicit mantissa bits."""
     mantissa, exponent = torch.frexp(values)
     return torch.ldexp((mantissa * 2 ** (bits + 1)).round() / 2 ** (bits + 1), exponent)
 
@@ -132,7 +132,7 @@ def _rounded(values, bits):
 @pytest.mark.anyio
 @pytest.mark.parametrize("mode", ["tf32", "bf16"])
 async def test_a_mode_of_onednn_left_on_is_seen_in_the_flags(monkeypatch, mode):
-    """The fault is planted in the real trial: after the switches are set, one of the CPU's is turned."""
+    """Plant the fault in the real trial: after the switches are set, one of the CPU's is changed."""
 
     def careless(precision):
         set_flags(precision)
@@ -147,7 +147,7 @@ async def test_a_mode_of_onednn_left_on_is_seen_in_the_flags(monkeypatch, mode):
 
 @pytest.mark.anyio
 async def test_autocast_off_in_the_amp_leg_makes_the_report_invalid(monkeypatch):
-    """The fault is planted in the real trial: its autocast does nothing."""
+    """Plant the fault in the real trial: its autocast does nothing."""
     prepare = trials.prepare
 
     def without_autocast(model, precision, settings, device):
@@ -193,7 +193,7 @@ def test_torch_s_defaults_are_not_ieee_and_every_switch_is_set_and_read_back():
 
 
 class FakeCuda:
-    """An allocator that counts as CUDA's does."""
+    """Fake of CUDA's allocator statistics."""
 
     def __init__(self, allocated, peak, resets=True):
         self.allocated, self.peak, self.resets, self.calls = allocated, peak, resets, []
@@ -234,7 +234,7 @@ def test_a_trial_that_does_not_start_empty_fails(cuda):
 
 @pytest.mark.anyio
 async def test_a_slow_drift_cancels_over_blocks_and_would_not_in_a_fixed_order(monkeypatch):
-    """Identical work on a machine that slows by 10 % over the job."""
+    """The legs are identical; the machine slows by 10 % over the job."""
     asked = request(measurement={"min_blocks": 6, "max_blocks": 6})
 
     async def speedup():
@@ -253,7 +253,7 @@ OUTLIER_BLOCK = 3
 
 
 def with_outlier(asked, times=1, explained=True):
-    """Identical work, but one trial of the baseline takes 30 % longer, so many times."""
+    """Report of identical legs; one baseline trial takes 30 % longer in its first `times` runs."""
     runs = []
 
     def simulate(spec):
@@ -319,7 +319,7 @@ async def test_a_trial_is_judged_beside_all_others_of_its_leg_and_the_first_too(
 
 @pytest.mark.anyio
 async def test_a_ceiling_of_a_disturbed_trial_proves_nothing():
-    """All trials disturbed, and every ceiling far below what training did: that is the load, not a wrong precision."""
+    """All trials are disturbed, and every ceiling is far below the training rate: the load explains it."""
     busy = telemetry(foreign_cores=8.0)
     report = await report_of(
         lambda spec: trial(spec, telemetry=busy, ceiling_flops_per_second=1.0, least_flops_per_step=10**6)
@@ -339,7 +339,7 @@ async def test_a_machine_that_is_never_quiet_does_not_hold_the_job_up():
 
 @pytest.mark.anyio
 async def test_an_outlier_that_nothing_explains_gives_no_confident_wrong_verdict(monkeypatch):
-    """Identical work: the truth is 1.0, and the mean of the blocks says 1.045."""
+    """The legs are identical: the true ratio is 1.0, and the mean of the blocks is 1.045."""
     asked = request(measurement=SIX_BLOCKS)
     asked = asked.model_copy(update={"requirements": Requirements(min_speedup=1.02)})
 
@@ -355,7 +355,7 @@ async def test_an_outlier_that_nothing_explains_gives_no_confident_wrong_verdict
 
 @pytest.mark.anyio
 async def test_work_faster_than_the_device_can_do_it_makes_the_report_invalid(monkeypatch):
-    """The fault is planted in the real trial: a clock that runs a million times too slowly."""
+    """Plant the fault in the real trial: its clock runs a million times too slowly."""
     make_clock = trials.make_clock
 
     def slow_clock(device, marks):
@@ -380,7 +380,7 @@ async def test_foreign_work_on_the_gpu_makes_the_report_invalid():
 
 @pytest.mark.anyio
 async def test_a_sync_in_the_measured_loop_is_told_of(monkeypatch):
-    """On a GPU, the host's time is then the device's; and the step itself shows who waits."""
+    """On a GPU, host time equals device time if each step waits; the observed step shows which operation waits."""
     gpu = WorkerDevice(name="cuda:0", kind="cuda", gpu="a GPU", memory_bytes=2**36)
 
     async def warnings(**changes):
@@ -425,7 +425,7 @@ def test_a_step_that_asks_the_device_for_a_value_is_seen():
 
 
 def test_noise_that_remembers_itself_would_fool_blocks_in_plain_alternation(monkeypatch):
-    """The fault is planted in the order of blocks: ABBA over and over, where ours is ABBA BAAB."""
+    """Plant the fault in the order of blocks: ABBA repeated, where ours is ABBA BAAB."""
 
     def wrong():
         outcomes = list(coverage.simulate(coverage.autocorrelated, 1.5, 1.5, jobs=10_000, seed=2))

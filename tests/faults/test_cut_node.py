@@ -1,4 +1,4 @@
-"""Two nodes and one PostgreSQL: one is cut off or frozen in mid-benchmark, until the other one has done it."""
+"""Two nodes and one PostgreSQL: one is cut off or frozen during a benchmark until the other one has finished it."""
 
 import concurrent.futures
 
@@ -20,7 +20,7 @@ WAYS = ("addresses", "namespaces", "frozen")
 
 
 class CutOff:
-    """One node is cut off with a benchmark, the other one ends it, the first one comes back."""
+    """Cuts off the node that runs a benchmark, lets the other one finish it, and brings the first one back."""
 
     def __init__(self, way, fleet, nodes, url):
         self._fleet = fleet
@@ -30,7 +30,7 @@ class CutOff:
         self.name = fleet.until(lambda: (found := self._get()["worker"]) and found["id"])
         worker = fleet.worker(self.name)
         fleet.until(lambda: fleet.trials(worker))
-        cut, mend = worker.suspend, worker.resume  # alone: its trial goes on to the end
+        cut, mend = worker.suspend, worker.resume  # only the worker: its trial runs to the end
         if way != "frozen":
             cut, mend = nodes[self.name].cut, nodes[self.name].mend
         cut()
@@ -65,13 +65,13 @@ def run(way):
 
 @pytest.fixture(scope="module")
 def missing():
-    """Why there are no namespaces here, if so."""
+    """Why there are no network namespaces here; None if there are."""
     return why_no_namespaces()
 
 
 @pytest.fixture(scope="module")
 def cuts(missing):
-    """All ways at once: most of their time is a wait for leases."""
+    """All ways in parallel, because most of their time is spent waiting for leases."""
     with concurrent.futures.ThreadPoolExecutor() as hands:
         yield {way: hands.submit(run, way) for way in WAYS if way != "namespaces" or missing is None}
 

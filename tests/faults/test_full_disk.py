@@ -1,4 +1,4 @@
-"""PostgreSQL on a disk that is full: clear refusals, reading goes on, and nothing is lost or broken afterwards."""
+"""PostgreSQL on a full disk: clear refusals, reads go on, and nothing is lost or damaged afterwards."""
 
 import contextlib
 import errno
@@ -27,7 +27,7 @@ MOST_SUBMITS = 500
 
 @contextlib.contextmanager
 def disk_of(mebibytes):
-    """A file system of its own in memory, open to the server's own user."""
+    """A file system in memory that the server's own user can read."""
     with tempfile.TemporaryDirectory(prefix="ht-") as folder:
         Path(folder).chmod(0o755)
         command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=755", "none", folder]
@@ -40,7 +40,7 @@ def disk_of(mebibytes):
 
 
 def fill(disk):
-    """Leaves no room."""
+    """Fill the disk completely."""
     with (disk / "ballast").open("wb", buffering=0) as ballast:
         for size in (2**20, 2**12):
             try:
@@ -55,7 +55,7 @@ def make_room(disk):
 
 
 class Service:
-    """An API whose embedded PostgreSQL is on a small disk, and what it has accepted."""
+    """An API whose embedded PostgreSQL is on a small disk, and the benchmarks that it accepted."""
 
     def __init__(self, disk, http, database):
         self.disk, self.http, self.database, self.accepted = disk, http, database, []
@@ -84,7 +84,7 @@ class Service:
             return result.all() if result.returns_rows else []
 
     async def check(self):
-        """Everything accepted is there, by index and by table, with its queue entry; every page has its checksum."""
+        """Check accepted benchmarks and their queue entries, by index and by table, and the checksum of every page."""
         for benchmark_id in self.accepted:
             assert (await self.http.get(f"/benchmarks/{benchmark_id}")).json()["status"] == "queued"
         rows = await self.ask("SELECT id::text FROM benchmarks WHERE status = 'queued'")
@@ -129,7 +129,7 @@ async def test_a_server_that_found_no_room_for_its_log_comes_back_with_everythin
     await service.until_accepted()
     fill(service.disk)
     with pytest.raises(OperationalError, match="pg_wal"):
-        for _ in range(10):  # some segments may stand ready
+        for _ in range(10):  # some WAL segments may already be allocated
             await service.ask("SELECT pg_logical_emit_message(true, 'one', 'record'), pg_switch_wal()")
     log = service.disk / "postgres" / "log"
     with anyio.fail_after(PATIENCE_SECONDS):

@@ -1,4 +1,4 @@
-"""Processes killed, frozen and cut off while benchmarks run: none is lost, none ends twice, nothing is left behind."""
+"""Processes killed, frozen and cut off while benchmarks run: no benchmark is lost or ends twice, no process is left."""
 
 import concurrent.futures
 
@@ -20,7 +20,7 @@ def campaign(site, kinds):
 
 @pytest.fixture(scope="module")
 def outcomes():
-    """Of both at once: most of their time is a wait for leases."""
+    """Both campaigns in parallel, because most of their time is spent waiting for leases."""
     with concurrent.futures.ThreadPoolExecutor() as hands:
         yield {name: hands.submit(campaign, *chosen) for name, chosen in CAMPAIGNS.items()}
 

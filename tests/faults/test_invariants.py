@@ -1,4 +1,4 @@
-"""Each of the checks on a fleet's database finds what it is there for: every fault is planted by hand."""
+"""Each invariant of a fleet's database detects its violation, planted by hand."""
 
 import uuid
 

@@ -1,6 +1,6 @@
-"""What only a CUDA device can show: trials in processes of their own, as a worker runs them.
+"""Tests that need a CUDA device, with trials in processes of their own, as a worker runs them.
 
-Nothing here may touch CUDA in this process: its context would be foreign work to the trials.
+No test here may use CUDA in this process: its context would count as foreign work during the trials.
 """
 
 import os
@@ -32,12 +32,12 @@ SMALL = TransformerSpec(vocab_size=256, hidden_size=256, num_layers=2, num_heads
 DEVICE = "cuda:0"
 
 
-#: A sample of the transformer that fills the card, in FP32 (activations; seen: 436 MiB).
+#: Activations of one FP32 sample of the large transformer, as measured: 436 MiB.
 SAMPLE_BYTES = 436 * 2**20
 
 
 def runs_on_the_device(precision):
-    """TF32 and BF16 came with compute capability 8.0. Asked of NVML, which holds no CUDA context."""
+    """Whether the device has the precision: TF32 and BF16 need compute capability 8.0. NVML needs no CUDA context."""
     if precision in {"fp32", "fp16"} or not gpu_count():
         return True
     with nvml.opened() as library:
@@ -115,7 +115,7 @@ async def test_what_does_not_fit_is_out_of_memory_and_the_next_trial_is_well():
 
 
 async def test_a_comparison_of_a_transformer_that_fills_the_card():
-    """FP32 against what the card has of TF32, FP16 and BF16, in fresh processes; the precisions are attested."""
+    """FP32 against TF32, FP16 and BF16 as far as the card has them, in fresh processes; the precisions are attested."""
     memory = detect(DEVICE).memory_bytes
     batch_size = max(8, int(memory * 0.5 / SAMPLE_BYTES) // 8 * 8)
     asked = request(
@@ -144,7 +144,7 @@ async def test_a_comparison_of_a_transformer_that_fills_the_card():
 
 
 def test_the_forkserver_s_preload_leaves_cuda_to_its_children():
-    """`torch.cuda.is_initialized()` would not tell: asking how many devices there are poisons a fork as well."""
+    """`torch.cuda.is_initialized()` is not enough: counting devices also makes CUDA unusable after a fork."""
     code = (
         "import os, worker.trial_process, torch\n"
         "child = os.fork()\n"
