@@ -1,1 +1,1 @@
-"""Code shared by tests and benchmarks: simulated fleets, fault injection, generated requests, the first-contact record."""
+"""Code shared by tests and benchmarks: simulated fleets, fault injection, generated requests, first contact, images."""

@@ -80,7 +80,7 @@ sys.meta_path[:] = [Only({allowed!r}, sys.meta_path[:])]
 
 @pytest.fixture
 def bare(tmp_path):
-    """Factory for an environment whose Python has torch and the given wheels, and nothing else that is installed here."""
+    """Factory for an environment whose Python has torch and the given wheels, and nothing else installed here."""
 
     def environment_with(wheels):
         allowed = {*OF_TORCH.split(), *OURS.split(), *wheels}

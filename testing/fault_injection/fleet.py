@@ -121,7 +121,7 @@ def shared_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def running_fleet(folder: Path, nodes: Sequence[Node], **environment: str) -> Iterator[Fleet]:
-    """Run an API and a worker for each node, on the embedded PostgreSQL in the folder unless `environment` names another.
+    """Run an API and a worker for each node, on the folder's embedded PostgreSQL unless `environment` names another.
 
     Stops them gracefully; whatever is left then is killed.
     """

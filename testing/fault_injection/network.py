@@ -31,7 +31,7 @@ class CuttableNode:
 
 @contextlib.contextmanager
 def two_nodes(folder: Path, *, namespaces: bool) -> Iterator[tuple[Fleet, dict[str, CuttableNode], str]]:
-    """Start an API, an external PostgreSQL and two nodes with a worker each; yield nodes by name, and the database URL."""
+    """Start an API, an external PostgreSQL and two nodes with a worker each; yield fleet, nodes and database URL."""
     with contextlib.ExitStack() as stack:
         if namespaces:
             hosts = {name: stack.enter_context(_namespace(number)) for number, name in enumerate(NAMES)}
