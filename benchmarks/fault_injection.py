@@ -8,9 +8,9 @@ import concurrent.futures
 import os
 
 from app.store.workers import LEASE
+from testing.api_process import temporary_folder
 from testing.fault_injection import faults
 from testing.fault_injection.campaign import Outcome, Plan, run_campaign
-from testing.fault_injection.fleet import shared_folder
 from testing.fault_injection.sites import MAX_ATTEMPTS, embedded_site, external_site
 
 FAULTS, JOBS, SEED = 1000, 120, 20261123
@@ -43,7 +43,7 @@ def measure() -> dict[str, object]:
 
 def _campaign(name: str, plan: Plan) -> Outcome:
     site, kinds = SITES[name]
-    with shared_folder() as folder, site(folder, WORKERS) as running:
+    with temporary_folder() as folder, site(folder, WORKERS) as running:
         outcome = run_campaign(running, kinds, plan)
     print(name, outcome.table(), flush=True)
     return outcome

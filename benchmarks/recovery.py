@@ -5,8 +5,9 @@ import statistics
 from collections.abc import Callable, Iterator
 
 from app.store.workers import LEASE
+from testing.api_process import temporary_folder
 from testing.fault_injection.database import View
-from testing.fault_injection.fleet import Fleet, shared_folder
+from testing.fault_injection.fleet import Fleet
 from testing.fault_injection.network import NAMES, CuttableNode, two_nodes, why_no_namespaces
 
 DEATHS, CUTS = 8, 4
@@ -21,7 +22,7 @@ LONG = {
 def measure() -> dict[str, object]:
     """Seconds until the next attempt has started, against the lease; a killed worker is not restarted meanwhile."""
     namespaces = why_no_namespaces() is None
-    with shared_folder() as folder, two_nodes(folder, namespaces=namespaces) as (fleet, nodes, url):
+    with temporary_folder() as folder, two_nodes(folder, namespaces=namespaces) as (fleet, nodes, url):
         view = View(url)
         killed = [_seconds(fleet, view, _dead) for _ in range(DEATHS)]
         cut = [_seconds(fleet, view, lambda fleet, name: _cut_off(nodes[name])) for _ in range(CUTS)]

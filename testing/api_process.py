@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +12,8 @@ import httpx
 import psutil
 
 from app.cli.own_service import free_port
+from testing.waiting import wait_until
 
-PATIENCE_SECONDS = 60
 MIB = 2**20
 
 
@@ -51,12 +50,11 @@ def served(**settings: str) -> Iterator[tuple[psutil.Process, httpx.Client]]:
 
 def until_ready(http: httpx.Client) -> None:
     """Return when the API responds. Raises TimeoutError."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            if http.get("/readyz").is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.01)
-    raise TimeoutError("the API did not start")
+    wait_until(lambda: _ready(http), "the API", pause_seconds=0.01)
+
+
+def _ready(http: httpx.Client) -> bool:
+    try:
+        return http.get("/readyz").is_success
+    except httpx.TransportError:
+        return False

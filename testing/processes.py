@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
 
@@ -26,14 +27,19 @@ def child_with(pid: int, argument: str) -> psutil.Process:
     return child
 
 
-def grandchildren(pid: int) -> list[psutil.Process]:
+def grandchildren(process: psutil.Process) -> list[psutil.Process]:
     """Children of children: a worker's trials are children of its forkserver."""
-    return [trial for server in children(psutil.Process(pid)) for trial in children(server)]
+    return [trial for server in children(process) for trial in children(server)]
 
 
 def fork_servers(pid: int | None = None) -> list[psutil.Process]:
     """Children that are forkservers, recognised by multiprocessing's name for them."""
     return [child for child in children(psutil.Process(pid)) if "forkserver" in " ".join(command(child))]
+
+
+def postmaster_of(data_dir: Path) -> psutil.Process:
+    """Postmaster of a data directory's embedded PostgreSQL. Raises OSError or psutil.NoSuchProcess if it is down."""
+    return psutil.Process(int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0]))
 
 
 def gone(processes: Iterable[psutil.Process]) -> bool:

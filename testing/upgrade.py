@@ -12,9 +12,8 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 from sqlalchemy import URL, Connection, create_engine, text
@@ -25,6 +24,7 @@ from app.settings import Settings
 from app.store.database.connection import libpq_url, located
 from app.store.database.migrate import MIGRATIONS, migrate
 from testing.api_process import temporary_folder, until_ready
+from testing.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,8 +33,6 @@ FIRST = "0001_initial"
 
 #: Benchmarks queued when the migration begins, and those submitted to the old API after it.
 WAITING, LATER = 10, 2
-
-PATIENCE_SECONDS = 120
 
 SHORT = {
     "model": {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1},
@@ -66,8 +64,6 @@ FAULTS = {
     "entries_left": "SELECT id FROM procrastinate_jobs",
 }
 
-Result = TypeVar("Result")
-
 
 class NothingToUpgrade(Exception):
     """There is no migration after the first yet."""
@@ -89,9 +85,9 @@ def upgraded(url: URL, waiting: int, later: int) -> dict[str, object]:
         http = running.enter_context(_api(old, url))
         old_worker = running.enter_context(_worker(old, url, "old"))
         before = _revision(database)
-        _until(lambda: http.get("/workers").json()["items"])
+        wait_until(lambda: http.get("/workers").json()["items"])
         busy = _submit(http, BUSY)
-        _until(lambda: _finished_trials(database, busy))
+        wait_until(lambda: _finished_trials(database, busy))
         for _ in range(waiting):
             _submit(http, SHORT)
         http.post("/workers/old/drain").raise_for_status()
@@ -99,12 +95,12 @@ def upgraded(url: URL, waiting: int, later: int) -> dict[str, object]:
         under_way = _status(database, busy)
         for _ in range(later):
             _submit(http, SHORT)
-        _until(lambda: _status(database, busy) != "running")
+        wait_until(lambda: _status(database, busy) != "running")
         old_worker.terminate()
         old_worker.wait(PATIENCE_SECONDS)
         running.enter_context(_worker(ROOT, url, "new"))
-        _until(lambda: not _rows(database, "SELECT id FROM benchmarks WHERE status IN ('queued', 'running')"))
-        _until(lambda: not _rows(database, FAULTS["entries_left"]))
+        wait_until(lambda: not _rows(database, "SELECT id FROM benchmarks WHERE status IN ('queued', 'running')"))
+        wait_until(lambda: not _rows(database, FAULTS["entries_left"]))
         return {
             "old_release": commit,
             "revisions": [before, _revision(database)],
@@ -207,14 +203,3 @@ def _finished_trials(database: Connection, benchmark_id: str) -> list[object]:
 def _finished_by(database: Connection, worker: str) -> int:
     query = "SELECT id FROM benchmarks WHERE worker_id = :worker AND status = 'succeeded'"
     return len(_rows(database, query, worker=worker))
-
-
-def _until(condition: Callable[[], Result]) -> Result:
-    """What the condition gives once it is truthy."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise TimeoutError(f"waited {PATIENCE_SECONDS} s in vain")

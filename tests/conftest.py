@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -37,20 +36,19 @@ def postgres():
     from sqlalchemy import make_url, text
 
     from app.store.database.embedded import embedded_server
+    from testing.api_process import temporary_folder
 
     given = os.environ.get("HALFTIME_TEST_DATABASE_URL")
     if given:
         yield make_url(given).set(drivername="postgresql+psycopg")
         return
-    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
-        Path(folder).chmod(0o755)
-        with embedded_server(Path(folder)) as url:
-            # No data outlives the session, so it need not survive a crash of the machine.
-            with _administration(url) as connection:
-                for switch in ("fsync", "full_page_writes", "synchronous_commit"):
-                    connection.execute(text(f"ALTER SYSTEM SET {switch} = off"))
-                connection.execute(text("SELECT pg_reload_conf()"))
-            yield url
+    with temporary_folder() as folder, embedded_server(folder) as url:
+        # No data outlives the session, so it need not survive a crash of the machine.
+        with _administration(url) as connection:
+            for switch in ("fsync", "full_page_writes", "synchronous_commit"):
+                connection.execute(text(f"ALTER SYSTEM SET {switch} = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import httpx
-import pytest
 
 from app.cli.own_service import free_port
+from testing.waiting import wait_until
 
 PATIENCE_SECONDS = 90
 
@@ -31,14 +30,8 @@ class Service:
         return self.http.get(f"/benchmarks/{benchmark_id}").json()
 
     def until(self, condition, *arguments):
-        """Return the condition's first truthy value; fail the test with the end of the log after PATIENCE_SECONDS."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            found = condition(*arguments)
-            if found:
-                return found
-            time.sleep(0.05)
-        pytest.fail(f"waited {PATIENCE_SECONDS} s in vain; the service says:\n{self.log.read_text()[-5000:]}")
+        """Return the condition's first truthy value. Raises TimeoutError with the end of the log."""
+        return wait_until(lambda: condition(*arguments), timeout_seconds=PATIENCE_SECONDS, log=self.log)
 
     def until_status(self, benchmark_id, *statuses):
         def reached():

@@ -54,7 +54,7 @@ OF_TORCH = (
 )
 #: Modules of pytest's own wheel besides `_pytest`.
 OF_PYTEST = "pytest py"
-OURS = "app worker benchmarks tests sitecustomize"
+OURS = "app halftime worker testing tests sitecustomize"
 
 #: Hides all other modules, also in processes that are started later.
 BLOCKER = """

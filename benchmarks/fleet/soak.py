@@ -16,8 +16,9 @@ from sqlalchemy import text
 from testing.fleet.devices import mixed_fleet, mixed_requests
 from testing.fleet.fleet import Fleet, simulated_fleet
 from testing.fleet.ledger import ledger_of
-from testing.fleet.processes import Parts, open_files, postmaster_of, private_mib
+from testing.fleet.processes import Parts, open_files, private_mib
 from testing.fleet.service import Service, service
+from testing.processes import postmaster_of
 
 WORKERS = 8
 

@@ -14,9 +14,10 @@ from testing.fleet.devices import H200, mixed_fleet, mixed_requests, request
 from testing.fleet.fleet import simulated_fleet
 from testing.fleet.launcher import TIME_SCALE
 from testing.fleet.ledger import ledger_of
-from testing.fleet.processes import Parts, cpu_seconds, postmaster_of
+from testing.fleet.processes import Parts, cpu_seconds
 from testing.fleet.record import install, order_of
 from testing.fleet.service import Service, service
+from testing.processes import postmaster_of
 
 WORKERS, JOBS = 32, 5000
 

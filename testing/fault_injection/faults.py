@@ -38,7 +38,7 @@ def trial_killed(site: Site, rng: random.Random) -> bool:
 def postmaster_killed(site: Site, rng: random.Random) -> bool:
     """SIGKILL the embedded PostgreSQL's postmaster; its backends notice and exit."""
     with contextlib.suppress(OSError, ValueError, IndexError, psutil.NoSuchProcess):
-        return _kill(psutil.Process(site.postmaster()))
+        return _kill(site.postmaster())
     return False
 
 

@@ -5,21 +5,17 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 import psutil
 
 from app.cli.own_service import free_port, own_environment
-from testing.processes import children, command
-
-PATIENCE_SECONDS = 120.0
+from testing.processes import children, command, grandchildren
+from testing.waiting import PATIENCE_SECONDS, Result, wait_until
 
 #: Program that does what `halftime up` does, with any number of workers.
 SUPERVISE = (
@@ -30,8 +26,6 @@ SUPERVISE = (
 
 #: Variable in the environment of every process of a fleet, and so of their children.
 MARK = "FLEET_UNDER_TEST"
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ class Fleet:
 
     def trials(self, worker: psutil.Process) -> list[psutil.Process]:
         """Trial processes of a worker: the children of its forkserver."""
-        return [trial for server in children(worker) for trial in children(server)]
+        return grandchildren(worker)
 
     def processes(self) -> list[psutil.Process]:
         """Every process that descends from this fleet, whatever its parent is now; those of its PostgreSQL too."""
@@ -83,14 +77,9 @@ class Fleet:
         """How often these words are in the log."""
         return self.log.read_text(errors="replace").count(words)
 
-    def until(self, condition: Callable[[], Found], patience_seconds: float = PATIENCE_SECONDS) -> Found:
+    def until(self, condition: Callable[[], Result], timeout_seconds: float = PATIENCE_SECONDS) -> Result:
         """Return the condition's first truthy value. Raises TimeoutError with the end of the log."""
-        deadline = time.monotonic() + patience_seconds
-        while not (found := condition()):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"waited in vain; the log ends:\n{self.log.read_text(errors='replace')[-6000:]}")
-            time.sleep(0.05)
-        return found
+        return wait_until(condition, timeout_seconds=timeout_seconds, log=self.log)
 
     def ready(self, workers: int) -> bool:
         """Whether the API responds and this many workers are alive."""
@@ -109,14 +98,6 @@ class Fleet:
                 return process.cwd() == str(self.folder / "postgres")
             return process.environ().get(MARK) == self._mark
         return False
-
-
-@contextlib.contextmanager
-def shared_folder() -> Iterator[Path]:
-    """Folder for a PostgreSQL that runs as its own user."""
-    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
 
 
 @contextlib.contextmanager

@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from testing.fault_injection.database import View
 from testing.fault_injection.fleet import Fleet, Node, running_fleet
 from testing.fault_injection.postgres import ExternalServer, external_server
 from testing.fault_injection.proxy import Proxy, proxied
+from testing.processes import postmaster_of
 
 WORKERS = ("first", "second", "third")
 
@@ -22,7 +25,7 @@ class Site:
     fleet: Fleet
     view: View
     workers: tuple[str, ...]
-    #: Data directory of the embedded server.
+    #: Halftime's data directory, with the embedded server.
     data_dir: Path | None = None
     external: ExternalServer | None = None
     proxies: list[Proxy] = field(default_factory=list)
@@ -32,19 +35,18 @@ class Site:
         """Name of the site in campaigns."""
         return "external" if self.external else "embedded"
 
-    def postmaster(self) -> int:
-        """Process id of the embedded server. Raises FileNotFoundError while it is down."""
+    def postmaster(self) -> psutil.Process:
+        """First process of the embedded server. Raises OSError or psutil.NoSuchProcess while it is down."""
         assert self.data_dir is not None
-        return int((self.data_dir / "postmaster.pid").read_text().splitlines()[0])
+        return postmaster_of(self.data_dir)
 
 
 @contextlib.contextmanager
 def embedded_site(folder: Path, workers: int) -> Iterator[Site]:
     """Fleet on the embedded PostgreSQL, which the fleet starts itself."""
     names = WORKERS[:workers]
-    data_dir = folder / "postgres"
     with running_fleet(folder, [Node(name) for name in names], HALFTIME_MAX_ATTEMPTS=str(MAX_ATTEMPTS)) as fleet:
-        yield Site(fleet, View(f"postgresql://postgres@/postgres?host={data_dir}"), names, data_dir=data_dir)
+        yield Site(fleet, View(f"postgresql://postgres@/postgres?host={folder}/postgres"), names, data_dir=folder)
 
 
 @contextlib.contextmanager

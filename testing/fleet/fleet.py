@@ -4,7 +4,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 
 import httpx
@@ -13,9 +12,9 @@ from sqlalchemy import URL
 
 from app.store.database.connection import libpq_url
 from halftime.contract.resources.worker import WorkerDevice
-from testing.api_process import PATIENCE_SECONDS
 from testing.fleet.launcher import TIME_SCALE
 from testing.fleet.worker import WorkerSpec
+from testing.waiting import wait_until
 
 
 class Fleet:
@@ -36,13 +35,12 @@ class Fleet:
 
     def until_online(self, http: httpx.Client) -> None:
         """Return when every worker is registered. Raises TimeoutError."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            items = http.get("/workers").raise_for_status().json()["items"]
-            if self.workers.keys() <= {worker["id"] for worker in items if worker["state"] != "offline"}:
-                return
-            time.sleep(0.1)
-        raise TimeoutError("the workers did not come online")
+        wait_until(lambda: self.workers.keys() <= _online(http), "the workers", pause_seconds=0.1)
+
+
+def _online(http: httpx.Client) -> set[str]:
+    items = http.get("/workers").raise_for_status().json()["items"]
+    return {worker["id"] for worker in items if worker["state"] != "offline"}
 
 
 @contextlib.contextmanager

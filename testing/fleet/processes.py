@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
@@ -21,11 +20,6 @@ class Parts:
     def by_name(self) -> dict[str, list[psutil.Process]]:
         """Processes alive now, by part; PostgreSQL's backends change."""
         return {"api": [self.api], "workers": self.workers, "postgresql": self.postmaster.children()}
-
-
-def postmaster_of(data_dir: Path) -> psutil.Process:
-    """Postmaster of the embedded server in a data directory."""
-    return psutil.Process(int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0]))
 
 
 def cpu_seconds(parts: Parts) -> dict[str, float]:

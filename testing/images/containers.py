@@ -4,9 +4,10 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from testing.images.engine import Engine
+from testing.waiting import Result, wait_until
 
 #: Prefix of the name of everything made on the engine.
 PREFIX = "halftime-images"
@@ -20,22 +21,10 @@ WITHOUT_RIGHTS = [
 PATIENCE_SECONDS = 300.0
 POLL_SECONDS = 0.1
 
-Result = TypeVar("Result")
 
-
-class Impatient(Exception):
-    """A condition did not become true in time."""
-
-
-def until(look: Callable[[], Result], what: str) -> Result:
-    """Return the condition's first truthy value. Raises Impatient."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        found = look()
-        if found:
-            return found
-        time.sleep(POLL_SECONDS)
-    raise Impatient(f"waited {PATIENCE_SECONDS:.0f} s in vain for {what}")
+def until(condition: Callable[[], Result], awaited: str) -> Result:
+    """Return the condition's first truthy value. Raises TimeoutError."""
+    return wait_until(condition, awaited, timeout_seconds=PATIENCE_SECONDS, pause_seconds=POLL_SECONDS)
 
 
 def tag(target: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from halftime.client import ClientError
 from testing.images.commands import CommandFailed
-from testing.images.containers import Impatient
 
 
 class Record:
@@ -31,7 +30,7 @@ class Record:
         """Run a part; an error becomes a failed check, and the next part still runs."""
         try:
             part()
-        except (CommandFailed, ClientError, Impatient) as error:
+        except (CommandFailed, ClientError, TimeoutError) as error:
             traceback.print_exc()
             self.note(name, False, error=f"{type(error).__name__}: {error}")
 

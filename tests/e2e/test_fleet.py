@@ -1,7 +1,6 @@
 """A small fleet of real worker processes whose trials are simulated, over real HTTP."""
 
 import itertools
-import time
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -13,9 +12,9 @@ from testing.fleet.fates import Fate, fate_of
 from testing.fleet.fleet import simulated_fleet
 from testing.fleet.ledger import ledger_of
 from testing.fleet.record import install, order_of
+from testing.waiting import wait_until
 
 JOBS, BEFORE = 60, 40
-PATIENCE_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +43,11 @@ def worked_off(postgres, migrated_template):
 
 
 def until_all_ended(engine):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
+    def none_left():
         with engine.connect() as connection:
-            left = connection.scalar(text("SELECT count(*) FROM benchmarks WHERE finished_at IS NULL"))
-        if left == 0:
-            return
-        time.sleep(0.1)
-    pytest.fail(f"{left} of {JOBS} benchmarks have not ended after {PATIENCE_SECONDS} s")
+            return connection.scalar(text("SELECT count(*) FROM benchmarks WHERE finished_at IS NULL")) == 0
+
+    wait_until(none_left, f"the end of {JOBS} benchmarks", pause_seconds=0.1)
 
 
 def test_every_job_runs_once_and_ends_as_it_must(worked_off):

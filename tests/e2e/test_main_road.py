@@ -28,7 +28,7 @@ LONG = job(training={"batch_size": 512, "steps": 10_000}) | {"model": {"kind": "
 def trials(service):
     """Processes of trials: the worker's grandchildren."""
     workers = [child for child in children(psutil.Process(service.process.pid)) if "worker" in command(child)]
-    return [trial for worker in workers for trial in grandchildren(worker.pid)]
+    return [trial for worker in workers for trial in grandchildren(worker)]
 
 
 def test_from_a_post_to_a_validated_report(shared_service):

@@ -4,8 +4,8 @@ import concurrent.futures
 
 import pytest
 
+from testing.api_process import temporary_folder
 from testing.fault_injection.database import View
-from testing.fault_injection.fleet import shared_folder
 from testing.fault_injection.network import two_nodes, why_no_namespaces
 
 JOB = {
@@ -59,7 +59,7 @@ class CutOff:
 
 
 def run(way):
-    with shared_folder() as folder, two_nodes(folder, namespaces=way == "namespaces") as running:
+    with temporary_folder() as folder, two_nodes(folder, namespaces=way == "namespaces") as running:
         return CutOff(way, *running)
 
 

@@ -5,8 +5,6 @@ import errno
 import os
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import anyio
 import httpx
@@ -16,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.main import create_app
 from app.settings import Settings
+from testing.api_process import temporary_folder
 
 pytestmark = pytest.mark.anyio
 
@@ -28,13 +27,12 @@ MOST_SUBMITS = 500
 @contextlib.contextmanager
 def disk_of(mebibytes):
     """A file system in memory that the server's own user can read."""
-    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
-        Path(folder).chmod(0o755)
+    with temporary_folder() as folder:
         command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=755", "none", folder]
         if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
             pytest.skip("A FULL DISK IS NOT TESTED: it needs root and the right to mount a file system.")
         try:
-            yield Path(folder)
+            yield folder
         finally:
             subprocess.run(["umount", "--lazy", folder], check=True)
 

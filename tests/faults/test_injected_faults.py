@@ -4,9 +4,9 @@ import concurrent.futures
 
 import pytest
 
+from testing.api_process import temporary_folder
 from testing.fault_injection import faults
 from testing.fault_injection.campaign import Plan, run_campaign
-from testing.fault_injection.fleet import shared_folder
 from testing.fault_injection.sites import embedded_site, external_site
 
 SHORT = Plan(seed=20261123, jobs=6, pause_seconds=(0.5, 1.5), endless=False)
@@ -14,7 +14,7 @@ CAMPAIGNS = {"embedded": (embedded_site, faults.EMBEDDED), "external": (external
 
 
 def campaign(site, kinds):
-    with shared_folder() as folder, site(folder, 2) as running:
+    with temporary_folder() as folder, site(folder, 2) as running:
         return run_campaign(running, kinds, SHORT)
 
 

@@ -146,7 +146,7 @@ async def test_a_comparison_of_a_transformer_that_fills_the_card():
 def test_the_forkserver_s_preload_leaves_cuda_to_its_children():
     """`torch.cuda.is_initialized()` is not enough: counting devices also makes CUDA unusable after a fork."""
     code = (
-        "import os, worker.trial_process, torch\n"
+        "import os, worker.trial.process, torch\n"
         "child = os.fork()\n"
         "if not child: os._exit(bool(torch.cuda._is_in_bad_fork()) or not torch.cuda.is_available())\n"
         "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
