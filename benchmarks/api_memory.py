@@ -23,8 +23,8 @@ def _served(folder: Path) -> dict[str, object]:
         start_seconds = time.perf_counter() - began
         at_start = _memory(api)
         for _ in range(REQUESTS):
-            made = http.post("/benchmarks", json={"model": {"kind": "transformer"}}).json()
-            http.get(f"/benchmarks/{made['id']}")
+            benchmark = http.post("/benchmarks", json={"model": {"kind": "transformer"}}).json()
+            http.get(f"/benchmarks/{benchmark['id']}")
             http.get("/benchmarks")
         after = _memory(api)
     return {"requests": 3 * REQUESTS, "start_seconds": start_seconds, "at_start": at_start, "after_requests": after}

@@ -87,19 +87,19 @@ def _row(report: Report) -> dict[str, object]:
         "attested": report.attestation.ok,
         "noise_floor": floor,
         "candidates": {
-            found.candidate.precision: {
-                "speedup": found.speedup.model_dump() if found.speedup else None,
-                "memory_reduction_percent": found.memory_reduction_percent.model_dump()
-                if found.memory_reduction_percent
+            comparison.candidate.precision: {
+                "speedup": comparison.speedup.model_dump() if comparison.speedup else None,
+                "memory_reduction_percent": comparison.memory_reduction_percent.model_dump()
+                if comparison.memory_reduction_percent
                 else None,
-                "gradient_relative_rmse": found.candidate.numerics.gradient_relative_rmse
-                if found.candidate.numerics
+                "gradient_relative_rmse": comparison.candidate.numerics.gradient_relative_rmse
+                if comparison.candidate.numerics
                 else None,
-                "explained_relative_rmse": found.candidate.numerics.explained_relative_rmse
-                if found.candidate.numerics
+                "explained_relative_rmse": comparison.candidate.numerics.explained_relative_rmse
+                if comparison.candidate.numerics
                 else None,
             }
-            for found in report.comparisons
+            for comparison in report.comparisons
         },
         "warnings": report.warnings,
     }

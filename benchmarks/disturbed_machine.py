@@ -41,8 +41,8 @@ def measure() -> dict[str, object]:
     before, after = _speedup(quiet), _speedup(disturbed)
     return {
         "request": REQUEST.model_dump(mode="json"),
-        "quiet": _told(quiet),
-        "disturbed": _told(disturbed),
+        "quiet": _figures(quiet),
+        "disturbed": _figures(disturbed),
         "moved_by_less_than_its_interval": after.ci_low <= before.value <= after.ci_high,
         "says_it_was_disturbed": any("disturbed" in warning for warning in disturbed.warnings),
         "one_trial_each_baseline_first_load_second": _naive(disturbed),
@@ -80,7 +80,7 @@ def _compute(until: float) -> None:
         sum(range(10_000))
 
 
-def _told(report: Report) -> dict[str, object]:
+def _figures(report: Report) -> dict[str, object]:
     legs = [report.baseline, report.comparisons[0].candidate]
     return {
         "speedup": _speedup(report).model_dump(),
@@ -92,9 +92,9 @@ def _told(report: Report) -> dict[str, object]:
 
 
 def _speedup(report: Report) -> Estimate:
-    (found,) = report.comparisons
-    assert found.speedup is not None
-    return found.speedup
+    (comparison,) = report.comparisons
+    assert comparison.speedup is not None
+    return comparison.speedup
 
 
 def _naive(report: Report) -> float:

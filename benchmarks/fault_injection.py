@@ -34,11 +34,11 @@ def measure() -> dict[str, object]:
     print(f"seed {seed}")
     patience = PATIENCE_SECONDS + PATIENCE_SECONDS_PER_FAULT * least
     plan = Plan(seed, jobs // 2, PAUSE_SECONDS, endless=True, patience_seconds=patience, faults=least // 2)
-    with concurrent.futures.ThreadPoolExecutor() as hands:
-        under_way = {name: hands.submit(_campaign, name, plan) for name in SITES}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        under_way = {name: pool.submit(_campaign, name, plan) for name in SITES}
     outcomes = {name: done.result().table() for name, done in under_way.items()}
-    found: dict[str, object] = {"seed": seed, "workers": WORKERS, "lease_seconds": LEASE.total_seconds()}
-    return found | {"max_attempts": MAX_ATTEMPTS} | outcomes
+    facts: dict[str, object] = {"seed": seed, "workers": WORKERS, "lease_seconds": LEASE.total_seconds()}
+    return facts | {"max_attempts": MAX_ATTEMPTS} | outcomes
 
 
 def _campaign(name: str, plan: Plan) -> Outcome:

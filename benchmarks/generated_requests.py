@@ -30,14 +30,14 @@ def measure() -> dict[str, object]:
             "HALFTIME_WEBHOOK_SECRET": "whsec_" + "c2VjcmV0" * 4,
         }
         with served(**settings) as (_, http):
-            done = generate(str(http.base_url), _made_key(settings), cases, LONG)
+            result = generate(str(http.base_url), _made_key(settings), cases, LONG)
             answers = _answers(http)
-    if not done.passed:
-        print(done.printed[-6000:])
+    if not result.passed:
+        print(result.printed[-6000:])
     return {
         "cases_per_operation": cases,
-        "generated": done.requests,
-        "passed": done.passed,
+        "generated": result.requests,
+        "passed": result.passed,
         "answers_by_status": dict(sorted(answers.items())),
         "answers_5xx": sum(count for status, count in answers.items() if status.startswith("5")),
     }
@@ -45,8 +45,8 @@ def measure() -> dict[str, object]:
 
 def _made_key(settings: dict[str, str]) -> str:
     command = [Path(sys.executable).with_name("halftime"), "keys", "create", "generated", "--scope", "admin"]
-    made = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=True)
-    return made.stdout.strip()
+    result = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=True)
+    return result.stdout.strip()
 
 
 def _answers(http: httpx.Client) -> Counter[str]:

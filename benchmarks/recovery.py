@@ -52,7 +52,7 @@ def _cut_off(node: CuttableNode) -> Iterator[None]:
     try:
         yield
     finally:
-        node.mend()
+        node.restore()
 
 
 def _seconds(fleet: Fleet, view: View, lost: Callable[[Fleet, str], contextlib.AbstractContextManager[None]]) -> float:
@@ -60,12 +60,12 @@ def _seconds(fleet: Fleet, view: View, lost: Callable[[Fleet, str], contextlib.A
     fleet.until(lambda: _states(fleet) == {"idle"} and all(fleet.worker(name) for name in NAMES))
     place = fleet.http.post("/benchmarks", json=LONG).raise_for_status().headers["Location"]
     benchmark_id = place.rpartition("/")[2]
-    name = fleet.until(lambda: (found := fleet.http.get(place).json()["worker"]) and found["id"])
+    name = fleet.until(lambda: (worker_row := fleet.http.get(place).json()["worker"]) and worker_row["id"])
     fleet.until(lambda: (worker := fleet.worker(name)) and fleet.trials(worker))
-    ((lost_at,),) = view.ask("SELECT clock_timestamp()")
+    ((lost_at,),) = view.query("SELECT clock_timestamp()")
     with lost(fleet, name):
         fleet.until(lambda: fleet.http.get(place).json()["attempt"] == 2)
-    ((started_at,),) = view.ask(
+    ((started_at,),) = view.query(
         "SELECT created_at FROM events WHERE benchmark_id = %s AND kind = 'started' AND data->>'attempt' = '2'",
         benchmark_id,
     )

@@ -69,9 +69,9 @@ def _load(arguments: list[str]) -> tuple[float, float]:
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", *arguments]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "Non-2xx or 3xx" not in printed, printed
-    found = FIGURES.search(printed)
-    assert found, printed
-    return float(found[3]), float(found[1]) * MILLISECONDS[found[2]]
+    match = FIGURES.search(printed)
+    assert match, printed
+    return float(match[3]), float(match[1]) * MILLISECONDS[match[2]]
 
 
 def _row(taken: list[tuple[float, float]], bare: list[tuple[float, float]]) -> dict[str, object]:

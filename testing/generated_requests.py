@@ -26,6 +26,6 @@ def generate(url: str, key: str, cases: int, phases: str) -> Generated:
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", f"{url}/openapi.json"]
     command += ["--header", f"Authorization: Bearer {key}", "--checks", "all", "--max-examples", str(cases)]
     command += ["--phases", phases, "--no-color", "--generation-deterministic"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(r"([\d,]+) generated", done.stdout)
-    return Generated(done.returncode == 0, int(found[1].replace(",", "")) if found else 0, done.stdout)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    match = re.search(r"([\d,]+) generated", result.stdout)
+    return Generated(result.returncode == 0, int(match[1].replace(",", "")) if match else 0, result.stdout)

@@ -140,9 +140,9 @@ def _git(*arguments: str) -> str:
 @contextlib.contextmanager
 def _started(folder: Path, url: URL, *command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process on the code in a folder."""
-    found = os.environ | {"PYTHONPATH": str(folder), "HALFTIME_DATABASE_URL": libpq_url(url)} | environment
+    variables = os.environ | {"PYTHONPATH": str(folder), "HALFTIME_DATABASE_URL": libpq_url(url)} | environment
     with subprocess.Popen(
-        [sys.executable, "-m", *command], cwd=folder, env=found, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", *command], cwd=folder, env=variables, stderr=subprocess.DEVNULL
     ) as process:
         try:
             yield process

@@ -38,9 +38,9 @@ def postgres():
     from app.store.database.embedded import embedded_server
     from testing.api_process import temporary_folder
 
-    given = os.environ.get("HALFTIME_TEST_DATABASE_URL")
-    if given:
-        yield make_url(given).set(drivername="postgresql+psycopg")
+    server_url = os.environ.get("HALFTIME_TEST_DATABASE_URL")
+    if server_url:
+        yield make_url(server_url).set(drivername="postgresql+psycopg")
         return
     with temporary_folder() as folder, embedded_server(folder) as url:
         # No data outlives the session, so it need not survive a crash of the machine.

@@ -160,9 +160,9 @@ def data_of(model, training, block_seed=0):
     return make_data(blueprint_of(model).shape, SyntheticData(), training, block_seed)
 
 
-def comparison(asked=None, device=CPU):
+def comparison(benchmark_request=None, device=CPU):
     """A comparison before its first trial."""
-    return ComparisonRun.of(asked or request(), device)
+    return ComparisonRun.of(benchmark_request or request(), device)
 
 
 async def well():

@@ -100,24 +100,24 @@ INPUTS = st.one_of(
 
 #: Requests whose layers may not fit together.
 ANY_MODEL = st.builds(
-    lambda given, layers: {"kind": "layers", "layers": layers} | given, INPUTS, with_blocks(ANY_PLAIN)
+    lambda fields, layers: {"kind": "layers", "layers": layers} | fields, INPUTS, with_blocks(ANY_PLAIN)
 )
 
 
 @st.composite
 def fitting_models(draw):
     """Requests whose layers fit together: drawn layers that do not fit are left out, and a fitting head is added."""
-    given = {"kind": "layers", "num_classes": 3} | draw(INPUTS)
-    causal = given.get("task") == "causal-lm"
-    tokens = "vocab_size" in given
+    fields = {"kind": "layers", "num_classes": 3} | draw(INPUTS)
+    causal = fields.get("task") == "causal-lm"
+    tokens = "vocab_size" in fields
     layers = [{"type": "embedding", "embedding_dim": draw(SIZES)}] if tokens else []
     for layer in draw(with_blocks(CAUSAL if causal else ANY_PLAIN)):
-        if _fits(given, [*layers, layer]):
+        if _fits(fields, [*layers, layer]):
             layers.append(layer)
     if not causal:
         layers.append({"type": "flatten"})
-    head = {"type": "linear", "out_features": given["vocab_size"] if causal else 3}
-    return given | {"layers": [*layers, head]}
+    head = {"type": "linear", "out_features": fields["vocab_size"] if causal else 3}
+    return fields | {"layers": [*layers, head]}
 
 
 def input_of(model):

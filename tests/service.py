@@ -35,8 +35,8 @@ class Service:
 
     def until_status(self, benchmark_id, *statuses):
         def reached():
-            found = self.get(benchmark_id)
-            return found if found["status"] in statuses else None
+            row = self.get(benchmark_id)
+            return row if row["status"] in statuses else None
 
         return self.until(reached)
 

@@ -112,7 +112,7 @@ def test_an_alert_fires_for_what_is_gone_and_no_other(tmp_path, series, fired):
 def annotations(alert, labels):
     """The alert's annotations as Prometheus renders them."""
     return {
-        name: re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda found: labels[found[1]], text)
+        name: re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda match: labels[match[1]], text)
         for name, text in ALERTS[alert]["annotations"].items()
     }
 

@@ -74,11 +74,11 @@ def _copy(value):
 
 
 def test_every_stage_takes_only_from_earlier_stages_or_the_slim_image():
-    seen = {None}
+    earlier = {None}
     for stage, (base, _) in STAGES.items():
-        assert base in seen or base == "python:3.11-slim"
-        assert {source for source, _, _ in _copies(stage)} <= seen
-        seen.add(stage)
+        assert base in earlier or base == "python:3.11-slim"
+        assert {source for source, _, _ in _copies(stage)} <= earlier
+        earlier.add(stage)
     assert list(STAGES)[-1] == "halftime", "the default build is the all-in-one image"
 
 
@@ -91,8 +91,8 @@ def test_what_is_copied_exists_and_is_all_that_dockerignore_lets_through():
 
 
 def test_the_api_is_open_to_all_only_where_its_port_is_published_on_loopback():
-    told = SERVICES["api"]["environment"]["HALFTIME_ALLOW_ANONYMOUS"]
-    assert told == "${HALFTIME_ALLOW_ANONYMOUS:-true}"
+    value = SERVICES["api"]["environment"]["HALFTIME_ALLOW_ANONYMOUS"]
+    assert value == "${HALFTIME_ALLOW_ANONYMOUS:-true}"
     assert all(published.startswith("127.0.0.1:") for published in SERVICES["api"]["ports"])
     assert "HALFTIME_ALLOW_ANONYMOUS" not in " ".join(value for name, value in _all("halftime") if name == "ENV")
 

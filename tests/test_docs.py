@@ -69,14 +69,14 @@ def prose(page: str) -> str:
 
 def anchors(page: str) -> set[str]:
     """Anchors that GitHub gives the headings of a page."""
-    seen: Counter[str] = Counter()
-    made = set()
+    counts: Counter[str] = Counter()
+    anchor_names = set()
     for heading in re.findall(r"^#{1,6} (.+)$", prose(page), re.MULTILINE):
         text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
         slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
-        made.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
-        seen[slug] += 1
-    return made
+        anchor_names.add(f"{slug}-{counts[slug]}" if counts[slug] else slug)
+        counts[slug] += 1
+    return anchor_names
 
 
 def targets(page: str) -> Iterator[str]:

@@ -253,12 +253,12 @@ def test_a_question_is_asked_of_nvml_and_what_it_does_not_tell_is_said():
         raise NVMLError("Not Supported")
 
     library.nvmlDeviceGetRemappedRows = refuses
-    asked = load.questions(library, "a GPU")
-    clock = load.answers(library, "clock", asked["SM clock (MHz)"])
+    by_question = load.questions(library, "a GPU")
+    clock = load.answers(library, "clock", by_question["SM clock (MHz)"])
     assert clock.answers == [str(1000 + index) for index in range(load.TIMES)]
     assert clock.median_milliseconds <= clock.largest_milliseconds
-    assert load.answers(library, "rows", asked["remapped rows"]).error == "NVMLError: Not Supported"
-    assert "no attribute" in load.answers(library, "power", asked["power (mW)"]).error
+    assert load.answers(library, "rows", by_question["remapped rows"]).error == "NVMLError: Not Supported"
+    assert "no attribute" in load.answers(library, "power", by_question["power (mW)"]).error
 
 
 def test_nvml_is_asked_while_the_device_is_busy(observer, monkeypatch):
@@ -281,23 +281,23 @@ def test_nvml_is_asked_while_the_device_is_busy(observer, monkeypatch):
     monkeypatch.setattr(load, "ENERGY_SECONDS", 0.2)
     load.observe_load(observer)
     lines = read(observer.record.path)
-    asked = {line.question: line for line in lines if isinstance(line, NvmlAnswers)}
-    assert set(asked) == set(load.questions(library, "a GPU"))
-    assert asked["power (mW)"].answers == ["70000"]
+    by_question = {line.question: line for line in lines if isinstance(line, NvmlAnswers)}
+    assert set(by_question) == set(load.questions(library, "a GPU"))
+    assert by_question["power (mW)"].answers == ["70000"]
     (moved,) = (line for line in lines if isinstance(line, EnergyUpdates))
     assert moved.updates_per_second > 0
     assert float(lines[-1].value.removesuffix(" TFLOP/s")) >= 0
 
 
 def test_no_secret_is_written_down():
-    given = {
+    variables = {
         "CUDA_VISIBLE_DEVICES": "0",
         "NVIDIA_API_KEY": "abc",
         "TORCH_TOKEN": "def",
         "HOME": "/root",
         "WANDB_X": "y",
     }
-    assert environment(given) == {"CUDA_VISIBLE_DEVICES": "0", "NVIDIA_API_KEY": "(set)", "TORCH_TOKEN": "(set)"}
+    assert environment(variables) == {"CUDA_VISIBLE_DEVICES": "0", "NVIDIA_API_KEY": "(set)", "TORCH_TOKEN": "(set)"}
 
 
 def trial_line(label="mlp fp32", precision="fp32", failure=None, **changes):

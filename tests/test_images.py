@@ -37,8 +37,8 @@ def test_the_services_named_are_those_of_the_compose_file():
     started = {name for name, service in SERVICES.items() if "cpu" in service.get("profiles", ["cpu"])}
     assert set(composed.SERVICES) == started
     assert set(yaml.safe_load(composed.OVERRIDE)["services"]) == {name for name in started if "build" in SERVICES[name]}
-    given = SERVICES["worker-cpu"]["environment"]["HALFTIME_DATABASE_URL"]
-    assert re.sub(r"\$\{\w+:-(\w+)\}", r"\1", given) == composed.DATABASE_URL
+    url = SERVICES["worker-cpu"]["environment"]["HALFTIME_DATABASE_URL"]
+    assert re.sub(r"\$\{\w+:-(\w+)\}", r"\1", url) == composed.DATABASE_URL
     assert SERVICES["postgres"]["image"] == standins.POSTGRES
 
 
@@ -72,12 +72,12 @@ def test_rules_of_the_network_are_restored_and_tables_that_came_are_emptied():
 
 
 def test_folders_that_an_engine_makes_go_and_those_that_were_there_stay(tmp_path, monkeypatch):
-    there, made = tmp_path / "there", tmp_path / "made"
-    there.mkdir()
-    monkeypatch.setattr(engine, "OUTSIDE", [there, made])
+    existing, created = tmp_path / "there", tmp_path / "made"
+    existing.mkdir()
+    monkeypatch.setattr(engine, "OUTSIDE", [existing, created])
     with engine._nothing_left_outside():
-        (made / "plugins").mkdir(parents=True)
-    assert (there.exists(), made.exists()) == (True, False)
+        (created / "plugins").mkdir(parents=True)
+    assert (existing.exists(), created.exists()) == (True, False)
 
 
 ENDED = """

@@ -84,7 +84,7 @@ def test_every_manifest_is_valid_in_the_oldest_version_named_and_the_newest_know
 
 def test_every_manifest_is_applied_but_the_example_of_a_secret():
     files = {path for path in FOLDER.rglob("*.yaml") if path.name != "kustomization.yaml"}
-    applied = {folder / name for folder, told in KUSTOMIZATIONS.items() for name in told["resources"]}
+    applied = {folder / name for folder, kustomization in KUSTOMIZATIONS.items() for name in kustomization["resources"]}
     assert files - applied == {EXAMPLE}
     (secret,) = _documents(EXAMPLE)
     assert ":PASSWORD@" in secret["stringData"]["HALFTIME_DATABASE_URL"]
@@ -103,8 +103,8 @@ def test_what_is_applied_at_an_upgrade_can_be_changed():
 def test_kustomize_puts_it_together_with_the_images_of_this_version(folder):
     done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    made = [item for item in yaml.safe_load_all(done.stdout) if "template" in item.get("spec", {})]
-    images = {_container(item["spec"]["template"])["image"] for item in made}
+    workloads = [item for item in yaml.safe_load_all(done.stdout) if "template" in item.get("spec", {})]
+    images = {_container(item["spec"]["template"])["image"] for item in workloads}
     named = {image["name"] for image in KUSTOMIZATIONS[folder]["images"]}
     assert images == {f"registry.example.com/{name}:{__version__}" for name in named}
 
@@ -133,8 +133,8 @@ def test_kubernetes_adds_no_variables_that_could_be_taken_for_settings(pod):
 @each_pod
 def test_the_database_comes_from_the_secret_of_the_example(pod):
     (secret,) = _documents(EXAMPLE)
-    given = {variable["name"]: variable for variable in _container(pod)["env"]}
-    reference = given["HALFTIME_DATABASE_URL"]["valueFrom"]["secretKeyRef"]
+    variables = {variable["name"]: variable for variable in _container(pod)["env"]}
+    reference = variables["HALFTIME_DATABASE_URL"]["valueFrom"]["secretKeyRef"]
     assert (reference["name"], reference["key"]) == (secret["metadata"]["name"], "HALFTIME_DATABASE_URL")
 
 
@@ -214,9 +214,9 @@ def test_probes_and_scrapes_ask_paths_that_exist():
 
 
 def test_the_api_starts_without_a_key_and_lets_nobody_in():
-    told = {variable["name"]: variable.get("value") for variable in _container(PODS["halftime-api"])["env"]}
-    assert told["HALFTIME_REQUIRE_API_KEY"] == "true"
-    assert "HALFTIME_ALLOW_ANONYMOUS" not in told
+    variables = {variable["name"]: variable.get("value") for variable in _container(PODS["halftime-api"])["env"]}
+    assert variables["HALFTIME_REQUIRE_API_KEY"] == "true"
+    assert "HALFTIME_ALLOW_ANONYMOUS" not in variables
 
 
 def test_one_api_pod_may_always_be_taken_away():

@@ -137,5 +137,5 @@ def test_systemd_accepts_the_unit(unit, tmp_path):
     copy.write_text(unit.read_text().replace("/opt/halftime/bin/halftime", shutil.which("true")))
     done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)
     # Systemd before 254 warns that it does not know these two settings, and ignores them.
-    said = [line for line in done.stderr.splitlines() if not re.search("RestartSteps|RestartMaxDelaySec", line)]
-    assert (done.returncode, said) == (0, [])
+    errors = [line for line in done.stderr.splitlines() if not re.search("RestartSteps|RestartMaxDelaySec", line)]
+    assert (done.returncode, errors) == (0, [])

@@ -123,8 +123,8 @@ async def _find(subject: Subject) -> None:
 
 async def _find_queued(subject: Subject) -> None:
     async with subject.reading() as session:
-        found = await benchmarks.find(session, subject.newest)
-        assert found is not None and found.place.position == 1
+        result = await benchmarks.find(session, subject.newest)
+        assert result is not None and result.place.position == 1
 
 
 async def _report(subject: Subject) -> None:
@@ -247,7 +247,7 @@ async def _measure(urls: dict[int, URL]) -> dict[str, object]:
             "rows_besides": ORIGINALS,
             "rounds": ROUNDS,
             "operations": {name: _row(by_size) for name, by_size in milliseconds.items()},
-            "sequential_scans_of_what_grows": {str(size): found for size, found in scans.items()},
+            "sequential_scans_of_what_grows": {str(size): names for size, names in scans.items()},
         }
 
 
@@ -285,27 +285,27 @@ async def _round(subject: Subject) -> dict[str, float]:
 
 async def _sequential_scans(subject: Subject) -> list[str]:
     """Operations with a statement whose plan scans a growing table sequentially."""
-    found: set[str] = set()
-    said: list[tuple[str, Any]] = []
+    scanning: set[str] = set()
+    statements: list[tuple[str, Any]] = []
 
     def listen(
         connection: Connection, cursor: object, statement: str, parameters: object, context: object, many: bool
     ) -> None:
-        said.append((statement, parameters))
+        statements.append((statement, parameters))
 
     engine = subject.database.engine.sync_engine
     for name, operation in operations().items():
         event.listen(engine, "before_cursor_execute", listen)
         await operation(subject)
         event.remove(engine, "before_cursor_execute", listen)
-        for statement, parameters in said:
+        for statement, parameters in statements:
             if statement.lstrip().startswith(("SELECT", "UPDATE", "DELETE")) and await _scans(
                 subject, statement, parameters
             ):
-                found.add(name)
-        said.clear()
+                scanning.add(name)
+        statements.clear()
     await subject.remove()
-    return sorted(found)
+    return sorted(scanning)
 
 
 async def _scans(subject: Subject, statement: str, parameters: object) -> bool:

@@ -87,12 +87,12 @@ def _read_for_good(running: Service, stop: threading.Event) -> None:
     """Send the requests of all kinds of clients: lists, one benchmark, its events and its report, workers, metrics."""
     while not stop.is_set():
         items: list[dict[str, Any]] = running.http.get("/benchmarks?limit=20").raise_for_status().json()["items"]
-        for path in ("/workers", "/metrics", *(f"/benchmarks/{item['id']}{end}" for item, end in _questions(items))):
+        for path in ("/workers", "/metrics", *(f"/benchmarks/{item['id']}{end}" for item, end in _paths(items))):
             running.http.get(path).raise_for_status()
         stop.wait(0.5)
 
 
-def _questions(items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:
+def _paths(items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:
     for item in items[-3:]:
         yield item, "?wait=1"
         yield item, "/events"
@@ -144,8 +144,8 @@ def _course(samples: list[Sample]) -> dict[str, list[float]]:
 
 def _range(values: list[float]) -> dict[str, float]:
     """Start, end and extremes of all samples, including those of the warm-up."""
-    found = {"start": values[0], "end": values[-1], "smallest": min(values), "largest": max(values)}
-    return {name: round(value, 2) for name, value in found.items()}
+    figures = {"start": values[0], "end": values[-1], "smallest": min(values), "largest": max(values)}
+    return {name: round(value, 2) for name, value in figures.items()}
 
 
 def _trend(points: list[tuple[float, float]]) -> dict[str, float]:

@@ -29,7 +29,7 @@ def measure(workers: int = WORKERS, jobs: int = JOBS) -> dict[str, object]:
         with running.engine.connect() as connection:
             taken = list(_post_one_by_one(running.http, connection, WARM_UP_JOBS + jobs))[WARM_UP_JOBS:]
     by_kind = {kind: [moments for name, moments in taken if name == kind] for kind in KINDS}
-    rows = {"all": _row([moments for _, moments in taken])} | {kind: _row(found) for kind, found in by_kind.items()}
+    rows = {"all": _row([moments for _, moments in taken])} | {kind: _row(values) for kind, values in by_kind.items()}
     return {"workers": workers, "jobs": jobs, "pause_seconds": PAUSE_SECONDS, "milliseconds": rows}
 
 
@@ -40,8 +40,8 @@ def _post_one_by_one(
     for number in range(jobs):
         kind = list(KINDS)[number % len(KINDS)]
         sent = datetime.now(UTC)
-        made = http.post("/benchmarks", json=request(number, **KINDS[kind])).raise_for_status().json()
-        created, started = _until_ended(connection, made["id"])
+        benchmark = http.post("/benchmarks", json=request(number, **KINDS[kind])).raise_for_status().json()
+        created, started = _until_ended(connection, benchmark["id"])
         yield kind, ((started - created).total_seconds(), (started - sent).total_seconds())
         time.sleep(PAUSE_SECONDS)
 
@@ -62,8 +62,8 @@ def _row(seconds: Sequence[tuple[float, float]]) -> dict[str, float]:
     figures = {"": from_transaction, "from_client_": from_client}
     return {
         f"{prefix}{name}": round(value, 1)
-        for prefix, found in figures.items()
-        for name, value in {"p50": statistics.median(found), "p99": _p99(found), "largest": max(found)}.items()
+        for prefix, values in figures.items()
+        for name, value in {"p50": statistics.median(values), "p99": _p99(values), "largest": max(values)}.items()
     }
 
 

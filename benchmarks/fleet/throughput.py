@@ -77,8 +77,8 @@ def measure_point(workers: int, jobs: int) -> dict[str, object]:
 
 
 def _for_h200(number: int) -> dict[str, Any]:
-    wish: dict[str, Any] = [{}, {"gpu": "H200"}, {"min_gpu_memory_gib": 80}][number % 3]
-    return request(number, priority=number % 4, device="cuda", **wish)
+    config: dict[str, Any] = [{}, {"gpu": "H200"}, {"min_gpu_memory_gib": 80}][number % 3]
+    return request(number, priority=number % 4, device="cuda", **config)
 
 
 def _worked_off(running: Service, devices: list[WorkerDevice], late: list[dict[str, Any]]) -> dict[str, object]:

@@ -35,34 +35,34 @@ class View:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def ask(self, question: str, *values: object) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Rows of a query's result. Raises psycopg.OperationalError if the database stays down."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 with self._connected() as connection:
-                    cursor = connection.execute(question, values or None)
+                    cursor = connection.execute(statement, values or None)
                     return cursor.fetchall() if cursor.description else []
             except psycopg.OperationalError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
 
-    def keep_watch(self) -> None:
+    def install_watch(self) -> None:
         """Install the trigger that logs forbidden changes."""
-        self.ask(WATCH)
+        self.query(WATCH)
 
     def backends(self) -> list[int]:
         """Server processes that serve a connection; none while the server is down."""
-        return [pid for (pid,) in self._ask_now(f"SELECT pid {CLIENTS}")]
+        return [pid for (pid,) in self._query_once(f"SELECT pid {CLIENTS}")]
 
     def cut_connections(self) -> int:
         """End every connection except its own; return how many."""
-        return len(self._ask_now(f"SELECT pg_terminate_backend(pid) {CLIENTS}"))
+        return len(self._query_once(f"SELECT pg_terminate_backend(pid) {CLIENTS}"))
 
-    def _ask_now(self, question: str) -> list[tuple[Any, ...]]:
+    def _query_once(self, statement: str) -> list[tuple[Any, ...]]:
         with contextlib.suppress(psycopg.OperationalError), self._connected() as connection:
-            return connection.execute(question).fetchall()
+            return connection.execute(statement).fetchall()
         return []
 
     @contextlib.contextmanager

@@ -71,11 +71,11 @@ class Fleet:
         known = {self.supervisor.pid}
         for child in self._children():
             known |= {child.pid, *(server.pid for server in children(child))}
-        return [found for found in self.processes() if found.pid not in known and found.name() != "postgres"]
+        return [process for process in self.processes() if process.pid not in known and process.name() != "postgres"]
 
-    def says(self, words: str) -> int:
+    def log_count(self, text: str) -> int:
         """How often these words are in the log."""
-        return self.log.read_text(errors="replace").count(words)
+        return self.log.read_text(errors="replace").count(text)
 
     def until(self, condition: Callable[[], Result], timeout_seconds: float = PATIENCE_SECONDS) -> Result:
         """Return the condition's first truthy value. Raises TimeoutError with the end of the log."""
@@ -84,10 +84,10 @@ class Fleet:
     def ready(self, workers: int) -> bool:
         """Whether the API responds and this many workers are alive."""
         try:
-            answer = self.http.get("/workers")
+            response = self.http.get("/workers")
         except httpx.TransportError:
             return False
-        return answer.is_success and sum(row["state"] != "offline" for row in answer.json()["items"]) >= workers
+        return response.is_success and sum(row["state"] != "offline" for row in response.json()["items"]) >= workers
 
     def _children(self) -> list[psutil.Process]:
         return children(self.supervisor)

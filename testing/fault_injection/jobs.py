@@ -76,8 +76,8 @@ class Clients:
 
     def report(self, benchmark_id: str) -> tuple[str, str] | None:
         """Entity tag and digest of a report at this moment; None if there is no response."""
-        found = self._ask("GET", f"/benchmarks/{benchmark_id}/report")
-        return (found.headers["ETag"], hashlib.sha256(found.content).hexdigest()) if found else None
+        response = self._request("GET", f"/benchmarks/{benchmark_id}/report")
+        return (response.headers["ETag"], hashlib.sha256(response.content).hexdigest()) if response else None
 
     def _guarded(self, work: Any) -> None:
         try:
@@ -96,14 +96,14 @@ class Clients:
 
     def _submit_one(self, body: dict[str, Any], headers: dict[str, str]) -> None:
         if self._rng.random() < LOST_SHARE:
-            self._lose_answer(body, headers)
+            self._lose_response(body, headers)
         while not self._stopping.is_set():
-            answer = self._ask("POST", "/benchmarks", json=body, headers=headers)
-            if answer:
-                self.accepted[headers["Idempotency-Key"]] = answer.json()["id"]
+            response = self._request("POST", "/benchmarks", json=body, headers=headers)
+            if response:
+                self.accepted[headers["Idempotency-Key"]] = response.json()["id"]
                 return
 
-    def _lose_answer(self, body: dict[str, Any], headers: dict[str, str]) -> None:
+    def _lose_response(self, body: dict[str, Any], headers: dict[str, str]) -> None:
         try:
             self._http.post("/benchmarks", json=body, headers=headers, timeout=httpx.Timeout(5, read=LOST_SECONDS))
         except httpx.TransportError:
@@ -113,12 +113,12 @@ class Clients:
         while not self._stopping.is_set():
             for benchmark_id in list(self.accepted.values()):
                 if benchmark_id not in self.statuses:
-                    self._look(benchmark_id)
+                    self._check_end(benchmark_id)
             time.sleep(PAUSE_SECONDS)
 
-    def _look(self, benchmark_id: str) -> None:
-        found = self._ask("GET", f"/benchmarks/{benchmark_id}")
-        if not found or (status := found.json()["status"]) not in TERMINAL:
+    def _check_end(self, benchmark_id: str) -> None:
+        response = self._request("GET", f"/benchmarks/{benchmark_id}")
+        if not response or (status := response.json()["status"]) not in TERMINAL:
             return
         if status == "succeeded":
             report = self.report(benchmark_id)
@@ -127,17 +127,17 @@ class Clients:
             self.reports[benchmark_id] = report
         self.statuses[benchmark_id] = status
 
-    def _ask(self, method: str, path: str, **arguments: Any) -> httpx.Response | None:
+    def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response | None:
         """The response; None, after a pause, if there was none or a server error."""
         try:
-            answer = self._http.request(method, path, **arguments)
+            response = self._http.request(method, path, **arguments)
         except httpx.TransportError:
             self.counts["requests without an answer"] += 1
         else:
-            if answer.is_success:
-                return answer
-            if answer.status_code != 503:
-                answer.raise_for_status()
+            if response.is_success:
+                return response
+            if response.status_code != 503:
+                response.raise_for_status()
             self.counts["answers 503"] += 1
         time.sleep(PAUSE_SECONDS)
         return None

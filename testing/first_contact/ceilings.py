@@ -19,11 +19,11 @@ def observe_ceilings(observer: Observer) -> None:
         precision = PRECISIONS[name]
         set_flags(precision)
         began = time.perf_counter()
-        found: list[float | None] = []
-        while len(found) < observer.scale.ceilings and observer.deadline.seconds_left():
-            found.append(measure_ceiling(precision, observer.device))
-        seconds = (time.perf_counter() - began) / max(1, len(found))
-        observer.write(Ceiling(precision=name, flops_per_second=found, seconds=seconds))
+        measured: list[float | None] = []
+        while len(measured) < observer.scale.ceilings and observer.deadline.seconds_left():
+            measured.append(measure_ceiling(precision, observer.device))
+        seconds = (time.perf_counter() - began) / max(1, len(measured))
+        observer.write(Ceiling(precision=name, flops_per_second=measured, seconds=seconds))
 
 
 def observe_workspaces(observer: Observer) -> None:

@@ -155,11 +155,12 @@ def _throughput(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _numerics(result: TrialResult) -> Iterator[str]:
-    found = result.numerics
-    if found and found.gradient_relative_rmse is not None and found.explained_relative_rmse is not None:
-        bound = FACTS[result.precision].far_outside * max(found.explained_relative_rmse, LEAST_EXPLAINED)
-        if found.gradient_relative_rmse > bound:
-            yield f"the gradient is {found.gradient_relative_rmse:.1e} off, and rounding explains {bound:.1e} at most"
+    numerics = result.numerics
+    if numerics and numerics.gradient_relative_rmse is not None and numerics.explained_relative_rmse is not None:
+        bound = FACTS[result.precision].far_outside * max(numerics.explained_relative_rmse, LEAST_EXPLAINED)
+        if numerics.gradient_relative_rmse > bound:
+            error = f"{numerics.gradient_relative_rmse:.1e}"
+            yield f"the gradient is {error} off, and rounding explains {bound:.1e} at most"
 
 
 def _gpu(label: str, result: TrialResult) -> Iterator[str]:

@@ -113,7 +113,7 @@ def questions(library: ModuleType, handle: Handle) -> dict[str, Question]:
 
 def answers(library: ModuleType, question: str, ask: Question) -> NvmlAnswers:
     """Repeat a query and keep the distinct answers."""
-    said, milliseconds = [], []
+    results, milliseconds = [], []
     for _ in range(TIMES):
         began = time.perf_counter()
         try:
@@ -127,10 +127,10 @@ def answers(library: ModuleType, question: str, ask: Question) -> NvmlAnswers:
                 error=f"{type(error).__name__}: {error}",
             )
         milliseconds.append(1000 * (time.perf_counter() - began))
-        said.append(str(answer))
+        results.append(str(answer))
     return NvmlAnswers(
         question=question,
-        answers=list(dict.fromkeys(said)),
+        answers=list(dict.fromkeys(results)),
         median_milliseconds=statistics.median(milliseconds),
         largest_milliseconds=max(milliseconds),
     )

@@ -36,10 +36,10 @@ async def run_beside_a_neighbour(device: str, scale: Scale, trials: Trials, dead
     """Run one trial while a foreign process computes on the device; list the device's processes after it ended."""
     with _impatient(), _neighbour(device) as process:
         assert process.stdout is not None
-        said = ""
+        line = ""
         with anyio.move_on_after(deadline.seconds_left()):
-            said = await anyio.to_thread.run_sync(process.stdout.readline, abandon_on_cancel=True)
-        if not said:
+            line = await anyio.to_thread.run_sync(process.stdout.readline, abandon_on_cancel=True)
+        if not line:
             raise OutOfTime("the neighbour did not come to hold memory of the device")
         before = other_processes.look(device)
         spec = specified(device, scale, "fp32", scale.models["mlp"])
@@ -57,11 +57,11 @@ async def run_beside_a_neighbour(device: str, scale: Scale, trials: Trials, dead
 async def _look_until_gone(device: str) -> other_processes.Occupation | None:
     """Poll until the process is gone: the driver may list it for a moment after its end."""
     for _ in range(LOOKS):
-        seen = other_processes.look(device)
-        if seen is None or not seen.processes:
+        occupation = other_processes.look(device)
+        if occupation is None or not occupation.processes:
             break
         await anyio.sleep(LOOK_SECONDS)
-    return seen
+    return occupation
 
 
 @contextlib.contextmanager

@@ -96,12 +96,12 @@ async def run_in_fresh_process(observe: Observe, observer: Observer) -> str:
                 await anyio.wait_readable(process.sentinel)
         finally:
             _end(process)
-        said = logs.read().decode("utf-8", "replace")[-LOG_CHARACTERS:]
+        output = logs.read().decode("utf-8", "replace")[-LOG_CHARACTERS:]
     if time_given.cancelled_caught:
-        raise OutOfTime(f"it was ended when its time was up. {said}")
+        raise OutOfTime(f"it was ended when its time was up. {output}")
     if process.exitcode:
-        raise ProcessDied(f"{_death(process.exitcode)}\n{said}")
-    return said
+        raise ProcessDied(f"{_death(process.exitcode)}\n{output}")
+    return output
 
 
 def _death(exit_code: int) -> str:

@@ -96,8 +96,8 @@ async def _note_facts(contact: Contact, stage: str, deadline: Deadline) -> str:
 
 
 async def _check_health(contact: Contact, stage: str, deadline: Deadline) -> str:
-    found = await contact.launcher.check(DeviceCheck(device=contact.device), deadline.seconds_left())
-    faults = [found.detail] if isinstance(found, Failure) else found.faults
+    health = await contact.launcher.check(DeviceCheck(device=contact.device), deadline.seconds_left())
+    faults = [health.detail] if isinstance(health, Failure) else health.faults
     contact.record.write(Fact(name="faults of the device", value="; ".join(faults) or "none"))
     return ""
 
@@ -107,7 +107,7 @@ async def _compare(contact: Contact, stage: str, deadline: Deadline) -> str:
     return ""
 
 
-async def _meet_a_neighbour(contact: Contact, stage: str, deadline: Deadline) -> str:
+async def _observe_neighbour(contact: Contact, stage: str, deadline: Deadline) -> str:
     await run_beside_a_neighbour(contact.device, contact.scale, contact.trials(stage), deadline)
     return ""
 
@@ -124,7 +124,7 @@ STAGES = (
     Stage("trials", 0.22, _tried(lambda device, scale: list(usual_trials(device, scale)))),
     Stage("comparison", 0.22, _compare),
     Stage("edges", 0.15, _tried(lambda device, scale: list(edge_trials(device, scale)))),
-    Stage("neighbour", 0.05, _meet_a_neighbour),
+    Stage("neighbour", 0.05, _observe_neighbour),
 )
 
 

@@ -66,15 +66,15 @@ def _stages(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _reason(line: StageEnded) -> str:
-    said = [one.strip() for one in line.detail.splitlines() if one.strip()]
-    return " | ".join(said[-LINES_OF_TRACEBACK:]) if line.outcome == "crashed" else said[0]
+    error_lines = [one.strip() for one in line.detail.splitlines() if one.strip()]
+    return " | ".join(error_lines[-LINES_OF_TRACEBACK:]) if line.outcome == "crashed" else error_lines[0]
 
 
 def _seen(lines: Sequence[Line]) -> Iterator[str]:
     for line in lines:
         if isinstance(line, Ceiling):
-            told = " ".join(f"{value / 1e12:.4g}" for value in line.flops_per_second if value)
-            yield f"  ceiling {line.precision}: {told} TFLOP/s"
+            ceilings = " ".join(f"{value / 1e12:.4g}" for value in line.flops_per_second if value)
+            yield f"  ceiling {line.precision}: {ceilings} TFLOP/s"
     yield from _probe_errors([line for line in lines if isinstance(line, ProbeError)])
     for line in lines:
         if isinstance(line, EnergyUpdates):
@@ -101,13 +101,13 @@ def _trials(lines: Sequence[Line]) -> Iterator[str]:
         if not isinstance(line, TrialLine):
             continue
         if line.result is None:
-            said = line.failure.code if line.failure else "no result"
+            text = line.failure.code if line.failure else "no result"
         else:
             step = statistics.median(line.result.step_seconds)
             memory = line.result.memory
             peak = f"peak {memory.peak_bytes / 2**20:.1f} MiB" if memory else "peak not measured"
-            said = f"{1000 * step:.2f} ms a step, {peak}"
-        yield f"  {line.stage}: {line.label:<26}{line.seconds:6.1f} s  {said}"
+            text = f"{1000 * step:.2f} ms a step, {peak}"
+        yield f"  {line.stage}: {line.label:<26}{line.seconds:6.1f} s  {text}"
 
 
 def _unexpected(lines: Sequence[Line]) -> Iterator[str]:

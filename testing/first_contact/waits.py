@@ -83,14 +83,14 @@ def _watched(case: Case, device: torch.device) -> Waits:
 
 def _waits_torch_sees(run: Run, batch: Batch, device: torch.device) -> list[str]:
     torch.cuda.synchronize(device)
-    with warnings.catch_warnings(record=True) as seen:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
             training_step(run, batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return [_place(warning) for warning in seen if WAITED in str(warning.message)]
+    return [_place(warning) for warning in caught if WAITED in str(warning.message)]
 
 
 def _place(warning: warnings.WarningMessage) -> str:

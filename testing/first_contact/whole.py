@@ -34,10 +34,10 @@ async def run_comparison(device: str, scale: Scale, trials: Trials, deadline: De
     ) -> TrialResult | Failure:
         return await trials.run(f"block {spec.block} {spec.leg}", spec, deadline.within(deadline_seconds))
 
-    asked = _request(device, scale, deadline.seconds_left())
+    request = _request(device, scale, deadline.seconds_left())
     measured = None
     with anyio.move_on_after(deadline.seconds_left()):
-        measured = await compare(ComparisonRun.of(asked, detect(device)), run_trial, lambda progress: None)
+        measured = await compare(ComparisonRun.of(request, detect(device)), run_trial, lambda progress: None)
     if measured is None:
         raise OutOfTime("the comparison had not ended when its time was up; the record has its trials")
     report = make_report("first-contact", measured)
@@ -64,7 +64,7 @@ def _request(device: str, scale: Scale, seconds: float) -> BenchmarkRequest:
 
 def _line(report: Report) -> ReportLine:
     checks = report.attestation.checks
-    candidates = {found.candidate.precision: found for found in report.comparisons}
+    candidates = {comparison.candidate.precision: comparison for comparison in report.comparisons}
     return ReportLine(
         headline=headline(report),
         verdict=report.verdict,
@@ -76,8 +76,10 @@ def _line(report: Report) -> ReportLine:
             if not check.ok
         ],
         checks=len(checks),
-        speedups={name: _value(found.speedup) for name, found in candidates.items()},
-        memory_reduction_percent={name: _value(found.memory_reduction_percent) for name, found in candidates.items()},
+        speedups={name: _value(comparison.speedup) for name, comparison in candidates.items()},
+        memory_reduction_percent={
+            name: _value(comparison.memory_reduction_percent) for name, comparison in candidates.items()
+        },
         overhead_seconds=report.overhead_seconds,
         total_seconds=report.total_seconds,
     )

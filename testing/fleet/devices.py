@@ -14,7 +14,7 @@ A100 = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA A100-SXM4-40GB", mem
 CPU = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=64 * GIB)
 
 #: Kinds of requests with their weights. A fleet of four workers or more serves all of them.
-WISHES: list[tuple[dict[str, Any], int]] = [
+CONFIGS: list[tuple[dict[str, Any], int]] = [
     ({"device": "cuda"}, 30),
     ({"device": "auto"}, 15),
     ({"device": "cpu"}, 10),
@@ -48,7 +48,7 @@ def request(seed: int, priority: int = 0, **config: object) -> dict[str, Any]:
 def mixed_requests(seed: int) -> Iterator[dict[str, Any]]:
     """Endless requests for mixed devices, with mixed priorities; the same ones for the same seed."""
     draw = random.Random(seed)  # noqa: S311 # nothing secret is drawn
-    wishes, weights = zip(*WISHES, strict=True)
+    configs, weights = zip(*CONFIGS, strict=True)
     for number in itertools.count(1000 * seed):
-        (wish,) = draw.choices(wishes, weights)
-        yield request(number, draw.choice(PRIORITIES), **wish)
+        (config_fields,) = draw.choices(configs, weights)
+        yield request(number, draw.choice(PRIORITIES), **config_fields)

@@ -20,17 +20,17 @@ from testing.waiting import wait_until
 class Fleet:
     """Simulated workers, and the process that forks them."""
 
-    def __init__(self, nursery: "subprocess.Popen[str]", time_scale: float) -> None:
-        self._nursery, self._time_scale = nursery, time_scale
+    def __init__(self, forker: "subprocess.Popen[str]", time_scale: float) -> None:
+        self._forker, self._time_scale = forker, time_scale
         self.workers: dict[str, psutil.Process] = {}
 
     def start(self, device: WorkerDevice, worker_id: str) -> psutil.Process:
         """Start one more worker. It registers a moment later."""
-        assert self._nursery.stdin is not None and self._nursery.stdout is not None
+        assert self._forker.stdin is not None and self._forker.stdout is not None
         spec = WorkerSpec(id=worker_id, device=device, time_scale=self._time_scale)
-        self._nursery.stdin.write(spec.model_dump_json() + "\n")
-        self._nursery.stdin.flush()
-        started = self.workers[worker_id] = psutil.Process(int(self._nursery.stdout.readline()))
+        self._forker.stdin.write(spec.model_dump_json() + "\n")
+        self._forker.stdin.flush()
+        started = self.workers[worker_id] = psutil.Process(int(self._forker.stdout.readline()))
         return started
 
     def until_online(self, http: httpx.Client) -> None:
@@ -61,8 +61,8 @@ def simulated_fleet(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    ) as nursery:
-        fleet = Fleet(nursery, time_scale)
+    ) as forker:
+        fleet = Fleet(forker, time_scale)
         for number, device in enumerate(devices):
             fleet.start(device, f"sim-{number:02}")
         yield fleet

@@ -158,8 +158,8 @@ def _host() -> HostTelemetry:
 
 def _gpu(draw: random.Random) -> GpuTelemetry:
     def around(value: float) -> Spread:
-        found = value * draw.uniform(0.99, 1.01)
-        return Spread(smallest=0.99 * found, median=found, largest=1.01 * found)
+        median = value * draw.uniform(0.99, 1.01)
+        return Spread(smallest=0.99 * median, median=median, largest=1.01 * median)
 
     return GpuTelemetry(
         samples=10,

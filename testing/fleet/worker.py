@@ -42,18 +42,18 @@ def main() -> None:
         started.append(_fork(WorkerSpec.model_validate_json(line)))
         print(started[-1], flush=True)
     for pid in started:
-        _tell(pid, signal.SIGTERM)
+        _signal(pid, signal.SIGTERM)
     _wait_for_all()
 
 
 def _fork(spec: WorkerSpec) -> int:
     pid = os.fork()
     if pid == 0:
-        _become(spec)
+        _run_child(spec)
     return pid
 
 
-def _become(spec: WorkerSpec) -> NoReturn:
+def _run_child(spec: WorkerSpec) -> NoReturn:
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -70,7 +70,7 @@ def _become(spec: WorkerSpec) -> NoReturn:
         os._exit(status)
 
 
-def _tell(pid: int, signum: signal.Signals) -> None:
+def _signal(pid: int, signum: signal.Signals) -> None:
     try:
         os.kill(pid, signum)
     except ProcessLookupError:

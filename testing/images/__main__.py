@@ -34,8 +34,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the engine's changes are undone
     facts, record = machine(), Record()
     try:
-        with _folder(arguments.folder) as folder, engine(folder) as found:
-            made_of = _check(found, record, folder)
+        with _folder(arguments.folder) as folder, engine(folder) as running:
+            made_of = _check(running, record, folder)
     except NoEngine as error:
         print(error, file=sys.stderr)
         return 2
@@ -45,28 +45,28 @@ def main() -> int:
     return 0 if record.holds else 1
 
 
-def _check(found: Engine, record: Record, folder: Path) -> dict[str, object]:
+def _check(running: Engine, record: Record, folder: Path) -> dict[str, object]:
     """Run all checks; return facts about engine and base images. Everything made on the engine is removed."""
-    there = {image for image in (standins.PYTHON, standins.POSTGRES) if found.has(image)}
+    there = {image for image in (standins.PYTHON, standins.POSTGRES) if running.has(image)}
     made_of: dict[str, object] = {
-        "engine": "unpacked from Debian's packages" if found.unpacked else "one that ran",
-        "engine_version": found.docker("version", "--format", "{{.Server.Version}}"),
-        "compose_version": found.compose("version", "--short"),
+        "engine": "unpacked from Debian's packages" if running.unpacked else "one that ran",
+        "engine_version": running.docker("version", "--format", "{{.Server.Version}}"),
+        "compose_version": running.compose("version", "--short"),
     }
     try:
-        made_of["python_image"] = standins.python_image(found, folder)
+        made_of["python_image"] = standins.python_image(running, folder)
         with torch_index(folder) as url:
-            built.check(found, record, url)
-            made_of["postgres_image"] = standins.postgres_image(found, folder)
-            record.attempt("refusals", partial(refusals.check, found, record))
-            record.attempt("all in one", partial(all_in_one.check, found, record))
-            record.attempt("compose", partial(composed.check, found, record, folder, url))
+            built.check(running, record, url)
+            made_of["postgres_image"] = standins.postgres_image(running, folder)
+            record.attempt("refusals", partial(refusals.check, running, record))
+            record.attempt("all in one", partial(all_in_one.check, running, record))
+            record.attempt("compose", partial(composed.check, running, record, folder, url))
     except CommandFailed as error:
         record.note("built", False, error=str(error))
     finally:
-        found.outcome("volume", "rm", all_in_one.VOLUME)
+        running.outcome("volume", "rm", all_in_one.VOLUME)
         ours = {tag(target) for target in built.TARGETS} | {standins.PYTHON, standins.POSTGRES} - there
-        found.outcome("image", "rm", *ours)
+        running.outcome("image", "rm", *ours)
     return made_of
 
 

@@ -29,7 +29,7 @@ def check(engine: Engine, record: Record, torch_index_url: str) -> None:
 
 def _layer_bytes(engine: Engine, target: str, made_by: str) -> int:
     """Size of the layer that a step of the Dockerfile made."""
-    said = engine.docker("history", "--no-trunc", "--human=false", "--format", "{{json .}}", tag(target))
-    layers = [json.loads(line) for line in said.splitlines()]
+    history = engine.docker("history", "--no-trunc", "--human=false", "--format", "{{json .}}", tag(target))
+    layers = [json.loads(line) for line in history.splitlines()]
     (size,) = [int(layer["Size"]) for layer in layers if made_by in layer["CreatedBy"]]
     return size

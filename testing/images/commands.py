@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 #: Characters of a failed program's output in the error.
-SAID_CHARACTERS = 2000
+OUTPUT_CHARACTERS = 2000
 
 PATIENCE_SECONDS = 1800.0
 
@@ -17,27 +17,27 @@ class CommandFailed(Exception):
 def run(
     *words: str | Path,
     environment: Mapping[str, str] | None = None,
-    given: bytes | None = None,
+    stdin: bytes | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> str:
     """Run a program and return its standard output. Raises CommandFailed."""
-    code, said, complaint = outcome(*words, environment=environment, given=given, patience_seconds=patience_seconds)
+    code, output, errors = outcome(*words, environment=environment, stdin=stdin, patience_seconds=patience_seconds)
     if code != 0:
-        raise CommandFailed(f"{' '.join(map(str, words))}\nended in {code}:\n{(said + complaint)[-SAID_CHARACTERS:]}")
-    return said.strip()
+        raise CommandFailed(f"{' '.join(map(str, words))}\nended in {code}:\n{(output + errors)[-OUTPUT_CHARACTERS:]}")
+    return output.strip()
 
 
 def outcome(
     *words: str | Path,
     environment: Mapping[str, str] | None = None,
-    given: bytes | None = None,
+    stdin: bytes | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> tuple[int, str, str]:
     """Run a program; return exit code, standard output and standard error. Raises CommandFailed if it does not end."""
     try:
-        done = subprocess.run(
-            list(words), env=environment, input=given, capture_output=True, check=False, timeout=patience_seconds
+        result = subprocess.run(
+            list(words), env=environment, input=stdin, capture_output=True, check=False, timeout=patience_seconds
         )
     except (subprocess.TimeoutExpired, FileNotFoundError) as error:
         raise CommandFailed(str(error)) from error
-    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    return result.returncode, result.stdout.decode(errors="replace"), result.stderr.decode(errors="replace")

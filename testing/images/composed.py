@@ -39,9 +39,13 @@ class Project:
     def compose(self, *words: str, profiles: str = "cpu") -> str:
         """Run a Compose command and return its output."""
         files = ["--file", str(ROOT / "docker-compose.yml"), "--file", str(self.folder / "override.yml")]
-        told = {"COMPOSE_PROFILES": profiles, "HALFTIME_PORT": str(self.port), "TORCH_INDEX_URL": self.torch_index_url}
+        variables = {
+            "COMPOSE_PROFILES": profiles,
+            "HALFTIME_PORT": str(self.port),
+            "TORCH_INDEX_URL": self.torch_index_url,
+        }
         project = ["--project-name", PREFIX, "--project-directory", str(ROOT), "--env-file", os.devnull]
-        return self.engine.compose(*project, *files, *words, **told)
+        return self.engine.compose(*project, *files, *words, **variables)
 
     def container(self, service: str) -> Container:
         """Container of a service."""
@@ -124,9 +128,9 @@ def _compiles(client: Client, worker: Container, record: Record) -> None:
     seconds = round(time.monotonic() - began, 1)
     report = client.report(benchmark.id)
     legs = [report.baseline, *(comparison.candidate for comparison in report.comparisons)]
-    found = [trial.compilation for leg in legs for trial in leg.trials]
-    took = [round(compilation.compile_seconds, 1) for compilation in found if compilation]
-    good = bool(took) and None not in found and worker.user() > 0
+    compilations = [trial.compilation for leg in legs for trial in leg.trials]
+    took = [round(compilation.compile_seconds, 1) for compilation in compilations if compilation]
+    good = bool(took) and None not in compilations and worker.user() > 0
     record.note("worker without rights, torch.compile", good, seconds=seconds, compile_seconds=took, user=worker.user())
 
 
@@ -135,9 +139,9 @@ def _refuses_large_batches(client: Client, record: Record) -> None:
     began = time.monotonic()
     benchmark_id = client.submit(LARGE_BATCHES).id
     figures = {"status": ended(client, benchmark_id), "seconds": round(time.monotonic() - began, 1)}
-    said = cause(client, benchmark_id)
-    named = "/dev/shm" in said or "shared memory" in said  # noqa: S108 # a text to search for
-    record.note("worker with 64 MB of shared memory, large batches", named, **figures, said=said)
+    failure = cause(client, benchmark_id)
+    named = "/dev/shm" in failure or "shared memory" in failure  # noqa: S108 # a text to search for
+    record.note("worker with 64 MB of shared memory, large batches", named, **figures, said=failure)
 
 
 @contextlib.contextmanager
@@ -162,7 +166,7 @@ def _stops(project: Project, client: Client, record: Record) -> None:
     until(client.ready, "the API after a stop")
     events = [event.kind for event in client.past_events(benchmark_id)]
     client.cancel(benchmark_id)
-    good = all(found["exit_code"] == 0 for found in stopped.values()) and "handed_back" in events
+    good = all(outcome["exit_code"] == 0 for outcome in stopped.values()) and "handed_back" in events
     record.note("compose, stopped under load", good, **stopped, handed_back="handed_back" in events)
     ended(client, benchmark_id)
     lines = [line for service in OURS for line in project.container(service).lines()]

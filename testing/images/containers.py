@@ -76,8 +76,8 @@ class Container:
 
     def lines(self) -> list[str]:
         """All lines it ever logged."""
-        _, said, complained = self._engine.outcome("logs", self.name)
-        return [line for line in (said + complained).splitlines() if line]
+        _, output, errors = self._engine.outcome("logs", self.name)
+        return [line for line in (output + errors).splitlines() if line]
 
     def remove(self) -> None:
         """Remove the container; its volumes stay."""

@@ -35,9 +35,9 @@ class Engine:
     environment: Mapping[str, str]
     compose_command: list[str]
 
-    def docker(self, *words: str | Path, given: bytes | None = None) -> str:
+    def docker(self, *words: str | Path, stdin: bytes | None = None) -> str:
         """Run a `docker` command and return its output. Raises CommandFailed."""
-        return run("docker", *words, environment=self.environment, given=given)
+        return run("docker", *words, environment=self.environment, stdin=stdin)
 
     def outcome(self, *words: str | Path) -> tuple[int, str, str]:
         """Run a `docker` command; return exit code, standard output and standard error."""
@@ -85,14 +85,14 @@ def _compose_command(folder: Path, environment: Mapping[str, str]) -> list[str]:
 def _unpacked(folder: Path) -> Iterator[dict[str, str]]:
     """Run an unpacked engine; yield its environment. Its changes to the machine's network are undone."""
     try:
-        found = packages.unpacked(folder / "packages", "docker.io", "containerd", "runc", "iptables", "debootstrap")
+        variables = packages.unpacked(folder / "packages", "docker.io", "containerd", "runc", "iptables", "debootstrap")
     except CommandFailed as error:
         raise NoEngine(f"No container engine answers, and Debian's cannot be unpacked: {error}") from error
     state = folder / "engine"
     (state / "config").mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
-        **found,
+        **variables,
         "DOCKER_HOST": f"unix://{state}/docker.sock",
         "DOCKER_CONFIG": str(state / "config"),
         "DOCKER_BUILDKIT": "1",
@@ -143,11 +143,11 @@ def _until(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
 @contextlib.contextmanager
 def _nothing_left_outside() -> Iterator[None]:
     """Remove the engine's folders; those that existed before stay."""
-    made = [folder for folder in OUTSIDE if not folder.exists()]
+    created = [folder for folder in OUTSIDE if not folder.exists()]
     try:
         yield
     finally:
-        for folder in made:
+        for folder in created:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -159,8 +159,8 @@ def _network_as_before(environment: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     finally:
-        given = _restoring(rules, run("iptables-save", environment=environment)).encode()
-        outcome("iptables-restore", environment=environment, given=given)
+        stdin = _restoring(rules, run("iptables-save", environment=environment)).encode()
+        outcome("iptables-restore", environment=environment, stdin=stdin)
         FORWARDING.write_text(forwarding)
         if not bridged:
             outcome("ip", "link", "delete", "docker0", environment=environment)

@@ -20,6 +20,6 @@ def check(engine: Engine, record: Record) -> None:
 
 
 def _refused(engine: Engine, record: Record, what: str, words: list[str], because: str) -> None:
-    code, said, complaint = engine.outcome("run", "--rm", *words)
-    good = code == 2 and because in complaint and "Traceback" not in said + complaint
-    record.note(f"refused: {what}", good, exit_code=code, said=complaint.strip()[-300:])
+    code, output, errors = engine.outcome("run", "--rm", *words)
+    good = code == 2 and because in errors and "Traceback" not in output + errors
+    record.note(f"refused: {what}", good, exit_code=code, said=errors.strip()[-300:])

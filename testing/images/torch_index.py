@@ -19,9 +19,9 @@ PORT = 8990
 @contextlib.contextmanager
 def torch_index(folder: Path) -> Iterator[str]:
     """Yield TORCH_INDEX_URL if set; else a local index with this environment's CPU build; else an empty string."""
-    told = os.environ.get("TORCH_INDEX_URL", "")
-    if told or not version("torch").endswith("+cpu"):
-        yield told
+    url = os.environ.get("TORCH_INDEX_URL", "")
+    if url or not version("torch").endswith("+cpu"):
+        yield url
         return
     wheels = folder / "index" / "torch"
     if not list(wheels.glob("*.whl")):

@@ -44,25 +44,27 @@ async def claim(client, benchmark, worker_id="node:cpu"):
         return await claims.take(session, uuid.UUID(benchmark["id"]), entry, worker_id, None)
 
 
-async def finish(client, benchmark, asked=None, **changes):
+async def finish(client, benchmark, benchmark_request=None, **changes):
     """End a queued benchmark as a worker would, with a report of trials that never ran.
 
     A step of the baseline takes 20 ms and 2 MiB, one of a candidate half of both, unless `changes` say otherwise.
     """
     held = await claim(client, benchmark)
-    report = await made_report(benchmark["id"], asked, **changes)
+    report = await made_report(benchmark["id"], benchmark_request, **changes)
     async with client.app.state.database.sessions.begin() as session:
         await claims.succeed(session, held, report, claims.pack(report))
     return report
 
 
-async def made_report(benchmark_id, asked=None, baseline_seconds=0.02, **changes):
+async def made_report(benchmark_id, benchmark_request=None, baseline_seconds=0.02, **changes):
     async def run_trial(spec, deadline_seconds, after_step):
         faster = spec.precision != "fp32"
         seconds = baseline_seconds * (0.5 if faster else 1) * (1 + 0.01 * spec.block)
         return trial(spec, **{"step_seconds": seconds, "peak_bytes": MIB if faster else 2 * MIB} | changes)
 
-    return make_report(benchmark_id, await compare(comparison(asked or request()), run_trial, lambda progress: None))
+    return make_report(
+        benchmark_id, await compare(comparison(benchmark_request or request()), run_trial, lambda progress: None)
+    )
 
 
 async def register(client, kind="cpu", worker_id="node:cpu", precisions=None):

@@ -45,11 +45,11 @@ def test_its_worker_says_that_it_emulates_half_precision(emulating):
 
 def test_a_benchmark_ends_with_its_budget_and_says_why_the_candidate_is_slow(emulating):
     report = run(emulating, batch_size=8, budget_seconds=20)
-    (found,) = report.comparisons
+    (comparison,) = report.comparisons
     assert report.stopped_by == "time_budget"
     assert report.attestation.ok
-    assert found.verdict != "pass"
-    assert found.candidate.kernels == "emulated"
+    assert comparison.verdict != "pass"
+    assert comparison.candidate.kernels == "emulated"
     assert "no BF16 arithmetic and emulates it" in headline(report)
     assert any(warning.startswith("bf16 is emulated.") for warning in report.warnings)
     assert any("of 100 steps were done" in line for line in [*report.warnings, *report.reasons])

@@ -49,7 +49,7 @@ def test_from_a_post_to_a_validated_report(shared_service):
     assert report.attestation.ok
     assert done["summary"]["speedup"] == raw["comparisons"][0]["speedup"]
     assert report.verdict in {"pass", "fail", "inconclusive"}
-    assert [found.candidate.precision for found in report.comparisons] == ["bf16", "fp16"]
+    assert [comparison.candidate.precision for comparison in report.comparisons] == ["bf16", "fp16"]
     assert len(report.baseline.trials) == report.blocks == 2
 
     tag = response.headers["ETag"]
@@ -65,8 +65,8 @@ def test_from_a_post_to_a_validated_report(shared_service):
     assert all(isinstance(event, KnownEvent) and not event.data.model_extra for event in events)
     kinds = [event.kind for event in events]
     assert kinds.count("trial_finished") >= 6  # more on a machine that disturbs trials
-    told = [kind for kind, _ in groupby(kinds)]
-    assert told == ["queued", "started", *["trial_finished", "block_finished"] * 2, "succeeded"]
+    distinct_kinds = [kind for kind, _ in groupby(kinds)]
+    assert distinct_kinds == ["queued", "started", *["trial_finished", "block_finished"] * 2, "succeeded"]
 
 
 def test_two_jobs_on_one_worker_run_one_after_the_other(shared_service):
@@ -94,7 +94,7 @@ def test_a_worker_killed_in_mid_trial_is_restarted_and_the_job_runs_again(servic
     orphans = trials(service)
     worker = child_with(service.process.pid, "worker")
     worker.send_signal(signal.SIGKILL)
-    again = service.until(lambda: (found := service.get(benchmark_id))["attempt"] == 2 and found)
+    again = service.until(lambda: (row := service.get(benchmark_id))["attempt"] == 2 and row)
     assert again["status"] == "running"
     _, alive = psutil.wait_procs(orphans, timeout=30)
     assert alive == []
@@ -108,7 +108,7 @@ def test_a_worker_that_is_stopped_hands_its_job_back(service):
     worker = child_with(service.process.pid, "worker")
     worker.send_signal(signal.SIGTERM)
     again = service.until(
-        lambda: (found := service.get(benchmark_id))["status"] == "running" and found["version"] > 3 and found
+        lambda: (row := service.get(benchmark_id))["status"] == "running" and row["version"] > 3 and row
     )
     kinds = [event["kind"] for event in service.http.get(f"/benchmarks/{benchmark_id}/events").json()["items"]]
     service.until(lambda: "handed_back" in str(service.http.get(f"/benchmarks/{benchmark_id}/events").json()))

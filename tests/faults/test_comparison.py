@@ -28,11 +28,11 @@ from worker.training.precision_facts import expected_flags
 from worker.trial import run as trials
 
 
-async def report_of(simulate, asked=None):
+async def report_of(simulate, benchmark_request=None):
     async def run_trial(spec, deadline_seconds, after_step):
         return simulate(spec)
 
-    return make_report("id", await compare(comparison(asked), run_trial, lambda progress: None))
+    return make_report("id", await compare(comparison(benchmark_request), run_trial, lambda progress: None))
 
 
 def really(spec):
@@ -235,11 +235,13 @@ def test_a_trial_that_does_not_start_empty_fails(cuda):
 @pytest.mark.anyio
 async def test_a_slow_drift_cancels_over_blocks_and_would_not_in_a_fixed_order(monkeypatch):
     """The legs are identical; the machine slows by 10 % over the job."""
-    asked = request(measurement={"min_blocks": 6, "max_blocks": 6})
+    benchmark_request = request(measurement={"min_blocks": 6, "max_blocks": 6})
 
     async def speedup():
         clock = iter(range(100))
-        report = await report_of(lambda spec: trial(spec, step_seconds=0.01 * (1 + 0.1 * next(clock) / 12)), asked)
+        report = await report_of(
+            lambda spec: trial(spec, step_seconds=0.01 * (1 + 0.1 * next(clock) / 12)), benchmark_request
+        )
         return report.comparisons[0].speedup
 
     ours = await speedup()
@@ -252,7 +254,7 @@ async def test_a_slow_drift_cancels_over_blocks_and_would_not_in_a_fixed_order(m
 OUTLIER_BLOCK = 3
 
 
-def with_outlier(asked, times=1, explained=True):
+def with_outlier(benchmark_request, times=1, explained=True):
     """Report of identical legs; one baseline trial takes 30 % longer in its first `times` runs."""
     runs = []
 
@@ -260,10 +262,10 @@ def with_outlier(asked, times=1, explained=True):
         struck = spec.precision == "fp32" and spec.block == OUTLIER_BLOCK and runs.count(spec.name) < times
         runs.append(spec.name)
         seconds = 0.013 if struck else 0.01 * (1 + 0.001 * (spec.seed % 3))
-        seen = telemetry(foreign_cores=8.0 if struck and explained else 0.0)
-        return trial(spec, step_seconds=seconds, telemetry=seen)
+        measured_telemetry = telemetry(foreign_cores=8.0 if struck and explained else 0.0)
+        return trial(spec, step_seconds=seconds, telemetry=measured_telemetry)
 
-    return report_of(simulate, asked), runs
+    return report_of(simulate, benchmark_request), runs
 
 
 SIX_BLOCKS = {"min_blocks": 6, "max_blocks": 6}
@@ -271,15 +273,15 @@ SIX_BLOCKS = {"min_blocks": 6, "max_blocks": 6}
 
 @pytest.mark.anyio
 async def test_an_outlier_that_the_machine_explains_is_run_again(monkeypatch):
-    asked = request(measurement=SIX_BLOCKS)
-    running, runs = with_outlier(asked)
+    benchmark_request = request(measurement=SIX_BLOCKS)
+    running, runs = with_outlier(benchmark_request)
     report = await running
     assert report.baseline.repeated_trials == 1
     assert report.baseline.disturbed_trials == 0
     assert len(runs) == 13
     assert max(max(one.step_seconds) for one in report.baseline.trials) < 0.011
     monkeypatch.setattr(comparing, "disturbances", lambda trial, others: [])
-    running, _ = with_outlier(asked)
+    running, _ = with_outlier(benchmark_request)
     assert max(max(one.step_seconds) for one in (await running).baseline.trials) == 0.013
 
 
@@ -340,11 +342,11 @@ async def test_a_machine_that_is_never_quiet_does_not_hold_the_job_up():
 @pytest.mark.anyio
 async def test_an_outlier_that_nothing_explains_gives_no_confident_wrong_verdict(monkeypatch):
     """The legs are identical: the true ratio is 1.0, and the mean of the blocks is 1.045."""
-    asked = request(measurement=SIX_BLOCKS)
-    asked = asked.model_copy(update={"requirements": Requirements(min_speedup=1.02)})
+    benchmark_request = request(measurement=SIX_BLOCKS)
+    benchmark_request = benchmark_request.model_copy(update={"requirements": Requirements(min_speedup=1.02)})
 
     async def status():
-        running, _ = with_outlier(asked, explained=False)
+        running, _ = with_outlier(benchmark_request, explained=False)
         report = await running
         return report.comparisons[0].requirements[0].status
 
@@ -387,8 +389,8 @@ async def test_a_sync_in_the_measured_loop_is_told_of(monkeypatch):
         async def run_trial(spec, deadline_seconds, after_step):
             return trial(spec, telemetry=telemetry(gpu_telemetry()), **changes)
 
-        asked = request(device="cuda", candidates=["bf16"])
-        measured = await compare(comparison(asked, gpu), run_trial, lambda progress: None)
+        benchmark_request = request(device="cuda", candidates=["bf16"])
+        measured = await compare(comparison(benchmark_request, gpu), run_trial, lambda progress: None)
         return " ".join(make_report("id", measured).warnings)
 
     assert "waits" not in await warnings(host_issue_seconds=0.001)
@@ -409,16 +411,20 @@ async def test_batches_from_memory_that_is_not_page_locked_are_told_of(device, p
     async def run_trial(spec, deadline_seconds, after_step):
         return trial(spec, telemetry=telemetry(gpu_telemetry()))
 
-    asked = request(device=device, candidates=["bf16"], data={"kind": "synthetic", "loader": {"pin_memory": pinned}})
+    benchmark_request = request(
+        device=device, candidates=["bf16"], data={"kind": "synthetic", "loader": {"pin_memory": pinned}}
+    )
     worker = WorkerDevice(name=device, kind=device, gpu=None, memory_bytes=2**36)
-    report = make_report("id", await compare(comparison(asked, worker), run_trial, lambda progress: None))
+    report = make_report("id", await compare(comparison(benchmark_request, worker), run_trial, lambda progress: None))
     assert any("pin_memory" in warning for warning in report.warnings) is warned
 
 
 def test_a_step_that_asks_the_device_for_a_value_is_seen():
-    asked = request()
-    run = prepare(build_model(asked.model), PRECISIONS["bf16"], asked.config.training, torch.device("cpu"))
-    batch = data_of(asked.model, asked.config.training).training[0]
+    benchmark_request = request()
+    run = prepare(
+        build_model(benchmark_request.model), PRECISIONS["bf16"], benchmark_request.config.training, torch.device("cpu")
+    )
+    batch = data_of(benchmark_request.model, benchmark_request.config.training).training[0]
     assert observe_step(run, batch).synchronisations == []
     run.model.register_forward_hook(lambda module, inputs, result: result * float(result.detach().max() > -1e9))
     assert observe_step(run, batch).synchronisations == ["aten::_local_scalar_dense × 1"]

@@ -21,14 +21,14 @@ def campaign(site, kinds):
 @pytest.fixture(scope="module")
 def outcomes():
     """Both campaigns in parallel, because most of their time is spent waiting for leases."""
-    with concurrent.futures.ThreadPoolExecutor() as hands:
-        yield {name: hands.submit(campaign, *chosen) for name, chosen in CAMPAIGNS.items()}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        yield {name: pool.submit(campaign, *chosen) for name, chosen in CAMPAIGNS.items()}
 
 
 @pytest.mark.parametrize("name", CAMPAIGNS)
 def test_every_benchmark_ends_once_whatever_is_killed_frozen_or_cut(name, outcomes):
     outcome = outcomes[name].result()
     print(outcome.table())
-    assert outcome.wrongs == []
+    assert outcome.violations == []
     assert set(outcome.faults) == {kind.__name__ for kind in CAMPAIGNS[name][1]}
     assert sum(outcome.statuses.values()) >= SHORT.jobs

@@ -58,8 +58,8 @@ def check_gradients_are_clipped_after_they_are_unscaled(loop):
     reference, batches = prepared(loop, "fp32", max_grad_norm=0.01, optimizer="sgd")
     run, _ = prepared(loop, "fp16", max_grad_norm=0.01, optimizer="sgd")
     before = [parameter.detach().clone() for parameter in run.parameters]
-    expected, found = loop.training_step(reference, batches[0]), loop.training_step(run, batches[0])
-    assert float(found.gradient_norm) == pytest.approx(float(expected.gradient_norm), rel=0.02)
+    expected, actual = loop.training_step(reference, batches[0]), loop.training_step(run, batches[0])
+    assert float(actual.gradient_norm) == pytest.approx(float(expected.gradient_norm), rel=0.02)
     moved, wanted = (
         torch.cat([(old - new.detach()).flatten() for old, new in zip(before, owner.parameters, strict=True)]).norm()
         for owner in (run, reference)
@@ -118,9 +118,9 @@ def check_sgd_s_momentum_is_sound_after_a_skipped_first_step(loop):
 def check_accumulation_gives_the_gradient_of_the_whole_batch(loop):
     whole, batches = prepared(loop, "fp32")
     parts, _ = prepared(loop, "fp32", gradient_accumulation=4)
-    expected, found = loop.training_step(whole, batches[0]), loop.training_step(parts, batches[0])
-    assert float(found.loss) == pytest.approx(float(expected.loss), rel=1e-5)
-    assert float(found.gradient_norm) == pytest.approx(float(expected.gradient_norm), rel=1e-5)
+    expected, actual = loop.training_step(whole, batches[0]), loop.training_step(parts, batches[0])
+    assert float(actual.loss) == pytest.approx(float(expected.loss), rel=1e-5)
+    assert float(actual.gradient_norm) == pytest.approx(float(expected.gradient_norm), rel=1e-5)
 
 
 def check_validation_is_in_fp32(loop):

@@ -86,9 +86,9 @@ async def test_every_precision_trains_in_a_fresh_process(precision):
 @pytest.mark.parametrize("precision", PRECISIONS_OF_THE_DEVICE)
 async def test_rounding_explains_how_far_a_step_is_from_fp64(precision):
     result, _ = await in_a_fresh_process(spec(precision).model_copy(update={"examined": True}))
-    found = result.numerics
-    assert found.gradient_relative_rmse < FACTS[precision].far_outside * max(
-        found.explained_relative_rmse, LEAST_EXPLAINED
+    numerics = result.numerics
+    assert numerics.gradient_relative_rmse < FACTS[precision].far_outside * max(
+        numerics.explained_relative_rmse, LEAST_EXPLAINED
     )
 
 
@@ -118,7 +118,7 @@ async def test_a_comparison_of_a_transformer_that_fills_the_card():
     """FP32 against TF32, FP16 and BF16 as far as the card has them, in fresh processes; the precisions are attested."""
     memory = detect(DEVICE).memory_bytes
     batch_size = max(8, int(memory * 0.5 / SAMPLE_BYTES) // 8 * 8)
-    asked = request(
+    benchmark_request = request(
         device="cuda",
         candidates=[precision for precision in ("tf32", "fp16", "bf16") if runs_on_the_device(precision)],
         training={"batch_size": batch_size, "steps": 15, "warmup_steps": 5},
@@ -135,10 +135,10 @@ async def test_a_comparison_of_a_transformer_that_fills_the_card():
         outcome, _ = await launcher.run(trial_spec, deadline_seconds, after_step)
         return outcome
 
-    measured = await compare(ComparisonRun.of(asked, detect(DEVICE)), run_trial, lambda progress: None)
+    measured = await compare(ComparisonRun.of(benchmark_request, detect(DEVICE)), run_trial, lambda progress: None)
     report = make_report("gpu", measured)
     assert report.attestation.ok, [check for check in report.attestation.checks if not check.ok]
-    assert all(found.speedup is not None for found in report.comparisons)
+    assert all(comparison.speedup is not None for comparison in report.comparisons)
     assert report.environment.device != CPU.name
     print(to_markdown(report))
 
