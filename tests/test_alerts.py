@@ -53,14 +53,14 @@ def test_a_label_that_an_alert_names_is_one_that_its_expression_keeps(alert):
     assert named <= kept
 
 
-def test_what_is_of_one_process_is_told_with_its_instance():
+def test_alerts_about_one_process_name_its_instance():
     for alert in ("HalftimeApiDown", "HalftimeDatabaseDown"):
         assert "$labels.instance" in ALERTS[alert]["annotations"]["summary"]
     (target,) = PANELS["Database answers"]["targets"]
     assert "by (instance)" in target["expr"]
 
 
-def test_an_alert_needs_no_process_that_answers():
+def test_the_alert_for_a_missing_api_needs_no_running_process():
     assert ALERTS["HalftimeApiGone"]["expr"] == "absent(halftime_database_up)"
 
 

@@ -82,7 +82,7 @@ def test_every_stage_takes_only_from_earlier_stages_or_the_slim_image():
     assert list(STAGES)[-1] == "halftime", "the default build is the all-in-one image"
 
 
-def test_what_is_copied_exists_and_is_all_that_dockerignore_lets_through():
+def test_copied_paths_exist_and_equal_those_allowed_by_dockerignore():
     copied = {path for stage in STAGES for source, paths, _ in _copies(stage) if source is None for path in paths}
     rules = [rule for rule in (ROOT / ".dockerignore").read_text().splitlines() if not rule.startswith("#")]
     assert [path for path in copied if not (ROOT / path).exists()] == []
@@ -134,31 +134,31 @@ def _environment(stage):
 
 
 @pytest.mark.parametrize("stage", BUILT)
-def test_no_image_but_the_one_with_a_volume_may_start_a_database_inside(stage):
+def test_only_the_image_with_a_volume_may_start_a_database(stage):
     forbidden = _environment(stage).get("HALFTIME_EMBEDDED_DATABASE") == "false"
     assert forbidden == (_environment(stage)["HALFTIME_DATA_DIR"] not in [v for n, v in _all(stage) if n == "VOLUME"])
 
 
 @pytest.mark.parametrize("stage", BUILT)
-def test_whatever_has_torch_has_what_torch_compile_needs(stage):
+def test_images_with_torch_have_a_compiler(stage):
     compilers = any(name == "RUN" and re.search(r"apt-get install .*\bg\+\+", value) for name, value in _all(stage))
     assert compilers == ("with-torch" in {stage, STAGES[stage][0]})
 
 
-def test_what_builds_our_code_is_pinned():
+def test_build_tools_are_pinned():
     steps = [value for name, value in STAGES["code"][1] if name == "RUN"]
     assert steps[0] == "pip install --constraint constraints.txt setuptools"
     assert [step for step in steps if step.endswith(" .")] == steps[1:]
     assert all("--no-build-isolation" in step for step in steps[1:])
 
 
-def test_what_torch_leaves_open_is_pinned_for_both_of_its_builds():
+def test_dependencies_that_torch_does_not_pin_are_pinned_for_both_of_its_builds():
     pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
     # For the CUDA build, torch's metadata pins the version of every other part.
     assert {"torch", "setuptools", "cuda-bindings", "cuda-pathfinder", "nvidia-nvjitlink"} <= pinned
 
 
-def test_every_start_that_is_documented_names_the_host_shares_memory_and_leaves_time_to_stop():
+def test_documented_starts_set_host_name_shared_memory_and_stop_timeout():
     assert len(STARTS) == 4
     for command in STARTS:
         assert re.search(r" --hostname \S+ ", command)
@@ -167,7 +167,7 @@ def test_every_start_that_is_documented_names_the_host_shares_memory_and_leaves_
         assert int(seconds) >= supervisor.GRACE_SECONDS + SETTLING_SECONDS
 
 
-def test_wherever_tmp_is_a_tmpfs_it_may_hold_what_torch_compiles():
+def test_documented_tmpfs_mounts_allow_execution():
     for page in [ROOT / "Dockerfile", ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         assert set(re.findall(r"--tmpfs \S+?(?=[` ])", page.read_text())) <= {"--tmpfs /tmp:exec"}
     assert "--tmpfs /tmp:exec" in (ROOT / "docs" / "operations.md").read_text()

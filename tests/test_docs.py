@@ -106,7 +106,7 @@ def test_anchors_are_those_of_github():
     assert anchors(page) == {"get-a-twice", "twice", "twice-1", "a-link--more"}
 
 
-def test_every_page_is_on_the_map():
+def test_every_page_is_in_the_index():
     linked = set(targets((DOCS / "index.md").read_text()))
     assert {path.name for path in DOCS.glob("*.md")} - {"index.md"} <= linked
     assert {f"docs/{path.name}" for path in DOCS.glob("*.md")} <= {
@@ -253,7 +253,7 @@ def test_every_alert_says_what_to_do():
     assert set(re.findall(r"^\| `(Halftime\w+)` \|", OPERATIONS, re.MULTILINE)) == alerts
 
 
-def test_connections_to_plan_for_are_those_that_processes_hold():
+def test_documented_connection_counts_match_the_code():
     rows = dict(re.findall(r"^\| (API|worker) \| (\d+) \|", SCALING, re.MULTILINE))
     # The API also listens for notifications, and its queue worker has two; a worker's queue uses the pool, and listens.
     assert rows == {"API": str(main.POOL_SIZE + 1 + 2), "worker": str(worker.agent.worker.POOL_SIZE + 1)}

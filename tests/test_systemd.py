@@ -48,7 +48,7 @@ def test_a_worker_takes_the_device_that_its_instance_names():
 
 
 @each_unit
-def test_what_fails_starts_again_ever_more_slowly_and_for_good(unit):
+def test_a_failed_unit_is_restarted_without_limit_after_growing_pauses(unit):
     service = _service(unit)
     assert (service["Restart"], _sections(unit)["Unit"]["StartLimitIntervalSec"]) == ("on-failure", "0")
     assert 0 < int(service["RestartSec"]) < int(service["RestartMaxDelaySec"])
@@ -56,7 +56,7 @@ def test_what_fails_starts_again_ever_more_slowly_and_for_good(unit):
 
 
 @each_unit
-def test_wrong_settings_are_named_and_not_tried_again(unit):
+def test_wrong_settings_are_named_and_not_retried(unit):
     _, *arguments = _service(unit)["ExecStart"].replace("%i", "cpu").split()
     done = subprocess.run(
         [sys.executable, "-m", "app.cli", *arguments],
@@ -71,7 +71,7 @@ def test_wrong_settings_are_named_and_not_tried_again(unit):
     assert "hunter2" not in done.stderr
 
 
-def test_stopping_has_the_time_that_the_code_takes():
+def test_the_stop_timeout_covers_what_the_code_needs():
     api, worker = (int(_service(unit)["TimeoutStopSec"]) for unit in (API, WORKER))
     assert api >= STREAMS_SECONDS + queues.GRACE_SECONDS + queues.SETTLING_SECONDS + SETTLING_SECONDS
     assert worker >= GRACE_SECONDS + SETTLING_SECONDS
@@ -107,7 +107,7 @@ def test_nothing_hides_the_gpu_from_a_worker():
     assert hiding.isdisjoint(_service(WORKER))
 
 
-def test_the_environment_names_the_database_and_settings_alone():
+def test_the_environment_names_the_database_and_only_settings():
     example = (FOLDER / "halftime.env.example").read_text()
     named = set(re.findall(r"^(HALFTIME_\w+)=", example, re.MULTILINE))
     assert "HALFTIME_DATABASE_URL" in named
@@ -117,7 +117,7 @@ def test_the_environment_names_the_database_and_settings_alone():
         assert _service(unit)["EnvironmentFile"] == example.split()[1].rstrip(",")
 
 
-def test_keys_are_made_where_the_units_look_for_them():
+def test_keys_are_created_in_the_database_of_the_units():
     pages = (FOLDER.parents[1] / "docs" / "operations.md").read_text()
     (line,) = re.findall(r"^\$ sudo (systemd-run (?:.*\\\n)*.*)$", pages, re.MULTILINE)
     words = shlex.split(line)

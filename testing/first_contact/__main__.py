@@ -71,8 +71,8 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cuda:0", help="`cuda:0` by default; `cpu` for a dry run")
     parser.add_argument("--budget", type=_seconds, default=480.0, help="seconds, 480 by default")
     parser.add_argument("--output", type=Path, help="folder; benchmarks/results/first_contact/DEVICE by default")
-    parser.add_argument("--read", type=Path, metavar="FOLDER", help="summarise the record that is there, run nothing")
-    parser.add_argument("--wheels", action="store_true", help="print how to fetch all wheels, those of pytest too")
+    parser.add_argument("--read", type=Path, metavar="FOLDER", help="summarise an existing record and run nothing")
+    parser.add_argument("--wheels", action="store_true", help="print the commands that fetch all wheels, with pytest")
     return parser
 
 

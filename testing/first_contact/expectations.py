@@ -69,9 +69,10 @@ def _probes(lines: Sequence[Line]) -> Iterator[str]:
         if line.relative_error is None:
             yield f"{where}: {line.error or 'the error is not finite'}"
         elif line.relative_error > high:
-            yield f"{where} is {line.relative_error:.1e} off, more than {high:g}"
+            yield f"{where}: relative error {line.relative_error:.1e}, more than {high:g}"
         elif line.precision in {"fp16", "bf16"} and line.relative_error < low:
-            yield f"{where} is {line.relative_error:.1e} off, less than {low:g}: not computed in it"
+            error = f"relative error {line.relative_error:.1e}, less than {low:g}"
+            yield f"{where}: {error}: not computed in {line.precision}"
     errors = [line.relative_error or 0.0 for line in probes if line.precision == "tf32"]
     if errors and max(errors) < LEAST_TF32_ERROR:
         yield f"probes: tf32: no operation used it; the largest error is {max(errors):.1e}"
@@ -83,7 +84,7 @@ def _ceilings(lines: Sequence[Line]) -> Iterator[str]:
             continue
         known = [value for value in line.flops_per_second if value]
         if len(known) < len(line.flops_per_second):
-            yield f"ceilings: {line.precision}: not every measurement told"
+            yield f"ceilings: {line.precision}: a measurement failed"
         elif known and _on_cuda(lines) and max(known) > REPEATABLE * min(known):
             yield f"ceilings: {line.precision}: from {min(known) / 1e12:.3g} to {max(known) / 1e12:.3g} TFLOP/s"
 
@@ -92,7 +93,7 @@ def _waits(lines: Sequence[Line]) -> Iterator[str]:
     for line in lines:
         if isinstance(line, Waits) and line.torch_saw is not None and bool(line.torch_saw) != bool(line.watch_saw):
             case = f"waits: {line.model} {line.precision} {line.optimizer}"
-            yield f"{case}: torch saw {line.torch_saw or 'none'}, our watch {line.watch_saw or 'none'}"
+            yield f"{case}: torch found {line.torch_saw or 'none'}, our check {line.watch_saw or 'none'}"
 
 
 def _trials(lines: Sequence[Line]) -> Iterator[str]:
@@ -104,11 +105,11 @@ def _trials(lines: Sequence[Line]) -> Iterator[str]:
             if line.failure.code not in {expected, *ALLOWED_FAILURES}:
                 yield f"{where}: {line.failure.code}: {line.failure.detail}"
         elif expected is not None:
-            yield f"{where}: it should have ended as {expected}"
+            yield f"{where}: expected the failure {expected}, but it succeeded"
         elif line.result is not None:
             yield from (f"{where}: {complaint}" for complaint in _result(line.label, line.result))
             if line.logs:
-                yield f"{where}: it wrote {line.logs.splitlines()[-1]!r}"
+                yield f"{where}: unexpected output {line.logs.splitlines()[-1]!r}"
 
 
 def _result(label: str, result: TrialResult) -> Iterator[str]:
@@ -116,10 +117,10 @@ def _result(label: str, result: TrialResult) -> Iterator[str]:
     dtype = FACTS[result.precision].matmul_dtype_name
     for probe in result.attestation.probes:
         if not probe.ok:
-            yield f"{probe.name} should be {probe.expected}, and is {probe.observed}"
+            yield f"{probe.name}: expected {probe.expected}, observed {probe.observed}"
     for kind, dtypes in result.attestation.forward_dtypes.items():
         if dtypes != [dtype]:
-            yield f"{kind} puts out {', '.join(dtypes)}, not {dtype}"
+            yield f"{kind} outputs {', '.join(dtypes)}, not {dtype}"
     for what, why in result.not_examined.items():
         yield f"{what} is missing: {why}"
     yield from _memory(result.memory)
@@ -134,9 +135,9 @@ def _memory(memory: Memory | None) -> Iterator[str]:
     if memory is None:
         return
     if (memory.start_bytes or 0) > NEAR_ZERO_BYTES:
-        yield f"it starts with {memory.start_bytes} bytes"
+        yield f"{memory.start_bytes} bytes are allocated at its start"
     if memory.breakdown is not None and memory.breakdown.total_bytes() != memory.peak_bytes:
-        yield "the parts of the peak of memory do not add up to it"
+        yield "the parts of the memory peak do not add up to it"
 
 
 def _throughput(lines: Sequence[Line]) -> Iterator[str]:
@@ -160,7 +161,7 @@ def _numerics(result: TrialResult) -> Iterator[str]:
         bound = FACTS[result.precision].far_outside * max(numerics.explained_relative_rmse, LEAST_EXPLAINED)
         if numerics.gradient_relative_rmse > bound:
             error = f"{numerics.gradient_relative_rmse:.1e}"
-            yield f"the gradient is {error} off, and rounding explains {bound:.1e} at most"
+            yield f"the gradient's relative error is {error}; rounding explains at most {bound:.1e}"
 
 
 def _gpu(label: str, result: TrialResult) -> Iterator[str]:
@@ -169,13 +170,13 @@ def _gpu(label: str, result: TrialResult) -> Iterator[str]:
         return
     gpu = result.telemetry.gpu
     if gpu is None:
-        yield "there is no telemetry of the GPU"
+        yield "GPU telemetry is missing"
         return
     absent = [name for name in ("sm_clock_mhz", "power_watts", "largest_used_bytes") if getattr(gpu, name) is None]
     if absent:
-        yield f"telemetry does not tell {', '.join(absent)}"
+        yield f"telemetry lacks {', '.join(absent)}"
     if gpu.foreign_processes and label != "neighbour":
-        yield f"others computed on the device: {', '.join(gpu.foreign_processes)}"
+        yield f"foreign processes computed on the device: {', '.join(gpu.foreign_processes)}"
 
 
 def _overflow(result: TrialResult) -> Iterator[str]:
@@ -185,7 +186,7 @@ def _overflow(result: TrialResult) -> Iterator[str]:
     elif result.applied_steps == 0:
         yield "the loss scale did not recover"
     elif not scaler.first_overflow:
-        yield "where it first overflowed was not found"
+        yield "the first overflow was not located"
 
 
 def _deterministic(result: TrialResult) -> Iterator[str]:
@@ -203,7 +204,7 @@ def _compiled(result: TrialResult) -> Iterator[str]:
 
 def _loaded(result: TrialResult) -> Iterator[str]:
     if result.data_wait_seconds is None:
-        yield "it does not say how long it waited for data"
+        yield "its data wait time is missing"
 
 
 EDGES: dict[str, Callable[[TrialResult], Iterator[str]]] = {
@@ -230,10 +231,10 @@ def _neighbours(lines: Sequence[Line]) -> Iterator[str]:
         trials = [one for one in lines if isinstance(one, TrialLine) and one.label == "neighbour" and one.result]
         gpus = [one.result.telemetry.gpu for one in trials if one.result and one.result.telemetry.gpu]
         for gpu in gpus:
-            if not any(f"process {line.pid}" in named for named in gpu.foreign_processes or []):
-                yield f"neighbour: process {line.pid} computed beside the trial, which names {gpu.foreign_processes}"
+            if not any(f"process {line.pid}" in process for process in gpu.foreign_processes or []):
+                yield f"neighbour: process {line.pid} ran during the trial, which reports {gpu.foreign_processes}"
         if line.seen_after:
-            yield f"neighbour: once it was gone, the driver named {', '.join(line.seen_after)}"
+            yield f"neighbour: after its end the driver still listed {', '.join(line.seen_after)}"
 
 
 CHECKS = (_health, _switches, _probes, _ceilings, _waits, _trials, _throughput, _reports, _neighbours)

@@ -30,7 +30,7 @@ def observe_load(observer: Observer) -> None:
     with nvml.opened() as library:
         handle = nvml.handle_of(library, observer.device_name) if library else None
         if library is None or handle is None:
-            observer.write(Fact(name="NVML", value=f"tells nothing of {observer.device_name}"))
+            observer.write(Fact(name="NVML", value=f"has no data on {observer.device_name}"))
             return
         with Load(observer.device) as load:
             for question, ask in questions(library, handle).items():

@@ -40,7 +40,7 @@ async def run_beside_a_neighbour(device: str, scale: Scale, trials: Trials, dead
         with anyio.move_on_after(deadline.seconds_left()):
             line = await anyio.to_thread.run_sync(process.stdout.readline, abandon_on_cancel=True)
         if not line:
-            raise OutOfTime("the neighbour did not come to hold memory of the device")
+            raise OutOfTime("the neighbour did not allocate device memory in time")
         before = other_processes.look(device)
         spec = specified(device, scale, "fp32", scale.models["mlp"])
         await trials.run("neighbour", spec, deadline)

@@ -98,7 +98,7 @@ async def run_in_fresh_process(observe: Observe, observer: Observer) -> str:
             _end(process)
         output = logs.read().decode("utf-8", "replace")[-LOG_CHARACTERS:]
     if time_given.cancelled_caught:
-        raise OutOfTime(f"it was ended when its time was up. {output}")
+        raise OutOfTime(f"it was stopped when its time was up. {output}")
     if process.exitcode:
         raise ProcessDied(f"{_death(process.exitcode)}\n{output}")
     return output

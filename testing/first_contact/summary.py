@@ -45,12 +45,12 @@ def _head(lines: Sequence[Line]) -> Iterator[str]:
     ended = next((line for line in lines if isinstance(line, Ended)), None)
     facts = {line.name: line.value for line in lines if isinstance(line, Fact)}
     if begun is None:
-        yield "The record has no beginning."
+        yield "The record lacks its first line."
         return
     took = f"{ended.seconds:.0f} s" if ended else f"cut after {lines[-1].at_seconds:.0f} s"
     yield f"First contact with {begun.device}: {took} of {begun.budget_seconds:.0f} s, {len(lines)} lines."
     yield f"torch {facts.get('torch', 'unknown')}, driver {facts.get('driver', 'unknown')}."
-    yield facts.get("properties") or facts.get("cpu") or "The device is not known."
+    yield facts.get("properties") or facts.get("cpu") or "The device is unknown."
 
 
 def _stages(lines: Sequence[Line]) -> Iterator[str]:
@@ -81,7 +81,7 @@ def _seen(lines: Sequence[Line]) -> Iterator[str]:
             yield f"  energy: {line.updates_per_second:.1f} updates a second, {line.watts or 0:.0f} W"
     silent = [line.question for line in lines if isinstance(line, NvmlAnswers) and line.error]
     if silent:
-        yield f"  NVML does not tell: {', '.join(silent)}"
+        yield f"  NVML has no answer for: {', '.join(silent)}"
     for line in lines:
         if isinstance(line, ReportLine):
             yield f"  comparison: {line.headline}"
@@ -112,7 +112,7 @@ def _trials(lines: Sequence[Line]) -> Iterator[str]:
 
 def _unexpected(lines: Sequence[Line]) -> Iterator[str]:
     complaints = unmet(lines)
-    yield f"Not as expected: {len(complaints) or 'nothing'}"
+    yield f"Unmet expectations: {len(complaints) or 'none'}"
     yield from (f"  - {complaint}" for complaint in complaints[:MOST_COMPLAINTS])
     if len(complaints) > MOST_COMPLAINTS:
         yield f"  … and {len(complaints) - MOST_COMPLAINTS} more: see the record"

@@ -61,7 +61,7 @@ class Trials:
     async def run(self, label: str, spec: TrialSpec, deadline: Deadline) -> TrialResult | Failure:
         """Run one trial, record it, and return its outcome."""
         began, seconds = time.monotonic(), deadline.seconds_left()
-        outcome: TrialResult | Failure = Failure.of(FailureCode.TIMEOUT, f"It was ended after {seconds:.0f} s.")
+        outcome: TrialResult | Failure = Failure.of(FailureCode.TIMEOUT, f"It was stopped after {seconds:.0f} s.")
         logs = ""
         with anyio.move_on_after(seconds):  # the launcher's deadline is for one try, and there may be two
             outcome, logs = await self.launcher.run(spec, seconds, lambda step: None)

@@ -71,7 +71,7 @@ def _line(report: Report) -> ReportLine:
         reasons=report.reasons,
         warnings=report.warnings,
         failed_checks=[
-            f"{check.leg}: {check.name} should be {check.expected}, and is {check.observed}"
+            f"{check.leg}: {check.name}: expected {check.expected}, observed {check.observed}"
             for check in checks
             if not check.ok
         ],

@@ -28,8 +28,8 @@ RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "images.cpu.json
 def main() -> int:
     """Find an engine, run all checks and write the results."""
     parser = argparse.ArgumentParser(prog="python -m testing.images", description=__doc__)
-    parser.add_argument("--folder", type=Path, help="keeps what is downloaded and built here, for the next time")
-    parser.add_argument("--output", type=Path, default=RESULT, help="where the summary goes")
+    parser.add_argument("--folder", type=Path, help="folder that keeps downloads and builds for the next run")
+    parser.add_argument("--output", type=Path, default=RESULT, help="file for the summary")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the engine's changes are undone
     facts, record = machine(), Record()
@@ -41,7 +41,7 @@ def main() -> int:
         return 2
     summary = {"machine": facts, **made_of, "seconds": record.seconds(), "holds": record.holds, "checks": record.checks}
     arguments.output.write_text(json.dumps(summary, indent=2) + "\n")
-    print(f"{arguments.output}: {'all of it holds' if record.holds else 'something does not hold'}")
+    print(f"{arguments.output}: {'all checks hold' if record.holds else 'a check failed'}")
     return 0 if record.holds else 1
 
 

@@ -60,7 +60,7 @@ def engine(folder: Path) -> Iterator[Engine]:
         yield Engine(False, environment, _compose_command(folder, environment))
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise NoEngine("No container engine answers `docker version`, and one is unpacked by root on Debian alone.")
+        raise NoEngine("No container engine responds to `docker version`; only root on Debian can unpack one.")
     with _unpacked(folder) as environment:
         yield Engine(True, environment, _compose_command(folder, environment))
 
@@ -78,7 +78,7 @@ def _compose_command(folder: Path, environment: Mapping[str, str]) -> list[str]:
     try:
         return [str(packages.compose(folder / "packages"))]
     except (CommandFailed, StopIteration) as error:
-        raise NoEngine(f"There is no `docker compose`, and Debian's cannot be had: {error}") from error
+        raise NoEngine(f"There is no `docker compose`, and Debian's cannot be fetched: {error}") from error
 
 
 @contextlib.contextmanager
@@ -87,7 +87,7 @@ def _unpacked(folder: Path) -> Iterator[dict[str, str]]:
     try:
         variables = packages.unpacked(folder / "packages", "docker.io", "containerd", "runc", "iptables", "debootstrap")
     except CommandFailed as error:
-        raise NoEngine(f"No container engine answers, and Debian's cannot be unpacked: {error}") from error
+        raise NoEngine(f"No container engine responds, and Debian's cannot be unpacked: {error}") from error
     state = folder / "engine"
     (state / "config").mkdir(parents=True, exist_ok=True)
     environment = {
@@ -136,7 +136,7 @@ def _until(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise NoEngine(f"{process.args!r} did not start; its log lies beside its state.")
+            raise NoEngine(f"{process.args!r} did not start; its log is next to its state.")
         time.sleep(0.2)
 
 

@@ -50,7 +50,7 @@ def until_all_ended(engine):
     wait_until(none_left, f"the end of {JOBS} benchmarks", pause_seconds=0.1)
 
 
-def test_every_job_runs_once_and_ends_as_it_must(worked_off):
+def test_every_job_runs_once_and_ends_as_its_seed_determines(worked_off):
     ledger = ledger_of(worked_off)
     assert ledger.faults == []
     assert (ledger.benchmarks, ledger.attempts) == (JOBS, JOBS)
@@ -63,7 +63,7 @@ def test_failures_are_typed(worked_off):
     assert sorted(ledger_of(worked_off).failures.elements()) == expected
 
 
-def test_a_leg_without_memory_leaves_a_report_and_a_crash_its_words(worked_off):
+def test_a_leg_out_of_memory_leaves_a_report_and_a_crash_leaves_logs(worked_off):
     seeds = {fate: [] for fate in Fate}
     for body in itertools.islice(mixed_requests(seed=2), JOBS):
         seed = body["config"]["training"]["seed"]

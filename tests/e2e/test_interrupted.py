@@ -24,7 +24,7 @@ def blocks_run(items):
     return {event["data"]["block"] + 1 for event in items if event["kind"] == "trial_finished"}
 
 
-def test_completed_blocks_outlive_a_worker_that_is_killed(service):
+def test_completed_blocks_are_kept_when_the_worker_is_killed(service):
     benchmark_id = service.post(JOB)
     service.until(lambda: 3 in blocks_run(events(service, benchmark_id)))
     worker = child_with(service.process.pid, "worker")

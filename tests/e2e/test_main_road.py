@@ -102,7 +102,7 @@ def test_a_worker_killed_in_mid_trial_is_restarted_and_the_job_runs_again(servic
     service.until_status(benchmark_id, "cancelled")
 
 
-def test_a_worker_that_is_stopped_hands_its_job_back(service):
+def test_a_worker_that_is_stopped_requeues_its_job(service):
     benchmark_id = service.post(LONG)
     service.until(trials, service)
     worker = child_with(service.process.pid, "worker")

@@ -100,7 +100,7 @@ async def test_tf32_left_on_in_the_fp32_leg_makes_the_report_invalid():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_probe_tells_the_precision_it_runs_under(precision):
+def test_a_probe_detects_the_precision_it_runs_in(precision):
     set_flags(PRECISIONS[precision])
     assert all(probe.ok for probe in probe_precision(PRECISIONS[precision], torch.device("cpu")))
 
@@ -131,7 +131,7 @@ def _rounded(values, bits):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("mode", ["tf32", "bf16"])
-async def test_a_mode_of_onednn_left_on_is_seen_in_the_flags(monkeypatch, mode):
+async def test_a_mode_of_onednn_left_on_is_detected_in_the_flags(monkeypatch, mode):
     """Plant the fault in the real trial: after the switches are set, one of the CPU's is changed."""
 
     def careless(precision):
@@ -286,7 +286,7 @@ async def test_an_outlier_that_the_machine_explains_is_run_again(monkeypatch):
 
 
 @pytest.mark.anyio
-async def test_a_trial_disturbed_to_the_last_is_kept_and_flagged():
+async def test_a_trial_disturbed_in_every_repetition_is_kept_and_flagged():
     running, runs = with_outlier(request(measurement=SIX_BLOCKS), times=99)
     report = await running
     assert (report.baseline.repeated_trials, report.baseline.disturbed_trials) == (2, 1)
@@ -296,7 +296,7 @@ async def test_a_trial_disturbed_to_the_last_is_kept_and_flagged():
 
 
 @pytest.mark.anyio
-async def test_a_disturbed_trial_is_better_than_one_that_fails_when_run_again():
+async def test_a_disturbed_trial_is_kept_if_its_repetition_fails():
     runs = []
 
     def simulate(spec):
@@ -310,7 +310,7 @@ async def test_a_disturbed_trial_is_better_than_one_that_fails_when_run_again():
 
 
 @pytest.mark.anyio
-async def test_a_trial_is_judged_beside_all_others_of_its_leg_and_the_first_too():
+async def test_every_trial_even_the_first_is_compared_with_all_others_of_its_leg():
     def simulate(spec):
         slow = spec.block == 0
         return trial(spec, ceiling_flops_per_second=1e8 if slow else 1e9)
@@ -331,7 +331,7 @@ async def test_a_ceiling_of_a_disturbed_trial_proves_nothing():
 
 
 @pytest.mark.anyio
-async def test_a_machine_that_is_never_quiet_does_not_hold_the_job_up():
+async def test_a_machine_that_is_never_quiet_causes_a_limited_number_of_repetitions():
     busy = telemetry(foreign_cores=8.0)
     report = await report_of(lambda spec: trial(spec, telemetry=busy), request(measurement=SIX_BLOCKS))
     legs = [report.baseline, report.comparisons[0].candidate]
@@ -381,7 +381,7 @@ async def test_foreign_work_on_the_gpu_makes_the_report_invalid():
 
 
 @pytest.mark.anyio
-async def test_a_sync_in_the_measured_loop_is_told_of(monkeypatch):
+async def test_a_synchronisation_in_the_measured_loop_is_reported(monkeypatch):
     """On a GPU, host time equals device time if each step waits; the observed step shows which operation waits."""
     gpu = WorkerDevice(name="cuda:0", kind="cuda", gpu="a GPU", memory_bytes=2**36)
 
@@ -407,7 +407,7 @@ async def test_a_sync_in_the_measured_loop_is_told_of(monkeypatch):
 @pytest.mark.parametrize(
     ("device", "pinned", "warned"), [("cuda", False, True), ("cuda", True, False), ("cpu", False, False)]
 )
-async def test_batches_from_memory_that_is_not_page_locked_are_told_of(device, pinned, warned):
+async def test_batches_from_memory_that_is_not_page_locked_are_reported(device, pinned, warned):
     async def run_trial(spec, deadline_seconds, after_step):
         return trial(spec, telemetry=telemetry(gpu_telemetry()))
 
@@ -419,7 +419,7 @@ async def test_batches_from_memory_that_is_not_page_locked_are_told_of(device, p
     assert any("pin_memory" in warning for warning in report.warnings) is warned
 
 
-def test_a_step_that_asks_the_device_for_a_value_is_seen():
+def test_a_step_that_reads_a_value_from_the_device_is_detected():
     benchmark_request = request()
     run = prepare(
         build_model(benchmark_request.model), PRECISIONS["bf16"], benchmark_request.config.training, torch.device("cpu")
@@ -430,7 +430,7 @@ def test_a_step_that_asks_the_device_for_a_value_is_seen():
     assert observe_step(run, batch).synchronisations == ["aten::_local_scalar_dense × 1"]
 
 
-def test_noise_that_remembers_itself_would_fool_blocks_in_plain_alternation(monkeypatch):
+def test_autocorrelated_noise_would_bias_verdicts_if_blocks_alternated(monkeypatch):
     """Plant the fault in the order of blocks: ABBA repeated, where ours is ABBA BAAB."""
 
     def wrong():
@@ -442,7 +442,7 @@ def test_noise_that_remembers_itself_would_fool_blocks_in_plain_alternation(monk
     assert wrong() > 0.060
 
 
-def test_a_failed_check_names_what_was_expected_and_what_was_seen():
+def test_a_failed_check_names_expected_and_observed_values():
     measured = comparison()
     spec = TrialSpec(
         device="cpu",

@@ -77,7 +77,7 @@ def cuts(missing):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_node_that_is_away_in_mid_job_and_comes_back_makes_one_result_not_two(way, cuts, missing):
+def test_a_node_that_is_cut_off_during_a_job_and_comes_back_leads_to_one_result(way, cuts, missing):
     if way not in cuts:
         pytest.skip(f"NOT SHOWN: two nodes as network namespaces: {missing}")
     cut = cuts[way].result()

@@ -106,7 +106,7 @@ async def service():
                 yield Service(disk, http, app.state.database)
 
 
-async def test_a_full_disk_refuses_what_writes_and_nothing_else_and_leaves_nothing_broken(service):
+async def test_a_full_disk_refuses_only_writes_and_damages_nothing(service):
     await service.until_accepted()
     fill(service.disk)
     refused = await service.submit_until_refused()
@@ -123,7 +123,7 @@ async def test_a_full_disk_refuses_what_writes_and_nothing_else_and_leaves_nothi
     await service.check()
 
 
-async def test_a_server_that_found_no_room_for_its_log_comes_back_with_everything_when_there_is(service):
+async def test_a_server_without_room_for_its_wal_recovers_everything_once_there_is_room(service):
     await service.until_accepted()
     fill(service.disk)
     with pytest.raises(OperationalError, match="pg_wal"):
@@ -141,7 +141,7 @@ async def test_a_server_that_found_no_room_for_its_log_comes_back_with_everythin
 
 
 @pytest.mark.parametrize("command", [["serve"], ["up", "--device", "cpu"], ["worker", "--device", "cpu"]])
-def test_a_command_whose_data_directory_is_full_says_so_in_a_line_and_ends(command):
+def test_a_command_whose_data_directory_is_full_ends_with_a_one_line_message(command):
     environment = {name: value for name, value in os.environ.items() if name != "HALFTIME_DATABASE_URL"}
     with disk_of(16) as disk:
         environment |= {"HALFTIME_DATA_DIR": str(disk), "HALFTIME_PORT": "8799"}

@@ -56,22 +56,22 @@ def violated(view):
     return {wrong for wrong, statement in QUERIES.items() if view.query(statement)}
 
 
-def test_nothing_is_wrong_with_a_benchmark_that_ended_well(view):
+def test_a_benchmark_that_succeeded_violates_no_invariant(view):
     assert violated(view) == set()
     assert view.query(TOO_MANY, 1) == []
 
 
 @pytest.mark.parametrize("wrong", QUERIES)
-def test_a_planted_fault_is_found(wrong, view, connection):
+def test_a_planted_fault_is_detected(wrong, view, connection):
     connection.execute(PLANTED[wrong])
     assert wrong in violated(view)
 
 
-def test_a_benchmark_with_too_many_attempts_is_found(view, connection):
+def test_a_benchmark_with_too_many_attempts_is_detected(view, connection):
     connection.execute("UPDATE benchmarks SET attempt = 5")
     assert len(view.query(TOO_MANY, 4)) == 1
 
 
-def test_an_end_that_is_changed_is_found(view, connection):
+def test_a_changed_end_is_detected(view, connection):
     connection.execute("UPDATE benchmarks SET status = 'failed'")
     assert "something happened after the end" in violated(view)

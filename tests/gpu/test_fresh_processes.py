@@ -84,7 +84,7 @@ async def test_every_precision_trains_in_a_fresh_process(precision):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS_OF_THE_DEVICE)
-async def test_rounding_explains_how_far_a_step_is_from_fp64(precision):
+async def test_rounding_explains_the_error_of_a_step_against_fp64(precision):
     result, _ = await in_a_fresh_process(spec(precision).model_copy(update={"examined": True}))
     numerics = result.numerics
     assert numerics.gradient_relative_rmse < FACTS[precision].far_outside * max(
@@ -92,7 +92,7 @@ async def test_rounding_explains_how_far_a_step_is_from_fp64(precision):
     )
 
 
-async def test_energy_is_told_of_a_region_long_enough():
+async def test_energy_is_reported_for_a_long_enough_region():
     result, _ = await in_a_fresh_process(spec("fp32", steps=2000))
     long_enough = result.measured_wall_seconds >= LEAST_ENERGY_REGION_SECONDS
     assert (result.telemetry.gpu.energy_joules is not None) is long_enough
@@ -105,7 +105,7 @@ async def test_a_memory_limit_is_kept():
     assert outcome.code == "out_of_memory"
 
 
-async def test_what_does_not_fit_is_out_of_memory_and_the_next_trial_is_well():
+async def test_a_model_that_does_not_fit_is_out_of_memory_and_the_next_trial_succeeds():
     width = 16_384
     layers = detect(DEVICE).memory_bytes // (width * width * 4 * 3) + 2
     outcome, _ = await in_a_fresh_process(spec("fp32", MlpSpec(hidden_size=width, num_layers=min(layers, 512))))
