@@ -1,7 +1,7 @@
 # Three images:
-#   docker build --tag halftime .                         all in one, with the embedded PostgreSQL
-#   docker build --target api --tag halftime-api .        the API, without torch; wants HALFTIME_DATABASE_URL
-#   docker build --target worker --tag halftime-worker .  one worker for one GPU; wants HALFTIME_DATABASE_URL
+#   docker build --tag halftime .                         API, worker and embedded PostgreSQL
+#   docker build --target api --tag halftime-api .        the API, without torch; needs HALFTIME_DATABASE_URL
+#   docker build --target worker --tag halftime-worker .  one worker for one GPU; needs HALFTIME_DATABASE_URL
 #
 #   docker run --detach --name halftime --hostname halftime --gpus all --publish 127.0.0.1:8000:8000 \
 #       --env HALFTIME_ALLOW_ANONYMOUS=true --volume halftime:/var/lib/halftime \
@@ -9,11 +9,12 @@
 #   docker run --detach --name worker-gpu-0 --hostname worker-gpu-0 --gpus device=0 --env HALFTIME_DATABASE_URL \
 #       --volume halftime-locks:/run/lock/halftime --shm-size 1g --stop-timeout 30 halftime-worker
 #
-# A worker's id begins with its host name: without --hostname every new container is one more worker. --shm-size is what a
-# data loader's processes share; Docker's 64 MB hold few batches. --stop-timeout lets a worker hand its benchmark back;
-# Docker's 10 s may be too few. docs/operations.md says how they run read-only and without rights.
+# A worker's id begins with its host name: without --hostname every new container is one more worker. --shm-size is the
+# shared memory of data loader processes; Docker's default of 64 MB holds few batches. --stop-timeout gives a worker time
+# to requeue its benchmark; Docker's default of 10 s may be too short. docs/operations.md shows how to run the images
+# read-only and without privileges.
 
-# A stage of its own: an edit of pyproject.toml that moves no dependency leaves the layers below as they are.
+# A separate stage: an edit of pyproject.toml that changes no dependency keeps the layers below cached.
 FROM python:3.11-slim AS requirements
 WORKDIR /opt/requirements
 COPY pyproject.toml ./
@@ -34,17 +35,17 @@ COPY --from=requirements /opt/requirements/api.txt ./
 RUN pip install --constraint constraints.txt --requirement api.txt
 
 FROM api-dependencies AS worker-dependencies
-# An index with another build of torch. Empty: the build pip finds, which on Linux and x86-64 is one for CUDA.
+# Index with another build of torch. Empty: the build pip finds, which on Linux and x86-64 is one for CUDA.
 ARG TORCH_INDEX_URL=
-# Without torch's dependencies, which such an index may lack in the pinned versions: the next step brings them.
+# No dependencies: such an index may lack them in the pinned versions. The next step installs them.
 RUN test -z "$TORCH_INDEX_URL" \
     || pip install --no-deps --index-url "$TORCH_INDEX_URL" --constraint constraints.txt torch
 COPY --from=requirements /opt/requirements/worker.txt ./
 RUN pip install --constraint constraints.txt --requirement worker.txt
 
-# Our code lies over the dependencies as a layer of its own, so that a release ships a megabyte, not torch.
+# Our code is a separate layer on top of the dependencies, so that a release adds a megabyte, not torch.
 FROM api-dependencies AS code
-# What builds it is pinned like the rest: without isolation pip takes what lies here.
+# Build tools are pinned too: without isolation pip uses the installed ones.
 RUN pip install --constraint constraints.txt setuptools
 COPY pyproject.toml README.md LICENSE ./
 COPY halftime halftime
@@ -53,15 +54,15 @@ COPY worker worker
 RUN pip install --no-deps --no-build-isolation --prefix /opt/code .
 
 FROM python:3.11-slim AS runtime
-# As PID 1, tini passes SIGTERM on and reaps orphans. The embedded PostgreSQL is one: unreaped, it never seems to stop.
+# As PID 1, tini forwards SIGTERM and reaps orphans. The embedded PostgreSQL is one: unreaped, it seems never to stop.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --create-home halftime \
     && install --directory --owner halftime --group halftime --mode 700 /var/lib/halftime \
     && install --directory --owner halftime --group halftime /run/lock/halftime
-# Loopback inside a container reaches nobody: what is published decides who gets in. An image cannot know that, so the
-# API wants a key, or HALFTIME_ALLOW_ANONYMOUS=true from whoever publishes its port on loopback only.
+# Loopback inside a container is unreachable from outside: the published port decides who can connect. An image cannot
+# know that, so the API needs a key, or HALFTIME_ALLOW_ANONYMOUS=true if its port is published on loopback only.
 ENV PATH=/opt/halftime/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HALFTIME_HOST=0.0.0.0 \
@@ -69,9 +70,9 @@ ENV PATH=/opt/halftime/bin:$PATH \
     HALFTIME_DATA_DIR=/var/lib/halftime \
     HALFTIME_LOG_FORMAT=json
 WORKDIR /home/halftime
-# By number: Kubernetes' runAsNonRoot cannot look a name up.
+# By number, because Kubernetes' runAsNonRoot cannot resolve a name.
 USER 10001:10001
-# http.client, since urllib would ask the proxy that the environment may name.
+# http.client, because urllib would use a proxy from the environment.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", "import http.client, os; \
     api = http.client.HTTPConnection('127.0.0.1', int(os.environ['HALFTIME_PORT']), timeout=4); \
     api.request('GET', '/readyz'); \
@@ -87,26 +88,26 @@ EXPOSE 8000
 CMD ["halftime", "serve"]
 
 FROM runtime AS with-torch
-# For torch.compile: C++ on a CPU, C on a GPU, and the C library's headers. Python's own come with Python's image.
+# For torch.compile: C++ on a CPU, C on a GPU, and the C library's headers. Python's image includes Python's headers.
 USER root
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
 USER 10001:10001
-# `utility` is NVML: the worker looks for its GPU there.
+# `utility` includes NVML, in which the worker looks for its GPU.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=worker-dependencies /opt/halftime /opt/halftime
 COPY --from=code /opt/code /opt/halftime
 
 FROM with-torch AS worker
-# A worker listens on no port: its heartbeat is in the database, and GET /workers shows it.
+# A worker has no port to check: its heartbeat is in the database, and GET /workers shows it.
 HEALTHCHECK NONE
 ENV HALFTIME_EMBEDDED_DATABASE=false
 CMD ["halftime", "worker"]
 
-# Last, so that it is what a build without --target makes.
+# Last stage, because a build without --target makes the last one.
 FROM with-torch AS halftime
 EXPOSE 8000
-# A folder mounted here instead of a volume must belong to user 10001: PostgreSQL insists.
+# A folder mounted here instead of a volume must belong to user 10001, as PostgreSQL requires.
 VOLUME /var/lib/halftime
 CMD ["halftime", "up"]

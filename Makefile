@@ -1,4 +1,4 @@
-# `make help` lists the targets. Each is safe to run twice.
+# `make help` lists the targets. Each can be run repeatedly.
 PYTHON ?= python3
 # Another build of torch: make setup TORCH_INDEX_URL=https://…  (default: the one pip finds)
 TORCH_INDEX_URL ?=
@@ -6,7 +6,7 @@ TORCH_INDEX_URL ?=
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-# For what needs torch and a few wheels alone: .venv's Python, or without .venv one that finds the wheels in .wheels
+# Python for targets that need only torch and a few wheels: .venv's, or without .venv one with .wheels on its path
 LIGHT := $(if $(wildcard $(BIN)/python),$(BIN)/python,PYTHONPATH=.wheels:$$PYTHONPATH $(PYTHON))
 
 .PHONY: help setup demo test other-cpu browser check bench images gpu gpu-record up
@@ -14,7 +14,7 @@ LIGHT := $(if $(wildcard $(BIN)/python),$(BIN)/python,PYTHONPATH=.wheels:$$PYTHO
 help:  ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: .venv/ready  ## makes .venv with everything pinned
+setup: .venv/ready  ## creates .venv with pinned versions
 
 .venv/ready: pyproject.toml constraints.txt halftime/__init__.py
 	$(PYTHON) -m venv .venv
@@ -27,37 +27,37 @@ demo: setup  ## benchmarks a small transformer over HTTP and prints the report
 	status=$$?; case $$status in 0|1|3) echo "Wrote demo-report.json and demo-report.md.";; *) exit $$status;; esac
 
 test: setup browser  ## runs all tests
-	# One thread: torch's would wait for each other. Three processes: for 2 cores, as much of it is waiting.
+	# One thread per process: torch's threads would wait for each other. Three processes on 2 cores: tests often wait.
 	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist worksteal
 
-other-cpu: setup  ## the main road once more, on a CPU made to look like one without half-precision arithmetic
+other-cpu: setup  ## runs the main tests as on a CPU without half-precision arithmetic
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 \
 	$(BIN)/pytest tests/e2e/test_main_road.py tests/worker/proof/test_precision_support.py tests/worker/models/test_models_and_data.py
 
-browser:  ## installs Chromium for the browser tests, where it is missing and apt-get may
+browser:  ## installs Chromium for the browser tests, if it is missing and apt-get can
 	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-			chromium fonts-dejavu-core >/dev/null || echo "Chromium could not be installed: no browser tests."; \
-	else echo "There is no Chromium: no browser tests."; fi
+			chromium fonts-dejavu-core >/dev/null || echo "Could not install Chromium: skipping browser tests."; \
+	else echo "Chromium is missing: skipping browser tests."; fi
 
-check: setup  ## ruff, mypy --strict, import-linter
+check: setup  ## runs ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: setup  ## measures Halftime itself; results in benchmarks/results/
+bench: setup  ## runs the benchmarks of Halftime itself; results in benchmarks/results/
 	$(BIN)/python -m benchmarks
 
 images: setup  ## builds and runs the container images, as root on Debian even without an engine; 5 to 15 minutes
 	$(BIN)/python -m testing.images $(ARGS)
 
-gpu:  ## the tests that need a CUDA device
+gpu:  ## runs the tests that need a CUDA device
 	$(LIGHT) -m pytest -m gpu tests/gpu
 
-gpu-record:  ## what to run first on a new kind of GPU: 8 minutes, a record in benchmarks/results/first_contact/
+gpu-record:  ## records a new kind of GPU in 8 minutes; results in benchmarks/results/first_contact/
 	$(LIGHT) -m testing.first_contact $(ARGS)
 
-up: setup  ## the API and one worker, until Ctrl-C
+up: setup  ## runs the API and one worker until Ctrl-C
 	$(BIN)/halftime up

@@ -1,1 +1,1 @@
-"""What Halftime measures about itself: ratios within one run, with the machine they were measured on."""
+"""Benchmarks of Halftime itself: ratios within one run, with a description of the machine."""

@@ -49,7 +49,7 @@ BENCHMARKS = {
 
 
 def main() -> None:
-    """Runs the benchmarks named, or all of them."""
+    """Run the named benchmarks, or all of them."""
     RESULTS.mkdir(exist_ok=True)
     for name in sys.argv[1:] or list(BENCHMARKS):
         facts = machine()

@@ -1,4 +1,4 @@
-"""Memory of the API process: after it starts, and after it has served for a while; and how long its start takes."""
+"""Memory of the API process after its start and after some requests, and duration of its start."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ REQUESTS = 500
 
 
 def measure() -> dict[str, object]:
-    """Resident and private (unique) memory in MiB, start in seconds on a database that exists already."""
+    """Resident and private (unique) memory in MiB; start in seconds on a database that already exists."""
     with temporary_folder() as folder:
         _served(folder)
         return _served(folder)
@@ -23,8 +23,8 @@ def _served(folder: Path) -> dict[str, object]:
         start_seconds = time.perf_counter() - began
         at_start = _memory(api)
         for _ in range(REQUESTS):
-            made = http.post("/benchmarks", json={"model": {"kind": "transformer"}}).json()
-            http.get(f"/benchmarks/{made['id']}")
+            benchmark = http.post("/benchmarks", json={"model": {"kind": "transformer"}}).json()
+            http.get(f"/benchmarks/{benchmark['id']}")
             http.get("/benchmarks")
         after = _memory(api)
     return {"requests": 3 * REQUESTS, "start_seconds": start_seconds, "at_start": at_start, "after_requests": after}

@@ -1,4 +1,4 @@
-"""Half precision on well-known architectures: at their true size on a GPU, shrunk to fit on a CPU."""
+"""Half precision on well-known architectures: at their original size on a GPU, reduced to fit on a CPU."""
 
 import anyio
 import torch
@@ -7,7 +7,7 @@ from benchmarks.job import run_job
 from halftime.contract.report.report import Report
 from halftime.contract.request.request import BenchmarkRequest
 
-#: Preset: batch size on a GPU, and what makes it small enough for two cores.
+#: Preset: batch size on a GPU, and changes that make it small enough for two cores.
 ARCHITECTURES: dict[str, tuple[int, dict[str, object]]] = {
     "gpt2": (16, {"sequence_length": 128, "config": {"n_layer": 2, "n_embd": 256, "n_head": 4, "vocab_size": 2048}}),
     "bert-base": (
@@ -64,7 +64,7 @@ def measure() -> dict[str, object]:
 
 
 def request_of(preset: str, on_gpu: bool) -> BenchmarkRequest:
-    """BF16 against FP32, and FP16 and TF32 too on a GPU."""
+    """BF16 against FP32; on a GPU FP16 and TF32 too."""
     gpu_batch_size, shrunk = ARCHITECTURES[preset]
     batch_size = gpu_batch_size if on_gpu else CPU_BATCH_SIZE
     body = {
@@ -87,19 +87,19 @@ def _row(report: Report) -> dict[str, object]:
         "attested": report.attestation.ok,
         "noise_floor": floor,
         "candidates": {
-            found.candidate.precision: {
-                "speedup": found.speedup.model_dump() if found.speedup else None,
-                "memory_reduction_percent": found.memory_reduction_percent.model_dump()
-                if found.memory_reduction_percent
+            comparison.candidate.precision: {
+                "speedup": comparison.speedup.model_dump() if comparison.speedup else None,
+                "memory_reduction_percent": comparison.memory_reduction_percent.model_dump()
+                if comparison.memory_reduction_percent
                 else None,
-                "gradient_relative_rmse": found.candidate.numerics.gradient_relative_rmse
-                if found.candidate.numerics
+                "gradient_relative_rmse": comparison.candidate.numerics.gradient_relative_rmse
+                if comparison.candidate.numerics
                 else None,
-                "explained_relative_rmse": found.candidate.numerics.explained_relative_rmse
-                if found.candidate.numerics
+                "explained_relative_rmse": comparison.candidate.numerics.explained_relative_rmse
+                if comparison.candidate.numerics
                 else None,
             }
-            for found in report.comparisons
+            for comparison in report.comparisons
         },
         "warnings": report.warnings,
     }

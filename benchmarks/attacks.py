@@ -1,4 +1,4 @@
-"""What the attack list costs a running API: time per refusal, and memory."""
+"""Cost of the attack list for a running API: time per refusal, and memory."""
 
 import json
 import time
@@ -10,7 +10,7 @@ from testing.attacks import ATTACKS
 
 
 def measure() -> dict[str, object]:
-    """Seconds until each is refused, and how much the process has grown by the end of the list."""
+    """Seconds until each request is refused, and growth of the process by the end of the list."""
     with temporary_folder() as folder, served_api(folder) as (api, http):
         before = api.memory_info().rss
         seconds = {name: _refuse(http, body) for name, (body, _) in ATTACKS.items()}

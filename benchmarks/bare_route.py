@@ -1,4 +1,4 @@
-"""The least that FastAPI and SQLAlchemy can do: one route, one SELECT. `throughput` holds the API against it."""
+"""The minimum for FastAPI and SQLAlchemy: one route with one SELECT. `throughput` compares the API with it."""
 
 from uuid import UUID
 

@@ -1,7 +1,7 @@
 """The same job twice: on the machine as it is, and with a competing load that starts half way and stays.
 
 The load keeps half of the cores busy. Either the speedup moves by less than its interval, or the report says that it
-was disturbed; both are told, with what one gets from each leg measured once, the candidate while the load runs.
+was disturbed. The result has both, and the ratio of two single trials, the candidate's while the load runs.
 """
 
 import multiprocessing
@@ -34,15 +34,15 @@ REQUEST = BenchmarkRequest.model_validate(
 
 
 def measure() -> dict[str, object]:
-    """Speedups of both runs, what the reports say of the machine, and the ratio of two single trials."""
+    """Speedups of both runs, the reports' warnings about the machine, and the ratio of two single trials."""
     quiet = anyio.run(run_job, REQUEST)
     with _Load() as load:
         disturbed = anyio.run(run_job, REQUEST, load.start_half_way)
     before, after = _speedup(quiet), _speedup(disturbed)
     return {
         "request": REQUEST.model_dump(mode="json"),
-        "quiet": _told(quiet),
-        "disturbed": _told(disturbed),
+        "quiet": _figures(quiet),
+        "disturbed": _figures(disturbed),
         "moved_by_less_than_its_interval": after.ci_low <= before.value <= after.ci_high,
         "says_it_was_disturbed": any("disturbed" in warning for warning in disturbed.warnings),
         "one_trial_each_baseline_first_load_second": _naive(disturbed),
@@ -50,7 +50,7 @@ def measure() -> dict[str, object]:
 
 
 class _Load:
-    """Processes that compute for nothing, as many as half of the cores."""
+    """Processes that keep half of the cores busy."""
 
     def __init__(self) -> None:
         self._processes: list[BaseProcess] = []
@@ -64,7 +64,7 @@ class _Load:
             process.join()
 
     def start_half_way(self, progress: Progress) -> None:
-        """Called with the progress of the job."""
+        """Start the load when the job's progress reaches one half."""
         if progress.fraction < 0.5 or self._processes:
             return
         context = multiprocessing.get_context("spawn")
@@ -80,7 +80,7 @@ def _compute(until: float) -> None:
         sum(range(10_000))
 
 
-def _told(report: Report) -> dict[str, object]:
+def _figures(report: Report) -> dict[str, object]:
     legs = [report.baseline, report.comparisons[0].candidate]
     return {
         "speedup": _speedup(report).model_dump(),
@@ -92,9 +92,9 @@ def _told(report: Report) -> dict[str, object]:
 
 
 def _speedup(report: Report) -> Estimate:
-    (found,) = report.comparisons
-    assert found.speedup is not None
-    return found.speedup
+    (comparison,) = report.comparisons
+    assert comparison.speedup is not None
+    return comparison.speedup
 
 
 def _naive(report: Report) -> float:

@@ -1,6 +1,6 @@
-"""Requests that are made from the OpenAPI document, by the ten thousand, against a running API.
+"""Tens of thousands of requests generated from the OpenAPI document, against a running API.
 
-HALFTIME_TEST_GENERATED sets how many cases each operation gets.
+HALFTIME_TEST_GENERATED sets the number of cases of each operation.
 """
 
 import os
@@ -19,7 +19,7 @@ CASES = 3000
 
 
 def measure() -> dict[str, object]:
-    """How many requests were made, how the API answered them, and whether every check passed."""
+    """Number of requests, responses of the API by status, and whether every check passed."""
     cases = int(os.environ.get("HALFTIME_TEST_GENERATED", CASES))
     with temporary_folder() as folder:
         settings = {
@@ -30,14 +30,14 @@ def measure() -> dict[str, object]:
             "HALFTIME_WEBHOOK_SECRET": "whsec_" + "c2VjcmV0" * 4,
         }
         with served(**settings) as (_, http):
-            done = generate(str(http.base_url), _made_key(settings), cases, LONG)
+            result = generate(str(http.base_url), _made_key(settings), cases, LONG)
             answers = _answers(http)
-    if not done.passed:
-        print(done.printed[-6000:])
+    if not result.passed:
+        print(result.printed[-6000:])
     return {
         "cases_per_operation": cases,
-        "generated": done.requests,
-        "passed": done.passed,
+        "generated": result.requests,
+        "passed": result.passed,
         "answers_by_status": dict(sorted(answers.items())),
         "answers_5xx": sum(count for status, count in answers.items() if status.startswith("5")),
     }
@@ -45,12 +45,12 @@ def measure() -> dict[str, object]:
 
 def _made_key(settings: dict[str, str]) -> str:
     command = [Path(sys.executable).with_name("halftime"), "keys", "create", "generated", "--scope", "admin"]
-    made = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=True)
-    return made.stdout.strip()
+    result = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=True)
+    return result.stdout.strip()
 
 
 def _answers(http: httpx.Client) -> Counter[str]:
-    """Answers by status, as the API itself counted them."""
+    """Responses by status, as counted by the API itself."""
     answers: Counter[str] = Counter()
     for family in text_string_to_metric_families(http.get("/metrics").text):
         if family.name == "halftime_http_request_duration_seconds":

@@ -1,7 +1,7 @@
-"""Five A/A jobs: both legs FP32, so every difference is noise. Beside each, what the reference method reports.
+"""Five A/A jobs: both legs are FP32, so every difference is noise. Next to each, the reference method's result.
 
-The reference method measures each leg once, the baseline first, in one process, and divides the two times. It is
-given the same model, the same batches, and as fresh a start as one process has.
+The reference method measures each leg once, the baseline first, in one process, and divides the two times. It gets
+the same model and the same batches, and as fresh a start as one process allows.
 """
 
 import time
@@ -32,7 +32,7 @@ REQUEST = BenchmarkRequest.model_validate(
 
 
 def measure() -> dict[str, object]:
-    """Per job: our speedup with its interval and the noise floor, and the reference's single ratio."""
+    """For each job: our speedup with its interval, the noise floor, and the reference's single ratio."""
     rows = [anyio.run(_job, seed) | {"reference_speedup": _reference(seed)} for seed in range(JOBS)]
     return {"request": REQUEST.model_dump(mode="json"), "jobs": rows}
 
@@ -56,7 +56,7 @@ async def _job(seed: int) -> dict[str, object]:
 
 
 def _reference(seed: int) -> float:
-    """Time of the first leg over that of the second; both FP32."""
+    """Time of the first leg over that of the second; both are FP32."""
     device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     first, second = (_train_once(seed, device) for _ in range(2))
     return first / second

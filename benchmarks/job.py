@@ -1,4 +1,4 @@
-"""A whole comparison in fresh processes, as a worker runs it, without the service around it."""
+"""A whole comparison in fresh processes, as a worker runs it, without the service."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from worker.report.build import make_report
 
 
 async def run_job(request: BenchmarkRequest, on_progress: Callable[[Progress], None] = lambda progress: None) -> Report:
-    """The report of a request on this machine's first device."""
+    """Report of a request on this machine's first device."""
     launcher = TrialLauncher()
 
     async def run_trial(

@@ -1,4 +1,4 @@
-"""Many clients on one benchmark: streams of events and polls that wait, and how soon all of them see its end."""
+"""Many clients of one benchmark, with event streams and long polls: delay until all of them know its end."""
 
 import asyncio
 import statistics
@@ -16,14 +16,14 @@ ROUNDS = 3
 #: Clients that connect together.
 AT_ONCE = 50
 
-#: Longest that anybody is waited for.
+#: Timeout of every client.
 PATIENCE_SECONDS = 60.0
 
 REQUEST = {"model": {"kind": "mlp"}, "config": {"device": "cpu"}}
 
 
 def measure() -> dict[str, object]:
-    """Seconds from the request that ends the benchmark until a client has seen it, and memory of the API."""
+    """Seconds from the request that ends the benchmark until each client knows it, and memory of the API."""
     with temporary_folder() as folder, served_api(folder) as (api, http):
         at_start = api.memory_info().rss
         rounds = [asyncio.run(_round(http, api)) for _ in range(ROUNDS)]
@@ -37,19 +37,19 @@ def measure() -> dict[str, object]:
 
 
 async def _round(http: httpx.Client, api: psutil.Process) -> dict[str, float]:
-    made = await asyncio.to_thread(lambda: http.post("/benchmarks", json=REQUEST).raise_for_status())
-    place = made.headers["Location"]
+    response = await asyncio.to_thread(lambda: http.post("/benchmarks", json=REQUEST).raise_for_status())
+    place = response.headers["Location"]
     polls = [_Watcher(http, f"{place}?wait=30", b"cancelled", "application/json") for _ in range(POLLS)]
     streams = [_Watcher(http, f"{place}/events", b"event: done", "text/event-stream") for _ in range(STREAMS)]
     everyone = streams + polls
     for first in range(0, len(everyone), AT_ONCE):
         await asyncio.gather(*(watcher.connect() for watcher in everyone[first : first + AT_ONCE]))
-    seen = [asyncio.create_task(watcher.seen_at()) for watcher in everyone]
-    await asyncio.sleep(1)  # all of them wait by now
+    arrivals = [asyncio.create_task(watcher.arrival()) for watcher in everyone]
+    await asyncio.sleep(1)  # all of them wait by then
     waiting = api.memory_info().rss
     began = time.perf_counter()
     await asyncio.to_thread(lambda: http.post(f"{place}/cancel").raise_for_status())
-    moments = await asyncio.wait_for(asyncio.gather(*seen), PATIENCE_SECONDS)
+    moments = await asyncio.wait_for(asyncio.gather(*arrivals), PATIENCE_SECONDS)
     seconds = [moment - began for moment in moments]
     return {
         "streams_median_seconds": statistics.median(seconds[:STREAMS]),
@@ -61,12 +61,12 @@ async def _round(http: httpx.Client, api: psutil.Process) -> dict[str, float]:
 
 
 class _Watcher:
-    """One client: HTTP by hand, since a thousand of a library's would be what is measured."""
+    """One client with hand-written HTTP: a thousand of a library's clients would dominate the measurement."""
 
-    def __init__(self, http: httpx.Client, path: str, sign: bytes, accept: str) -> None:
+    def __init__(self, http: httpx.Client, path: str, end_text: bytes, accept: str) -> None:
         where = urlsplit(str(http.base_url))
         self._host, self._port, self._path = where.hostname, where.port, path
-        self._sign, self._accept = sign, accept
+        self._end_text, self._accept = end_text, accept
 
     async def connect(self) -> None:
         self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
@@ -74,13 +74,13 @@ class _Watcher:
         self._writer.write(head.encode())
         await self._writer.drain()
 
-    async def seen_at(self) -> float:
-        """When the sign of the end arrived."""
-        heard = b""
-        while self._sign not in heard:
+    async def arrival(self) -> float:
+        """Time at which the text that marks the end arrived."""
+        received = b""
+        while self._end_text not in received:
             more = await self._reader.read(65_536)
-            assert more, f"closed without the end: {heard[-500:]!r}"
-            heard += more
+            assert more, f"closed without the end: {received[-500:]!r}"
+            received += more
         moment = time.perf_counter()
         self._writer.close()
         return moment

@@ -1,8 +1,8 @@
-"""Does the harness slow what it measures? Step time in our loop over the same steps in a bare hand-written loop.
+"""Overhead of the harness: step time in our loop over that of the same steps in a bare hand-written loop.
 
 A bare loop, ours, and another bare loop take turns within one process, a few steps each, in every order equally often:
-what a shared machine takes away changes from second to second and should strike all of them alike. Each has its own
-copy of the same model. The ratio of the two bare loops says what this machine reports for identical work.
+interference on a shared machine changes from second to second and should affect all of them alike. Each has its own
+copy of the same model. The ratio of the two bare loops is what this machine reports for identical work.
 """
 
 import copy
@@ -30,7 +30,7 @@ from worker.training.precision import PRECISIONS, set_flags
 
 MODEL = TransformerSpec(vocab_size=64, hidden_size=256, num_layers=2, num_heads=4, sequence_length=128)
 
-#: Steps of one turn: a GPU needs several, for the host to run ahead of it as it does in training.
+#: Steps of one turn: a GPU needs several, so that the host runs ahead of it as in training.
 TURN_STEPS = {"cpu": 1, "cuda": 10}
 
 #: Turns whose median counts once: every order of three loops, twice.
@@ -42,7 +42,7 @@ AfterStep = Callable[[int], None]
 
 
 def settings(device: torch.device) -> TrainingConfig:
-    """As many steps as the turns need."""
+    """Training settings with as many steps as the turns need."""
     steps = WARMUP_STEPS + GROUPS * TURNS_IN_GROUP * TURN_STEPS[device.type]
     return TrainingConfig(batch_size=16, steps=steps, warmup_steps=WARMUP_STEPS)
 
@@ -50,7 +50,7 @@ def settings(device: torch.device) -> TrainingConfig:
 def bare_loop(
     model: nn.Module, precision: PrecisionName, batches: list[Batch], device: torch.device, after_step: AfterStep
 ) -> None:
-    """As one writes it by hand: the same autocast, scaler, clipping, fused AdamW and cosine."""
+    """A hand-written loop: the same autocast, scaler, clipping, fused AdamW and cosine schedule."""
     config, meaning = settings(device), PRECISIONS[precision]
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -75,7 +75,7 @@ def bare_loop(
 def our_loop(
     model: nn.Module, precision: PrecisionName, batches: list[Batch], device: torch.device, after_step: AfterStep
 ) -> None:
-    """The product's loop, all its recording and the telemetry on."""
+    """The product's loop, with all its recording and telemetry."""
     config = settings(device)
     run = prepare(model, PRECISIONS[precision], config, device)
     clock = make_clock(device, config.steps - config.warmup_steps + 1)
@@ -126,8 +126,9 @@ def _orders() -> Iterator[tuple[int, ...]]:
 
 
 class _Loop:
-    """A loop that stops after every turn. It keeps its place by a greenlet: a thread would have OpenMP threads of its
-    own, and those of three loops would fight for the cores."""
+    """A loop that pauses after every turn. A greenlet keeps its state: in threads, each loop would have its own OpenMP
+    threads, which would compete for the cores.
+    """
 
     def __init__(
         self,
@@ -141,16 +142,16 @@ class _Loop:
         self._seconds: list[float] = []
         self._caller: greenlet = getcurrent()
         self._greenlet = greenlet(lambda: loop(model, precision, batches, device, self._after_step))
-        self._greenlet.switch()  # to the end of the warm-up
+        self._greenlet.switch()  # runs to the end of the warm-up
 
     def take_turn(self) -> None:
-        """Runs the steps of one turn; the time between the switches is the turn's."""
+        """Run the steps of one turn; the time between the switches counts."""
         _wait(self._device)
         self._began = time.perf_counter()
         self._greenlet.switch()
 
     def group_medians(self) -> Iterator[float]:
-        """Median seconds per step, group by group."""
+        """Median seconds per step of each group of turns."""
         for first in range(0, len(self._seconds), TURNS_IN_GROUP):
             yield statistics.median(self._seconds[first : first + TURNS_IN_GROUP]) / self._turn_steps
 

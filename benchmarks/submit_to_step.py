@@ -1,4 +1,4 @@
-"""How long from a POST to the first training step, with a worker that has run a job before."""
+"""Time from a POST to the first training step, with a worker that has already run a job."""
 
 import statistics
 import time
@@ -19,7 +19,7 @@ REQUEST = {
 
 
 def measure() -> dict[str, object]:
-    """Seconds, over jobs posted one after the other to an idle service."""
+    """Seconds for jobs posted one after the other to an idle service."""
     with own_service() as address, Client(address) as client:
         _run(client)
         seconds = [_run(client) for _ in range(JOBS)]
@@ -36,5 +36,5 @@ def _run(client: Client) -> float:
     benchmark = client.submit(REQUEST)
     *_, last = client.watch(benchmark.id, every_seconds=0.1)
     assert last.status == "succeeded", last.failure
-    time.sleep(1)  # idle again
+    time.sleep(1)  # lets the service become idle again
     return (client.report(benchmark.id).baseline.trials[0].training_started_at - posted_at).total_seconds()

@@ -1,7 +1,7 @@
-"""Reading and submitting under load, beside a bare FastAPI route that does one SELECT on the same database.
+"""Reads and submits under load, compared with a bare FastAPI route with one SELECT on the same database.
 
-Each is served by a process of its own with one event loop; they are asked in turns, in counterbalanced order, by
-`wrk` (https://github.com/wg/wrk), which must be installed. The load is bounded: SECONDS per turn, CONNECTIONS at once.
+Each is served by its own process with one event loop; `wrk` (https://github.com/wg/wrk), which must be installed,
+loads them in turns, in counterbalanced order. The load is bounded: SECONDS per turn, CONNECTIONS at once.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ def measure() -> dict[str, object]:
             "submit": [f"{ours}/benchmarks", "-s", str(submit)],
         }
         samples: dict[str, list[tuple[float, float]]] = {name: [] for name in loads}
-        # Submits make a queue, in which the benchmark that is read would stand: they come last.
+        # Submits come last: they fill the queue, in which the benchmark that is read would stand.
         for names in (["bare_select", "get", "get_304", "list"], ["bare_again", "submit"]):
             for turn in range(ROUNDS):
                 for name in names[:: 1 if turn % 2 == 0 else -1]:
@@ -69,9 +69,9 @@ def _load(arguments: list[str]) -> tuple[float, float]:
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", *arguments]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "Non-2xx or 3xx" not in printed, printed
-    found = FIGURES.search(printed)
-    assert found, printed
-    return float(found[3]), float(found[1]) * MILLISECONDS[found[2]]
+    match = FIGURES.search(printed)
+    assert match, printed
+    return float(match[3]), float(match[1]) * MILLISECONDS[match[2]]
 
 
 def _row(taken: list[tuple[float, float]], bare: list[tuple[float, float]]) -> dict[str, object]:
@@ -87,9 +87,9 @@ def _row(taken: list[tuple[float, float]], bare: list[tuple[float, float]]) -> d
 
 @contextlib.contextmanager
 def _servers() -> Iterator[tuple[str, str]]:
-    """The API and the bare route on one embedded PostgreSQL; their addresses."""
+    """Run the API and the bare route on one embedded PostgreSQL; yield their addresses."""
     with temporary_folder() as folder, contextlib.ExitStack() as stack:
-        # Held here, so that it outlives both.
+        # `located` stays open here, so that the database outlives both servers.
         url = stack.enter_context(located(Settings(data_dir=folder, database_url=None)))
         environment = os.environ | {
             "HALFTIME_DATABASE_URL": url.set(drivername="postgresql").render_as_string(hide_password=False),

@@ -1,1 +1,1 @@
-"""What tests and benchmarks share: simulated fleets, fault injection, recorded requests, the first-contact record."""
+"""Code shared by tests and benchmarks: simulated fleets, fault injection, generated requests, first contact, images."""

@@ -1,4 +1,4 @@
-"""Requests that would hurt, if anything believed them: each a body, and the place at which it must be refused."""
+"""Malicious requests: each has a body and the JSON pointer of the field at which it must be refused."""
 
 from typing import Any
 

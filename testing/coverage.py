@@ -1,7 +1,7 @@
-"""How often the intervals hold the truth, and how often a verdict is wrong: thousands of simulated jobs.
+"""How often intervals cover the true value, and how often a verdict is wrong, over thousands of simulated jobs.
 
-Trials are made up with a known true ratio, and with what spoils real ones: independent noise, a slow drift, outliers,
-noise that remembers itself. They go through the product's own order of blocks, stopping rule and estimates.
+Trials are simulated with a known true ratio and with what disturbs real ones: independent noise, a slow drift,
+outliers, autocorrelated noise. They use the product's own order of blocks, stopping rule and estimates.
 """
 
 import math
@@ -19,13 +19,13 @@ MIN_BLOCKS, MAX_BLOCKS, TARGET_CI = 6, 16, 0.02
 #: Standard deviation of a trial's log median step time on a quiet machine.
 NOISE = 0.02
 
-#: log step time of successive trials, beside their leg's own
+#: Log step time of successive trials, relative to the leg's own.
 Disturbance = Callable[[np.random.Generator, int], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one simulated job."""
+    """Outcome of one simulated job."""
 
     covers: bool
     status: str
@@ -38,23 +38,23 @@ def independent(chance: np.random.Generator, trials: int) -> np.ndarray:
 
 
 def drift(chance: np.random.Generator, trials: int) -> np.ndarray:
-    """A machine that slows by 10 % over a longest job."""
+    """Gaussian noise on a machine that slows by 10 % over the longest job."""
     return independent(chance, trials) + math.log(1.1) * np.arange(trials) / trials
 
 
 def outliers(chance: np.random.Generator, trials: int) -> np.ndarray:
-    """One trial in twenty takes up to 30 % longer."""
+    """Gaussian noise; one trial in twenty takes up to 30 % longer."""
     struck = chance.random(trials) < 0.05
     return independent(chance, trials) + struck * chance.uniform(0.05, 0.3, trials)
 
 
 def autocorrelated(chance: np.random.Generator, trials: int) -> np.ndarray:
-    """Each trial's noise holds three tenths of the one before it: AR(1)."""
+    """AR(1) noise with coefficient 0.3."""
     return _first_order(chance, trials, 0.3)
 
 
 def strongly_autocorrelated(chance: np.random.Generator, trials: int) -> np.ndarray:
-    """Each trial's noise holds half of the one before it."""
+    """AR(1) noise with coefficient 0.5."""
     return _first_order(chance, trials, 0.5)
 
 
@@ -75,7 +75,7 @@ SCENARIOS: dict[str, Disturbance] = {
 
 
 def simulate(disturb: Disturbance, true_ratio: float, threshold: float, jobs: int, seed: int) -> Iterator[Outcome]:
-    """Jobs of a baseline and one candidate that is `true_ratio` times as fast."""
+    """Simulate jobs of a baseline and one candidate that is `true_ratio` times as fast."""
     chance = np.random.default_rng(seed)
     for _ in range(jobs):
         noise = disturb(chance, 2 * MAX_BLOCKS).reshape(MAX_BLOCKS, 2)
@@ -92,7 +92,7 @@ def simulate(disturb: Disturbance, true_ratio: float, threshold: float, jobs: in
 
 
 def measure() -> dict[str, object]:
-    """A table: coverage at a true ratio of 1 (A/A), and verdicts at a true ratio equal to the threshold."""
+    """Table of the coverage at a true ratio of 1 (A/A) and of the verdicts at a true ratio equal to the threshold."""
     return {"jobs": JOBS, "scenarios": {name: _row(disturb) for name, disturb in SCENARIOS.items()}}
 
 

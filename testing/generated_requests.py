@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes of a running service's OpenAPI document, every check on."""
+"""Requests that schemathesis generates from a running service's OpenAPI document, with all checks enabled."""
 
 import re
 import subprocess
@@ -8,13 +8,13 @@ from pathlib import Path
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
 
-#: Of a short run; a long one also tries every boundary of every field.
+#: Phases of a short run; a long one also tries every boundary of every field.
 SHORT, LONG = "examples,fuzzing,stateful", "examples,coverage,fuzzing,stateful"
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What came of a run."""
+    """Result of a run."""
 
     passed: bool
     requests: int
@@ -22,10 +22,10 @@ class Generated:
 
 
 def generate(url: str, key: str, cases: int, phases: str) -> Generated:
-    """Makes so many cases of each operation; the same ones each time."""
+    """Generate this many cases of each operation; the same ones in each run."""
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", f"{url}/openapi.json"]
     command += ["--header", f"Authorization: Bearer {key}", "--checks", "all", "--max-examples", str(cases)]
     command += ["--phases", phases, "--no-color", "--generation-deterministic"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(r"([\d,]+) generated", done.stdout)
-    return Generated(done.returncode == 0, int(found[1].replace(",", "")) if found else 0, done.stdout)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    match = re.search(r"([\d,]+) generated", result.stdout)
+    return Generated(result.returncode == 0, int(match[1].replace(",", "")) if match else 0, result.stdout)

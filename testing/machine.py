@@ -1,4 +1,4 @@
-"""The machine that something was measured on."""
+"""Description of the machine that something was measured on."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from worker.device.device import environment
 
 
 def machine() -> dict[str, object]:
-    """Facts of the machine and the moment."""
+    """Facts about the machine and its state at this time."""
     device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,8 +1,8 @@
-"""An upgrade under way: the newest migration under an API and a worker of the release before it, which is in mid-job.
+"""A live upgrade: the newest migration under the previous release's API and worker, with a job running.
 
-Migrations are additive from 0.1.0, and this follows the first one after it: until there is one, nothing is upgraded.
-The release before is the commit before the one that added the newest migration, so the history must be there. Its
-worker is drained, finishes what it runs on the migrated database, and stops; a worker of today takes what waits.
+Migrations are additive from 0.1.0, and this covers the first one after it: until there is one, nothing is upgraded.
+The previous release is the commit before the one that added the newest migration, so the git history must be there.
+Its worker is drained, finishes its job on the migrated database, and stops; a current worker takes the queued jobs.
 """
 
 import contextlib
@@ -12,9 +12,8 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 from sqlalchemy import URL, Connection, create_engine, text
@@ -25,16 +24,15 @@ from app.settings import Settings
 from app.store.database.connection import libpq_url, located
 from app.store.database.migrate import MIGRATIONS, migrate
 from testing.api_process import temporary_folder, until_ready
+from testing.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[1]
 
-#: Of the schema that the first release begins with.
+#: Migration of the schema that the first release begins with.
 FIRST = "0001_initial"
 
-#: Benchmarks that wait when the migration begins, and those that the old API is sent after it.
+#: Benchmarks queued when the migration begins, and those submitted to the old API after it.
 WAITING, LATER = 10, 2
-
-PATIENCE_SECONDS = 120
 
 SHORT = {
     "model": {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1},
@@ -54,7 +52,7 @@ BUSY = SHORT | {
     }
 }
 
-#: Rows that each would be a fault.
+#: Queries whose rows are faults.
 FAULTS = {
     "lost": "SELECT id FROM benchmarks WHERE status <> 'succeeded'",
     "run_again": "SELECT id FROM benchmarks WHERE attempt <> 1",
@@ -66,8 +64,6 @@ FAULTS = {
     "entries_left": "SELECT id FROM procrastinate_jobs",
 }
 
-Result = TypeVar("Result")
-
 
 class NothingToUpgrade(Exception):
     """There is no migration after the first yet."""
@@ -78,20 +74,20 @@ class NoHistory(Exception):
 
 
 def measure() -> dict[str, object]:
-    """What became of every benchmark, and how long the migration took. Raises NothingToUpgrade, NoHistory."""
+    """Outcome of every benchmark, and duration of the migration. Raises NothingToUpgrade, NoHistory."""
     with temporary_folder() as folder, located(Settings(data_dir=folder, database_url=None)) as url:
         return upgraded(url, WAITING, LATER)
 
 
 def upgraded(url: URL, waiting: int, later: int) -> dict[str, object]:
-    """The whole course on an empty database. Raises NothingToUpgrade, NoHistory."""
+    """Run the upgrade on an empty database. Raises NothingToUpgrade, NoHistory."""
     with old_release() as (old, commit), _connected(url) as database, contextlib.ExitStack() as running:
         http = running.enter_context(_api(old, url))
         old_worker = running.enter_context(_worker(old, url, "old"))
         before = _revision(database)
-        _until(lambda: http.get("/workers").json()["items"])
+        wait_until(lambda: http.get("/workers").json()["items"])
         busy = _submit(http, BUSY)
-        _until(lambda: _finished_trials(database, busy))
+        wait_until(lambda: _finished_trials(database, busy))
         for _ in range(waiting):
             _submit(http, SHORT)
         http.post("/workers/old/drain").raise_for_status()
@@ -99,12 +95,12 @@ def upgraded(url: URL, waiting: int, later: int) -> dict[str, object]:
         under_way = _status(database, busy)
         for _ in range(later):
             _submit(http, SHORT)
-        _until(lambda: _status(database, busy) != "running")
+        wait_until(lambda: _status(database, busy) != "running")
         old_worker.terminate()
         old_worker.wait(PATIENCE_SECONDS)
         running.enter_context(_worker(ROOT, url, "new"))
-        _until(lambda: not _rows(database, "SELECT id FROM benchmarks WHERE status IN ('queued', 'running')"))
-        _until(lambda: not _rows(database, FAULTS["entries_left"]))
+        wait_until(lambda: not _rows(database, "SELECT id FROM benchmarks WHERE status IN ('queued', 'running')"))
+        wait_until(lambda: not _rows(database, FAULTS["entries_left"]))
         return {
             "old_release": commit,
             "revisions": [before, _revision(database)],
@@ -119,7 +115,7 @@ def upgraded(url: URL, waiting: int, later: int) -> dict[str, object]:
 
 @contextlib.contextmanager
 def old_release() -> Iterator[tuple[Path, str]]:
-    """A folder with the code before the newest migration, and its commit. Raises NothingToUpgrade, NoHistory."""
+    """Extract the code before the newest migration; yield its folder and commit. Raises NothingToUpgrade, NoHistory."""
     newest = max(MIGRATIONS.glob("versions/[0-9]*.py"))
     if newest.stem == FIRST:
         raise NothingToUpgrade(f"there is no migration after {FIRST} yet")
@@ -143,10 +139,10 @@ def _git(*arguments: str) -> str:
 
 @contextlib.contextmanager
 def _started(folder: Path, url: URL, *command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process on the code in a folder."""
-    found = os.environ | {"PYTHONPATH": str(folder), "HALFTIME_DATABASE_URL": libpq_url(url)} | environment
+    """Run a process on the code in a folder."""
+    variables = os.environ | {"PYTHONPATH": str(folder), "HALFTIME_DATABASE_URL": libpq_url(url)} | environment
     with subprocess.Popen(
-        [sys.executable, "-m", *command], cwd=folder, env=found, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", *command], cwd=folder, env=variables, stderr=subprocess.DEVNULL
     ) as process:
         try:
             yield process
@@ -174,7 +170,7 @@ def _submit(http: httpx.Client, body: dict[str, object]) -> str:
 
 
 def _migrated(url: URL) -> float:
-    """Seconds that today's migrations took."""
+    """Seconds that the current migrations took."""
     began = time.perf_counter()
     migrate(url)
     return time.perf_counter() - began
@@ -207,14 +203,3 @@ def _finished_trials(database: Connection, benchmark_id: str) -> list[object]:
 def _finished_by(database: Connection, worker: str) -> int:
     query = "SELECT id FROM benchmarks WHERE worker_id = :worker AND status = 'succeeded'"
     return len(_rows(database, query, worker=worker))
-
-
-def _until(condition: Callable[[], Result]) -> Result:
-    """What the condition gives once it is truthy."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise TimeoutError(f"waited {PATIENCE_SECONDS} s in vain")

@@ -1,4 +1,4 @@
-"""Whether the command line has a command that a file starts."""
+"""Checks commands that files start against the command line."""
 
 from typer.main import get_command
 
@@ -6,7 +6,7 @@ from app.cli import cli
 
 
 def parse(command):
-    """Fails where `halftime` lacks the command or one of its options."""
+    """Fail if `halftime` lacks the command or one of its options."""
     program, *arguments = command
     assert program == "halftime"
     group = get_command(cli)

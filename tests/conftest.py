@@ -1,6 +1,6 @@
-"""Real parts for every test: a PostgreSQL of its own, an app on it, and processes where a test asks for them.
+"""Fixtures with real parts: a PostgreSQL, an app on it, and processes for the tests that need them.
 
-Each fixture imports its parts itself: `tests/gpu` runs where torch is, and neither a database nor a web framework.
+Each fixture imports its modules itself: `tests/gpu` runs where torch is but no database and no web framework.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from app.settings import Settings
 
 _numbers = itertools.count()
 
-# Of apps that run in this process. Not standard output: there, commands under test print their answers.
+# Logs of apps in this process go to standard error, because commands under test print to standard output.
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 
 EXAMPLE_PLUGIN = Path(__file__).parents[1] / "examples" / "plugin"
@@ -33,29 +32,28 @@ def anyio_backend():
 
 @pytest.fixture(scope="session")
 def postgres():
-    """The URL of a PostgreSQL server: HALFTIME_TEST_DATABASE_URL, or an embedded one for the session."""
+    """URL of a PostgreSQL server: HALFTIME_TEST_DATABASE_URL, or an embedded one for the session."""
     from sqlalchemy import make_url, text
 
     from app.store.database.embedded import embedded_server
+    from testing.api_process import temporary_folder
 
-    given = os.environ.get("HALFTIME_TEST_DATABASE_URL")
-    if given:
-        yield make_url(given).set(drivername="postgresql+psycopg")
+    server_url = os.environ.get("HALFTIME_TEST_DATABASE_URL")
+    if server_url:
+        yield make_url(server_url).set(drivername="postgresql+psycopg")
         return
-    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
-        Path(folder).chmod(0o755)
-        with embedded_server(Path(folder)) as url:
-            # Nothing here outlives the session: what a crash of the machine could cost is no matter.
-            with _administration(url) as connection:
-                for switch in ("fsync", "full_page_writes", "synchronous_commit"):
-                    connection.execute(text(f"ALTER SYSTEM SET {switch} = off"))
-                connection.execute(text("SELECT pg_reload_conf()"))
-            yield url
+    with temporary_folder() as folder, embedded_server(folder) as url:
+        # No data outlives the session, so it need not survive a crash of the machine.
+        with _administration(url) as connection:
+            for switch in ("fsync", "full_page_writes", "synchronous_commit"):
+                connection.execute(text(f"ALTER SYSTEM SET {switch} = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+        yield url
 
 
 @pytest.fixture(scope="session")
 def migrated_template(postgres):
-    """A database with all migrations, to be copied."""
+    """Name of a database with all migrations, to use as a template."""
     from app.store.database.migrate import migrate
 
     with new_database(postgres, "template1") as url:
@@ -69,7 +67,7 @@ def new_database(postgres, template):
 
     name = f"halftime_{os.getpid()}_{next(_numbers)}"
     with _administration(postgres) as connection:
-        # Twice as fast as by the log, for so small a database; PostgreSQL 14 knows no other way.
+        # For so small a database, copying files is twice as fast as the WAL; PostgreSQL 14 has no such option.
         strategy = "STRATEGY file_copy" if connection.dialect.server_version_info >= (15,) else ""
         connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template} {strategy}"))
     yield postgres.set(database=name)
@@ -106,7 +104,7 @@ async def database(settings):
 
 @pytest.fixture
 async def client(settings):
-    """A client of an app that runs in this process."""
+    """Client of an app that runs in this process."""
     import httpx
 
     from app.main import create_app
@@ -121,7 +119,7 @@ async def client(settings):
 
 @pytest.fixture
 async def live(settings):
-    """A client of an app that a real server serves on loopback: for streams, and for clients that go away."""
+    """Client of an app served by a real server on loopback, for streams and for clients that disconnect."""
     import httpx
     import uvicorn
 
@@ -154,30 +152,30 @@ def a_service(postgres, migrated_template, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def service(postgres, migrated_template, tmp_path_factory):
-    """`halftime up` with a CPU worker, for the tests of a module that do to it what others would feel."""
+    """`halftime up` with a CPU worker, for tests of one module that disturb it."""
     with a_service(postgres, migrated_template, tmp_path_factory) as running:
         yield running
 
 
 @pytest.fixture
 def own_service(postgres, migrated_template, tmp_path_factory):
-    """`halftime up` with a CPU worker, for one test that ends it."""
+    """`halftime up` with a CPU worker, for one test that stops it."""
     with a_service(postgres, migrated_template, tmp_path_factory) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def shared_service(postgres, migrated_template, tmp_path_factory):
-    """`halftime up` with a CPU worker, for all that only need one."""
+    """`halftime up` with a CPU worker, shared by all tests that do not disturb it."""
     with a_service(postgres, migrated_template, tmp_path_factory) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def example(tmp_path_factory):
-    """A directory that the example of a plugin is installed into, the way its documentation says."""
+    """Folder with the example plugin, installed as its documentation says."""
     source, target = tmp_path_factory.mktemp("source") / "plugin", tmp_path_factory.mktemp("installed")
-    shutil.copytree(EXAMPLE_PLUGIN, source)  # building leaves things behind
+    shutil.copytree(EXAMPLE_PLUGIN, source)  # building writes into the source folder
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index"]
     installed = subprocess.run([*command, "--target", target, source], capture_output=True, text=True, check=False)
     assert installed.returncode == 0, installed.stderr

@@ -1,4 +1,4 @@
-"""Events as a server sends them, and the data that a worker writes."""
+"""Events as a server sends them, and their data as a worker writes it."""
 
 from datetime import UTC, datetime
 
@@ -11,9 +11,9 @@ def event(kind, data, seq=1, created_at=MOMENT):
     return EVENT.validate_python({"seq": seq, "created_at": created_at, "kind": kind, "data": data})
 
 
-def events(*told, created_at=MOMENT):
-    """Events in order, from (kind, data)."""
-    return [event(kind, data, seq, created_at) for seq, (kind, data) in enumerate(told, start=1)]
+def events(*pairs, created_at=MOMENT):
+    """Events in order, from (kind, data) pairs."""
+    return [event(kind, data, seq, created_at) for seq, (kind, data) in enumerate(pairs, start=1)]
 
 
 def data_of(kind, data):

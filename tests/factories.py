@@ -1,4 +1,4 @@
-"""Trials that were never run, for tests of what is made of trials."""
+"""Results of trials that never ran, for tests of code that uses trials."""
 
 from datetime import UTC, datetime
 
@@ -26,7 +26,7 @@ CPU = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=2**34)
 
 
 def request(**config):
-    """An MLP on the CPU, five steps, two blocks, unless told otherwise."""
+    """A request for an MLP on the CPU, with five steps and two blocks; `config` replaces fields."""
     body = {
         "model": {"kind": "mlp", "input_size": 8, "hidden_size": 16, "num_layers": 1, "num_classes": 4},
         "config": {
@@ -40,7 +40,7 @@ def request(**config):
 
 
 def trial(spec, step_seconds=0.01, peak_bytes=1000, loss=1.0, accuracy=0.5, **changes):
-    """The result of a trial whose steps all took the same time."""
+    """Result of a trial whose steps all took the same time."""
     steps, measured = spec.training.steps, spec.training.steps - spec.training.warmup_steps
     dtype = str(PRECISIONS[spec.precision].matmul_dtype).removeprefix("torch.")
     scaler = GradScalerTrace(
@@ -110,7 +110,7 @@ def trial(spec, step_seconds=0.01, peak_bytes=1000, loss=1.0, accuracy=0.5, **ch
 
 
 def numerics(**changes):
-    """A step whose gradient is as far off as rounding explains."""
+    """Numerics of a step whose gradient error is explained by rounding."""
     values = {
         "samples": 8,
         "loss_scale": 1.0,
@@ -123,7 +123,7 @@ def numerics(**changes):
 
 
 def telemetry(gpu=None, **host):
-    """A quiet machine."""
+    """Telemetry of a quiet machine."""
     values = {
         "load_average": 0.1,
         "foreign_cores": 0.0,
@@ -134,7 +134,7 @@ def telemetry(gpu=None, **host):
 
 
 def gpu_telemetry(**changes):
-    """A cool GPU at full clock, alone."""
+    """Telemetry of a cool GPU at full clock, without other processes."""
     values = {
         "samples": 10,
         "sm_clock_mhz": spread(1980),
@@ -151,7 +151,7 @@ def gpu_telemetry(**changes):
 
 
 def spread(value):
-    """Samples that are all the same."""
+    """Spread of identical samples."""
     return Spread(smallest=value, median=value, largest=value)
 
 
@@ -160,11 +160,11 @@ def data_of(model, training, block_seed=0):
     return make_data(blueprint_of(model).shape, SyntheticData(), training, block_seed)
 
 
-def comparison(asked=None, device=CPU):
-    """A comparison about to begin."""
-    return ComparisonRun.of(asked or request(), device)
+def comparison(benchmark_request=None, device=CPU):
+    """A comparison before its first trial."""
+    return ComparisonRun.of(benchmark_request or request(), device)
 
 
 async def well():
-    """What a check of a healthy device finds."""
+    """Result of checking a healthy device."""
     return

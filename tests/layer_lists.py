@@ -1,4 +1,4 @@
-"""Lists of layers drawn at random, for property tests."""
+"""Random lists of layers for property tests."""
 
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -98,40 +98,40 @@ INPUTS = st.one_of(
     ),
 )
 
-#: Requests whose layers may or may not fit.
+#: Requests whose layers may not fit together.
 ANY_MODEL = st.builds(
-    lambda given, layers: {"kind": "layers", "layers": layers} | given, INPUTS, with_blocks(ANY_PLAIN)
+    lambda fields, layers: {"kind": "layers", "layers": layers} | fields, INPUTS, with_blocks(ANY_PLAIN)
 )
 
 
 @st.composite
 def fitting_models(draw):
-    """Requests whose layers fit: those drawn that do not are left out, and a head that fits ends them."""
-    given = {"kind": "layers", "num_classes": 3} | draw(INPUTS)
-    causal = given.get("task") == "causal-lm"
-    tokens = "vocab_size" in given
+    """Requests whose layers fit together: drawn layers that do not fit are left out, and a fitting head is added."""
+    fields = {"kind": "layers", "num_classes": 3} | draw(INPUTS)
+    causal = fields.get("task") == "causal-lm"
+    tokens = "vocab_size" in fields
     layers = [{"type": "embedding", "embedding_dim": draw(SIZES)}] if tokens else []
     for layer in draw(with_blocks(CAUSAL if causal else ANY_PLAIN)):
-        if _fits(given, [*layers, layer]):
+        if _fits(fields, [*layers, layer]):
             layers.append(layer)
     if not causal:
         layers.append({"type": "flatten"})
-    head = {"type": "linear", "out_features": given["vocab_size"] if causal else 3}
-    return given | {"layers": [*layers, head]}
+    head = {"type": "linear", "out_features": fields["vocab_size"] if causal else 3}
+    return fields | {"layers": [*layers, head]}
 
 
 def input_of(model):
-    """What comes into the first layer."""
+    """Shape of the first layer's input."""
     return Shape(tuple(model["input_shape"]), model.get("vocab_size"), model.get("task") == "causal-lm")
 
 
 def parsed(layers):
-    """Each as its class."""
+    """Layers parsed into their classes."""
     return LAYERS.validate_python(layers)
 
 
 def _fits(model, layers):
-    """Whether layers fit in a row, whatever comes out of them."""
+    """Whether layers fit together in this order, whatever their output."""
     try:
         shape_after(parsed(layers), input_of(model))
     except DoesNotFit:

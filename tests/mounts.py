@@ -1,4 +1,4 @@
-"""Python where a folder is another file system: in a mount namespace of its own, which nobody else sees."""
+"""Runs Python with a tmpfs mounted on a folder, in its own mount namespace, invisible to other processes."""
 
 import functools
 import os
@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-#: Mounts $2 with the options $1, then runs what follows.
+#: Mounts a tmpfs on $2 with the options $1, then runs the rest.
 MOUNTED = 'mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@"'
 PATIENCE_SECONDS = 120
 
 
 def python_with_tmpfs(folder, options, code, **environment):
-    """What the code prints where the folder is a tmpfs with these options; skips the test where none can be made."""
+    """Return the output of code that runs with a tmpfs on the folder; skip the test if mounting is not possible."""
     missing = _why_no_mounts()
     if missing is not None:
         pytest.skip(f"NOT SHOWN: {missing}")

@@ -1,22 +1,21 @@
-"""Real processes: `halftime up` on a database, and a client for it."""
+"""`halftime up` in real processes, with a client."""
 
 import contextlib
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import httpx
-import pytest
 
 from app.cli.own_service import free_port
+from testing.waiting import wait_until
 
 PATIENCE_SECONDS = 90
 
 
 class Service:
-    """A running `halftime up` and a client for it."""
+    """A running `halftime up` and a client of it."""
 
     def __init__(self, process, url, log):
         self.process, self.url, self.log = process, url, log
@@ -31,19 +30,13 @@ class Service:
         return self.http.get(f"/benchmarks/{benchmark_id}").json()
 
     def until(self, condition, *arguments):
-        """What the condition gives once it is truthy."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            found = condition(*arguments)
-            if found:
-                return found
-            time.sleep(0.05)
-        pytest.fail(f"waited {PATIENCE_SECONDS} s in vain; the service says:\n{self.log.read_text()[-5000:]}")
+        """Return the condition's first truthy value. Raises TimeoutError with the end of the log."""
+        return wait_until(lambda: condition(*arguments), timeout_seconds=PATIENCE_SECONDS, log=self.log)
 
     def until_status(self, benchmark_id, *statuses):
         def reached():
-            found = self.get(benchmark_id)
-            return found if found["status"] in statuses else None
+            row = self.get(benchmark_id)
+            return row if row["status"] in statuses else None
 
         return self.until(reached)
 
@@ -60,7 +53,7 @@ def ready(service):
 
 @contextlib.contextmanager
 def running_service(database_url, folder, device="cpu", **settings):
-    """`halftime up` with one worker, and a log of all that it writes; no URL is the embedded database."""
+    """Run `halftime up` with one worker and a log file. Without a URL it uses the embedded database."""
     port = free_port()
     url = database_url.set(drivername="postgresql").render_as_string(hide_password=False) if database_url else ""
     environment = os.environ | {

@@ -1,4 +1,4 @@
-"""When the alerts fire, and what they name; Prometheus's own tool tries them where it is installed."""
+"""Alerts: when they fire and which labels they name, checked with Prometheus's own tool where it is installed."""
 
 import json
 import re
@@ -16,7 +16,7 @@ PANELS = {panel["title"]: panel for panel in json.loads((DEPLOY / "grafana" / "h
 
 promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 
-#: Scrapes a minute apart of two API processes on a service where all is well, with a worker.
+#: Scrapes a minute apart of two API processes of a healthy service with a worker.
 WELL = {
     'up{job="halftime", instance="a"}': "1x60",
     'up{job="halftime", instance="b"}': "1x60",
@@ -29,12 +29,12 @@ WELL = {
     'halftime_workers{job="halftime", instance="b", device="cpu", state="idle"}': "1x60",
 }
 
-#: The same when no process of it is left, nor a target of Prometheus.
+#: Scrapes when no API process is left, nor its target in Prometheus.
 NO_API = {series: values if "node" in series else "1x10 stale" for series, values in WELL.items()}
 
 
 def accepts(tmp_path, *tests):
-    """Whether promtool finds that the rules, and expressions over what was scraped, give what they should."""
+    """Check with promtool that the rules and expressions give the expected results on scraped series."""
     path = tmp_path / "tests.yaml"
     path.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": list(tests)}))
     done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, check=False)
@@ -53,14 +53,14 @@ def test_a_label_that_an_alert_names_is_one_that_its_expression_keeps(alert):
     assert named <= kept
 
 
-def test_what_is_of_one_process_is_told_with_its_instance():
+def test_alerts_about_one_process_name_its_instance():
     for alert in ("HalftimeApiDown", "HalftimeDatabaseDown"):
         assert "$labels.instance" in ALERTS[alert]["annotations"]["summary"]
     (target,) = PANELS["Database answers"]["targets"]
     assert "by (instance)" in target["expr"]
 
 
-def test_an_alert_needs_no_process_that_answers():
+def test_the_alert_for_a_missing_api_needs_no_running_process():
     assert ALERTS["HalftimeApiGone"]["expr"] == "absent(halftime_database_up)"
 
 
@@ -110,9 +110,9 @@ def test_an_alert_fires_for_what_is_gone_and_no_other(tmp_path, series, fired):
 
 
 def annotations(alert, labels):
-    """As Prometheus renders them."""
+    """The alert's annotations as Prometheus renders them."""
     return {
-        name: re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda found: labels[found[1]], text)
+        name: re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda match: labels[match[1]], text)
         for name, text in ALERTS[alert]["annotations"].items()
     }
 

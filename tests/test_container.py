@@ -1,4 +1,4 @@
-"""What the images and the compose file promise, shown without a container engine."""
+"""Images and compose file, checked without a container engine."""
 
 import json
 import os
@@ -25,10 +25,10 @@ SERVICES = yaml.safe_load(COMPOSE_FILE)["services"]
 PORT = str(Settings.model_fields["port"].default)
 BUILT = ["api", "worker", "halftime"]
 
-#: What a process has for the rest of stopping, once its children have ended.
+#: Time for the rest of stopping, after a process's children have ended.
 SETTLING_SECONDS = 10
 
-#: The documented commands that start a service, with their lines joined.
+#: Documented commands that start a service, with their continuation lines joined.
 STARTS = [
     command
     for page in (DOCKERFILE, *((ROOT / name).read_text() for name in ("README.md", "docs/operations.md")))
@@ -67,22 +67,22 @@ def _copies(stage):
 
 
 def _copy(value):
-    """The stage it takes from (None: the project), its sources, and its target."""
+    """Source stage (None: the project), source paths and target of a COPY."""
     source_stage = re.match(r"--from=(\S+)", value)
     *sources, target = [word for word in value.split() if not word.startswith("--")]
     return source_stage and source_stage[1], sources, target
 
 
 def test_every_stage_takes_only_from_earlier_stages_or_the_slim_image():
-    seen = {None}
+    earlier = {None}
     for stage, (base, _) in STAGES.items():
-        assert base in seen or base == "python:3.11-slim"
-        assert {source for source, _, _ in _copies(stage)} <= seen
-        seen.add(stage)
+        assert base in earlier or base == "python:3.11-slim"
+        assert {source for source, _, _ in _copies(stage)} <= earlier
+        earlier.add(stage)
     assert list(STAGES)[-1] == "halftime", "the default build is the all-in-one image"
 
 
-def test_what_is_copied_exists_and_is_all_that_dockerignore_lets_through():
+def test_copied_paths_exist_and_equal_those_allowed_by_dockerignore():
     copied = {path for stage in STAGES for source, paths, _ in _copies(stage) if source is None for path in paths}
     rules = [rule for rule in (ROOT / ".dockerignore").read_text().splitlines() if not rule.startswith("#")]
     assert [path for path in copied if not (ROOT / path).exists()] == []
@@ -91,8 +91,8 @@ def test_what_is_copied_exists_and_is_all_that_dockerignore_lets_through():
 
 
 def test_the_api_is_open_to_all_only_where_its_port_is_published_on_loopback():
-    told = SERVICES["api"]["environment"]["HALFTIME_ALLOW_ANONYMOUS"]
-    assert told == "${HALFTIME_ALLOW_ANONYMOUS:-true}"
+    value = SERVICES["api"]["environment"]["HALFTIME_ALLOW_ANONYMOUS"]
+    assert value == "${HALFTIME_ALLOW_ANONYMOUS:-true}"
     assert all(published.startswith("127.0.0.1:") for published in SERVICES["api"]["ports"])
     assert "HALFTIME_ALLOW_ANONYMOUS" not in " ".join(value for name, value in _all("halftime") if name == "ENV")
 
@@ -104,7 +104,7 @@ def test_every_environment_name_is_a_setting():
 
 @pytest.mark.parametrize("stage", BUILT)
 def test_every_image_starts_a_command_that_exists_and_gets_its_signals(stage):
-    # Both parse as JSON only in exec form: a shell between tini and the command would swallow SIGTERM.
+    # Both parse as JSON only in exec form: a shell between tini and the command would not pass SIGTERM on.
     assert json.loads(_last(stage, "ENTRYPOINT")) == ["tini", "--"]
     parse(json.loads(_last(stage, "CMD")))
 
@@ -134,31 +134,31 @@ def _environment(stage):
 
 
 @pytest.mark.parametrize("stage", BUILT)
-def test_no_image_but_the_one_with_a_volume_may_start_a_database_inside(stage):
+def test_only_the_image_with_a_volume_may_start_a_database(stage):
     forbidden = _environment(stage).get("HALFTIME_EMBEDDED_DATABASE") == "false"
     assert forbidden == (_environment(stage)["HALFTIME_DATA_DIR"] not in [v for n, v in _all(stage) if n == "VOLUME"])
 
 
 @pytest.mark.parametrize("stage", BUILT)
-def test_whatever_has_torch_has_what_torch_compile_needs(stage):
+def test_images_with_torch_have_a_compiler(stage):
     compilers = any(name == "RUN" and re.search(r"apt-get install .*\bg\+\+", value) for name, value in _all(stage))
     assert compilers == ("with-torch" in {stage, STAGES[stage][0]})
 
 
-def test_what_builds_our_code_is_pinned():
+def test_build_tools_are_pinned():
     steps = [value for name, value in STAGES["code"][1] if name == "RUN"]
     assert steps[0] == "pip install --constraint constraints.txt setuptools"
     assert [step for step in steps if step.endswith(" .")] == steps[1:]
     assert all("--no-build-isolation" in step for step in steps[1:])
 
 
-def test_what_torch_leaves_open_is_pinned_for_both_of_its_builds():
+def test_dependencies_that_torch_does_not_pin_are_pinned_for_both_of_its_builds():
     pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
-    # Of the build for CUDA, torch's metadata names the version of every other part.
+    # For the CUDA build, torch's metadata pins the version of every other part.
     assert {"torch", "setuptools", "cuda-bindings", "cuda-pathfinder", "nvidia-nvjitlink"} <= pinned
 
 
-def test_every_start_that_is_documented_names_the_host_shares_memory_and_leaves_time_to_stop():
+def test_documented_starts_set_host_name_shared_memory_and_stop_timeout():
     assert len(STARTS) == 4
     for command in STARTS:
         assert re.search(r" --hostname \S+ ", command)
@@ -167,7 +167,7 @@ def test_every_start_that_is_documented_names_the_host_shares_memory_and_leaves_
         assert int(seconds) >= supervisor.GRACE_SECONDS + SETTLING_SECONDS
 
 
-def test_wherever_tmp_is_a_tmpfs_it_may_hold_what_torch_compiles():
+def test_documented_tmpfs_mounts_allow_execution():
     for page in [ROOT / "Dockerfile", ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         assert set(re.findall(r"--tmpfs \S+?(?=[` ])", page.read_text())) <= {"--tmpfs /tmp:exec"}
     assert "--tmpfs /tmp:exec" in (ROOT / "docs" / "operations.md").read_text()
@@ -187,7 +187,7 @@ def test_health_follows_readiness(stage, status, exit_code):
     _, *arguments = json.loads(_last(stage, "HEALTHCHECK").partition(" CMD ")[2])
     with ThreadingHTTPServer(("127.0.0.1", 0), Readiness) as server:
         threading.Thread(target=server.serve_forever, args=[0.01]).start()
-        # A proxy in the environment must not stand between the probe and the API.
+        # The health check must ignore a proxy in the environment.
         environment = os.environ | {"HALFTIME_PORT": str(server.server_port), "http_proxy": "http://127.0.0.1:9"}
         probe = subprocess.run([sys.executable, *arguments], env=environment, check=False)
         server.shutdown()
@@ -265,7 +265,7 @@ def test_each_gpu_has_a_worker_that_is_named_for_it_and_a_profile_of_its_own():
         }
 
 
-# Slow, up to a minute: carries out what the image of the API is built from, with pip and its index, in a fresh venv.
+# Slow, up to a minute: runs the steps of the API image, with pip and its index, in a fresh venv.
 def test_the_api_image_has_all_of_our_code_and_its_dependencies_but_no_torch(tmp_path):
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     environment.pop("PYTHONPATH", None)
@@ -285,7 +285,7 @@ def test_the_api_image_has_all_of_our_code_and_its_dependencies_but_no_torch(tmp
 
 
 def _carry_out(stage, root, environment):
-    """Does here what a stage says, with everything under /opt moved under `root`."""
+    """Run a stage's steps here, with everything under /opt moved under `root`."""
     here = root / _last(stage, "WORKDIR").removeprefix("/")
     here.mkdir(parents=True, exist_ok=True)
     for instruction, value in STAGES[stage][1]:
@@ -304,5 +304,5 @@ def _carry_out(stage, root, environment):
 def _lay(source, target):
     if source.is_file():
         shutil.copy(source, target)
-    elif source != target:  # the stages share their folders here, so a copied one may be in its place already
+    elif source != target:  # the stages share their folders here, so a copied one may be in place already
         shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)

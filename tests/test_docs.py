@@ -1,4 +1,4 @@
-"""The documents say what the code does."""
+"""The documents agree with the code."""
 
 import json
 import re
@@ -38,49 +38,49 @@ OPERATIONS = (DOCS / "operations.md").read_text()
 REQUESTS = (DOCS / "requests.md").read_text()
 SCALING = (DOCS / "scaling.md").read_text()
 
-#: Most lines of the README: one look, and the way to everything else.
+#: Maximum length of the README: a short overview with links to the rest.
 README_LINES = 120
 
-#: Variables of the client and the command line, beside the settings.
+#: Variables of the client and the command line, besides the settings.
 CLIENT_VARIABLES = {"SERVER", "API_KEY"}
 
-#: A path of the code, as a page writes it; the record of a first contact is made by a command.
+#: A path of the code in a page; records of first contacts are excluded, because a command writes them.
 CODE_PATH = re.compile(
     r"`((?:app|halftime|worker|tests|testing|examples|deploy|benchmarks(?!/results/first_contact))/[\w/.-]*)`"
 )
 
 
 def section(page: str, heading: str) -> str:
-    """A page from a heading to the next of its level or above."""
+    """Part of a page from a heading to the next one of its level or above."""
     level = heading.split(" ", maxsplit=1)[0]
     _, below = page.split(f"\n{heading}\n")
     return re.split(rf"^#{{1,{len(level)}}} ", below, flags=re.MULTILINE)[0]
 
 
 def first_cells(text: str) -> list[str]:
-    """The code that begins each row of its tables."""
+    """Code in the first cell of each table row."""
     return re.findall(r"^\| `([^`]+)`", text, re.MULTILINE)
 
 
 def prose(page: str) -> str:
-    """A page without its blocks of code."""
+    """A page without its code blocks."""
     return re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
 
 
 def anchors(page: str) -> set[str]:
-    """The anchors that GitHub gives the headings of a page."""
-    seen: Counter[str] = Counter()
-    made = set()
+    """Anchors that GitHub gives the headings of a page."""
+    counts: Counter[str] = Counter()
+    anchor_names = set()
     for heading in re.findall(r"^#{1,6} (.+)$", prose(page), re.MULTILINE):
         text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
         slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
-        made.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
-        seen[slug] += 1
-    return made
+        anchor_names.add(f"{slug}-{counts[slug]}" if counts[slug] else slug)
+        counts[slug] += 1
+    return anchor_names
 
 
 def targets(page: str) -> Iterator[str]:
-    """Relative links and pictures of a page."""
+    """Relative links and images of a page."""
     for target in re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"", prose(page)):
         link = "".join(target)
         if not re.match(r"[a-z]+:", link):
@@ -106,7 +106,7 @@ def test_anchors_are_those_of_github():
     assert anchors(page) == {"get-a-twice", "twice", "twice-1", "a-link--more"}
 
 
-def test_every_page_is_on_the_map():
+def test_every_page_is_in_the_index():
     linked = set(targets((DOCS / "index.md").read_text()))
     assert {path.name for path in DOCS.glob("*.md")} - {"index.md"} <= linked
     assert {f"docs/{path.name}" for path in DOCS.glob("*.md")} <= {
@@ -253,9 +253,9 @@ def test_every_alert_says_what_to_do():
     assert set(re.findall(r"^\| `(Halftime\w+)` \|", OPERATIONS, re.MULTILINE)) == alerts
 
 
-def test_connections_to_plan_for_are_those_that_processes_hold():
+def test_documented_connection_counts_match_the_code():
     rows = dict(re.findall(r"^\| (API|worker) \| (\d+) \|", SCALING, re.MULTILINE))
-    # The API also listens for changes, and its queue worker has two; a worker's queue works on the pool, and listens.
+    # The API also listens for notifications, and its queue worker has two; a worker's queue uses the pool, and listens.
     assert rows == {"API": str(main.POOL_SIZE + 1 + 2), "worker": str(worker.agent.worker.POOL_SIZE + 1)}
     assert f"{rows['API']} *a* + {rows['worker']} *w*" in SCALING
 

@@ -1,4 +1,4 @@
-"""First contact with a GPU: a dry run on the CPU, cut short, and with nothing installed but what it says it needs."""
+"""First contact with a GPU: a dry run on the CPU, an interrupted run, and a run with only the required wheels."""
 
 import contextlib
 import itertools
@@ -42,21 +42,21 @@ from worker.messages import TrialSpec
 
 ROOT = Path(__file__).parents[1]
 
-#: Long enough for some lines, short enough for a test: what there is no time for is skipped.
+#: Long enough for some lines, short enough for a test: stages without time are skipped.
 BUDGET_SECONDS = "8"
 
 PATIENCE_SECONDS = 120
 
-#: What an installation of torch has beside it, as its metadata says.
+#: Modules that an installation of torch includes, from its metadata.
 OF_TORCH = (
     "torch torchgen functorch typing_extensions sympy mpmath networkx jinja2 markupsafe fsspec filelock setuptools "
     "_distutils_hack"
 )
-#: Modules of pytest's own wheel beside `_pytest`.
+#: Modules of pytest's own wheel besides `_pytest`.
 OF_PYTEST = "pytest py"
-OURS = "app worker benchmarks tests sitecustomize"
+OURS = "app halftime worker testing tests sitecustomize"
 
-#: No other module can be found, in the processes that are started later neither.
+#: Hides all other modules, also in processes that are started later.
 BLOCKER = """
 import sys
 
@@ -80,7 +80,7 @@ sys.meta_path[:] = [Only({allowed!r}, sys.meta_path[:])]
 
 @pytest.fixture
 def bare(tmp_path):
-    """The environment of a Python that has torch and some wheels, and nothing else of what is installed here."""
+    """Factory for an environment whose Python has torch and the given wheels, and nothing else installed here."""
 
     def environment_with(wheels):
         allowed = {*OF_TORCH.split(), *OURS.split(), *wheels}
@@ -135,7 +135,7 @@ def test_a_run_that_is_killed_keeps_its_lines_and_leaves_no_process(tmp_path):
     assert psutil.wait_procs(children, timeout=PATIENCE_SECONDS)[1] == []
 
 
-def test_a_line_that_was_cut_within_is_left_out(tmp_path):
+def test_an_incomplete_line_is_left_out(tmp_path):
     record = Record(tmp_path / NAME, began=time.monotonic())
     record.write(Ended(seconds=1.0))
     with record.path.open("ab") as file:
@@ -143,7 +143,7 @@ def test_a_line_that_was_cut_within_is_left_out(tmp_path):
     assert len(read(record.path)) == 1
 
 
-def test_what_is_missing_is_named_with_the_command_that_brings_it(bare, tmp_path):
+def test_missing_wheels_are_named_with_the_command_that_fetches_them(bare, tmp_path):
     ran = subprocess.run(
         command(tmp_path / "out"),
         env=bare(set(WHEELS) - {"structlog", "anyio"}),
@@ -176,7 +176,7 @@ def test_gpu_tests_are_collected_with_nothing_but_torch_and_the_wheels(bare, tmp
 
 
 @pytest.mark.parametrize("arguments", [["--budget", "0"], ["--device", "cuda:99"]])
-def test_what_it_cannot_do_is_an_error_of_usage(arguments, tmp_path):
+def test_impossible_arguments_are_usage_errors(arguments, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     ran = subprocess.run([*command(tmp_path / "out"), *arguments], env=environment, capture_output=True, check=False)
     assert ran.returncode == 2
@@ -195,14 +195,14 @@ def test_stages_share_the_budget():
     assert sum(stage.share for stage in STAGES) == pytest.approx(1)
 
 
-def test_the_end_is_kept_some_seconds():
+def test_the_timetable_reserves_seconds_for_the_end():
     end = timetable.Timetable(began=100.0, budget_seconds=480.0).end_of(1.0)
     assert end.moment == pytest.approx(572)
 
 
 @pytest.fixture
 def observer(tmp_path):
-    """Of the CPU in FP32, with time enough."""
+    """An observer on the CPU in FP32, with enough time."""
     scale = DRY.__class__(**DRY.__dict__ | {"precisions": ("fp32",)})
     deadline = timetable.Deadline(time.monotonic() + PATIENCE_SECONDS)
     return Observer("stage", "cpu", scale, Record(tmp_path / NAME, time.monotonic()), deadline)
@@ -222,7 +222,7 @@ def test_switches_are_read_back(observer):
     assert set(line.legacy) == set(switches.LEGACY)
 
 
-def test_our_watch_sees_the_waits_of_an_optimizer_that_waits(observer, monkeypatch):
+def test_our_check_detects_the_waits_of_an_optimizer_that_waits(observer, monkeypatch):
     def two_cases(scale):
         for settings in ({}, {"optimizer": "adafactor"}):
             config = TrainingConfig.model_validate({"batch_size": 4, "steps": 8, "warmup_steps": 2} | settings)
@@ -239,7 +239,7 @@ class NVMLError(Exception):
     pass
 
 
-def test_a_question_is_asked_of_nvml_and_what_it_does_not_tell_is_said():
+def test_nvml_queries_record_answers_and_errors():
     clocks = iter(range(1000, 2000))
     library = SimpleNamespace(
         NVMLError=NVMLError,
@@ -253,16 +253,16 @@ def test_a_question_is_asked_of_nvml_and_what_it_does_not_tell_is_said():
         raise NVMLError("Not Supported")
 
     library.nvmlDeviceGetRemappedRows = refuses
-    asked = load.questions(library, "a GPU")
-    clock = load.answers(library, "clock", asked["SM clock (MHz)"])
+    by_question = load.questions(library, "a GPU")
+    clock = load.answers(library, "clock", by_question["SM clock (MHz)"])
     assert clock.answers == [str(1000 + index) for index in range(load.TIMES)]
     assert clock.median_milliseconds <= clock.largest_milliseconds
-    assert load.answers(library, "rows", asked["remapped rows"]).error == "NVMLError: Not Supported"
-    assert "no attribute" in load.answers(library, "power", asked["power (mW)"]).error
+    assert load.answers(library, "rows", by_question["remapped rows"]).error == "NVMLError: Not Supported"
+    assert "no attribute" in load.answers(library, "power", by_question["power (mW)"]).error
 
 
-def test_nvml_is_asked_while_the_device_is_busy(observer, monkeypatch):
-    """The device and its driver are fakes; what keeps the device busy multiplies on the CPU."""
+def test_nvml_is_queried_while_the_device_is_busy(observer, monkeypatch):
+    """The device and its driver are fakes; the load is computed on the CPU."""
     energy = itertools.count(1000, 50)
     library = SimpleNamespace(
         NVMLError=NVMLError,
@@ -281,23 +281,23 @@ def test_nvml_is_asked_while_the_device_is_busy(observer, monkeypatch):
     monkeypatch.setattr(load, "ENERGY_SECONDS", 0.2)
     load.observe_load(observer)
     lines = read(observer.record.path)
-    asked = {line.question: line for line in lines if isinstance(line, NvmlAnswers)}
-    assert set(asked) == set(load.questions(library, "a GPU"))
-    assert asked["power (mW)"].answers == ["70000"]
+    by_question = {line.question: line for line in lines if isinstance(line, NvmlAnswers)}
+    assert set(by_question) == set(load.questions(library, "a GPU"))
+    assert by_question["power (mW)"].answers == ["70000"]
     (moved,) = (line for line in lines if isinstance(line, EnergyUpdates))
     assert moved.updates_per_second > 0
     assert float(lines[-1].value.removesuffix(" TFLOP/s")) >= 0
 
 
-def test_no_secret_is_written_down():
-    given = {
+def test_no_secret_is_recorded():
+    variables = {
         "CUDA_VISIBLE_DEVICES": "0",
         "NVIDIA_API_KEY": "abc",
         "TORCH_TOKEN": "def",
         "HOME": "/root",
         "WANDB_X": "y",
     }
-    assert environment(given) == {"CUDA_VISIBLE_DEVICES": "0", "NVIDIA_API_KEY": "(set)", "TORCH_TOKEN": "(set)"}
+    assert environment(variables) == {"CUDA_VISIBLE_DEVICES": "0", "NVIDIA_API_KEY": "(set)", "TORCH_TOKEN": "(set)"}
 
 
 def trial_line(label="mlp fp32", precision="fp32", failure=None, **changes):
@@ -331,9 +331,9 @@ def failure(code, detail="why"):
 
 
 UNEXPECTED: list[tuple[Line, str]] = [
-    (probe("fp32", 3e-4), "mm NN of 64x64x64 is 3.0e-04 off, more than 1e-05"),
+    (probe("fp32", 3e-4), "mm NN of 64x64x64: relative error 3.0e-04, more than 1e-05"),
     (probe("tf32", 3e-7), "no operation used it"),
-    (probe("fp16", 3e-7), "not computed in it"),
+    (probe("fp16", 3e-7), "not computed in fp16"),
     (probe("bf16", None), "the error is not finite"),
     (
         Switches(precision="fp32", flags={}, legacy={"cudnn.flags()": "RuntimeError: mixed"}),
@@ -341,10 +341,10 @@ UNEXPECTED: list[tuple[Line, str]] = [
     ),
     (
         Waits(model="mlp", precision="fp32", optimizer="adamw fused", torch_saw=["a.py:1"], watch_saw=[]),
-        "our watch none",
+        "our check none",
     ),
     (trial_line(failure=failure("internal")), "mlp fp32: internal: why"),
-    (trial_line(label="out of memory"), "it should have ended as out_of_memory"),
+    (trial_line(label="out of memory"), "expected the failure out_of_memory"),
     (trial_line(label="overflow", precision="fp16"), "no step was skipped"),
     (trial_line(label="compiled"), "nothing was compiled"),
     (trial_line(least_flops_per_step=10**9), "more than the ceiling"),
@@ -353,12 +353,12 @@ UNEXPECTED: list[tuple[Line, str]] = [
 
 
 @pytest.mark.parametrize(("line", "complaint"), UNEXPECTED, ids=[complaint for _, complaint in UNEXPECTED])
-def test_what_is_not_as_expected_is_said(line, complaint):
+def test_unmet_expectations_are_listed(line, complaint):
     assert complaint in "\n".join(expectations.unmet([line]))
     assert complaint in summary([line])
 
 
-def test_nothing_is_said_of_what_is_as_expected():
+def test_met_expectations_are_not_listed():
     lines = [
         probe("fp32", 3e-7),
         probe("tf32", 3e-4),
@@ -371,12 +371,12 @@ def test_nothing_is_said_of_what_is_as_expected():
     assert crashed(lines) == []
 
 
-def test_a_neighbour_that_no_trial_names_is_said():
+def test_a_neighbour_that_no_trial_names_is_listed():
     gpu = factories.telemetry(gpu=factories.gpu_telemetry(foreign_processes=["process 41, 64 MiB"]))
     beside = trial_line(label="neighbour", telemetry=gpu)
     named, other = (NeighbourLine(pid=pid, seen_before=[], seen_after=[]) for pid in (41, 42))
     assert expectations.unmet([beside, named]) == []
-    assert "process 42 computed beside the trial" in expectations.unmet([beside, other])[0]
+    assert "process 42 ran during the trial" in expectations.unmet([beside, other])[0]
 
 
 def test_a_crashed_stage_is_named_with_the_end_of_its_traceback():

@@ -1,4 +1,4 @@
-"""What `make images` does before and after it has an engine."""
+"""Parts of `make images` that need no engine."""
 
 import json
 import re
@@ -22,11 +22,11 @@ DOCKER_SHARES_BYTES, DOCUMENTED_BYTES = 64 * 2**20, 2**30
 
 
 @pytest.mark.parametrize("body", [requests.SHORT, requests.LONG, requests.BLOCKS, requests.COMPILED])
-def test_what_is_posted_is_a_request(body):
+def test_every_posted_body_is_a_valid_request(body):
     BenchmarkRequest.model_validate_json(json.dumps(body))
 
 
-def test_the_large_batches_outgrow_what_docker_shares_and_fit_what_is_documented():
+def test_large_batches_exceed_docker_s_default_shared_memory_and_fit_the_documented_size():
     request = BenchmarkRequest.model_validate_json(json.dumps(requests.LARGE_BATCHES))
     batch = request.config.training.batch_size * request.model.input_size * 4
     ready = batch * 2 * request.config.data.loader.workers
@@ -37,21 +37,21 @@ def test_the_services_named_are_those_of_the_compose_file():
     started = {name for name, service in SERVICES.items() if "cpu" in service.get("profiles", ["cpu"])}
     assert set(composed.SERVICES) == started
     assert set(yaml.safe_load(composed.OVERRIDE)["services"]) == {name for name in started if "build" in SERVICES[name]}
-    given = SERVICES["worker-cpu"]["environment"]["HALFTIME_DATABASE_URL"]
-    assert re.sub(r"\$\{\w+:-(\w+)\}", r"\1", given) == composed.DATABASE_URL
+    url = SERVICES["worker-cpu"]["environment"]["HALFTIME_DATABASE_URL"]
+    assert re.sub(r"\$\{\w+:-(\w+)\}", r"\1", url) == composed.DATABASE_URL
     assert SERVICES["postgres"]["image"] == standins.POSTGRES
 
 
-def test_the_images_made_here_are_under_the_names_that_the_dockerfile_has():
+def test_images_built_here_have_the_names_in_the_dockerfile():
     bases = set(re.findall(r"(?m)^FROM (\S+:\S+)", (ROOT / "Dockerfile").read_text()))
     assert bases == {standins.PYTHON}
 
 
-def test_lines_that_are_no_json_objects_are_found():
+def test_lines_that_are_not_json_objects_are_listed():
     assert no_json(['{"event": "started"}', "plain", "3", '{"event":']) == ["plain", "3", '{"event":']
 
 
-def test_a_check_that_does_not_hold_and_one_that_cannot_be_made_are_kept(capsys):
+def test_failed_checks_and_errors_are_recorded(capsys):
     record = Record()
     record.note("first", True, seconds=1)
     assert record.holds
@@ -64,20 +64,20 @@ def test_a_check_that_does_not_hold_and_one_that_cannot_be_made_are_kept(capsys)
     assert record.checks["second"] == {"ok": False, "error": "CommandFailed: no such container"}
 
 
-def test_rules_of_the_network_are_restored_and_tables_that_came_are_emptied():
+def test_firewall_rules_are_restored_and_new_tables_are_emptied():
     before = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j ACCEPT\nCOMMIT\n"
     came = "*nat\n:POSTROUTING ACCEPT [3:180]\n:DOCKER - [0:0]\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n"
     after = "*filter\n:FORWARD DROP [0:0]\n:DOCKER - [0:0]\nCOMMIT\n" + came
     assert engine.restore_input(before, after).split("\n\n") == [before.strip(), "*nat\n:POSTROUTING ACCEPT\nCOMMIT\n"]
 
 
-def test_folders_that_an_engine_makes_go_and_those_that_were_there_stay(tmp_path, monkeypatch):
-    there, made = tmp_path / "there", tmp_path / "made"
-    there.mkdir()
-    monkeypatch.setattr(engine, "OUTSIDE", [there, made])
+def test_folders_of_an_engine_are_removed_and_existing_ones_stay(tmp_path, monkeypatch):
+    existing, created = tmp_path / "there", tmp_path / "made"
+    existing.mkdir()
+    monkeypatch.setattr(engine, "OUTSIDE", [existing, created])
     with engine.nothing_left_outside():
-        (made / "plugins").mkdir(parents=True)
-    assert (there.exists(), made.exists()) == (True, False)
+        (created / "plugins").mkdir(parents=True)
+    assert (existing.exists(), created.exists()) == (True, False)
 
 
 ENDED = """
@@ -99,7 +99,7 @@ images.main()
 """
 
 
-def test_sigterm_puts_back_what_the_engine_changed():
+def test_sigterm_undoes_the_changes_of_the_engine():
     with subprocess.Popen([sys.executable, "-c", ENDED], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
         assert run.stdout.readline() == b"began\n"
         run.send_signal(signal.SIGTERM)

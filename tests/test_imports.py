@@ -1,4 +1,4 @@
-"""What the service may not load."""
+"""Modules that the service, the client and the worker may not load."""
 
 import os
 import re
@@ -29,17 +29,17 @@ def test_the_app_never_imports_torch_nor_the_worker():
     )
 
 
-def test_the_client_never_imports_what_serves():
+def test_the_client_never_imports_the_server():
     served = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "psycopg", "procrastinate", "alembic", "jinja2", "typer"}
     served |= {"altair", "vl_convert"}
     loads_none_of("halftime.client", served)
 
 
-def test_a_worker_needs_no_torch_for_what_is_not_a_trial():
+def test_a_worker_needs_torch_only_for_trials():
     loads_none_of("worker.agent.worker", {"torch", "transformers"})
 
 
-#: Runs the command line where only what `pip install halftime` brings can be imported.
+#: Runs code where only the packages that `pip install halftime` brings can be imported.
 BASE_INSTALLATION = """
 import sys, tomllib
 from importlib.metadata import packages_distributions, requires

@@ -1,4 +1,4 @@
-"""What the manifests for Kubernetes promise, shown without a cluster."""
+"""Manifests for Kubernetes, checked without a cluster."""
 
 import re
 import shutil
@@ -26,7 +26,7 @@ EXAMPLE = FOLDER / "secret.example.yaml"
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 PORT = Settings.model_fields["port"].default
 
-#: What a process has for the rest of stopping: its connections, and for a worker the end of a trial.
+#: Time for the rest of stopping: closing connections, and for a worker the end of a trial.
 SETTLING_SECONDS = 10
 
 
@@ -63,7 +63,7 @@ def _selects(selector, labels):
 
 
 def _policy(pod):
-    """The one policy that a pod is under."""
+    """The one network policy of a pod."""
     labels = pod["metadata"]["labels"]
     policies = [item["spec"] for item in RESOURCES if item["kind"] == "NetworkPolicy"]
     (policy,) = [item for item in policies if _selects(item["podSelector"], labels)]
@@ -84,13 +84,13 @@ def test_every_manifest_is_valid_in_the_oldest_version_named_and_the_newest_know
 
 def test_every_manifest_is_applied_but_the_example_of_a_secret():
     files = {path for path in FOLDER.rglob("*.yaml") if path.name != "kustomization.yaml"}
-    applied = {folder / name for folder, told in KUSTOMIZATIONS.items() for name in told["resources"]}
+    applied = {folder / name for folder, kustomization in KUSTOMIZATIONS.items() for name in kustomization["resources"]}
     assert files - applied == {EXAMPLE}
     (secret,) = _documents(EXAMPLE)
     assert ":PASSWORD@" in secret["stringData"]["HALFTIME_DATABASE_URL"]
 
 
-def test_what_is_applied_at_an_upgrade_can_be_changed():
+def test_resources_applied_at_an_upgrade_can_be_changed():
     changed = {resource["kind"] for resource in _resources(FOLDER)}
     assert "Job" not in changed, "of a Job, Kubernetes refuses another image"
     assert {resource["kind"] for resource in _resources(MIGRATION)} == {"Job"}
@@ -100,11 +100,11 @@ def test_what_is_applied_at_an_upgrade_can_be_changed():
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_kustomize_puts_it_together_with_the_images_of_this_version(folder):
+def test_kustomize_uses_the_images_of_this_version(folder):
     done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    made = [item for item in yaml.safe_load_all(done.stdout) if "template" in item.get("spec", {})]
-    images = {_container(item["spec"]["template"])["image"] for item in made}
+    workloads = [item for item in yaml.safe_load_all(done.stdout) if "template" in item.get("spec", {})]
+    images = {_container(item["spec"]["template"])["image"] for item in workloads}
     named = {image["name"] for image in KUSTOMIZATIONS[folder]["images"]}
     assert images == {f"registry.example.com/{name}:{__version__}" for name in named}
 
@@ -133,8 +133,8 @@ def test_kubernetes_adds_no_variables_that_could_be_taken_for_settings(pod):
 @each_pod
 def test_the_database_comes_from_the_secret_of_the_example(pod):
     (secret,) = _documents(EXAMPLE)
-    given = {variable["name"]: variable for variable in _container(pod)["env"]}
-    reference = given["HALFTIME_DATABASE_URL"]["valueFrom"]["secretKeyRef"]
+    variables = {variable["name"]: variable for variable in _container(pod)["env"]}
+    reference = variables["HALFTIME_DATABASE_URL"]["valueFrom"]["secretKeyRef"]
     assert (reference["name"], reference["key"]) == (secret["metadata"]["name"], "HALFTIME_DATABASE_URL")
 
 
@@ -157,7 +157,7 @@ def test_pods_keep_to_the_restricted_pod_security_standard(pod):
 
 
 @each_pod
-def test_whoever_may_not_write_to_the_image_has_a_folder_for_temporary_files(pod):
+def test_every_container_has_a_folder_for_temporary_files(pod):
     mounts = {mount["mountPath"]: mount["name"] for mount in _container(pod)["volumeMounts"]}
     assert "/tmp" in mounts  # noqa: S108 # a path in a container
     assert set(mounts.values()) == {volume["name"] for volume in pod["spec"]["volumes"]}
@@ -175,7 +175,7 @@ def test_a_worker_can_lock_its_gpu_and_keeps_its_name_when_its_pod_is_replaced()
 
 
 @each_pod
-def test_every_container_says_what_it_needs_and_is_bounded_in_memory(pod):
+def test_every_container_has_requests_and_a_memory_limit(pod):
     resources = _container(pod)["resources"]
     assert {"cpu", "memory"} <= set(resources["requests"])
     assert "memory" in resources["limits"]
@@ -204,7 +204,7 @@ def test_the_port_is_the_one_that_the_image_listens_on():
     assert (port["containerPort"], annotations["prometheus.io/port"]) == (PORT, str(PORT))
 
 
-def test_probes_and_scrapes_ask_paths_that_exist():
+def test_probes_and_scrapes_use_existing_paths():
     container = _container(PODS["halftime-api"])
     paths = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     assert {probe["port"] for probe in paths.values()} == {container["ports"][0]["name"]}
@@ -213,18 +213,18 @@ def test_probes_and_scrapes_ask_paths_that_exist():
     assert (paths["liveness"]["path"], paths["readiness"]["path"]) == ("/livez", "/readyz")
 
 
-def test_the_api_starts_without_a_key_and_lets_nobody_in():
-    told = {variable["name"]: variable.get("value") for variable in _container(PODS["halftime-api"])["env"]}
-    assert told["HALFTIME_REQUIRE_API_KEY"] == "true"
-    assert "HALFTIME_ALLOW_ANONYMOUS" not in told
+def test_the_api_starts_without_a_key_and_rejects_everyone():
+    variables = {variable["name"]: variable.get("value") for variable in _container(PODS["halftime-api"])["env"]}
+    assert variables["HALFTIME_REQUIRE_API_KEY"] == "true"
+    assert "HALFTIME_ALLOW_ANONYMOUS" not in variables
 
 
-def test_one_api_pod_may_always_be_taken_away():
+def test_one_api_pod_may_always_be_evicted():
     budget = _one("PodDisruptionBudget", "halftime-api")["spec"]
     assert 1 <= budget["minAvailable"] < WORKLOADS["halftime-api"]["spec"]["replicas"]
 
 
-def test_stopping_has_the_time_that_the_code_takes():
+def test_the_stop_timeout_covers_what_the_code_needs():
     api, worker = PODS["halftime-api"]["spec"], PODS["halftime-worker"]["spec"]
     pause = int(_container(PODS["halftime-api"])["lifecycle"]["preStop"]["exec"]["command"][-1])
     stopping = STREAMS_SECONDS + queues.GRACE_SECONDS + queues.SETTLING_SECONDS
@@ -249,16 +249,16 @@ def test_data_loaders_share_as_much_memory_as_under_compose():
 
 
 @each_pod
-def test_everyone_reaches_the_database_and_its_name(pod):
+def test_every_pod_may_reach_the_database_and_dns(pod):
     assert _ports(_policy(pod)["egress"]) >= {("UDP", 53), ("TCP", 53), ("TCP", 5432)}
 
 
-def test_the_api_is_reached_on_its_port_alone_and_alone_sends_webhooks():
+def test_the_api_accepts_connections_on_its_port_only_and_only_it_sends_webhooks():
     policies = {name: _policy(pod) for name, pod in PODS.items()}
     assert _ports(policies["halftime-api"]["ingress"]) == {("TCP", PORT)}
     assert {name for name, policy in policies.items() if ("TCP", 443) in _ports(policy["egress"])} == {"halftime-api"}
 
 
 @pytest.mark.parametrize("name", ["halftime-worker", "halftime-migrate"])
-def test_workers_and_migrations_take_nothing_in(name):
+def test_workers_and_migrations_accept_no_connections(name):
     assert "ingress" not in _policy(PODS[name])

@@ -1,4 +1,4 @@
-"""What the systemd units promise, shown without a systemd that runs."""
+"""Systemd units, checked without a running systemd."""
 
 import configparser
 import json
@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent.parent / "deploy" / "systemd"
 API, WORKER = FOLDER / "halftime-api.service", FOLDER / "halftime-worker@.service"
 each_unit = pytest.mark.parametrize("unit", [API, WORKER], ids=lambda path: path.name)
 
-#: What a process has for the rest of stopping: its connections, and for a worker the end of a trial.
+#: Time for the rest of stopping: closing connections, and for a worker the end of a trial.
 SETTLING_SECONDS = 10
 
 
@@ -48,7 +48,7 @@ def test_a_worker_takes_the_device_that_its_instance_names():
 
 
 @each_unit
-def test_what_fails_starts_again_ever_more_slowly_and_for_good(unit):
+def test_a_failed_unit_is_restarted_without_limit_after_growing_pauses(unit):
     service = _service(unit)
     assert (service["Restart"], _sections(unit)["Unit"]["StartLimitIntervalSec"]) == ("on-failure", "0")
     assert 0 < int(service["RestartSec"]) < int(service["RestartMaxDelaySec"])
@@ -56,7 +56,7 @@ def test_what_fails_starts_again_ever_more_slowly_and_for_good(unit):
 
 
 @each_unit
-def test_wrong_settings_are_named_and_not_tried_again(unit):
+def test_wrong_settings_are_named_and_not_retried(unit):
     _, *arguments = _service(unit)["ExecStart"].replace("%i", "cpu").split()
     done = subprocess.run(
         [sys.executable, "-m", "app.cli", *arguments],
@@ -71,7 +71,7 @@ def test_wrong_settings_are_named_and_not_tried_again(unit):
     assert "hunter2" not in done.stderr
 
 
-def test_stopping_has_the_time_that_the_code_takes():
+def test_the_stop_timeout_covers_what_the_code_needs():
     api, worker = (int(_service(unit)["TimeoutStopSec"]) for unit in (API, WORKER))
     assert api >= STREAMS_SECONDS + queues.GRACE_SECONDS + queues.SETTLING_SECONDS + SETTLING_SECONDS
     assert worker >= GRACE_SECONDS + SETTLING_SECONDS
@@ -107,17 +107,17 @@ def test_nothing_hides_the_gpu_from_a_worker():
     assert hiding.isdisjoint(_service(WORKER))
 
 
-def test_the_environment_names_the_database_and_settings_alone():
+def test_the_environment_names_the_database_and_only_settings():
     example = (FOLDER / "halftime.env.example").read_text()
     named = set(re.findall(r"^(HALFTIME_\w+)=", example, re.MULTILINE))
     assert "HALFTIME_DATABASE_URL" in named
     assert named <= {f"HALFTIME_{field.upper()}" for field in Settings.model_fields}
     for unit in (API, WORKER):
-        # Without a dash: a unit that lacks its file does not start, rather than on a database of its own.
+        # No dash: a unit whose environment file is missing must not start on a database of its own.
         assert _service(unit)["EnvironmentFile"] == example.split()[1].rstrip(",")
 
 
-def test_keys_are_made_where_the_units_look_for_them():
+def test_keys_are_created_in_the_database_of_the_units():
     pages = (FOLDER.parents[1] / "docs" / "operations.md").read_text()
     (line,) = re.findall(r"^\$ sudo (systemd-run (?:.*\\\n)*.*)$", pages, re.MULTILINE)
     words = shlex.split(line)
@@ -136,6 +136,6 @@ def test_systemd_accepts_the_unit(unit, tmp_path):
     copy = tmp_path / unit.name
     copy.write_text(unit.read_text().replace("/opt/halftime/bin/halftime", shutil.which("true")))
     done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)
-    # Before version 254 systemd does not know these two, says so, and goes on.
-    said = [line for line in done.stderr.splitlines() if not re.search("RestartSteps|RestartMaxDelaySec", line)]
-    assert (done.returncode, said) == (0, [])
+    # Systemd before 254 warns that it does not know these two settings, and ignores them.
+    errors = [line for line in done.stderr.splitlines() if not re.search("RestartSteps|RestartMaxDelaySec", line)]
+    assert (done.returncode, errors) == (0, [])

@@ -1,8 +1,8 @@
-"""What a claim, a read and a list cost beside finished benchmarks: none, 10,000, 100,000 and 1,000,000.
+"""Cost of a claim, a read and a list beside finished benchmarks: none, 10,000, 100,000 and 1,000,000.
 
-Each size is a database of its own on one server, and they are asked in turns, so that what disturbs one disturbs all.
-Finished rows are copies of benchmarks that a simulated fleet ran, with reports cut to 500 bytes and three events each;
-sizes of rows do not matter to what looks up by an index, numbers of rows do.
+Each size is its own database on one server; they are measured in turns, so that a disturbance affects all.
+Finished rows are copies of benchmarks that a simulated fleet ran, with reports cut to 500 bytes and three events each:
+the number of rows matters for index look-ups, their size does not.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ from worker.agent.queue import SharedConnector
 
 SIZES = (0, 10_000, 100_000, 1_000_000)
 
-#: Finished benchmarks in every database, for a list to be full.
+#: Finished benchmarks in every database, so that a list is full.
 ORIGINALS = 600
 
-#: Each operation is done so often in each database.
+#: Repetitions of each operation in each database.
 ROUNDS, ROUNDS_FIRST = 200, 20
 
-#: One benchmark finished every minute: a million are two years.
+#: Copies end one minute apart: a million are two years.
 COPY = """
 CREATE TEMP TABLE copies ON COMMIT DROP AS
 SELECT uuidv7(make_interval(mins => -n - 1)) AS id, now() - make_interval(mins => n + 1) AS at,
@@ -62,14 +62,14 @@ INSERT INTO events (benchmark_id, seq, created_at, kind, data)
 SELECT c.id, e.seq, c.at, e.kind, e.data FROM copies c JOIN events e ON e.benchmark_id = c.original WHERE e.seq <= 3;
 """
 
-#: What a finished benchmark adds rows to.
+#: Tables to which a finished benchmark adds rows.
 GROWING = {"benchmarks", "events"}
 
 Operation = Callable[["Subject"], Awaitable[object]]
 
 
 class Subject:
-    """One database, and a worker's place in it."""
+    """One database, with a worker registered in its queue."""
 
     def __init__(self, size: int, database: Database, queue: App, taker: int, sample: UUID, report: Report) -> None:
         self.size, self.database, self.queue, self.taker = size, database, queue, taker
@@ -79,13 +79,13 @@ class Subject:
         self._claims: list[claims.Claim] = []
 
     async def submit(self) -> None:
-        """One more job for an H200."""
+        """Submit one more job for an H200."""
         body = request(next(self._numbers), device="cuda", gpu="H200")
         async with self.database.sessions.begin() as session:
             self.newest = (await benchmarks.submit(session, BenchmarkRequest.model_validate(body))).id
 
     async def claim(self) -> None:
-        """Fetches the job from the queue and takes it."""
+        """Fetch the job from the queue and claim it."""
         job = await self.queue.job_manager.fetch_job(queues_of(H200), self.taker)
         assert job is not None and job.id is not None
         async with self.database.sessions.begin() as session:
@@ -94,25 +94,25 @@ class Subject:
         self._claims.append(claim)
 
     async def renew(self) -> None:
-        """The lease of what was claimed."""
+        """Renew the lease of the claim."""
         async with self.database.sessions.begin() as session:
             await claims.renew(session, self._claims[-1], None)
 
     async def succeed(self) -> None:
-        """Ends what was claimed, with a report; the row goes, so that the size stays."""
+        """End the claimed benchmark with a report."""
         claim = self._claims.pop()
         async with self.database.sessions.begin() as session:
             await claims.succeed(session, claim, self.report, claims.pack(self.report))
 
     async def remove(self) -> None:
-        """What was made for the measurement."""
+        """Delete the rows that the measurement made."""
         async with self.database.sessions.begin() as session:
             await session.execute(text("DELETE FROM procrastinate_jobs"))
             newest = "DELETE FROM benchmarks WHERE finished_at > now() - interval '1 minute' AND worker_id = 'w'"
             await session.execute(text(newest))
 
     def reading(self) -> AsyncSession:
-        """For one SELECT."""
+        """Session for one SELECT."""
         return self.database.reading()
 
 
@@ -123,8 +123,8 @@ async def _find(subject: Subject) -> None:
 
 async def _find_queued(subject: Subject) -> None:
     async with subject.reading() as session:
-        found = await benchmarks.find(session, subject.newest)
-        assert found is not None and found.place.position == 1
+        result = await benchmarks.find(session, subject.newest)
+        assert result is not None and result.place.position == 1
 
 
 async def _report(subject: Subject) -> None:
@@ -170,7 +170,7 @@ async def _retain(subject: Subject) -> None:
 
 
 def operations() -> dict[str, Operation]:
-    """In the order in which a round does them."""
+    """Operations in the order of a round."""
     now = datetime.now(UTC)
     return {
         "submit": Subject.submit,
@@ -212,7 +212,7 @@ def measure(sizes: tuple[int, ...] = SIZES) -> dict[str, object]:
 
 
 def _copied(url: URL, size: int) -> URL:
-    """A database like the given one, with so many finished benchmarks more."""
+    """Create a copy of the given database with this many more finished benchmarks."""
     name = f"history_{size}"
     administration = create_engine(url.set(database="template1"), isolation_level="AUTOCOMMIT")
     with administration.connect() as connection:
@@ -222,7 +222,8 @@ def _copied(url: URL, size: int) -> URL:
     administration.dispose()
     engine = create_engine(url.set(database=name))
     with engine.begin() as connection:
-        connection.execute(text("SET LOCAL session_replication_role = replica"))  # no check of each event's benchmark
+        # Skips the foreign key check of each event's benchmark.
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
         for statement in COPY.split(";\n\n"):
             connection.execute(text(statement), {"copies": size, "originals": ORIGINALS})
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -246,7 +247,7 @@ async def _measure(urls: dict[int, URL]) -> dict[str, object]:
             "rows_besides": ORIGINALS,
             "rounds": ROUNDS,
             "operations": {name: _row(by_size) for name, by_size in milliseconds.items()},
-            "sequential_scans_of_what_grows": {str(size): found for size, found in scans.items()},
+            "sequential_scans_of_what_grows": {str(size): names for size, names in scans.items()},
         }
 
 
@@ -272,7 +273,7 @@ async def _rounds(subject: Subject, rounds: int) -> None:
 
 
 async def _round(subject: Subject) -> dict[str, float]:
-    """Seconds of every operation, done once."""
+    """Seconds of every operation, run once."""
     taken = {}
     for name, operation in operations().items():
         began = time.perf_counter()
@@ -283,28 +284,28 @@ async def _round(subject: Subject) -> dict[str, float]:
 
 
 async def _sequential_scans(subject: Subject) -> list[str]:
-    """Operations with a statement whose plan reads all of a table that grows."""
-    found: set[str] = set()
-    said: list[tuple[str, Any]] = []
+    """Operations with a statement whose plan scans a growing table sequentially."""
+    scanning: set[str] = set()
+    statements: list[tuple[str, Any]] = []
 
     def listen(
         connection: Connection, cursor: object, statement: str, parameters: object, context: object, many: bool
     ) -> None:
-        said.append((statement, parameters))
+        statements.append((statement, parameters))
 
     engine = subject.database.engine.sync_engine
     for name, operation in operations().items():
         event.listen(engine, "before_cursor_execute", listen)
         await operation(subject)
         event.remove(engine, "before_cursor_execute", listen)
-        for statement, parameters in said:
+        for statement, parameters in statements:
             if statement.lstrip().startswith(("SELECT", "UPDATE", "DELETE")) and await _scans(
                 subject, statement, parameters
             ):
-                found.add(name)
-        said.clear()
+                scanning.add(name)
+        statements.clear()
     await subject.remove()
-    return sorted(found)
+    return sorted(scanning)
 
 
 async def _scans(subject: Subject, statement: str, parameters: object) -> bool:

@@ -1,7 +1,4 @@
-"""`python -m benchmarks.fleet.plot`: from the committed results, the plot and the table for docs/scaling.md.
-
-The plot is written, the table printed.
-"""
+"""`python -m benchmarks.fleet.plot` writes the plot for docs/scaling.md and prints its table from committed results."""
 
 import json
 from pathlib import Path
@@ -15,7 +12,7 @@ PLOT = Path(__file__).parents[2] / "docs" / "images" / "fleet_throughput.svg"
 
 
 def main() -> None:
-    """Jobs per second against the number of workers, and whose processor time they took."""
+    """Plot jobs per second against the number of workers; print them with the cores used."""
     points = json.loads((RESULTS / "fleet_throughput.cpu.json").read_text())["curve"]
     PLOT.parent.mkdir(exist_ok=True)
     PLOT.write_text(vl_convert.vegalite_to_svg(_chart(points).to_json()) + "\n")

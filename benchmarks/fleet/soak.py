@@ -1,6 +1,6 @@
-"""Simulated work for a long time: whether memory, connections and open files stay as they are.
+"""Simulated work for a long time: whether memory, connections and open files stay constant.
 
-`HALFTIME_SOAK_MINUTES` says how long: 30 where it is not set.
+`HALFTIME_SOAK_MINUTES` sets the duration: 30 by default.
 """
 
 import itertools
@@ -16,30 +16,31 @@ from sqlalchemy import text
 from testing.fleet.devices import mixed_fleet, mixed_requests
 from testing.fleet.fleet import Fleet, simulated_fleet
 from testing.fleet.ledger import ledger_of
-from testing.fleet.processes import Parts, open_files, postmaster_of, private_mib
+from testing.fleet.processes import Parts, open_files, private_mib
 from testing.fleet.service import Service, service
+from testing.processes import postmaster_of
 
 WORKERS = 8
 
-#: Trials as long as true ones: the question is what grows, not how fast it goes.
+#: Trials take as long as real ones: the question is whether anything grows, not how fast jobs run.
 TIME_SCALE = 1.0
 
 SAMPLE_SECONDS = 10.0
 
-#: Of one point of the course that is told of.
+#: Span of one point of the course in the result.
 COURSE_MINUTES = 2.0
 
-#: Before the first sample that counts: caches fill, pools open.
+#: Share of the samples to leave out: caches fill, pools open.
 WARM_UP_SHARE = 0.1
 
-#: Jobs that wait while it goes on: enough that no worker is idle for long.
+#: Queued jobs during the run: enough that no worker is idle for long.
 WAITING = 20
 
 Sample = dict[str, float]
 
 
 def measure(minutes: float | None = None) -> dict[str, object]:
-    """Of everything that must not grow: first and last third of the samples, the slope, and the extremes."""
+    """First and last third of the samples, slope, and extremes of each figure that must not grow."""
     minutes = float(os.environ.get("HALFTIME_SOAK_MINUTES", "30")) if minutes is None else minutes
     with service() as running, simulated_fleet(running.url, mixed_fleet(WORKERS), TIME_SCALE) as fleet:
         fleet.until_online(running.http)
@@ -74,7 +75,7 @@ def measure(minutes: float | None = None) -> dict[str, object]:
 
 
 def _post_for_good(running: Service, stop: threading.Event) -> None:
-    """Keeps some jobs waiting."""
+    """Keep some jobs queued until `stop`."""
     requests = mixed_requests(seed=3)
     while not stop.is_set():
         missing = WAITING - running.unfinished()
@@ -83,15 +84,15 @@ def _post_for_good(running: Service, stop: threading.Event) -> None:
 
 
 def _read_for_good(running: Service, stop: threading.Event) -> None:
-    """What clients of all kinds ask: lists, one benchmark, its events and its report, workers, metrics."""
+    """Send the requests of all kinds of clients: lists, one benchmark, its events and its report, workers, metrics."""
     while not stop.is_set():
         items: list[dict[str, Any]] = running.http.get("/benchmarks?limit=20").raise_for_status().json()["items"]
-        for path in ("/workers", "/metrics", *(f"/benchmarks/{item['id']}{end}" for item, end in _questions(items))):
+        for path in ("/workers", "/metrics", *(f"/benchmarks/{item['id']}{end}" for item, end in _paths(items))):
             running.http.get(path).raise_for_status()
         stop.wait(0.5)
 
 
-def _questions(items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:
+def _paths(items: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:
     for item in items[-3:]:
         yield item, "?wait=1"
         yield item, "/events"
@@ -129,7 +130,7 @@ def _connections(running: Service) -> float:
 
 
 def _course(samples: list[Sample]) -> dict[str, list[float]]:
-    """The largest private memory of each part in every two minutes, that of all workers together."""
+    """Largest private memory of each part in every two minutes; for workers their sum."""
     step = max(1, round(60 * COURSE_MINUTES / SAMPLE_SECONDS))
     spans = [samples[first : first + step] for first in range(0, len(samples), step)]
     parts: dict[str, Callable[[Sample], float]] = {
@@ -142,13 +143,13 @@ def _course(samples: list[Sample]) -> dict[str, list[float]]:
 
 
 def _range(values: list[float]) -> dict[str, float]:
-    """Of all samples, those before the first that counts included."""
-    found = {"start": values[0], "end": values[-1], "smallest": min(values), "largest": max(values)}
-    return {name: round(value, 2) for name, value in found.items()}
+    """Start, end and extremes of all samples, including those of the warm-up."""
+    figures = {"start": values[0], "end": values[-1], "smallest": min(values), "largest": max(values)}
+    return {name: round(value, 2) for name, value in figures.items()}
 
 
 def _trend(points: list[tuple[float, float]]) -> dict[str, float]:
-    """Medians of the first and the last third, and the slope of a straight line through all."""
+    """Medians of the first and the last third, and the slope of a regression line."""
     third = max(1, len(points) // 3)
     minutes, values = zip(*points, strict=True)
     slope = statistics.linear_regression(minutes, values).slope if len(points) > 1 else 0.0

@@ -1,4 +1,4 @@
-"""How long from a POST to the start of the benchmark, with an idle fleet: what queue and claim cost."""
+"""Time from a POST to the start of the benchmark on an idle fleet: the cost of queue and claim."""
 
 import statistics
 import time
@@ -15,7 +15,7 @@ from testing.fleet.service import service
 
 WORKERS, JOBS, WARM_UP_JOBS = 32, 200, 20
 
-#: Between two jobs, beyond the end of the first: all workers idle again.
+#: Pause after a job has ended, so that all workers are idle again.
 PAUSE_SECONDS = 0.1
 
 #: A job for any GPU wakes 24 workers, one for a CPU 8.
@@ -29,25 +29,25 @@ def measure(workers: int = WORKERS, jobs: int = JOBS) -> dict[str, object]:
         with running.engine.connect() as connection:
             taken = list(_post_one_by_one(running.http, connection, WARM_UP_JOBS + jobs))[WARM_UP_JOBS:]
     by_kind = {kind: [moments for name, moments in taken if name == kind] for kind in KINDS}
-    rows = {"all": _row([moments for _, moments in taken])} | {kind: _row(found) for kind, found in by_kind.items()}
+    rows = {"all": _row([moments for _, moments in taken])} | {kind: _row(values) for kind, values in by_kind.items()}
     return {"workers": workers, "jobs": jobs, "pause_seconds": PAUSE_SECONDS, "milliseconds": rows}
 
 
 def _post_one_by_one(
     http: httpx.Client, connection: Connection, jobs: int
 ) -> Iterator[tuple[str, tuple[float, float]]]:
-    """The kind of each job, and its seconds from the transaction's start and from the client's send."""
+    """Kind of each job, and its seconds from the start of the transaction and from the client's request."""
     for number in range(jobs):
         kind = list(KINDS)[number % len(KINDS)]
         sent = datetime.now(UTC)
-        made = http.post("/benchmarks", json=request(number, **KINDS[kind])).raise_for_status().json()
-        created, started = _until_ended(connection, made["id"])
+        benchmark = http.post("/benchmarks", json=request(number, **KINDS[kind])).raise_for_status().json()
+        created, started = _until_ended(connection, benchmark["id"])
         yield kind, ((started - created).total_seconds(), (started - sent).total_seconds())
         time.sleep(PAUSE_SECONDS)
 
 
 def _until_ended(connection: Connection, identity: str) -> tuple[datetime, datetime]:
-    """When the benchmark was made and started, by the database's clock. Looks seldom: looking costs."""
+    """When the benchmark was created and started, by the database's clock. Polls seldom: queries cost time."""
     query = text("SELECT created_at, started_at, finished_at FROM benchmarks WHERE id = CAST(:id AS uuid)")
     while True:
         created, started, finished = connection.execute(query, {"id": identity}).one()
@@ -62,8 +62,8 @@ def _row(seconds: Sequence[tuple[float, float]]) -> dict[str, float]:
     figures = {"": from_transaction, "from_client_": from_client}
     return {
         f"{prefix}{name}": round(value, 1)
-        for prefix, found in figures.items()
-        for name, value in {"p50": statistics.median(found), "p99": _p99(found), "largest": max(found)}.items()
+        for prefix, values in figures.items()
+        for name, value in {"p50": statistics.median(values), "p99": _p99(values), "largest": max(values)}.items()
     }
 
 

@@ -1,6 +1,6 @@
 """5,000 mixed jobs on 32 simulated workers, each once and in order; and jobs per second against the number of workers.
 
-What is measured is everything but training: HTTP, queue, claims, events, leases and reports.
+Everything except training is measured: HTTP, queue, claims, events, leases and reports.
 """
 
 import itertools
@@ -14,24 +14,25 @@ from testing.fleet.devices import H200, mixed_fleet, mixed_requests, request
 from testing.fleet.fleet import simulated_fleet
 from testing.fleet.launcher import TIME_SCALE
 from testing.fleet.ledger import ledger_of
-from testing.fleet.processes import Parts, cpu_seconds, postmaster_of
+from testing.fleet.processes import Parts, cpu_seconds
 from testing.fleet.record import install, order_of
 from testing.fleet.service import Service, service
+from testing.processes import postmaster_of
 
 WORKERS, JOBS = 32, 5000
 
-#: Of the jobs, those that wait when the workers start: priorities mean something in a queue only.
+#: Jobs queued when the workers start: priorities have an effect only in a queue.
 WAITING = 4000
 
-#: Workers, and the jobs that they are timed over.
+#: Number of workers: jobs of its measurement.
 CURVE = {1: 200, 2: 400, 4: 600, 8: 800, 16: 800, 32: 800}
 
-#: Of all jobs, those that end while the fleet starts and stops, and are not timed.
+#: Shares of jobs that end while the fleet starts and stops, and are not timed.
 FIRST_SHARE, LAST_SHARE = 0.2, 0.1
 
 
 def measure() -> dict[str, object]:
-    """The large run, and a point of the curve for each number of workers."""
+    """The large run, and one point of the curve for each number of workers."""
     return {
         "time_scale": TIME_SCALE,
         "run": measure_run(WORKERS, JOBS, WAITING),
@@ -40,7 +41,7 @@ def measure() -> dict[str, object]:
 
 
 def measure_run(workers: int, jobs: int, waiting: int) -> dict[str, object]:
-    """Posts jobs of mixed kinds and priorities; raises AssertionError where one did not end as it must."""
+    """Post jobs of mixed kinds and priorities. Raises AssertionError if one does not end as its seed determines."""
     requests = list(itertools.islice(mixed_requests(seed=1), jobs))
     with service() as running:
         with running.engine.begin() as connection:
@@ -69,19 +70,19 @@ def measure_run(workers: int, jobs: int, waiting: int) -> dict[str, object]:
 
 
 def measure_point(workers: int, jobs: int) -> dict[str, object]:
-    """Jobs per second of so many workers, all alike, while the queue is full."""
+    """Jobs per second of this many identical workers while the queue is full."""
     with service() as running:
         running.post([_for_h200(number) for number in range(jobs)])
         return {"workers": workers, "jobs": jobs, **_worked_off(running, [H200] * workers, [])}
 
 
 def _for_h200(number: int) -> dict[str, Any]:
-    wish: dict[str, Any] = [{}, {"gpu": "H200"}, {"min_gpu_memory_gib": 80}][number % 3]
-    return request(number, priority=number % 4, device="cuda", **wish)
+    config: dict[str, Any] = [{}, {"gpu": "H200"}, {"min_gpu_memory_gib": 80}][number % 3]
+    return request(number, priority=number % 4, device="cuda", **config)
 
 
 def _worked_off(running: Service, devices: list[WorkerDevice], late: list[dict[str, Any]]) -> dict[str, object]:
-    """Starts the workers, posts the late jobs, waits for the end of all; the rate, and whose CPU it took."""
+    """Start the workers, post the late jobs, wait until all have ended; return the rate and the cores used by part."""
     with simulated_fleet(running.url, devices) as fleet:
         parts = Parts(running.api, list(fleet.workers.values()), postmaster_of(running.data_dir))
         before, began = cpu_seconds(parts), time.perf_counter()
@@ -96,7 +97,7 @@ def _worked_off(running: Service, devices: list[WorkerDevice], late: list[dict[s
 
 
 def _rate(running: Service) -> float:
-    """Jobs ended per second, start and end of the fleet left out."""
+    """Jobs ended per second, without the start and end of the run."""
     with running.engine.connect() as connection:
         ended = list(connection.scalars(text("SELECT finished_at FROM benchmarks ORDER BY finished_at")))
     first, last = int(FIRST_SHARE * len(ended)), int((1 - LAST_SHARE) * len(ended)) - 1

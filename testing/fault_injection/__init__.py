@@ -1,1 +1,1 @@
-"""Real processes, what is done to them, and what must hold of the database afterwards."""
+"""Real processes, the faults injected into them, and the invariants of the database afterwards."""

@@ -1,4 +1,4 @@
-"""A view of the database beside the product, patient while it is away; it keeps watch inside it too."""
+"""A view of the database that retries while the server is down, and a trigger in it that logs forbidden changes."""
 
 import contextlib
 import time
@@ -9,7 +9,7 @@ import psycopg
 
 PATIENCE_SECONDS = 60.0
 
-#: Writes down, where it happens, what must never happen to a benchmark that has ended.
+#: Trigger that logs every forbidden change of a benchmark that has ended.
 WATCH = """
 CREATE TABLE IF NOT EXISTS watched (benchmark_id uuid, wrong text, at timestamptz DEFAULT clock_timestamp());
 CREATE OR REPLACE FUNCTION watch_benchmark() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -25,44 +25,44 @@ END $$;
 CREATE OR REPLACE TRIGGER watch BEFORE UPDATE ON benchmarks FOR EACH ROW EXECUTE FUNCTION watch_benchmark();
 """
 
-#: Whom faults strike: not the one that asks.
+#: Backends that faults may hit: all but the one that runs the query.
 CLIENTS = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
 
 class View:
-    """Asks the database, on a connection for each question."""
+    """Queries the database, with a new connection for each query."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def ask(self, question: str, *values: object) -> list[tuple[Any, ...]]:
-        """The rows of an answer. Raises psycopg.OperationalError when the database stays away."""
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Rows of a query's result. Raises psycopg.OperationalError if the database stays down."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 with self._connected() as connection:
-                    cursor = connection.execute(question, values or None)
+                    cursor = connection.execute(statement, values or None)
                     return cursor.fetchall() if cursor.description else []
             except psycopg.OperationalError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
 
-    def keep_watch(self) -> None:
-        """From now on what must never happen is written down."""
-        self.ask(WATCH)
+    def install_watch(self) -> None:
+        """Install the trigger that logs forbidden changes."""
+        self.query(WATCH)
 
     def backends(self) -> list[int]:
-        """Processes of the server that serve a connection; none while it is away."""
-        return [pid for (pid,) in self._ask_now(f"SELECT pid {CLIENTS}")]
+        """Server processes that serve a connection; none while the server is down."""
+        return [pid for (pid,) in self._query_once(f"SELECT pid {CLIENTS}")]
 
     def cut_connections(self) -> int:
-        """Ends every connection but its own; how many."""
-        return len(self._ask_now(f"SELECT pg_terminate_backend(pid) {CLIENTS}"))
+        """End every connection except its own; return how many."""
+        return len(self._query_once(f"SELECT pg_terminate_backend(pid) {CLIENTS}"))
 
-    def _ask_now(self, question: str) -> list[tuple[Any, ...]]:
+    def _query_once(self, statement: str) -> list[tuple[Any, ...]]:
         with contextlib.suppress(psycopg.OperationalError), self._connected() as connection:
-            return connection.execute(question).fetchall()
+            return connection.execute(statement).fetchall()
         return []
 
     @contextlib.contextmanager

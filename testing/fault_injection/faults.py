@@ -1,4 +1,4 @@
-"""What is done to a running fleet. Each kind says whether it struck: its target may be dead at the moment."""
+"""Faults for a running fleet. Each returns whether it struck: its target may be dead at that moment."""
 
 import contextlib
 import os
@@ -13,37 +13,37 @@ from app.store.workers import LEASE
 from testing.fault_injection.sites import Site
 from testing.processes import children
 
-#: So much longer than the lease do the long ones last: by then the benchmark has been run elsewhere.
+#: Time that the long faults outlast the lease by: long enough for another worker to run the benchmark.
 BEYOND_SECONDS = 10.0
 
 Fault = Callable[[Site, random.Random], bool]
 
 
 def api_killed(site: Site, rng: random.Random) -> bool:
-    """-9."""
+    """SIGKILL the API."""
     return _kill(site.fleet.api())
 
 
 def worker_killed(site: Site, rng: random.Random) -> bool:
-    """-9; its trial must follow it."""
+    """SIGKILL a worker; its trial must end with it."""
     return _kill(site.fleet.worker(rng.choice(site.workers)))
 
 
 def trial_killed(site: Site, rng: random.Random) -> bool:
-    """-9."""
+    """SIGKILL a trial."""
     running = [trial for worker in _workers(site) for trial in site.fleet.trials(worker)]
     return _kill(rng.choice(running)) if running else False
 
 
 def postmaster_killed(site: Site, rng: random.Random) -> bool:
-    """-9 of the embedded PostgreSQL; its backends find out and end."""
+    """SIGKILL the embedded PostgreSQL's postmaster; its backends notice and exit."""
     with contextlib.suppress(OSError, ValueError, IndexError, psutil.NoSuchProcess):
-        return _kill(psutil.Process(site.postmaster()))
+        return _kill(site.postmaster())
     return False
 
 
 def backend_killed(site: Site, rng: random.Random) -> bool:
-    """-9 of one process of PostgreSQL's, which makes it end all the others and recover."""
+    """SIGKILL one PostgreSQL backend, which makes the server end all others and recover."""
     backends = site.view.backends()
     with contextlib.suppress(psutil.NoSuchProcess):
         return _kill(psutil.Process(rng.choice(backends))) if backends else False
@@ -51,12 +51,12 @@ def backend_killed(site: Site, rng: random.Random) -> bool:
 
 
 def connections_cut(site: Site, rng: random.Random) -> bool:
-    """By the server, all of them at once."""
+    """Make the server end all connections at once."""
     return site.view.cut_connections() > 0
 
 
 def worker_frozen(site: Site, rng: random.Random) -> bool:
-    """SIGSTOP beyond the lease, then SIGCONT; with its forkserver and trials, as a node is, or alone."""
+    """SIGSTOP a worker beyond its lease, then SIGCONT; with its forkserver and trials, like a frozen node, or alone."""
     busy = [worker for worker in _workers(site) if site.fleet.trials(worker)]
     if not busy:
         return False
@@ -69,23 +69,23 @@ def worker_frozen(site: Site, rng: random.Random) -> bool:
 
 
 def server_restarted_fast(site: Site, rng: random.Random) -> bool:
-    """The external PostgreSQL, as for an upgrade: everyone is thrown out."""
+    """Restart the external PostgreSQL in fast mode, as for an upgrade: all connections are closed."""
     return _restart(site, "fast")
 
 
 def server_restarted_immediate(site: Site, rng: random.Random) -> bool:
-    """The external PostgreSQL, without a clean end: it recovers."""
+    """Restart the external PostgreSQL in immediate mode, without a clean shutdown: it recovers."""
     return _restart(site, "immediate")
 
 
 def proxy_dropped(site: Site, rng: random.Random) -> bool:
-    """A worker's connections are reset on their way."""
+    """Reset a worker's connections in its proxy."""
     rng.choice(site.proxies).drop()
     return True
 
 
 def proxy_stalled(site: Site, rng: random.Random) -> bool:
-    """A worker's way to the database goes silent, beyond the lease, and then comes back."""
+    """Stall a worker's connections to the database beyond the lease, then resume them."""
     proxy = rng.choice(site.proxies)
     proxy.stall()
     time.sleep(LEASE.total_seconds() + BEYOND_SECONDS)
@@ -93,7 +93,7 @@ def proxy_stalled(site: Site, rng: random.Random) -> bool:
     return True
 
 
-#: The long ones first.
+#: Long faults first.
 ANYWHERE: list[Fault] = [worker_frozen, api_killed, worker_killed, trial_killed, connections_cut, backend_killed]
 EMBEDDED: list[Fault] = [*ANYWHERE, postmaster_killed]
 EXTERNAL: list[Fault] = [

@@ -1,129 +1,110 @@
-"""The product's own processes under its own supervisor, and how they are found."""
+"""The product's own processes under its own supervisor, and functions that find them."""
 
 import contextlib
 import json
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 import psutil
 
 from app.cli.own_service import free_port, own_environment
-from testing.processes import children, command
+from testing.processes import children, command, grandchildren
+from testing.waiting import PATIENCE_SECONDS, Result, wait_until
 
-PATIENCE_SECONDS = 120.0
-
-#: What `halftime up` does, with as many workers as are wanted.
+#: Program that does what `halftime up` does, with any number of workers.
 SUPERVISE = (
     "import asyncio, json, sys; from app.cli.supervisor import Child, supervise; "
     "from app.observability.logs import configure_logs; "
     "configure_logs('console'); asyncio.run(supervise([Child(**child) for child in json.loads(sys.argv[1])]))"
 )
 
-#: In the environment of every process of a fleet, and so of their children.
+#: Variable in the environment of every process of a fleet, and so of their children.
 MARK = "FLEET_UNDER_TEST"
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class Node:
-    """Where a worker runs: what stands before its command, and its way to the database."""
+    """Where a worker runs: the prefix of its command, and its URL of the database."""
 
     name: str
     environment: Mapping[str, str] = field(default_factory=dict)
     prefix: Sequence[str] = ()
 
     def command(self) -> list[str]:
-        """`env` and whatever is before it become the worker: the process keeps its id."""
+        """Command that starts the worker through `env` and the prefix; both exec, so the process keeps its id."""
         variables = [f"{name}={value}" for name, value in self.environment.items()]
         worker = [sys.executable, "-m", "worker", "run", "--device", "cpu", "--id", self.name]
         return [*self.prefix, "env", *variables, *worker]
 
 
 class Fleet:
-    """A supervisor with an API and workers, and a client of them."""
+    """A supervisor with an API and workers, and a client of the API."""
 
     def __init__(self, supervisor: psutil.Process, mark: str, folder: Path, http: httpx.Client) -> None:
         self.supervisor, self._mark, self.folder, self.http = supervisor, mark, folder, http
         self.log = folder / "fleet.log"
 
     def api(self) -> psutil.Process | None:
-        """The process that serves, unless it is dead at this moment."""
+        """The API's process; None if it is dead at this moment."""
         return next((child for child in self._children() if "app.cli" in command(child)), None)
 
     def worker(self, name: str) -> psutil.Process | None:
-        """The worker of that id, unless it is dead at this moment."""
+        """The worker with that id; None if it is dead at this moment."""
         return next((child for child in self._children() if name in command(child)), None)
 
     def trials(self, worker: psutil.Process) -> list[psutil.Process]:
         """Trial processes of a worker: the children of its forkserver."""
-        return [trial for server in children(worker) for trial in children(server)]
+        return grandchildren(worker)
 
     def processes(self) -> list[psutil.Process]:
-        """Every process that came of this fleet, whoever its parent is by now; those of its PostgreSQL too."""
+        """Every process that descends from this fleet, whatever its parent is now; those of its PostgreSQL too."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def strays(self) -> list[psutil.Process]:
-        """Those beside the supervisor's own children, their forkservers, and PostgreSQL."""
+        """Processes other than the supervisor's own children, their forkservers, and PostgreSQL."""
         known = {self.supervisor.pid}
         for child in self._children():
             known |= {child.pid, *(server.pid for server in children(child))}
-        return [found for found in self.processes() if found.pid not in known and found.name() != "postgres"]
+        return [process for process in self.processes() if process.pid not in known and process.name() != "postgres"]
 
-    def says(self, words: str) -> int:
-        """How often the log has these words."""
-        return self.log.read_text(errors="replace").count(words)
+    def log_count(self, text: str) -> int:
+        """How often these words are in the log."""
+        return self.log.read_text(errors="replace").count(text)
 
-    def until(self, condition: Callable[[], Found], patience_seconds: float = PATIENCE_SECONDS) -> Found:
-        """What the condition gives once it is truthy. Raises TimeoutError with the end of the log."""
-        deadline = time.monotonic() + patience_seconds
-        while not (found := condition()):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"waited in vain; the log ends:\n{self.log.read_text(errors='replace')[-6000:]}")
-            time.sleep(0.05)
-        return found
+    def until(self, condition: Callable[[], Result], timeout_seconds: float = PATIENCE_SECONDS) -> Result:
+        """Return the condition's first truthy value. Raises TimeoutError with the end of the log."""
+        return wait_until(condition, timeout_seconds=timeout_seconds, log=self.log)
 
     def ready(self, workers: int) -> bool:
-        """Whether the API answers and so many workers live."""
+        """Whether the API responds and this many workers are alive."""
         try:
-            answer = self.http.get("/workers")
+            response = self.http.get("/workers")
         except httpx.TransportError:
             return False
-        return answer.is_success and sum(row["state"] != "offline" for row in answer.json()["items"]) >= workers
+        return response.is_success and sum(row["state"] != "offline" for row in response.json()["items"]) >= workers
 
     def _children(self) -> list[psutil.Process]:
         return children(self.supervisor)
 
     def _is_ours(self, process: psutil.Process) -> bool:
         with contextlib.suppress(psutil.Error):
-            if process.name() == "postgres":  # it writes its title over its environment
+            if process.name() == "postgres":  # PostgreSQL writes its process title over its environment
                 return process.cwd() == str(self.folder / "postgres")
             return process.environ().get(MARK) == self._mark
         return False
 
 
 @contextlib.contextmanager
-def shared_folder() -> Iterator[Path]:
-    """Where a PostgreSQL can be that runs as a user of its own."""
-    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
-@contextlib.contextmanager
 def running_fleet(folder: Path, nodes: Sequence[Node], **environment: str) -> Iterator[Fleet]:
-    """An API and a worker for each node, on the embedded PostgreSQL of the folder unless told otherwise.
+    """Run an API and a worker for each node, on the folder's embedded PostgreSQL unless `environment` names another.
 
-    Ends them in good order; whatever is left then is killed.
+    Stops them gracefully; whatever is left then is killed.
     """
     port, mark = free_port(), str(uuid.uuid4())
     children = [{"name": "serve", "command": [sys.executable, "-m", "app.cli", "serve"]}]
@@ -149,7 +130,7 @@ def running_fleet(folder: Path, nodes: Sequence[Node], **environment: str) -> It
 
 
 def stopped(fleet: Fleet) -> list[psutil.Process]:
-    """Ends the fleet in good order; what is left of it after that."""
+    """Stop the fleet gracefully; return the processes that are left."""
     fleet.supervisor.send_signal(signal.SIGTERM)
     fleet.supervisor.wait(PATIENCE_SECONDS)
     _, left = psutil.wait_procs(fleet.processes(), timeout=10)

@@ -1,4 +1,4 @@
-"""What must hold when everything has ended, whatever was done meanwhile."""
+"""Invariants of the database after all jobs have ended, whatever faults were injected."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ from testing.fault_injection.database import View
 from testing.fault_injection.fleet import Fleet
 from testing.fault_injection.jobs import Clients
 
-#: Each finds rows that must not be there.
-QUESTIONS = {
+#: Queries whose result must be empty.
+QUERIES = {
     "a benchmark has not ended": "SELECT id, status FROM benchmarks WHERE finished_at IS NULL",
     "a benchmark has not exactly one terminal event, which is its last": """
         SELECT b.id, array_agg(e.kind ORDER BY e.seq)
@@ -37,21 +37,25 @@ TOO_MANY = "SELECT id, attempt FROM benchmarks WHERE attempt > %s"
 
 
 def violations(view: View, fleet: Fleet, max_attempts: int) -> list[str]:
-    """What does not hold at this moment, in words; the fleet still runs."""
-    found = [(wrong, view.ask(question)) for wrong, question in QUESTIONS.items()]
-    found += [("a benchmark had too many attempts", view.ask(TOO_MANY, max_attempts))]
-    wrongs = [f"{wrong}: {rows}" for wrong, rows in found if rows]
-    wrongs += [f"a process is left over: {stray}" for stray in fleet.strays()]
-    return wrongs
+    """Invariants violated at this moment, in words; the fleet still runs."""
+    results = [(name, view.query(query)) for name, query in QUERIES.items()]
+    results += [("a benchmark had too many attempts", view.query(TOO_MANY, max_attempts))]
+    lines = [f"{name}: {rows}" for name, rows in results if rows]
+    lines += [f"a process is left over: {stray}" for stray in fleet.strays()]
+    return lines
 
 
 def overwritten(clients: Clients, until: Callable[[Callable[[], object]], object]) -> list[str]:
-    """Reports that are no longer what a client first saw."""
-    return [found for found, first in clients.reports.items() if until(lambda i=found: clients.report(i)) != first]
+    """Reports that differ from what a client first read."""
+    return [
+        benchmark_id
+        for benchmark_id, first in clients.reports.items()
+        if until(lambda i=benchmark_id: clients.report(i)) != first
+    ]
 
 
 def unknown(view: View, clients: Clients) -> list[str]:
-    """Benchmarks that a client was told of and the database does not have, and the other way round."""
-    told = set(clients.accepted.values())
-    kept = {str(found) for (found,) in view.ask("SELECT id FROM benchmarks")}
-    return sorted(told ^ kept)
+    """Benchmarks that only the clients know, or only the database."""
+    accepted = set(clients.accepted.values())
+    stored = {str(benchmark_id) for (benchmark_id,) in view.query("SELECT id FROM benchmarks")}
+    return sorted(accepted ^ stored)

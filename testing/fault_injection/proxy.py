@@ -1,16 +1,16 @@
-"""A way to PostgreSQL that can be broken: it drops connections, or goes silent as a cut cable does."""
+"""A TCP proxy before PostgreSQL that can drop connections, or stall them as a cut cable does."""
 
 import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
 
-#: Of what a connection reads at once.
+#: Bytes read from a connection at once.
 CHUNK_BYTES = 65_536
 
 
 class Proxy:
-    """Forwards TCP from an address of this machine to a port of its loopback, in a thread with a loop of its own."""
+    """Forwards TCP from an address of this machine to a loopback port, in a thread with its own event loop."""
 
     def __init__(self, host: str, target_port: int) -> None:
         self.host, self._target_port = host, target_port
@@ -21,15 +21,15 @@ class Proxy:
         self._flowing.set()
 
     def stall(self) -> None:
-        """From now on nothing passes, and nothing is said of it: no end, no reset; new connections hang too."""
+        """Stop forwarding without any signal: no FIN, no reset; new connections hang too."""
         self._loop.call_soon_threadsafe(self._flowing.clear)
 
     def resume(self) -> None:
-        """Lets through what came meanwhile, in order, and all that follows."""
+        """Forward what arrived meanwhile, in order, and everything after it."""
         self._loop.call_soon_threadsafe(self._flowing.set)
 
     def drop(self) -> None:
-        """Resets every connection there is."""
+        """Reset all current connections."""
         self._loop.call_soon_threadsafe(self._drop)
 
     def _drop(self) -> None:
@@ -37,12 +37,12 @@ class Proxy:
             writer.transport.abort()
 
     def run(self, ready: threading.Event) -> None:
-        """The thread's whole life."""
+        """Run the event loop until `stop`."""
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve(ready))
 
     def stop(self) -> None:
-        """Ends `run`, from another thread."""
+        """End `run`, from another thread."""
         self._loop.call_soon_threadsafe(self._stopped.set)
 
     async def _serve(self, ready: threading.Event) -> None:
@@ -71,7 +71,7 @@ class Proxy:
             writer.transport.abort()
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        """One direction, to its end; then the other direction ends too."""
+        """Forward one direction to its end, then close the other."""
         while chunk := await source.read(CHUNK_BYTES):
             await self._flowing.wait()
             sink.write(chunk)
@@ -82,7 +82,7 @@ class Proxy:
 
 @contextlib.contextmanager
 def proxied(host: str, target_port: int) -> Iterator[Proxy]:
-    """A proxy for the length of the block."""
+    """Run a proxy."""
     proxy, ready = Proxy(host, target_port), threading.Event()
     thread = threading.Thread(target=proxy.run, args=(ready,), name=f"proxy on {host}")
     thread.start()

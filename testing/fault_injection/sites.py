@@ -1,14 +1,17 @@
-"""What a fleet stands on: the embedded PostgreSQL, or an external one with ways to it that can be broken."""
+"""Setups that a fleet runs on: the embedded PostgreSQL, or an external one behind proxies that can be broken."""
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from testing.fault_injection.database import View
 from testing.fault_injection.fleet import Fleet, Node, running_fleet
 from testing.fault_injection.postgres import ExternalServer, external_server
 from testing.fault_injection.proxy import Proxy, proxied
+from testing.processes import postmaster_of
 
 WORKERS = ("first", "second", "third")
 
@@ -22,34 +25,33 @@ class Site:
     fleet: Fleet
     view: View
     workers: tuple[str, ...]
-    #: Of the embedded server.
+    #: Halftime's data directory, with the embedded server.
     data_dir: Path | None = None
     external: ExternalServer | None = None
     proxies: list[Proxy] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        """As campaigns call it."""
+        """Name of the site in campaigns."""
         return "external" if self.external else "embedded"
 
-    def postmaster(self) -> int:
-        """The process id of the embedded server. Raises FileNotFoundError while it is down."""
+    def postmaster(self) -> psutil.Process:
+        """First process of the embedded server. Raises OSError or psutil.NoSuchProcess while it is down."""
         assert self.data_dir is not None
-        return int((self.data_dir / "postmaster.pid").read_text().splitlines()[0])
+        return postmaster_of(self.data_dir)
 
 
 @contextlib.contextmanager
 def embedded_site(folder: Path, workers: int) -> Iterator[Site]:
-    """On the embedded PostgreSQL, which the fleet starts itself."""
+    """Fleet on the embedded PostgreSQL, which the fleet starts itself."""
     names = WORKERS[:workers]
-    data_dir = folder / "postgres"
     with running_fleet(folder, [Node(name) for name in names], HALFTIME_MAX_ATTEMPTS=str(MAX_ATTEMPTS)) as fleet:
-        yield Site(fleet, View(f"postgresql://postgres@/postgres?host={data_dir}"), names, data_dir=data_dir)
+        yield Site(fleet, View(f"postgresql://postgres@/postgres?host={folder}/postgres"), names, data_dir=folder)
 
 
 @contextlib.contextmanager
 def external_site(folder: Path, workers: int) -> Iterator[Site]:
-    """On an external PostgreSQL; each worker but the first goes through a proxy on an address of its own."""
+    """Fleet on an external PostgreSQL; each worker but the first connects through its own proxy, on its own address."""
     names = WORKERS[:workers]
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(external_server(folder))

@@ -1,6 +1,6 @@
-"""`python -m testing.first_contact`: what to run first on a new kind of GPU. Needs Python, torch, and few wheels.
+"""`python -m testing.first_contact`: the first program to run on a new kind of GPU. Needs Python, torch, few wheels.
 
-Exit code 0: every stage ran, or had no time. 1: one crashed. 2: it cannot run like this.
+Exit code 0: every stage ran, or had no time. 1: a stage crashed. 2: it cannot run with these arguments or wheels.
 """
 
 import argparse
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from testing.first_contact.wheels import PYTEST_WHEELS, WHEELS, how_to_fetch, what_is_missing
 
-#: Below the repository's results, a folder for each device.
+#: Folder of the repository's results; each device has a folder in it.
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "first_contact"
 
 
 def main() -> int:
-    """Runs it, or reads a record that there is."""
+    """Run the stages, or read an existing record."""
     began = time.monotonic()
     arguments = _arguments().parse_args()
     if arguments.wheels:
@@ -28,7 +28,7 @@ def main() -> int:
         return 2
     if arguments.read is not None:
         return _summarise(arguments.read)
-    from worker.device.device import detect  # noqa: PLC0415 # after the look at what is missing
+    from worker.device.device import detect  # noqa: PLC0415 # after the check for missing wheels
 
     try:
         device = detect(arguments.device)
@@ -39,19 +39,19 @@ def main() -> int:
 
 
 def _run(device: str, budget_seconds: float, folder: Path, began: float) -> int:
-    import anyio  # noqa: PLC0415 # after the look at what is missing
+    import anyio  # noqa: PLC0415 # after the check for missing wheels
 
     from testing.first_contact import record, run  # noqa: PLC0415
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in (record.NAME, "report.json", "report.md", "summary.txt"):
-        (folder / name).unlink(missing_ok=True)  # of an earlier run
+        (folder / name).unlink(missing_ok=True)  # from an earlier run
     anyio.run(run.run, device, budget_seconds, folder, record.Record(folder / record.NAME, began))
     return _summarise(folder)
 
 
 def _summarise(folder: Path) -> int:
-    """Prints what a record says, and keeps it beside."""
+    """Print the summary of a record and save it next to it."""
     from testing.first_contact import record  # noqa: PLC0415
     from testing.first_contact.summary import crashed, summary  # noqa: PLC0415
 
@@ -71,8 +71,8 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cuda:0", help="`cuda:0` by default; `cpu` for a dry run")
     parser.add_argument("--budget", type=_seconds, default=480.0, help="seconds, 480 by default")
     parser.add_argument("--output", type=Path, help="folder; benchmarks/results/first_contact/DEVICE by default")
-    parser.add_argument("--read", type=Path, metavar="FOLDER", help="summarise the record that is there, run nothing")
-    parser.add_argument("--wheels", action="store_true", help="print how to fetch all wheels, those of pytest too")
+    parser.add_argument("--read", type=Path, metavar="FOLDER", help="summarise an existing record and run nothing")
+    parser.add_argument("--wheels", action="store_true", help="print the commands that fetch all wheels, with pytest")
     return parser
 
 

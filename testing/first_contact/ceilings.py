@@ -1,4 +1,4 @@
-"""The fastest matrix product of each precision, how well it repeats, and what cuBLAS keeps for itself."""
+"""The fastest matrix product of each precision, its repeatability, and the memory of cuBLAS workspaces."""
 
 import time
 
@@ -9,25 +9,25 @@ from testing.first_contact.processes import Observer
 from worker.proof.ceiling import measure_ceiling
 from worker.training.precision import PRECISIONS, set_flags
 
-#: Side of the product that makes cuBLAS take its workspace.
+#: Side of a product large enough for cuBLAS to allocate its workspace.
 SIDE = 1024
 
 
 def observe_ceilings(observer: Observer) -> None:
-    """Every precision, several times in a row."""
+    """Measure each precision several times in a row."""
     for name in observer.in_time(observer.scale.precisions):
         precision = PRECISIONS[name]
         set_flags(precision)
         began = time.perf_counter()
-        found: list[float | None] = []
-        while len(found) < observer.scale.ceilings and observer.deadline.seconds_left():
-            found.append(measure_ceiling(precision, observer.device))
-        seconds = (time.perf_counter() - began) / max(1, len(found))
-        observer.write(Ceiling(precision=name, flops_per_second=found, seconds=seconds))
+        measured: list[float | None] = []
+        while len(measured) < observer.scale.ceilings and observer.deadline.seconds_left():
+            measured.append(measure_ceiling(precision, observer.device))
+        seconds = (time.perf_counter() - began) / max(1, len(measured))
+        observer.write(Ceiling(precision=name, flops_per_second=measured, seconds=seconds))
 
 
 def observe_workspaces(observer: Observer) -> None:
-    """What is allocated after a product of each precision, every tensor gone, and once workspaces are given back."""
+    """Record memory allocated after a product of each precision, with no tensor alive, and after freeing workspaces."""
     torch.cuda.set_device(observer.device)
     _note(observer, "before any product")
     for name in observer.scale.precisions:

@@ -1,4 +1,4 @@
-"""What the lines of a record should say; where they do not, Halftime or what it knows of GPUs is to be mended."""
+"""Expectations on the lines of a record; a deviation shows a fault in Halftime or in its assumptions about GPUs."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -19,19 +19,19 @@ from worker.report.attestation import achieved_flops_per_second
 from worker.report.warnings import MIN_EXPLAINED_ERROR
 from worker.training.precision_facts import FACTS, LARGEST_FP32_ERROR, expected_flags
 
-#: A TF32 product is this far from FP64 at least: IEEE FP32 is nearer.
+#: Smallest error of a TF32 product against FP64: IEEE FP32 is more accurate.
 LEAST_TF32_ERROR = LARGEST_FP32_ERROR
 
-#: Largest over smallest ceiling of one precision, on a GPU: a CPU has others' work to do.
+#: Largest accepted ratio of ceilings of one precision, on a GPU: a CPU is shared with other programs.
 REPEATABLE = 1.15
 
-#: How trials at an edge should end, by their labels.
+#: Expected failure of edge-case trials, by label.
 EXPECTED_FAILURES = {"out of memory": "out_of_memory", "memory limit": "out_of_memory"}
 
-#: These wait by themselves: the optimizer's implementation asks the device for values.
+#: Trials whose optimizer implementation itself reads values from the device.
 WAITING_TRIALS = frozenset({"adafactor", "sgd foreach"})
 
-#: No fault of Halftime's, nor of the device.
+#: Failures that are faults neither of Halftime nor of the device.
 ALLOWED_FAILURES = frozenset({"unsupported_precision", "timeout"})
 
 
@@ -69,9 +69,10 @@ def _probes(lines: Sequence[Line]) -> Iterator[str]:
         if line.relative_error is None:
             yield f"{where}: {line.error or 'the error is not finite'}"
         elif line.relative_error > high:
-            yield f"{where} is {line.relative_error:.1e} off, more than {high:g}"
+            yield f"{where}: relative error {line.relative_error:.1e}, more than {high:g}"
         elif line.precision in {"fp16", "bf16"} and line.relative_error < low:
-            yield f"{where} is {line.relative_error:.1e} off, less than {low:g}: not computed in it"
+            error = f"relative error {line.relative_error:.1e}, less than {low:g}"
+            yield f"{where}: {error}: not computed in {line.precision}"
     errors = [line.relative_error or 0.0 for line in probes if line.precision == "tf32"]
     if errors and max(errors) < LEAST_TF32_ERROR:
         yield f"probes: tf32: no operation used it; the largest error is {max(errors):.1e}"
@@ -83,7 +84,7 @@ def _ceilings(lines: Sequence[Line]) -> Iterator[str]:
             continue
         known = [value for value in line.flops_per_second if value]
         if len(known) < len(line.flops_per_second):
-            yield f"ceilings: {line.precision}: not every measurement told"
+            yield f"ceilings: {line.precision}: a measurement failed"
         elif known and _on_cuda(lines) and max(known) > REPEATABLE * min(known):
             yield f"ceilings: {line.precision}: from {min(known) / 1e12:.3g} to {max(known) / 1e12:.3g} TFLOP/s"
 
@@ -92,7 +93,7 @@ def _waits(lines: Sequence[Line]) -> Iterator[str]:
     for line in lines:
         if isinstance(line, Waits) and line.torch_saw is not None and bool(line.torch_saw) != bool(line.watch_saw):
             case = f"waits: {line.model} {line.precision} {line.optimizer}"
-            yield f"{case}: torch saw {line.torch_saw or 'none'}, our watch {line.watch_saw or 'none'}"
+            yield f"{case}: torch found {line.torch_saw or 'none'}, our check {line.watch_saw or 'none'}"
 
 
 def _trials(lines: Sequence[Line]) -> Iterator[str]:
@@ -104,22 +105,22 @@ def _trials(lines: Sequence[Line]) -> Iterator[str]:
             if line.failure.code not in {expected, *ALLOWED_FAILURES}:
                 yield f"{where}: {line.failure.code}: {line.failure.detail}"
         elif expected is not None:
-            yield f"{where}: it should have ended as {expected}"
+            yield f"{where}: expected the failure {expected}, but it succeeded"
         elif line.result is not None:
             yield from (f"{where}: {complaint}" for complaint in _result(line.label, line.result))
             if line.logs:
-                yield f"{where}: it wrote {line.logs.splitlines()[-1]!r}"
+                yield f"{where}: unexpected output {line.logs.splitlines()[-1]!r}"
 
 
 def _result(label: str, result: TrialResult) -> Iterator[str]:
-    """Of any trial that ended well; then what its own label says."""
+    """Unmet expectations on any trial that succeeded; then those on the trial with this label."""
     dtype = FACTS[result.precision].matmul_dtype_name
     for probe in result.attestation.probes:
         if not probe.ok:
-            yield f"{probe.name} should be {probe.expected}, and is {probe.observed}"
+            yield f"{probe.name}: expected {probe.expected}, observed {probe.observed}"
     for kind, dtypes in result.attestation.forward_dtypes.items():
         if dtypes != [dtype]:
-            yield f"{kind} puts out {', '.join(dtypes)}, not {dtype}"
+            yield f"{kind} outputs {', '.join(dtypes)}, not {dtype}"
     for what, why in result.not_examined.items():
         yield f"{what} is missing: {why}"
     yield from _memory(result.memory)
@@ -134,13 +135,13 @@ def _memory(memory: Memory | None) -> Iterator[str]:
     if memory is None:
         return
     if (memory.start_bytes or 0) > NEAR_ZERO_BYTES:
-        yield f"it starts with {memory.start_bytes} bytes"
+        yield f"{memory.start_bytes} bytes are allocated at its start"
     if memory.breakdown is not None and memory.breakdown.total_bytes() != memory.peak_bytes:
-        yield "the parts of the peak of memory do not add up to it"
+        yield "the parts of the memory peak do not add up to it"
 
 
 def _throughput(lines: Sequence[Line]) -> Iterator[str]:
-    """No trial may do more than the best ceiling of its precision that anything measured."""
+    """Trials that did more than the best ceiling measured anywhere for their precision."""
     trials = [(line, line.result) for line in lines if isinstance(line, TrialLine) and line.result]
     ceilings = [
         (line.precision, value) for line in lines if isinstance(line, Ceiling) for value in line.flops_per_second
@@ -155,26 +156,27 @@ def _throughput(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _numerics(result: TrialResult) -> Iterator[str]:
-    found = result.numerics
-    if found and found.gradient_relative_rmse is not None and found.explained_relative_rmse is not None:
-        bound = FACTS[result.precision].max_error_ratio * max(found.explained_relative_rmse, MIN_EXPLAINED_ERROR)
-        if found.gradient_relative_rmse > bound:
-            yield f"the gradient is {found.gradient_relative_rmse:.1e} off, and rounding explains {bound:.1e} at most"
+    numerics = result.numerics
+    if numerics and numerics.gradient_relative_rmse is not None and numerics.explained_relative_rmse is not None:
+        bound = FACTS[result.precision].max_error_ratio * max(numerics.explained_relative_rmse, MIN_EXPLAINED_ERROR)
+        if numerics.gradient_relative_rmse > bound:
+            error = f"{numerics.gradient_relative_rmse:.1e}"
+            yield f"the gradient's relative error is {error}; rounding explains at most {bound:.1e}"
 
 
 def _gpu(label: str, result: TrialResult) -> Iterator[str]:
-    """What telemetry should have told, on a GPU."""
+    """Unmet expectations on GPU telemetry."""
     if result.memory is None or not result.memory.source.startswith("cuda"):
         return
     gpu = result.telemetry.gpu
     if gpu is None:
-        yield "there is no telemetry of the GPU"
+        yield "GPU telemetry is missing"
         return
     absent = [name for name in ("sm_clock_mhz", "power_watts", "largest_used_bytes") if getattr(gpu, name) is None]
     if absent:
-        yield f"telemetry does not tell {', '.join(absent)}"
+        yield f"telemetry lacks {', '.join(absent)}"
     if gpu.foreign_processes and label != "neighbour":
-        yield f"others computed on the device: {', '.join(gpu.foreign_processes)}"
+        yield f"foreign processes computed on the device: {', '.join(gpu.foreign_processes)}"
 
 
 def _overflow(result: TrialResult) -> Iterator[str]:
@@ -184,7 +186,7 @@ def _overflow(result: TrialResult) -> Iterator[str]:
     elif result.applied_steps == 0:
         yield "the loss scale did not recover"
     elif not scaler.first_overflow:
-        yield "where it first overflowed was not found"
+        yield "the first overflow was not located"
 
 
 def _deterministic(result: TrialResult) -> Iterator[str]:
@@ -202,7 +204,7 @@ def _compiled(result: TrialResult) -> Iterator[str]:
 
 def _loaded(result: TrialResult) -> Iterator[str]:
     if result.data_wait_seconds is None:
-        yield "it does not say how long it waited for data"
+        yield "its data wait time is missing"
 
 
 EDGES: dict[str, Callable[[TrialResult], Iterator[str]]] = {
@@ -222,17 +224,17 @@ def _reports(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _other_processes(lines: Sequence[Line]) -> Iterator[str]:
-    """By its number, in what the trial says and in what a look at the device said."""
+    """Unmet expectations on the neighbour: the trial and the list of processes must contain its process id."""
     for line in lines:
         if not isinstance(line, NeighbourLine):
             continue
         trials = [one for one in lines if isinstance(one, TrialLine) and one.label == "neighbour" and one.result]
         gpus = [one.result.telemetry.gpu for one in trials if one.result and one.result.telemetry.gpu]
         for gpu in gpus:
-            if not any(f"process {line.pid}" in named for named in gpu.foreign_processes or []):
-                yield f"neighbour: process {line.pid} computed beside the trial, which names {gpu.foreign_processes}"
+            if not any(f"process {line.pid}" in process for process in gpu.foreign_processes or []):
+                yield f"neighbour: process {line.pid} ran during the trial, which reports {gpu.foreign_processes}"
         if line.seen_after:
-            yield f"neighbour: once it was gone, the driver named {', '.join(line.seen_after)}"
+            yield f"neighbour: after its end the driver still listed {', '.join(line.seen_after)}"
 
 
 CHECKS = (_health, _switches, _probes, _ceilings, _waits, _trials, _throughput, _reports, _other_processes)

@@ -1,4 +1,4 @@
-"""The machine, and the device as torch sees it."""
+"""Facts about the machine, and about the device as torch sees it."""
 
 import os
 import platform
@@ -15,26 +15,26 @@ from testing.first_contact.lines import Fact
 from testing.first_contact.processes import Observer
 from worker.device import nvml, other_processes
 
-#: Variables that libraries of numerics read.
+#: Environment variables that numeric libraries read.
 PREFIXES = ("CUDA", "CUBLAS", "CUDNN", "NCCL", "NVIDIA", "TORCH", "PYTORCH", "TRITON", "OMP", "MKL", "ONEDNN", "ATEN")
-#: In the name of one that holds a secret.
+#: Parts of a variable's name that mark it as a secret.
 SECRETS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH")
 
 COMPILERS = ("gcc", "g++", "clang", "cc", "c++", "nvcc")
 
-#: No names of others' programs, no serial numbers.
+#: Queries without names of other users' programs and without serial numbers.
 SECTIONS = "MEMORY,UTILIZATION,ECC,TEMPERATURE,POWER,CLOCK,COMPUTE,PERFORMANCE,PAGE_RETIREMENT,ROW_REMAPPER"
 COMMANDS = (("nvidia-smi", "-q", "-d", SECTIONS), ("nvidia-smi", "topo", "-m"), ("nvcc", "--version"))
 
 COMMAND_SECONDS = 10.0
 MOST_CHARACTERS = 12_000
 
-#: Of the kernel's files: how much of each, in lines.
+#: Kernel files to record, and the number of lines of each.
 FILES = {"/proc/meminfo": 5, "/proc/version": 1, "/sys/fs/cgroup/memory.max": 1, "/sys/fs/cgroup/cpu.max": 1}
 
 
 def machine_facts(device: str) -> Iterator[Fact]:
-    """What can be told without touching the device."""
+    """Record what is known without using the device."""
     yield Fact(name="python", value=sys.version)
     yield Fact(name="platform", value=platform.platform())
     yield Fact(name="cores", value=f"{os.cpu_count()}, of them allowed {len(os.sched_getaffinity(0))}")
@@ -56,7 +56,7 @@ def machine_facts(device: str) -> Iterator[Fact]:
 
 
 def environment(variables: "os._Environ[str] | dict[str, str]") -> dict[str, str]:
-    """Those that libraries of numerics read; of one that holds a secret, only that it is set."""
+    """Variables that numeric libraries read; of a secret, only that it is set."""
     numeric = {name: value for name, value in variables.items() if name.startswith(PREFIXES)}
     return {
         name: "(set)" if any(word in name.upper() for word in SECRETS) else value for name, value in numeric.items()
@@ -64,7 +64,7 @@ def environment(variables: "os._Environ[str] | dict[str, str]") -> dict[str, str
 
 
 def observe_device(observer: Observer) -> None:
-    """What torch tells of the device, once it has a context there."""
+    """Record what torch reports about the device, with a context on it."""
     say = {"capabilities of the CPU": torch.backends.cpu.get_cpu_capability(), "build": torch.__config__.show()}
     if observer.on_cuda:
         torch.cuda.set_device(observer.device)
@@ -93,7 +93,7 @@ def _attention_kernels() -> str:
 
 
 def _cpu() -> str:
-    """The model, and what it has for half precision."""
+    """CPU model and its half-precision features."""
     lines = _head(Path("/proc/cpuinfo"), 40).splitlines()
     known = dict(line.split(":", maxsplit=1) for line in lines if ":" in line)
     named = {name.strip(): value.strip() for name, value in known.items()}
@@ -102,7 +102,7 @@ def _cpu() -> str:
 
 
 def _python_header() -> str:
-    """Triton compiles against it."""
+    """Python's header, which Triton needs for compiling."""
     path = Path(sysconfig.get_path("include"), "Python.h")
     return f"{path}: {'there' if path.exists() else 'missing'}"
 

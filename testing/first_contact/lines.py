@@ -1,4 +1,4 @@
-"""What a line of the record can be: JSON, one object a line, `kind` says which."""
+"""Lines of the record: one JSON object a line, with its `kind`."""
 
 from typing import Annotated, Literal
 
@@ -9,12 +9,12 @@ from halftime.contract.report.failure import Failure
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.strict import MaybeFloat, Output
 
-#: done: to its end. cut: its time was up. skipped: it could not begin. crashed: a fault; `detail` has the traceback.
+#: done: completed. cut: its time was up. skipped: it could not begin. crashed: a fault; `detail` has the traceback.
 StageOutcome = Literal["done", "cut", "skipped", "crashed"]
 
 
 class _Line(Output):
-    #: Since the run began; set when the line is written.
+    #: Seconds since the run began; set when the line is written.
     at_seconds: float = 0.0
 
 
@@ -36,14 +36,14 @@ class StageEnded(_Line):
     name: str
     outcome: StageOutcome
     seconds: float
-    #: The traceback, or why it was skipped or cut.
+    #: The traceback, or the reason why it was skipped or cut.
     detail: str = ""
-    #: What its process wrote to standard output and standard error, from the end.
+    #: End of what its process wrote to standard output and standard error.
     logs: str = ""
 
 
 class LeftOut(_Line):
-    """Things that a stage had no time for."""
+    """Items that a stage had no time for."""
 
     kind: Literal["left_out"] = "left_out"
     stage: str
@@ -51,7 +51,7 @@ class LeftOut(_Line):
 
 
 class Fact(_Line):
-    """Something about the machine or the device."""
+    """A fact about the machine or the device."""
 
     kind: Literal["fact"] = "fact"
     name: str
@@ -59,17 +59,17 @@ class Fact(_Line):
 
 
 class Switches(_Line):
-    """What can be read after a precision was set: the new switches, and the old names for them."""
+    """Switches as read after a precision was set, under their new and their old names."""
 
     kind: Literal["switches"] = "switches"
     precision: PrecisionName
     flags: dict[str, str]
-    #: Of readers that other libraries call: what each returns or raises.
+    #: Result or error of each reader that other libraries call.
     legacy: dict[str, str]
 
 
 class ProbeError(_Line):
-    """One operation in a precision against FP64."""
+    """Error of one operation in a precision against FP64."""
 
     kind: Literal["probe"] = "probe"
     precision: PrecisionName
@@ -78,7 +78,7 @@ class ProbeError(_Line):
     of: str
     #: RMS of (result - exact) over RMS of exact.
     relative_error: MaybeFloat
-    #: Why there is none.
+    #: Why there is no error figure.
     error: str = ""
 
 
@@ -88,12 +88,12 @@ class Ceiling(_Line):
     kind: Literal["ceiling"] = "ceiling"
     precision: PrecisionName
     flops_per_second: list[MaybeFloat]
-    #: Of one measurement.
+    #: Duration of one measurement.
     seconds: float
 
 
 class Workspace(_Line):
-    """What stays allocated once every tensor is gone."""
+    """Memory that stays allocated when no tensor is alive."""
 
     kind: Literal["workspace"] = "workspace"
     when: str
@@ -102,7 +102,7 @@ class Workspace(_Line):
 
 
 class Waits(_Line):
-    """One training step: where torch saw the host wait, and where Halftime's own watch did."""
+    """Host waits in one training step, as torch sees them and as Halftime's own check does."""
 
     kind: Literal["waits"] = "waits"
     model: str
@@ -114,13 +114,13 @@ class Waits(_Line):
 
 
 class NvmlAnswers(_Line):
-    """One question to NVML, asked several times while the device computes."""
+    """Answers of one NVML query, repeated while the device computes."""
 
     kind: Literal["nvml"] = "nvml"
     question: str
-    #: Those that differ, in order.
+    #: Distinct answers, in order.
     answers: list[str]
-    #: Of one answer.
+    #: Duration of one answer.
     median_milliseconds: MaybeFloat
     largest_milliseconds: MaybeFloat
     error: str = ""
@@ -135,7 +135,7 @@ class EnergyUpdates(_Line):
 
 
 class TrialLine(_Line):
-    """One trial with everything it measured, or why there is nothing."""
+    """One trial with all its measurements, or its failure."""
 
     kind: Literal["trial"] = "trial"
     stage: str
@@ -145,19 +145,19 @@ class TrialLine(_Line):
     seconds: float
     result: TrialResult | None
     failure: Failure | None
-    #: What its process wrote, from the end.
+    #: End of what its process wrote.
     logs: str
 
 
 class ReportLine(_Line):
-    """The report of a whole comparison; `report.json` and `report.md` beside the record have all of it."""
+    """Report of a whole comparison; `report.json` and `report.md` next to the record have all of it."""
 
     kind: Literal["report"] = "report"
     headline: str
     verdict: str
     reasons: list[str]
     warnings: list[str]
-    #: The checks of the attestation that do not hold, in words.
+    #: Failed checks of the attestation, in words.
     failed_checks: list[str]
     checks: int
     speedups: dict[str, MaybeFloat]
@@ -167,17 +167,17 @@ class ReportLine(_Line):
 
 
 class NeighbourLine(_Line):
-    """Another process that computes on the device while a trial runs."""
+    """A foreign process that computes on the device while a trial runs."""
 
     kind: Literal["neighbour"] = "neighbour"
     pid: int
-    #: On the device before the trial, and after the neighbour was gone, as NVML names them.
+    #: Processes on the device before the trial, and after the neighbour ended, as NVML names them.
     seen_before: list[str]
     seen_after: list[str]
 
 
 class Ended(_Line):
-    """The last line of a run that came to its end."""
+    """The last line of a complete run."""
 
     kind: Literal["ended"] = "ended"
     seconds: float

@@ -1,4 +1,4 @@
-"""NVML while the device computes: what each question answers, how long that takes, how often energy moves."""
+"""NVML while the device computes: the answer to each query, its duration, and how often the energy counter moves."""
 
 import statistics
 import threading
@@ -13,24 +13,24 @@ from testing.first_contact.processes import Observer
 from worker.device import nvml
 from worker.device.nvml import Handle
 
-#: Times a question is asked.
+#: Repetitions of each query.
 TIMES = 20
 
-#: Of the product that keeps the device busy, and how many are queued between two looks at how far it is.
+#: Side of the product that keeps the device busy, and products queued between two synchronisations.
 SIDE, QUEUED = 8192, 8
 
-#: The energy counter is watched for so long.
+#: Duration of watching the energy counter.
 ENERGY_SECONDS = 2.0
 
 Question = Callable[[], object]
 
 
 def observe_load(observer: Observer) -> None:
-    """Keeps the device busy, and asks meanwhile."""
+    """Query NVML while the device is kept busy."""
     with nvml.opened() as library:
         handle = nvml.handle_of(library, observer.device_name) if library else None
         if library is None or handle is None:
-            observer.write(Fact(name="NVML", value=f"tells nothing of {observer.device_name}"))
+            observer.write(Fact(name="NVML", value=f"has no data on {observer.device_name}"))
             return
         with Load(observer.device) as load:
             for question, ask in questions(library, handle).items():
@@ -40,7 +40,7 @@ def observe_load(observer: Observer) -> None:
 
 
 class Load:
-    """Matrix products in FP16, one after the other, from a thread of their own."""
+    """A thread that computes FP16 matrix products one after the other."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -57,7 +57,7 @@ class Load:
         self._thread.join()
 
     def flops_per_second(self) -> float:
-        """Over all of it."""
+        """Mean over the whole load."""
         return 2 * SIDE**3 * self._products / self._seconds
 
     def _multiply_on(self) -> None:
@@ -72,14 +72,14 @@ class Load:
             self._products += QUEUED
             queued = torch.cuda.Event()
             queued.record()
-            earlier.synchronize()  # those queued last go on meanwhile: the device is never idle
+            earlier.synchronize()  # the products queued last keep the device busy meanwhile
             earlier = queued
         torch.cuda.synchronize(self._device)
         self._seconds = time.perf_counter() - began
 
 
 def questions(library: ModuleType, handle: Handle) -> dict[str, Question]:
-    """What telemetry, health and the search for neighbours ask, and what they could."""
+    """Queries of telemetry, of health checks, of the search for other processes, and others they could use."""
     uncorrected = library.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, library.NVML_VOLATILE_ECC
     action = getattr(library, "NVML_FI_DEV_GET_GPU_RECOVERY_ACTION", None)
     return {
@@ -112,8 +112,8 @@ def questions(library: ModuleType, handle: Handle) -> dict[str, Question]:
 
 
 def answers(library: ModuleType, question: str, ask: Question) -> NvmlAnswers:
-    """Asked several times; what differs is kept."""
-    said, milliseconds = [], []
+    """Repeat a query and keep the distinct answers."""
+    results, milliseconds = [], []
     for _ in range(TIMES):
         began = time.perf_counter()
         try:
@@ -127,17 +127,17 @@ def answers(library: ModuleType, question: str, ask: Question) -> NvmlAnswers:
                 error=f"{type(error).__name__}: {error}",
             )
         milliseconds.append(1000 * (time.perf_counter() - began))
-        said.append(str(answer))
+        results.append(str(answer))
     return NvmlAnswers(
         question=question,
-        answers=list(dict.fromkeys(said)),
+        answers=list(dict.fromkeys(results)),
         median_milliseconds=statistics.median(milliseconds),
         largest_milliseconds=max(milliseconds),
     )
 
 
 def _energy(library: ModuleType, handle: Handle) -> EnergyUpdates:
-    """Reads the counter without a pause."""
+    """Read the energy counter continuously."""
     began, readings = time.perf_counter(), [library.nvmlDeviceGetTotalEnergyConsumption(handle)]
     for reading in _read_on(library, handle, began):
         if reading != readings[-1]:
@@ -154,7 +154,7 @@ def _read_on(library: ModuleType, handle: Handle, began: float) -> Iterator[int]
 
 
 def _fields(structure: object) -> str:
-    """Of one of NVML's structures, by name."""
+    """Fields of an NVML structure, by name."""
     names = [name for name, *_ in getattr(structure, "_fields_", [])]
     return ", ".join(f"{name}={getattr(structure, name)}" for name in names)
 

@@ -1,4 +1,4 @@
-"""A process of another on the device: the trial beside it must name it."""
+"""A foreign process on the device: the trial that runs at the same time must report it."""
 
 import contextlib
 import subprocess
@@ -15,7 +15,7 @@ from testing.first_contact.timetable import Deadline
 from testing.first_contact.trials import Trials, specified
 from worker.device import other_processes
 
-#: Holds memory of a device, says so, and computes until it is ended, or whoever started it is gone.
+#: Allocates device memory, prints a line, and computes until it is killed or its parent has ended.
 NEIGHBOUR = """
 import os, sys, threading, torch
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
@@ -25,26 +25,26 @@ while True:
     held.sum().item()
 """
 
-#: A trial would wait a minute for the device to be free; here it is known not to be.
+#: Timeout in place of a trial's minute of waiting for a free device: here the device is known to be in use.
 MAX_WAIT_SECONDS = 1.0
 
-#: Once the neighbour is gone, the device is looked at so often, with this pause.
+#: Polls of the device after the neighbour ended, and the pause between them.
 LOOKS, LOOK_SECONDS = 10, 0.3
 
 
 async def run_beside_a_neighbour(device: str, scale: Scale, trials: Trials, deadline: Deadline) -> None:
-    """One trial while another process computes on the device, and a look at the device once it is gone."""
+    """Run one trial while a foreign process computes on the device; list the device's processes after it ended."""
     with _impatient(), _neighbour(device) as process:
         assert process.stdout is not None
-        said = ""
+        line = ""
         with anyio.move_on_after(deadline.seconds_left()):
-            said = await anyio.to_thread.run_sync(process.stdout.readline, abandon_on_cancel=True)
-        if not said:
-            raise OutOfTime("the neighbour did not come to hold memory of the device")
+            line = await anyio.to_thread.run_sync(process.stdout.readline, abandon_on_cancel=True)
+        if not line:
+            raise OutOfTime("the neighbour did not allocate device memory in time")
         before = other_processes.query_usage(device)
         spec = specified(device, scale, "fp32", scale.models["mlp"])
         await trials.run("neighbour", spec, deadline)
-    after = await _look_until_gone(device)
+    after = await _poll_until_gone(device)
     trials.record.write(
         NeighbourLine(
             pid=process.pid,
@@ -54,14 +54,14 @@ async def run_beside_a_neighbour(device: str, scale: Scale, trials: Trials, dead
     )
 
 
-async def _look_until_gone(device: str) -> other_processes.DeviceUsage | None:
-    """The driver may list a process for a moment after its end."""
+async def _poll_until_gone(device: str) -> other_processes.DeviceUsage | None:
+    """Poll until the process is gone: the driver may list it for a moment after its end."""
     for _ in range(LOOKS):
-        seen = other_processes.query_usage(device)
-        if seen is None or not seen.processes:
+        occupation = other_processes.query_usage(device)
+        if occupation is None or not occupation.processes:
             break
         await anyio.sleep(LOOK_SECONDS)
-    return seen
+    return occupation
 
 
 @contextlib.contextmanager

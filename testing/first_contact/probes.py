@@ -1,4 +1,4 @@
-"""How far small operations are from FP64 in each precision, by size and layout: which kernels are taken where."""
+"""Error of small operations in each precision against FP64, by size and layout, which select different kernels."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Operation = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """An operation and its operands, FP32 on the device."""
+    """An operation and its FP32 operands on the device."""
 
     operation: str
     of: str
@@ -27,7 +27,7 @@ class Case:
 
 
 def observe_probes(observer: Observer) -> None:
-    """Every case in every precision; the operands are the same in all of them."""
+    """Run every case in every precision, on the same operands."""
     for number, maker in enumerate(observer.in_time(_makers(observer.scale))):
         case = maker.make(_normal(observer.device, number))
         exact = _exact(case)
@@ -50,7 +50,7 @@ def _measured(case: Case, precision: Precision, device: torch.device, exact: Ten
 
 
 def _exact(case: Case) -> Tensor | str:
-    """In FP64, or why not."""
+    """The result in FP64, or the error."""
     try:
         with torch.no_grad():
             return case.compute(*(operand.double() for operand in case.operands))
@@ -62,14 +62,14 @@ Normal = Callable[..., Tensor]
 
 
 def _normal(device: torch.device, seed: int) -> Normal:
-    """Draws standard normal operands, on the CPU: the same on every device."""
+    """Draw standard normal operands on the CPU: the same ones for every device."""
     generator = torch.Generator().manual_seed(seed)
     return lambda *size: torch.randn(*size, generator=generator).to(device)
 
 
 @dataclass(frozen=True)
 class _Maker:
-    """Makes a case when its turn comes."""
+    """Builds a case on demand."""
 
     name: str
     make: Callable[[Normal], Case]
@@ -118,7 +118,7 @@ def _linear(normal: Normal, operation: str, product: Product) -> Case:
     return Case(operation, _size(product), functional.linear, operands)
 
 
-#: By what cuBLAS calls them: N for a matrix as it lies, T for a transposed one.
+#: Layouts in cuBLAS's notation: N for a matrix as stored, T for a transposed one.
 PRODUCTS: dict[str, Callable[..., Case]] = {
     "mm NN": _plain,
     "mm NT": _right_transposed,

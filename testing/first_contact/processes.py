@@ -1,6 +1,6 @@
-"""A fresh process for whatever touches the device: its context ends with it, and so does a hang or a crash.
+"""Fresh processes for code that uses the device: a context, a hang or a crash ends with its process.
 
-Processes come from the forkserver that trials come from, which has torch loaded and has touched no device.
+Processes are forked by the same forkserver as trials; it has torch loaded and has not used a device.
 """
 
 import contextlib
@@ -28,26 +28,26 @@ from testing.first_contact.timetable import Deadline
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
-#: Kept of what a process wrote.
+#: Characters kept of what a process wrote.
 LOG_CHARACTERS = 4000
 
-#: What a process is waited for after SIGKILL.
+#: Timeout after SIGKILL.
 DYING_SECONDS = 5.0
 
 Item = TypeVar("Item")
 
 
 class OutOfTime(Exception):
-    """The time of a stage was up before its end."""
+    """A stage's time was up before its end."""
 
 
 class ProcessDied(Exception):
-    """A process ended otherwise than well; the message has what it wrote."""
+    """A process failed; the message has its output."""
 
 
 @dataclass(frozen=True)
 class Observer:
-    """What a process that looks at the device is given."""
+    """Context of code that observes the device in a process."""
 
     stage: str
     device_name: str
@@ -57,20 +57,20 @@ class Observer:
 
     @property
     def device(self) -> torch.device:
-        """As torch names it."""
+        """The device as a torch device."""
         return torch.device(self.device_name)
 
     @property
     def on_cuda(self) -> bool:
-        """Whether it is a GPU."""
+        """Whether the device is a GPU."""
         return self.device.type == "cuda"
 
     def write(self, line: Line) -> None:
-        """Into the record."""
+        """Write a line into the record."""
         self.record.write(line)
 
     def in_time(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Items, until the time is up; the record says which were left out."""
+        """Yield items until the time is up; record the ones left out."""
         items = list(items)
         for place, item in enumerate(items):
             if not self.deadline.seconds_left():
@@ -83,9 +83,9 @@ Observe = Callable[[Observer], None]
 
 
 async def run_in_fresh_process(observe: Observe, observer: Observer) -> str:
-    """What the process wrote beside the record. Raises ProcessDied, and OutOfTime once it is ended.
+    """Return what the process wrote besides the record. Raises ProcessDied, and OutOfTime after killing the process.
 
-    `observe` is looked up by its name there: a function of a module. Cancelling the call ends the process first.
+    `observe` is pickled by name: it must be a function of a module. Cancelling the call kills the process first.
     """
     context = multiprocessing.get_context("forkserver")
     with tempfile.NamedTemporaryFile(prefix="halftime-contact-") as logs:
@@ -96,12 +96,12 @@ async def run_in_fresh_process(observe: Observe, observer: Observer) -> str:
                 await anyio.wait_readable(process.sentinel)
         finally:
             _end(process)
-        said = logs.read().decode("utf-8", "replace")[-LOG_CHARACTERS:]
+        output = logs.read().decode("utf-8", "replace")[-LOG_CHARACTERS:]
     if time_given.cancelled_caught:
-        raise OutOfTime(f"it was ended when its time was up. {said}")
+        raise OutOfTime(f"it was stopped when its time was up. {output}")
     if process.exitcode:
-        raise ProcessDied(f"{_death(process.exitcode)}\n{said}")
-    return said
+        raise ProcessDied(f"{_death(process.exitcode)}\n{output}")
+    return output
 
 
 def _death(exit_code: int) -> str:
@@ -109,12 +109,12 @@ def _death(exit_code: int) -> str:
 
 
 def _end(process: "ForkServerProcess") -> None:
-    """No process of its group outlives this."""
-    if process.pid is None:  # it could not be started
+    """Kill the process and its group."""
+    if process.pid is None:  # it was never started
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    if process.is_alive():  # killed before it had made its group
+    if process.is_alive():  # killed before it had made its own group
         process.kill()
     process.join(DYING_SECONDS)
 
@@ -128,13 +128,13 @@ def _main(observe: Observe, observer: Observer, logs: str) -> None:
     _die_with_the_parent()
     try:
         observe(observer)
-    except Exception:  # whatever it was, the record is to have it
+    except Exception:  # the record must have any exception
         traceback.print_exc()
         raise SystemExit(1) from None
 
 
 def _die_with_the_parent() -> None:
-    """The child of a forkserver is told of its parent's death by a pipe alone."""
+    """Die with the parent: a forkserver's child learns of its parent's death only from a pipe."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -1,4 +1,4 @@
-"""The stages in their order, each within its share of the time, none able to end the others."""
+"""Runs the stages in order, each within its share of the time; none can stop the others."""
 
 import multiprocessing
 import sys
@@ -31,7 +31,7 @@ from testing.first_contact.whole import run_comparison
 from worker.agent.launcher import TrialLauncher
 from worker.messages import DeviceCheck
 
-#: With less left, a stage is skipped.
+#: Minimum time for a stage; with less left it is skipped.
 LEAST_SECONDS = 1.0
 
 
@@ -47,31 +47,31 @@ class Contact:
     folder: Path
 
     def observer(self, stage: str, deadline: Deadline) -> Observer:
-        """For a process that looks at the device."""
+        """Context of a process that observes the device."""
         return Observer(stage, self.device, self.scale, self.record, deadline)
 
     def trials(self, stage: str) -> Trials:
-        """For a stage that runs some."""
+        """Trials for a stage that runs some."""
         return Trials(stage, self.record, self.launcher)
 
 
-#: Does what a stage is there for until the deadline; what its process wrote.
+#: Function that does a stage's work until the deadline and returns what its process wrote.
 Work = Callable[[Contact, str, Deadline], Awaitable[str]]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the run."""
+    """One stage of the run."""
 
     name: str
-    #: Of the budget; shares add up to one.
+    #: Share of the budget; shares add up to one.
     share: float
     work: Work
     cuda_only: bool = False
 
 
 def _observed(observe: Observe) -> Work:
-    """In a fresh process."""
+    """Run an observation in a fresh process."""
 
     async def work(contact: Contact, stage: str, deadline: Deadline) -> str:
         return await run_in_fresh_process(observe, contact.observer(stage, deadline))
@@ -80,7 +80,7 @@ def _observed(observe: Observe) -> Work:
 
 
 def _tried(plan: Callable[[str, Scale], "list[Planned]"]) -> Work:
-    """A trial after the other."""
+    """Run trials one after the other."""
 
     async def work(contact: Contact, stage: str, deadline: Deadline) -> str:
         await contact.trials(stage).run_all(plan(contact.device, contact.scale), deadline)
@@ -96,8 +96,8 @@ async def _note_facts(contact: Contact, stage: str, deadline: Deadline) -> str:
 
 
 async def _check_health(contact: Contact, stage: str, deadline: Deadline) -> str:
-    found = await contact.launcher.check(DeviceCheck(device=contact.device), deadline.seconds_left())
-    faults = [found.detail] if isinstance(found, Failure) else found.faults
+    health = await contact.launcher.check(DeviceCheck(device=contact.device), deadline.seconds_left())
+    faults = [health.detail] if isinstance(health, Failure) else health.faults
     contact.record.write(Fact(name="faults of the device", value="; ".join(faults) or "none"))
     return ""
 
@@ -107,7 +107,7 @@ async def _compare(contact: Contact, stage: str, deadline: Deadline) -> str:
     return ""
 
 
-async def _meet_a_neighbour(contact: Contact, stage: str, deadline: Deadline) -> str:
+async def _observe_neighbour(contact: Contact, stage: str, deadline: Deadline) -> str:
     await run_beside_a_neighbour(contact.device, contact.scale, contact.trials(stage), deadline)
     return ""
 
@@ -124,12 +124,12 @@ STAGES = (
     Stage("trials", 0.22, _tried(lambda device, scale: list(usual_trials(device, scale)))),
     Stage("comparison", 0.22, _compare),
     Stage("edges", 0.15, _tried(lambda device, scale: list(edge_trials(device, scale)))),
-    Stage("neighbour", 0.05, _meet_a_neighbour),
+    Stage("neighbour", 0.05, _observe_neighbour),
 )
 
 
 async def run(device: str, budget_seconds: float, folder: Path, record: Record) -> None:
-    """Every stage, as far as the time goes."""
+    """Run every stage for which there is time."""
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     record.write(Begun(device=device, budget_seconds=budget_seconds, started_at=started_at, halftime=__version__))
     launcher = TrialLauncher()
@@ -138,7 +138,7 @@ async def run(device: str, budget_seconds: float, folder: Path, record: Record) 
     try:
         await launcher.warm_up()
         now = time.monotonic()
-        timetable = Timetable(now, budget_seconds - (now - record.began))  # what loading torch took is in the budget
+        timetable = Timetable(now, budget_seconds - (now - record.began))  # loading torch counts towards the budget
         contact = Contact(device, scale_of(device), record, timetable, launcher, folder)
         for stage in STAGES:
             share += stage.share
@@ -150,7 +150,7 @@ async def run(device: str, budget_seconds: float, folder: Path, record: Record) 
 
 
 async def _run(stage: Stage, contact: Contact, deadline: Deadline) -> None:
-    """One stage; whatever becomes of it is in the record."""
+    """Run one stage and record its outcome."""
     began = time.monotonic()
     outcome: StageOutcome
     detail = logs = ""
@@ -170,5 +170,5 @@ async def _outcome(stage: Stage, contact: Contact, deadline: Deadline) -> tuple[
         return "done", "", await stage.work(contact, stage.name, deadline)
     except OutOfTime as error:
         return "cut", str(error), ""
-    except Exception:  # the other stages are still to be had
+    except Exception:  # the other stages can still run
         return "crashed", traceback.format_exc(), ""

@@ -1,4 +1,4 @@
-"""What is trained and multiplied: for a GPU, and small for a dry run on a CPU."""
+"""Models and operand sizes: full size for a GPU, small for a dry run on a CPU."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Scale:
-    """One size of everything."""
+    """Models and sizes for one kind of device."""
 
     precisions: tuple[PrecisionName, ...]
     products: tuple[Product, ...]
@@ -36,12 +36,12 @@ class Scale:
     recurrent: tuple[int, int, int]
     ceilings: int
     models: dict[str, ModelSpec]
-    #: For what looks at single steps.
+    #: Small models for observations of single steps.
     small_models: dict[str, ModelSpec]
     batch_size: int
     steps: int
     depthwise: ModelSpec
-    #: Beyond every device's memory, and what is trained of it at once.
+    #: A model beyond every device's memory, and its batch size.
     too_large: ModelSpec
     too_large_batch_size: int
 
@@ -65,7 +65,7 @@ def depthwise(channels: int, layers: int, image_size: int) -> LayersSpec:
     )
 
 
-#: Sides of squares; then thin and flat products, whose kernels are chosen otherwise.
+#: Sides of square products; then thin and flat ones, which select other kernels.
 SQUARES = (64, 128, 256, 512, 1024, 2048, 4096)
 OTHERS: tuple[Product, ...] = ((8, 1024, 1024), (16, 512, 512), (64, 1024, 1024), (1024, 256, 1024), (8192, 256, 512))
 
@@ -100,7 +100,7 @@ FULL = Scale(
     batch_size=16,
     steps=20,
     depthwise=depthwise(channels=512, layers=6, image_size=32),
-    # The first layer alone puts out 256 GiB, of a model of a few kilobytes.
+    # The output of the first layer alone takes 256 GiB; the model itself takes a few kilobytes.
     too_large=depthwise(channels=8192, layers=1, image_size=64),
     too_large_batch_size=2048,
 )
@@ -123,12 +123,12 @@ DRY = Scale(
     batch_size=4,
     steps=8,
     depthwise=depthwise(channels=8, layers=2, image_size=8),
-    # A CPU is not filled: a model that the machine cannot hold is refused before it is built.
+    # On a CPU memory is not filled: a model that the machine cannot hold is refused before it is built.
     too_large=MlpSpec(hidden_size=65_536, num_layers=64),
     too_large_batch_size=4,
 )
 
 
 def scale_of(device: str) -> Scale:
-    """Of a device by its name."""
+    """Scale for a device by its name."""
     return DRY if device == "cpu" else FULL

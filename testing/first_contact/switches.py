@@ -1,4 +1,4 @@
-"""What torch's switches read after each precision was set, under their new names and under the old ones."""
+"""Torch's switches as read after each precision was set, under their new and their old names."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,12 @@ from worker.training.precision import PRECISIONS, read_flags, set_flags
 
 
 def _enter_flags() -> str:
-    """As a library does around a call of its own."""
+    """Enter and leave `torch.backends.cudnn.flags`, as libraries do around a call."""
     with torch.backends.cudnn.flags():
         return "entered and left"
 
 
-#: What other libraries ask; torch refuses to answer where old and new switches disagree.
+#: Readers that other libraries call; torch raises an error where old and new switches disagree.
 LEGACY: dict[str, Callable[[], object]] = {
     "torch.get_float32_matmul_precision()": torch.get_float32_matmul_precision,
     "cuda.matmul.allow_tf32": lambda: torch.backends.cuda.matmul.allow_tf32,
@@ -32,10 +32,10 @@ LEGACY: dict[str, Callable[[], object]] = {
 
 
 def observe_switches(observer: Observer) -> None:
-    """Every precision in turn."""
+    """Read the switches in every precision."""
     for name in observer.in_time(observer.scale.precisions):
         set_flags(PRECISIONS[name])
-        flags = read_flags()  # before the old readers: one that enters and leaves changes what the new ones say
+        flags = read_flags()  # before the old readers: entering and leaving flags changes what the new ones report
         legacy = {reader: _answer(ask) for reader, ask in LEGACY.items()}
         observer.write(Switches(precision=name, flags=flags, legacy=legacy))
 

@@ -1,35 +1,35 @@
-"""When a stage must have ended: the sum of the shares up to its own, so that what one leaves over the next may use."""
+"""Deadlines of stages, from the sum of shares so far: time that one stage leaves unused goes to the next."""
 
 import time
 from dataclasses import dataclass
 
-#: For what ends a process and writes the summary: so long, of a small budget this share.
+#: Time reserved for ending processes and writing the summary: seconds, and the largest share of a small budget.
 KEPT_SECONDS, KEPT_SHARE = 8.0, 0.1
 
 
 @dataclass(frozen=True)
 class Timetable:
-    """A budget that runs since `began`, on the monotonic clock of the machine."""
+    """A budget that starts at `began`, on the machine's monotonic clock."""
 
     began: float
     budget_seconds: float
 
     def end_of(self, share: float) -> "Deadline":
-        """When this share of the budget has passed, but for what is kept for the end."""
+        """Deadline of the stage whose shares so far sum to this, with the reserve subtracted."""
         kept = min(KEPT_SECONDS, KEPT_SHARE * self.budget_seconds)
         return Deadline(self.began + share * (self.budget_seconds - kept))
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment on the monotonic clock, which all processes of a machine share."""
+    """A time on the monotonic clock, which all processes of a machine share."""
 
     moment: float
 
     def seconds_left(self) -> float:
-        """Until then; 0 after it."""
+        """Seconds until the deadline; 0 after it."""
         return max(0.0, self.moment - time.monotonic())
 
     def within(self, seconds: float) -> "Deadline":
-        """The earlier of this one and so many seconds from now."""
+        """The earlier of this deadline and this many seconds from now."""
         return Deadline(min(self.moment, time.monotonic() + seconds))

@@ -1,4 +1,4 @@
-"""Single trials, as a worker runs them: one of each model in each precision, then one at each edge."""
+"""Single trials, run as a worker runs them: one of each model in each precision, then one of each edge case."""
 
 import time
 from collections.abc import Iterator
@@ -19,39 +19,39 @@ from testing.first_contact.scale import Scale
 from testing.first_contact.timetable import Deadline
 from worker.messages import Launcher, TrialSpec
 
-#: No trial here should take longer, one that compiles apart.
+#: Longest trial expected, except one that compiles.
 TRIAL_SECONDS, COMPILED_SECONDS = 45.0, 120.0
 
-#: With less left, none is begun.
+#: Minimum time for a trial; with less left none is started.
 LEAST_SECONDS = 3.0
 
-#: Of memory, for the trial that is to run out of it on a GPU.
+#: Memory limit of the trial that must run out of memory on a GPU.
 MEMORY_LIMIT_BYTES = 2**28
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A trial with its name."""
+    """A trial and its label."""
 
     label: str
     spec: TrialSpec
 
     @property
     def max_seconds(self) -> float:
-        """It is ended after this."""
+        """Timeout of the trial."""
         return TRIAL_SECONDS if self.spec.training.compile is None else COMPILED_SECONDS
 
 
 @dataclass(frozen=True)
 class Trials:
-    """Runs trials on one device and writes down each."""
+    """Runs trials on one device and records each."""
 
     stage: str
     record: Record
     launcher: Launcher
 
     async def run_all(self, planned: list[Planned], deadline: Deadline) -> None:
-        """In order, as far as the time goes."""
+        """Run the trials in order, as long as time is left."""
         for place, one in enumerate(planned):
             if deadline.seconds_left() < LEAST_SECONDS:
                 self.record.write(LeftOut(stage=self.stage, names=[left.label for left in planned[place:]]))
@@ -59,11 +59,11 @@ class Trials:
             await self.run(one.label, one.spec, deadline.within(one.max_seconds))
 
     async def run(self, label: str, spec: TrialSpec, deadline: Deadline) -> TrialResult | Failure:
-        """What came of it, which the record has then."""
+        """Run one trial, record it, and return its outcome."""
         began, seconds = time.monotonic(), deadline.seconds_left()
-        outcome: TrialResult | Failure = Failure.of(FailureCode.TIMEOUT, f"It was ended after {seconds:.0f} s.")
+        outcome: TrialResult | Failure = Failure.of(FailureCode.TIMEOUT, f"It was stopped after {seconds:.0f} s.")
         logs = ""
-        with anyio.move_on_after(seconds):  # the launcher's own deadline is that of a try, and it may try twice
+        with anyio.move_on_after(seconds):  # the launcher's deadline is for one try, and there may be two
             outcome, logs = await self.launcher.run(spec, seconds, lambda step: None)
         self.record.write(
             TrialLine(
@@ -87,7 +87,7 @@ def specified(
     model: ModelSpec,
     **settings: object,
 ) -> TrialSpec:
-    """A trial at this scale; `settings` are those of training."""
+    """A trial at this scale; `settings` are fields of its training config."""
     usual = {"batch_size": scale.batch_size, "steps": scale.steps, "warmup_steps": 5}
     return TrialSpec(
         device=device,
@@ -108,7 +108,7 @@ def usual_trials(device: str, scale: Scale) -> Iterator[Planned]:
 
 
 def edge_trials(device: str, scale: Scale) -> Iterator[Planned]:
-    """What is easily got wrong, each with something plain after it where it may leave the device unwell."""
+    """Edge cases; one that may leave the device in a bad state is followed by an ordinary trial."""
     transformer, convnet, mlp = (scale.models[name] for name in ("transformer", "convnet", "mlp"))
 
     def plan(label: str, precision: PrecisionName, model: ModelSpec, **settings: object) -> Planned:
@@ -130,7 +130,7 @@ def edge_trials(device: str, scale: Scale) -> Iterator[Planned]:
     yield plan("adafactor", "fp16", mlp, optimizer="adafactor")
     yield plan("sgd foreach", "fp16", mlp, optimizer="sgd", optimizer_implementation="foreach")
     yield plan("depthwise", "fp32", scale.depthwise)
-    yield plan("compiled", "fp32", mlp, compile={})  # the slow ones last
+    yield plan("compiled", "fp32", mlp, compile={})  # slow ones last
     if device != "cpu":
         yield plan("CUDA graphs", "fp16", mlp, compile={"mode": "reduce-overhead"})
         yield plan("compiled tf32", "tf32", mlp, compile={"mode": "max-autotune-no-cudagraphs"})

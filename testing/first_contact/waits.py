@@ -1,4 +1,4 @@
-"""What makes the host wait in a training step: as torch's own debug mode sees it, and as Halftime's watch does."""
+"""Operations that make the host wait in a training step, according to torch's debug mode and Halftime's own check."""
 
 import warnings
 from collections.abc import Iterator
@@ -21,19 +21,19 @@ from worker.training import loop as training
 from worker.training.loop import Run, training_step
 from worker.training.precision import PRECISIONS, set_flags
 
-#: Steps before the one that is watched: optimizer state comes to exist.
+#: Steps before the observed one, which create the optimizer state.
 FIRST_STEPS = 3
 
-#: What torch's debug mode says of a wait.
+#: Text of a warning by torch's debug mode.
 WAITED = "synchronizing CUDA operation"
 
-#: Of a path, for the record.
+#: Last parts of a path that the record keeps.
 PARTS_OF_PATH = 3
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model in training."""
+    """A model and its training settings."""
 
     name: str
     model: ModelSpec
@@ -57,7 +57,7 @@ def cases(scale: Scale) -> Iterator[Case]:
 
 
 def observe_waits(observer: Observer) -> None:
-    """One step of each case under both watches, a step each."""
+    """Observe two steps of each case, one with torch's debug mode and one with Halftime's check."""
     if observer.on_cuda:
         torch.cuda.set_device(observer.device)
     for case in observer.in_time(cases(observer.scale)):
@@ -83,14 +83,14 @@ def _watched(case: Case, device: torch.device) -> Waits:
 
 def _waits_torch_sees(run: Run, batch: Batch, device: torch.device) -> list[str]:
     torch.cuda.synchronize(device)
-    with warnings.catch_warnings(record=True) as seen:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
             training_step(run, batch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return [_place(warning) for warning in seen if WAITED in str(warning.message)]
+    return [_place(warning) for warning in caught if WAITED in str(warning.message)]
 
 
 def _place(warning: warnings.WarningMessage) -> str:

@@ -1,6 +1,6 @@
-"""What has to be there beside Python and torch, and how to bring it where nothing can be installed.
+"""Wheels needed beside Python and torch, and how to bring them to a machine where nothing can be installed.
 
-This module imports the standard library alone.
+This module imports only the standard library.
 """
 
 import importlib
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-#: Distribution by the module it is imported as. Torch itself needs typing-extensions, and NumPy to hand out arrays.
+#: Distribution by import name. Torch itself needs typing-extensions, and NumPy for arrays.
 WHEELS = {
     "annotated_types": "annotated-types",
     "anyio": "anyio",
@@ -24,7 +24,7 @@ WHEELS = {
     "typing_inspection": "typing-inspection",
 }
 
-#: What `tests/gpu` needs beside them.
+#: Further wheels for `tests/gpu`.
 PYTEST_WHEELS = {
     "_pytest": "pytest",
     "iniconfig": "iniconfig",
@@ -33,7 +33,7 @@ PYTEST_WHEELS = {
     "pygments": "Pygments",
 }
 
-#: Where the Makefile looks for them; git ignores it.
+#: Folder where the Makefile looks for wheels; git ignores it.
 FOLDER = ".wheels"
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
@@ -56,12 +56,12 @@ Then point at it: `PYTHONPATH={folder} python3 -m testing.first_contact`, or `ma
 
 
 def lacking(modules: Iterable[str]) -> list[str]:
-    """The modules that cannot be imported, one of a wheel for another Python among them."""
+    """Modules that cannot be imported, including those of a wheel for another Python."""
     return [name for name in modules if not _imports(name)]
 
 
 def how_to_fetch(distributions: Iterable[str]) -> str:
-    """The commands that bring these wheels, in the versions of the lock file, and how to point at them."""
+    """Commands that fetch these wheels, in the versions of the lock file, and that add them to the path."""
     pins = _pins()
     wheels = [f"'{pins.get(name.lower(), name)}'" for name in distributions]
     return HOW_TO_FETCH.format(
@@ -72,7 +72,7 @@ def how_to_fetch(distributions: Iterable[str]) -> str:
 
 
 def what_is_missing() -> str | None:
-    """What to do before this can run; None where nothing is missing."""
+    """Message about missing wheels; None if nothing is missing."""
     if importlib.util.find_spec("torch") is None:
         return NO_TORCH.format(python=sys.executable)
     missing = [WHEELS[name] for name in lacking(WHEELS)]
@@ -88,6 +88,6 @@ def _imports(name: str) -> bool:
 
 
 def _pins() -> dict[str, str]:
-    """`NAME==VERSION` by name, as the lock file has them."""
+    """`NAME==VERSION` by name, from the lock file."""
     lines = CONSTRAINTS.read_text().splitlines() if CONSTRAINTS.exists() else []
     return {line.partition("==")[0].lower(): line for line in lines if "==" in line}

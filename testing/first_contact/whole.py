@@ -1,4 +1,4 @@
-"""A whole comparison in fresh processes, as a worker runs it, with its report beside the record."""
+"""A whole comparison in fresh processes, as a worker runs it, with its report next to the record."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,22 +22,22 @@ from worker.device.device import detect
 from worker.messages import TrialSpec
 from worker.report.build import make_report
 
-#: Two blocks, the fewest there can be, and a control: every leg runs first and last once.
+#: Two blocks, the minimum, and a control: every leg runs first and last once.
 BLOCKS = 2
 
 
 async def run_comparison(device: str, scale: Scale, trials: Trials, deadline: Deadline, folder: Path) -> None:
-    """Writes `report.json` and `report.md` into the folder. Raises OutOfTime, and BenchmarkFailed of the worker's."""
+    """Write `report.json` and `report.md` into the folder. Raises OutOfTime, and the worker's BenchmarkFailed."""
 
     async def run_trial(
         spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
     ) -> TrialResult | Failure:
         return await trials.run(f"block {spec.block} {spec.leg}", spec, deadline.within(deadline_seconds))
 
-    asked = _request(device, scale, deadline.seconds_left())
+    request = _request(device, scale, deadline.seconds_left())
     measured = None
     with anyio.move_on_after(deadline.seconds_left()):
-        measured = await compare(ComparisonRun.of(asked, detect(device)), run_trial, lambda progress: None)
+        measured = await compare(ComparisonRun.of(request, detect(device)), run_trial, lambda progress: None)
     if measured is None:
         raise OutOfTime("the comparison had not ended when its time was up; the record has its trials")
     report = make_report("first-contact", measured)
@@ -64,20 +64,22 @@ def _request(device: str, scale: Scale, seconds: float) -> BenchmarkRequest:
 
 def _line(report: Report) -> ReportLine:
     checks = report.attestation.checks
-    candidates = {found.candidate.precision: found for found in report.comparisons}
+    candidates = {comparison.candidate.precision: comparison for comparison in report.comparisons}
     return ReportLine(
         headline=headline(report),
         verdict=report.verdict,
         reasons=report.reasons,
         warnings=report.warnings,
         failed_checks=[
-            f"{check.leg}: {check.name} should be {check.expected}, and is {check.observed}"
+            f"{check.leg}: {check.name}: expected {check.expected}, observed {check.observed}"
             for check in checks
             if not check.ok
         ],
         checks=len(checks),
-        speedups={name: _value(found.speedup) for name, found in candidates.items()},
-        memory_reduction_percent={name: _value(found.memory_reduction_percent) for name, found in candidates.items()},
+        speedups={name: _value(comparison.speedup) for name, comparison in candidates.items()},
+        memory_reduction_percent={
+            name: _value(comparison.memory_reduction_percent) for name, comparison in candidates.items()
+        },
         overhead_seconds=report.overhead_seconds,
         total_seconds=report.total_seconds,
     )

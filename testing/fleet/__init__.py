@@ -1,4 +1,4 @@
-"""A fleet whose workers are real in all but their trials: those have the true shape, and do no work.
+"""A fleet of real workers whose trials are simulated: results have the real shape, but nothing is computed.
 
-Times are in scale: a simulated trial reports steps of true length and sleeps a hundredth of that.
+Times are scaled: a simulated trial reports steps of realistic length and sleeps a hundredth of that.
 """

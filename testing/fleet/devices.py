@@ -1,4 +1,4 @@
-"""Devices that simulated workers say they have, and requests that go to them."""
+"""Devices that simulated workers report, and requests for them."""
 
 import itertools
 import random
@@ -13,8 +13,8 @@ H100 = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA H100 80GB HBM3", mem
 A100 = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA A100-SXM4-40GB", memory_bytes=42_298_834_944)
 CPU = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=64 * GIB)
 
-#: What a request asks for, with its weight. Every one has takers in a fleet of four workers or more.
-WISHES: list[tuple[dict[str, Any], int]] = [
+#: Kinds of requests with their weights. A fleet of four workers or more serves all of them.
+CONFIGS: list[tuple[dict[str, Any], int]] = [
     ({"device": "cuda"}, 30),
     ({"device": "auto"}, 15),
     ({"device": "cpu"}, 10),
@@ -29,12 +29,12 @@ PRIORITIES = (-10, 0, 0, 0, 10, 50)
 
 
 def mixed_fleet(workers: int) -> list[WorkerDevice]:
-    """So many devices: H200, H100, A100 and CPU in turns."""
+    """This many devices: H200, H100, A100 and CPU in turn."""
     return list(itertools.islice(itertools.cycle([H200, H100, A100, CPU]), workers))
 
 
 def request(seed: int, priority: int = 0, **config: object) -> dict[str, Any]:
-    """A small benchmark: two blocks, 20 steps. Its seed decides what comes of it."""
+    """A small benchmark: two blocks, 20 steps. Its seed decides its outcome."""
     training = {"steps": 20, "warmup_steps": 5, "seed": seed}
     blocks = {"min_blocks": 2, "max_blocks": 2}
     return {
@@ -46,9 +46,9 @@ def request(seed: int, priority: int = 0, **config: object) -> dict[str, Any]:
 
 
 def mixed_requests(seed: int) -> Iterator[dict[str, Any]]:
-    """Requests without end, of mixed wishes and priorities; the same for the same seed."""
+    """Endless requests for mixed devices, with mixed priorities; the same ones for the same seed."""
     draw = random.Random(seed)  # noqa: S311 # nothing secret is drawn
-    wishes, weights = zip(*WISHES, strict=True)
+    configs, weights = zip(*CONFIGS, strict=True)
     for number in itertools.count(1000 * seed):
-        (wish,) = draw.choices(wishes, weights)
-        yield request(number, draw.choice(PRIORITIES), **wish)
+        (config_fields,) = draw.choices(configs, weights)
+        yield request(number, draw.choice(PRIORITIES), **config_fields)

@@ -1,4 +1,4 @@
-"""What comes of a simulated benchmark: drawn from its seed, so that whoever posts it knows what to expect."""
+"""Outcomes of simulated benchmarks, drawn from each benchmark's seed, so that a test knows what to expect."""
 
 import random
 from enum import Enum
@@ -7,27 +7,27 @@ from halftime.contract.report.failure import FailureCode
 
 
 class Fate(Enum):
-    """What comes of a benchmark, with its share of a hundred."""
+    """Outcome of a benchmark, and its share in percent."""
 
     FINE = 84
-    #: The candidate runs out of memory: the report says so.
+    #: The candidate runs out of memory, and the report says so.
     CANDIDATE_OUT_OF_MEMORY = 4
-    #: Every leg does: no report.
+    #: Every leg runs out of memory: there is no report.
     ALL_OUT_OF_MEMORY = 3
-    #: The baseline's loss stops being a number.
+    #: The baseline's loss becomes NaN.
     NONFINITE_LOSS = 2.5
-    #: The trial gives up.
+    #: A trial raises an error.
     INVALID_MODEL = 2
-    #: A trial is killed by a signal, and the next try is fine.
+    #: A trial is killed by a signal, and its retry succeeds.
     KILLED_ONCE = 2.5
-    #: A trial is killed, and the next try too.
+    #: A trial is killed, and its retry too.
     KILLED_TWICE = 1.5
     #: A trial is killed by the kernel's OOM killer, twice.
     OOM_KILLED = 0.5
 
     @property
     def failure(self) -> FailureCode | None:
-        """What the benchmark fails with; None where it succeeds."""
+        """Failure code of the benchmark; None if it succeeds."""
         return FAILURES.get(self)
 
 
@@ -41,7 +41,7 @@ FAILURES = {
 
 
 def fate_of(training_seed: int) -> Fate:
-    """Of the benchmark with this seed in its training config."""
+    """Outcome of the benchmark with this seed in its training config."""
     fates = list(Fate)
     draw = random.Random(f"fate {training_seed}")  # noqa: S311 # nothing secret is drawn
     return draw.choices(fates, [fate.value for fate in fates])[0]

@@ -1,4 +1,4 @@
-"""Trials of a simulated worker: the result at its true shape, after a sleep at its true length, scaled down."""
+"""Trials of a simulated worker: a result of the real shape after a sleep of the real duration, scaled down."""
 
 import signal
 from collections.abc import Callable
@@ -13,45 +13,45 @@ from testing.fleet.fates import Fate, fate_of
 from testing.fleet.trials import simulated_result
 from worker.messages import DeviceCheck, DeviceHealth, DeviceSupport, Inspection, ModelFacts, TrialSpec
 
-#: A simulated trial lasts this share of the true one's training.
+#: Share of a real trial's training time that a simulated trial takes.
 TIME_SCALE = 0.02
 
-#: Parts of a trial between which it tells of its steps.
+#: Progress reports of one trial.
 PARTS = 4
 
-#: Signals that end what runs out of memory, and what has a fault.
+#: Signals that end a process out of memory, and a process with a fault.
 OOM, CRASH = signal.SIGKILL, signal.SIGSEGV
 
 
 @dataclass
 class SimulatedLauncher:
-    """In the place of `TrialLauncher`: no processes, no torch. What comes of a benchmark hangs on its seed."""
+    """Replaces `TrialLauncher`: no processes, no torch. The benchmark's seed decides its outcome."""
 
     device: WorkerDevice
     time_scale: float = TIME_SCALE
 
     async def warm_up(self) -> None:
-        """Nothing to start."""
+        """Do nothing: there is no process to start."""
 
     async def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing: there is no process to end."""
 
     async def inspect(self, inspection: Inspection, deadline_seconds: float) -> tuple[ModelFacts | Failure, str]:
-        """Any model is a small one."""
+        """Report every model as a small one."""
         return ModelFacts(parameter_count=1_000_000, min_memory_bytes=2**23), ""
 
     async def check(self, check: DeviceCheck, deadline_seconds: float) -> DeviceHealth | Failure:
-        """The simulated device is well: what fails there is the benchmark's own fault."""
+        """Report a healthy device: every failure is then the benchmark's own."""
         return DeviceHealth(faults=[])
 
     async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
-        """As it says itself, which is nothing."""
+        """Report no measured support."""
         return DeviceSupport(precisions=self.device.precisions or [])
 
     async def run(
         self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
     ) -> tuple[TrialResult | Failure, str]:
-        """What the fate of the benchmark has for this trial; the baseline is the leg in which a benchmark fails."""
+        """Return what the benchmark's fate gives this trial; a benchmark that fails does so in its baseline leg."""
         fate = fate_of(spec.training.seed)
         result = simulated_result(spec, self.device, finite=fate is not Fate.NONFINITE_LOSS)
         for part in range(PARTS):

@@ -1,4 +1,4 @@
-"""What became of every benchmark, by rows and events: each ended once, as its seed foretold."""
+"""Outcome of every benchmark, from its rows and events: each ended once, as its seed determines."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ TERMINAL = {"succeeded", "failed", "cancelled"}
 
 @dataclass
 class Ledger:
-    """Counts, and the faults found: none, if all is well."""
+    """Counts, and the faults detected: none if all is well."""
 
     benchmarks: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
@@ -29,7 +29,7 @@ class Ledger:
 
 
 def ledger_of(connection: Connection) -> Ledger:
-    """Of every benchmark that the database holds."""
+    """Ledger of all benchmarks in the database."""
     ledger = Ledger()
     for identity, *facts in connection.execute(text(ROWS)):
         ledger.faults += [f"{identity}: {fault}" for fault in _enter(ledger, *facts)]

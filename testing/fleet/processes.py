@@ -1,8 +1,7 @@
-"""What the processes of a service use: CPU time by part, memory of their own, files, connections."""
+"""Resources that a service's processes use: CPU time by part, private memory, open files."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
@@ -11,7 +10,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Parts:
-    """The processes of a service, by part."""
+    """Processes of a service, by part."""
 
     api: psutil.Process
     workers: list[psutil.Process]
@@ -19,27 +18,22 @@ class Parts:
     postmaster: psutil.Process
 
     def by_name(self) -> dict[str, list[psutil.Process]]:
-        """Those that live now; PostgreSQL's come and go."""
+        """Processes alive now, by part; PostgreSQL's backends change."""
         return {"api": [self.api], "workers": self.workers, "postgresql": self.postmaster.children()}
 
 
-def postmaster_of(data_dir: Path) -> psutil.Process:
-    """Of the embedded server in a data directory."""
-    return psutil.Process(int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0]))
-
-
 def cpu_seconds(parts: Parts) -> dict[str, float]:
-    """Used so far, by part."""
+    """CPU time used so far, by part."""
     return {name: sum(_cpu_of(process) for process in processes) for name, processes in parts.by_name().items()}
 
 
 def private_mib(processes: Iterable[psutil.Process]) -> float:
-    """What would be free again if they all ended: memory that they share counts nothing."""
+    """Memory that would be free if they all ended: shared memory is not counted."""
     return sum(_private_of(process) for process in processes) / MIB
 
 
 def open_files(process: psutil.Process) -> int:
-    """Files, sockets and pipes that a process holds."""
+    """Files, sockets and pipes that a process has open."""
     return int(process.num_fds())
 
 

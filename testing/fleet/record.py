@@ -1,7 +1,7 @@
-"""Records who fetched which queue entry, and what else that fetch could see; finds fetches out of order.
+"""Records who fetched which queue entry, and which others that fetch could see; detects fetches out of order.
 
-Whether one transaction saw another is asked of PostgreSQL's snapshots, not of a clock: a fetch is out of order if
-another entry that the same worker serves came first by priority and age, was committed when the fetch looked, and was
+PostgreSQL's snapshots, not a clock, tell whether one transaction saw another: a fetch is out of order if
+another entry that the same worker serves came first by priority and age, was committed before the fetch, and was
 still there for a later fetch that saw this one done.
 """
 
@@ -40,7 +40,7 @@ CREATE TRIGGER fleet_note_fetch AFTER UPDATE ON procrastinate_jobs FOR EACH ROW
     EXECUTE FUNCTION fleet_note_fetch();
 """
 
-#: `took` was fetched though `missed` came before it. The first two conditions on times only spare work.
+#: Pairs where `took` was fetched although `missed` came before it. The first two conditions on times only save work.
 OUT_OF_ORDER = """
 WITH fetches AS MATERIALIZED (
     SELECT f.*, i.xid AS inserted, i.priority, i.queue, b.id AS benchmark, w.queues
@@ -69,24 +69,24 @@ SELECT (SELECT count(*) FROM fleet_fetched),
 
 @dataclass(frozen=True)
 class Order:
-    """What the record says."""
+    """Results of the record."""
 
     fetches: int
-    #: Fetched by a worker that is not known, so not judged.
+    #: Fetches by an unknown worker, which are not judged.
     unattributed: int
     #: Pairs of which the younger was fetched first because of its priority.
     overtaken: int
-    #: Pairs of benchmarks' ids: taken, and missed.
+    #: Pairs of benchmark ids: taken, and missed.
     out_of_order: list[tuple[str, str]]
 
 
 def install(connection: Connection) -> None:
-    """From here on, every fetch is recorded. On a migrated database, once."""
+    """Record every fetch from now on. Run it once, on a migrated database."""
     connection.execute(text(INSTALL))
 
 
 def order_of(connection: Connection) -> Order:
-    """The fetches so far. Of a benchmark that ran more than once, the last."""
+    """Order of the fetches so far; for a benchmark that ran more than once, of its last fetch."""
     fetches, unattributed, overtaken = connection.execute(text(COUNTS)).one()
     pairs = [(str(took), str(missed)) for took, missed in connection.execute(text(OUT_OF_ORDER))]
     return Order(fetches, unattributed, overtaken, pairs)

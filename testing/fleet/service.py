@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL and an API on it, for a benchmark of the fleet."""
+"""An embedded PostgreSQL and an API on it, for benchmarks on the fleet."""
 
 import contextlib
 import time
@@ -16,7 +16,7 @@ from app.settings import Settings
 from app.store.database.connection import libpq_url, located
 from testing.api_process import served, temporary_folder
 
-#: Clients that post at once.
+#: Clients that post at the same time.
 CLIENTS = 4
 
 UNFINISHED = "SELECT count(*) FROM benchmarks WHERE status IN ('queued', 'running', 'cancelling')"
@@ -30,30 +30,30 @@ class Service:
     url: URL
     api: psutil.Process
     http: httpx.Client
-    #: Of the benchmark's own, to look at what happened.
+    #: A connection of the benchmark's own, for queries.
     engine: Engine
 
     def post(self, requests: list[dict[str, Any]]) -> float:
-        """Posts them, a few at a time; how many a second were accepted."""
+        """Post these requests, a few at a time; return requests accepted per second."""
         began = time.perf_counter()
         with ThreadPoolExecutor(CLIENTS) as pool:
             list(pool.map(lambda body: self.http.post("/benchmarks", json=body).raise_for_status(), requests))
         return len(requests) / (time.perf_counter() - began)
 
     def unfinished(self) -> int:
-        """Benchmarks that have not ended."""
+        """Number of benchmarks that have not ended."""
         with self.engine.connect() as connection:
             return connection.execute(text(UNFINISHED)).scalar_one()
 
     def until_all_ended(self) -> None:
-        """Looks seldom: looking costs."""
+        """Wait until all benchmarks have ended, polling seldom because each query costs time."""
         while self.unfinished():
             time.sleep(0.5)
 
 
 @contextlib.contextmanager
 def service() -> Iterator[Service]:
-    """Stopped and removed at the end."""
+    """Run a service; stop it and remove its data at the end."""
     with (
         temporary_folder() as folder,
         located(Settings(data_dir=folder, database_url=None)) as url,

@@ -1,4 +1,4 @@
-"""Results of trials that were never run, in the shape of true ones: times, memory, losses, all drawn from a seed."""
+"""Results of trials that never ran, in the shape of real ones: times, memory and losses drawn from a seed."""
 
 import math
 import random
@@ -21,23 +21,23 @@ from halftime.contract.resources.worker import WorkerDevice
 from worker.messages import TrialSpec
 from worker.training.precision_facts import FACTS, expected_flags
 
-#: Of a step in FP32, and how many times as fast the others are.
+#: Seconds of a step in FP32, and the speedups of the other precisions.
 STEP_SECONDS = 0.02
 SPEEDUPS: dict[PrecisionName, float] = {"fp32": 1.0, "tf32": 1.6, "fp16": 2.2, "bf16": 2.1}
 
-#: Between the steps of a trial, and between trials: relative standard deviations.
+#: Relative standard deviations between the steps of a trial, and between trials.
 STEP_NOISE, TRIAL_NOISE = 0.02, 0.005
 
 MIB = 2**20
 
 
 def draw_for(spec: TrialSpec) -> random.Random:
-    """The generator of one trial: the same trial has the same numbers."""
+    """Random generator of one trial: the same trial has the same numbers."""
     return random.Random(f"{spec.seed} {spec.precision} {spec.block}")  # noqa: S311 # nothing secret is drawn
 
 
 def simulated_result(spec: TrialSpec, device: WorkerDevice, *, finite: bool = True) -> TrialResult:
-    """What the trial would have told. Not `finite`: its loss stops being a number half-way."""
+    """Result of a simulated trial. If not `finite`, its loss becomes NaN half-way."""
     draw, training = draw_for(spec), spec.training
     usual = STEP_SECONDS / SPEEDUPS[spec.precision] * draw.lognormvariate(0, TRIAL_NOISE)
     steps = [usual * draw.lognormvariate(0, STEP_NOISE) for _ in range(training.steps)]
@@ -158,8 +158,8 @@ def _host() -> HostTelemetry:
 
 def _gpu(draw: random.Random) -> GpuTelemetry:
     def around(value: float) -> Spread:
-        found = value * draw.uniform(0.99, 1.01)
-        return Spread(smallest=0.99 * found, median=found, largest=1.01 * found)
+        median = value * draw.uniform(0.99, 1.01)
+        return Spread(smallest=0.99 * median, median=median, largest=1.01 * median)
 
     return GpuTelemetry(
         samples=10,

@@ -1,8 +1,8 @@
-"""`python -m testing.fleet.worker`: a process for each simulated worker, all of them from one that has loaded all.
+"""`python -m testing.fleet.worker`: forks a process for each simulated worker from one that has loaded everything.
 
-Reads one JSON object for each worker from standard input, `{"id": …, "device": {…}, "time_scale": 0.02}`, and answers
-each with its process id. When its input ends, it stops them in good order and ends. The database is that of the
-settings; what the workers log goes to standard error.
+Reads one JSON object for each worker from standard input, `{"id": …, "device": {…}, "time_scale": 0.02}`, and prints
+the process id of each. At the end of its input it stops them gracefully and ends. The settings name the database;
+the workers log to standard error.
 """
 
 import asyncio
@@ -34,30 +34,30 @@ class WorkerSpec(BaseModel):
 
 
 def main() -> None:
-    """Until the input ends, and then until every worker has."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended: no zombies
-    gc.freeze()  # what is loaded stays shared
+    """Start workers until the input ends; then stop them and wait for their end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for their exit status: no zombies
+    gc.freeze()  # keeps the pages of loaded code shared
     started = []
     for line in sys.stdin:
         started.append(_fork(WorkerSpec.model_validate_json(line)))
         print(started[-1], flush=True)
     for pid in started:
-        _tell(pid, signal.SIGTERM)
+        _signal(pid, signal.SIGTERM)
     _wait_for_all()
 
 
 def _fork(spec: WorkerSpec) -> int:
     pid = os.fork()
     if pid == 0:
-        _become(spec)
+        _run_child(spec)
     return pid
 
 
-def _become(spec: WorkerSpec) -> NoReturn:
+def _run_child(spec: WorkerSpec) -> NoReturn:
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # Should this process's parent be killed, it has a word less with nobody to stop it.
+        # If this process's parent is killed, SIGTERM stops the worker too.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         os.close(sys.stdin.fileno())
         settings = Settings()
@@ -70,7 +70,7 @@ def _become(spec: WorkerSpec) -> NoReturn:
         os._exit(status)
 
 
-def _tell(pid: int, signum: signal.Signals) -> None:
+def _signal(pid: int, signum: signal.Signals) -> None:
     try:
         os.kill(pid, signum)
     except ProcessLookupError:
@@ -78,7 +78,7 @@ def _tell(pid: int, signum: signal.Signals) -> None:
 
 
 def _wait_for_all() -> None:
-    """With SIGCHLD ignored, the kernel answers once no child is left."""
+    """Wait for all children: with SIGCHLD ignored, `wait` fails once none is left."""
     try:
         os.wait()
     except ChildProcessError:

@@ -1,1 +1,1 @@
-"""Builds the images and runs them on a real engine: `make images`. What needs none is in `tests/test_container.py`."""
+"""Builds the images and runs them on an engine: `make images`. Tests without an engine: `tests/test_container.py`."""

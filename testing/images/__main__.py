@@ -1,6 +1,6 @@
 """`make images`: builds the images, runs them, and writes `benchmarks/results/images.cpu.json`.
 
-Exit code 0: all of it holds. 1: something does not. 2: there is no engine, and none can be unpacked here.
+Exit code 0: all checks hold. 1: one does not. 2: there is no engine, and none can be unpacked here.
 """
 
 import argparse
@@ -26,53 +26,53 @@ RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "images.cpu.json
 
 
 def main() -> int:
-    """Does all of it."""
+    """Find an engine, run all checks and write the results."""
     parser = argparse.ArgumentParser(prog="python -m testing.images", description=__doc__)
-    parser.add_argument("--folder", type=Path, help="keeps what is downloaded and built here, for the next time")
-    parser.add_argument("--output", type=Path, default=RESULT, help="where the summary goes")
+    parser.add_argument("--folder", type=Path, help="folder that keeps downloads and builds for the next run")
+    parser.add_argument("--output", type=Path, default=RESULT, help="file for the summary")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what the engine changed is put back
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the engine's changes are undone
     facts, record = machine(), Record()
     try:
-        with _folder(arguments.folder) as folder, engine(folder) as found:
-            made_of = _check(found, record, folder)
+        with _folder(arguments.folder) as folder, engine(folder) as running:
+            made_of = _check(running, record, folder)
     except NoEngine as error:
         print(error, file=sys.stderr)
         return 2
     summary = {"machine": facts, **made_of, "seconds": record.seconds(), "holds": record.holds, "checks": record.checks}
     arguments.output.write_text(json.dumps(summary, indent=2) + "\n")
-    print(f"{arguments.output}: {'all of it holds' if record.holds else 'something does not hold'}")
+    print(f"{arguments.output}: {'all checks hold' if record.holds else 'a check failed'}")
     return 0 if record.holds else 1
 
 
-def _check(found: Engine, record: Record, folder: Path) -> dict[str, object]:
-    """What the images were made of; the record has the rest. What is made on the engine is removed."""
-    there = {image for image in (standins.PYTHON, standins.POSTGRES) if found.has(image)}
+def _check(running: Engine, record: Record, folder: Path) -> dict[str, object]:
+    """Run all checks; return facts about engine and base images. Everything made on the engine is removed."""
+    there = {image for image in (standins.PYTHON, standins.POSTGRES) if running.has(image)}
     made_of: dict[str, object] = {
-        "engine": "unpacked from Debian's packages" if found.unpacked else "one that ran",
-        "engine_version": found.docker("version", "--format", "{{.Server.Version}}"),
-        "compose_version": found.compose("version", "--short"),
+        "engine": "unpacked from Debian's packages" if running.unpacked else "one that ran",
+        "engine_version": running.docker("version", "--format", "{{.Server.Version}}"),
+        "compose_version": running.compose("version", "--short"),
     }
     try:
-        made_of["python_image"] = standins.python_image(found, folder)
+        made_of["python_image"] = standins.python_image(running, folder)
         with torch_index(folder) as url:
-            built.check(found, record, url)
-            made_of["postgres_image"] = standins.postgres_image(found, folder)
-            record.attempt("refusals", partial(refusals.check, found, record))
-            record.attempt("all in one", partial(all_in_one.check, found, record))
-            record.attempt("compose", partial(composed.check, found, record, folder, url))
+            built.check(running, record, url)
+            made_of["postgres_image"] = standins.postgres_image(running, folder)
+            record.attempt("refusals", partial(refusals.check, running, record))
+            record.attempt("all in one", partial(all_in_one.check, running, record))
+            record.attempt("compose", partial(composed.check, running, record, folder, url))
     except CommandFailed as error:
         record.note("built", False, error=str(error))
     finally:
-        found.outcome("volume", "rm", all_in_one.VOLUME)
+        running.outcome("volume", "rm", all_in_one.VOLUME)
         ours = {tag(target) for target in built.TARGETS} | {standins.PYTHON, standins.POSTGRES} - there
-        found.outcome("image", "rm", *ours)
+        running.outcome("image", "rm", *ours)
     return made_of
 
 
 @contextlib.contextmanager
 def _folder(kept: Path | None) -> Iterator[Path]:
-    """A folder that goes afterwards, or one that stays."""
+    """Use the given folder and keep it, or a temporary one."""
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)
         yield kept.resolve()

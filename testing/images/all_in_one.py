@@ -1,4 +1,4 @@
-"""The all-in-one image, as the README starts it and without rights."""
+"""The all-in-one image, started as the README starts it, without privileges."""
 
 import time
 
@@ -13,7 +13,7 @@ VOLUME = f"{PREFIX}-data"
 
 
 def check(engine: Engine, record: Record) -> None:
-    """It serves, outlives a kill and its own container, and hands back what it runs when it is stopped."""
+    """Check that it serves, survives a kill and a new container, and requeues its benchmark when it is stopped."""
     port = free_port()
     options = [
         *("--hostname", "halftime", "--publish", f"127.0.0.1:{port}:8000", "--env", "HALFTIME_ALLOW_ANONYMOUS=true"),
@@ -40,23 +40,23 @@ def check(engine: Engine, record: Record) -> None:
 
 
 def online(client: Client) -> bool:
-    """Whether a worker waits for benchmarks or has one."""
+    """Whether a worker is idle or busy."""
     return any(worker.state in {"idle", "busy"} for worker in client.workers().items)
 
 
 def training(client: Client, benchmark_id: str) -> bool:
-    """Whether a benchmark is past the start of its first trial."""
+    """Whether a benchmark's first trial has done a step."""
     progress = client.get(benchmark_id).progress
     return progress is not None and progress.step > 0
 
 
 def ended(client: Client, benchmark_id: str) -> str:
-    """The status that a benchmark ends in."""
+    """Final status of a benchmark."""
     return client.wait(benchmark_id, timeout_seconds=PATIENCE_SECONDS).status
 
 
 def cause(client: Client, benchmark_id: str) -> str:
-    """Why it failed; empty where it did not."""
+    """Why a benchmark failed; empty if it did not."""
     failure = client.get(benchmark_id).failure
     return failure.detail if failure else ""
 

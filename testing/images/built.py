@@ -1,4 +1,4 @@
-"""The images: how long each takes to build, and how large it is."""
+"""The images: build time and size of each."""
 
 import json
 import time
@@ -10,12 +10,12 @@ from testing.images.record import Record
 
 ROOT = Path(__file__).parents[2]
 
-#: In the order of the Dockerfile: each finds the layers of those before.
+#: In the order of the Dockerfile: each reuses the layers of those before.
 TARGETS = ["api", "worker", "halftime"]
 
 
 def check(engine: Engine, record: Record, torch_index_url: str) -> None:
-    """Builds the Dockerfile as it is. Raises CommandFailed, since nothing else can be done then."""
+    """Build the Dockerfile unchanged. Raises CommandFailed, since no other check can run then."""
     for target in TARGETS:
         began = time.monotonic()
         argument = f"TORCH_INDEX_URL={torch_index_url}"
@@ -28,8 +28,8 @@ def check(engine: Engine, record: Record, torch_index_url: str) -> None:
 
 
 def _layer_bytes(engine: Engine, target: str, made_by: str) -> int:
-    """Of the layer that a step of the Dockerfile made."""
-    said = engine.docker("history", "--no-trunc", "--human=false", "--format", "{{json .}}", tag(target))
-    layers = [json.loads(line) for line in said.splitlines()]
+    """Size of the layer that a step of the Dockerfile made."""
+    history = engine.docker("history", "--no-trunc", "--human=false", "--format", "{{json .}}", tag(target))
+    layers = [json.loads(line) for line in history.splitlines()]
     (size,) = [int(layer["Size"]) for layer in layers if made_by in layer["CreatedBy"]]
     return size

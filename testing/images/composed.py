@@ -1,4 +1,4 @@
-"""The compose file with its profile `cpu`, and workers without rights beside it on its network."""
+"""The compose file with its profile `cpu`, and workers without privileges on its network."""
 
 import contextlib
 import os
@@ -20,16 +20,16 @@ ROOT = Path(__file__).parents[2]
 OURS = ["api", "worker-cpu"]
 SERVICES = ["postgres", *OURS]
 
-#: As the compose file has it.
+#: The database URL in the compose file.
 DATABASE_URL = "postgresql://halftime:halftime@postgres:5432/halftime"
 
-#: Builds go out as the machine does: an index on loopback is reached.
+#: Builds use the host's network, so that they reach an index on loopback.
 OVERRIDE = "services: {api: {build: {network: host}}, worker-cpu: {build: {network: host}}}\n"
 
 
 @dataclass(frozen=True)
 class Project:
-    """The services of the compose file under another project's name, beside whatever runs."""
+    """The services of the compose file under another project name, so that others can run next to it."""
 
     engine: Engine
     folder: Path
@@ -37,25 +37,29 @@ class Project:
     torch_index_url: str
 
     def compose(self, *words: str, profiles: str = "cpu") -> str:
-        """A command of Compose."""
+        """Run a Compose command and return its output."""
         files = ["--file", str(ROOT / "docker-compose.yml"), "--file", str(self.folder / "override.yml")]
-        told = {"COMPOSE_PROFILES": profiles, "HALFTIME_PORT": str(self.port), "TORCH_INDEX_URL": self.torch_index_url}
+        variables = {
+            "COMPOSE_PROFILES": profiles,
+            "HALFTIME_PORT": str(self.port),
+            "TORCH_INDEX_URL": self.torch_index_url,
+        }
         project = ["--project-name", PREFIX, "--project-directory", str(ROOT), "--env-file", os.devnull]
-        return self.engine.compose(*project, *files, *words, **told)
+        return self.engine.compose(*project, *files, *words, **variables)
 
     def container(self, service: str) -> Container:
-        """Of a service."""
+        """Container of a service."""
         return Container(self.engine, f"{PREFIX}-{service}-1")
 
     def left(self) -> list[str]:
-        """The services that have a container."""
+        """Services that have a container."""
         label = "label=com.docker.compose.project"
         form = '{{.Label "com.docker.compose.service"}}'
         return sorted(self.engine.docker("ps", "--all", "--filter", f"{label}={PREFIX}", "--format", form).split())
 
 
 def check(engine: Engine, record: Record, folder: Path, torch_index_url: str) -> None:
-    """It comes up, makes a report, outlives a kill of each service, and stops and goes as documented."""
+    """Check that it starts, makes a report, survives a kill of each service, and stops and is removed as documented."""
     project = Project(engine, folder, free_port(), torch_index_url)
     (folder / "override.yml").write_text(OVERRIDE)
     address = f"http://127.0.0.1:{project.port}"
@@ -83,7 +87,7 @@ def _comes_up(project: Project, client: Client, record: Record) -> None:
 
 
 def _outlives_kills(project: Project, client: Client, record: Record) -> None:
-    """With a benchmark that runs at each kill: it ends as it should, and what was stored stays."""
+    """Kill each service while a benchmark runs: the benchmark must succeed, and stored reports must stay."""
     kept = client.submit(SHORT)
     ended(client, kept.id)
     report = client.report_text(kept.id, "json")
@@ -104,7 +108,7 @@ def _outlives_kills(project: Project, client: Client, record: Record) -> None:
 
 
 def _without_rights(project: Project, client: Client, record: Record) -> None:
-    """A worker in the place of the compose file's."""
+    """Replace the compose file's worker with one without privileges."""
     project.compose("stop", "worker-cpu")
     try:
         with _worker(project, "bare-worker") as worker:
@@ -124,20 +128,20 @@ def _compiles(client: Client, worker: Container, record: Record) -> None:
     seconds = round(time.monotonic() - began, 1)
     report = client.report(benchmark.id)
     legs = [report.baseline, *(comparison.candidate for comparison in report.comparisons)]
-    found = [trial.compilation for leg in legs for trial in leg.trials]
-    took = [round(compilation.compile_seconds, 1) for compilation in found if compilation]
-    good = bool(took) and None not in found and worker.user() > 0
+    compilations = [trial.compilation for leg in legs for trial in leg.trials]
+    took = [round(compilation.compile_seconds, 1) for compilation in compilations if compilation]
+    good = bool(took) and None not in compilations and worker.user() > 0
     record.note("worker without rights, torch.compile", good, seconds=seconds, compile_seconds=took, user=worker.user())
 
 
 def _refuses_large_batches(client: Client, record: Record) -> None:
-    """It has Docker's own 64 MB of shared memory."""
+    """Run large batches in Docker's default 64 MB of shared memory: the failure must name the cause."""
     began = time.monotonic()
     benchmark_id = client.submit(LARGE_BATCHES).id
     figures = {"status": ended(client, benchmark_id), "seconds": round(time.monotonic() - began, 1)}
-    said = cause(client, benchmark_id)
-    named = "/dev/shm" in said or "shared memory" in said  # noqa: S108 # what is looked for in a text
-    record.note("worker with 64 MB of shared memory, large batches", named, **figures, said=said)
+    failure = cause(client, benchmark_id)
+    named = "/dev/shm" in failure or "shared memory" in failure  # noqa: S108 # a text to search for
+    record.note("worker with 64 MB of shared memory, large batches", named, **figures, said=failure)
 
 
 @contextlib.contextmanager
@@ -154,7 +158,7 @@ def _live(client: Client) -> set[str]:
 
 
 def _stops(project: Project, client: Client, record: Record) -> None:
-    """Service by service, a benchmark running."""
+    """Stop the services one by one while a benchmark runs."""
     benchmark_id = client.submit(LONG).id
     until(partial(training, client, benchmark_id), "training to begin")
     stopped = {service: project.container(service).stop() for service in ["worker-cpu", "api", "postgres"]}
@@ -162,7 +166,7 @@ def _stops(project: Project, client: Client, record: Record) -> None:
     until(client.ready, "the API after a stop")
     events = [event.kind for event in client.past_events(benchmark_id)]
     client.cancel(benchmark_id)
-    good = all(found["exit_code"] == 0 for found in stopped.values()) and "handed_back" in events
+    good = all(outcome["exit_code"] == 0 for outcome in stopped.values()) and "handed_back" in events
     record.note("compose, stopped under load", good, **stopped, handed_back="handed_back" in events)
     ended(client, benchmark_id)
     lines = [line for service in OURS for line in project.container(service).lines()]
@@ -175,7 +179,7 @@ def _stops(project: Project, client: Client, record: Record) -> None:
 
 
 def _goes(project: Project, record: Record) -> None:
-    """As documented; without a profile, `down` leaves the workers, which is why it is documented."""
+    """Remove the services as documented; `down` without a profile leaves the workers."""
     project.compose("down", profiles="")
     after_plain = project.left()
     project.compose("--profile", "*", "down", profiles="")

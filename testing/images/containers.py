@@ -1,17 +1,18 @@
-"""Containers of the images: started as the documents say, killed from outside, stopped, and read."""
+"""Containers of the images: started as documented, killed from outside, stopped, and their logs read."""
 
 import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from testing.images.engine import Engine
+from testing.waiting import Result, wait_until
 
-#: All that is made on the engine has a name that begins so.
+#: Prefix of the name of everything made on the engine.
 PREFIX = "halftime-images"
 
-#: How the documents say that containers run without rights.
+#: Documented options for running containers without privileges.
 WITHOUT_RIGHTS = [
     *("--read-only", "--tmpfs", "/tmp:exec", "--cap-drop", "ALL"),  # noqa: S108 # a path in a container
     *("--security-opt", "no-new-privileges"),
@@ -20,26 +21,14 @@ WITHOUT_RIGHTS = [
 PATIENCE_SECONDS = 300.0
 POLL_SECONDS = 0.1
 
-Result = TypeVar("Result")
 
-
-class Impatient(Exception):
-    """Something did not come."""
-
-
-def until(look: Callable[[], Result], what: str) -> Result:
-    """What the look gives once it is truthy. Raises Impatient."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        found = look()
-        if found:
-            return found
-        time.sleep(POLL_SECONDS)
-    raise Impatient(f"waited {PATIENCE_SECONDS:.0f} s in vain for {what}")
+def until(condition: Callable[[], Result], awaited: str) -> Result:
+    """Return the condition's first truthy value. Raises TimeoutError."""
+    return wait_until(condition, awaited, timeout_seconds=PATIENCE_SECONDS, pause_seconds=POLL_SECONDS)
 
 
 def tag(target: str) -> str:
-    """The image of a stage of the Dockerfile."""
+    """Image of a stage of the Dockerfile."""
     return f"{PREFIX}:{target}"
 
 
@@ -50,23 +39,23 @@ class Container:
         self._engine, self.name = engine, name
 
     def state(self) -> dict[str, Any]:
-        """As the engine describes it."""
+        """State as the engine reports it."""
         (described,) = json.loads(self._engine.docker("inspect", self.name))
         return {**described["State"], "RestartCount": described["RestartCount"]}
 
     def healthy(self) -> bool:
-        """Whether its health check says so; for one without, whether it runs."""
+        """Whether its health check passes; without one, whether it runs."""
         state = self.state()
         return state["Running"] and state.get("Health", {"Status": "healthy"})["Status"] == "healthy"
 
     def user(self) -> int:
-        """The number of the user that its processes are."""
+        """User id of its processes."""
         return int(self._engine.docker("exec", self.name, "id", "-u"))
 
     def kill(self) -> None:
-        """Its first process gets SIGKILL, as from the kernel: the engine, not asked, starts it again.
+        """Kill its first process with SIGKILL, as the kernel would: the engine restarts it by itself.
 
-        Returns when it runs again. A container with the engine's view of processes sends the signal.
+        Returns when it runs again. A container in the host's process namespace sends the signal.
         """
         before = self.state()
         code = f"import os; os.kill({before['Pid']}, 9)"
@@ -76,28 +65,28 @@ class Container:
         until(lambda: self.state()["Running"], f"{self.name} to run")
 
     def stop(self) -> dict[str, object]:
-        """Stops it as `docker stop` does, with the time that it was given at its start."""
+        """Stop it with `docker stop` and the timeout from its start."""
         began = time.monotonic()
         self._engine.docker("stop", self.name)
         return {"seconds": round(time.monotonic() - began, 1), "exit_code": self.state()["ExitCode"]}
 
     def start(self) -> None:
-        """Starts it again."""
+        """Start it again."""
         self._engine.docker("start", self.name)
 
     def lines(self) -> list[str]:
-        """All that it ever logged."""
-        _, said, complained = self._engine.outcome("logs", self.name)
-        return [line for line in (said + complained).splitlines() if line]
+        """All lines it ever logged."""
+        _, output, errors = self._engine.outcome("logs", self.name)
+        return [line for line in (output + errors).splitlines() if line]
 
     def remove(self) -> None:
-        """Its volumes stay."""
+        """Remove the container; its volumes stay."""
         self._engine.docker("rm", "--force", self.name)
 
 
 @contextlib.contextmanager
 def started(engine: Engine, name: str, *options: str, image: str, command: tuple[str, ...] = ()) -> Iterator[Container]:
-    """A container for the length of the block."""
+    """Run a container."""
     full = f"{PREFIX}-{name}"
     engine.docker("run", "--detach", "--name", full, "--restart", "unless-stopped", *options, image, *command)
     container = Container(engine, full)
@@ -108,7 +97,7 @@ def started(engine: Engine, name: str, *options: str, image: str, command: tuple
 
 
 def no_json(lines: list[str]) -> list[str]:
-    """The lines that are no JSON object."""
+    """Lines that are not JSON objects."""
     return [line for line in lines if not _is_object(line)]
 
 

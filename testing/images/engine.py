@@ -1,4 +1,4 @@
-"""The container engine: one that runs, else one unpacked from Debian's packages and ended afterwards."""
+"""The container engine: a running one, or one unpacked from Debian's packages and stopped afterwards."""
 
 import contextlib
 import os
@@ -16,51 +16,51 @@ from testing.images.commands import CommandFailed, outcome, run
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 
-#: What it makes outside its own folders.
+#: Folders that the engine creates outside its own.
 OUTSIDE = [Path("/etc/docker"), Path("/run/docker"), Path("/run/containerd")]
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
 class NoEngine(Exception):
-    """None runs, and none can be unpacked here."""
+    """No engine runs, and none can be unpacked here."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that answers."""
+    """An engine that responds."""
 
-    #: Whether it is ours, to be ended.
+    #: Whether it was unpacked here and is stopped afterwards.
     unpacked: bool
     environment: Mapping[str, str]
     compose_command: list[str]
 
-    def docker(self, *words: str | Path, given: bytes | None = None) -> str:
-        """What the command line of the engine says. Raises CommandFailed."""
-        return run("docker", *words, environment=self.environment, given=given)
+    def docker(self, *words: str | Path, stdin: bytes | None = None) -> str:
+        """Run a `docker` command and return its output. Raises CommandFailed."""
+        return run("docker", *words, environment=self.environment, stdin=stdin)
 
     def outcome(self, *words: str | Path) -> tuple[int, str, str]:
-        """The same with its exit code and standard error, whatever they are."""
+        """Run a `docker` command; return exit code, standard output and standard error."""
         return outcome("docker", *words, environment=self.environment)
 
     def compose(self, *words: str | Path, **environment: str) -> str:
-        """What Compose says. Raises CommandFailed."""
+        """Run a Compose command and return its output. Raises CommandFailed."""
         return run(*self.compose_command, *words, environment={**self.environment, **environment})
 
     def has(self, image: str) -> bool:
-        """Whether the image is there."""
+        """Whether the engine has the image."""
         return self.outcome("image", "inspect", image)[0] == 0
 
 
 @contextlib.contextmanager
 def engine(folder: Path) -> Iterator[Engine]:
-    """An engine for the length of the block. Raises NoEngine."""
+    """Use a running engine or an unpacked one. Raises NoEngine."""
     environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
     if _answers(environment):
         yield Engine(False, environment, _compose_command(folder, environment))
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise NoEngine("No container engine answers `docker version`, and one is unpacked by root on Debian alone.")
+        raise NoEngine("No container engine responds to `docker version`; only root on Debian can unpack one.")
     with _unpacked(folder) as environment:
         yield Engine(True, environment, _compose_command(folder, environment))
 
@@ -78,21 +78,21 @@ def _compose_command(folder: Path, environment: Mapping[str, str]) -> list[str]:
     try:
         return [str(packages.compose(folder / "packages"))]
     except (CommandFailed, StopIteration) as error:
-        raise NoEngine(f"There is no `docker compose`, and Debian's cannot be had: {error}") from error
+        raise NoEngine(f"There is no `docker compose`, and Debian's cannot be fetched: {error}") from error
 
 
 @contextlib.contextmanager
 def _unpacked(folder: Path) -> Iterator[dict[str, str]]:
-    """The environment of its command line. What it changes of the machine's network is as before afterwards."""
+    """Run an unpacked engine; yield its environment. Its changes to the machine's network are undone."""
     try:
-        found = packages.unpacked(folder / "packages", "docker.io", "containerd", "runc", "iptables", "debootstrap")
+        variables = packages.unpacked(folder / "packages", "docker.io", "containerd", "runc", "iptables", "debootstrap")
     except CommandFailed as error:
-        raise NoEngine(f"No container engine answers, and Debian's cannot be unpacked: {error}") from error
+        raise NoEngine(f"No container engine responds, and Debian's cannot be unpacked: {error}") from error
     state = folder / "engine"
     (state / "config").mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
-        **found,
+        **variables,
         "DOCKER_HOST": f"unix://{state}/docker.sock",
         "DOCKER_CONFIG": str(state / "config"),
         "DOCKER_BUILDKIT": "1",
@@ -117,9 +117,9 @@ def _unpacked(folder: Path) -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def _started(words: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Ends it with SIGTERM, once nothing needs it any more."""
+    """Run a process; end it with SIGTERM."""
     with log.open("wb") as written:
-        # A session of its own: Ctrl-C is for what ends it in order.
+        # In its own session, so that Ctrl-C does not reach it and it is stopped in order.
         process = subprocess.Popen(words, env=environment, stdout=written, stderr=written, start_new_session=True)
     try:
         yield process
@@ -136,38 +136,38 @@ def _until(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise NoEngine(f"{process.args!r} did not start; its log lies beside its state.")
+            raise NoEngine(f"{process.args!r} did not start; its log is next to its state.")
         time.sleep(0.2)
 
 
 @contextlib.contextmanager
 def nothing_left_outside() -> Iterator[None]:
-    """Folders that were there before stay."""
-    made = [folder for folder in OUTSIDE if not folder.exists()]
+    """Remove the engine's folders; those that existed before stay."""
+    created = [folder for folder in OUTSIDE if not folder.exists()]
     try:
         yield
     finally:
-        for folder in made:
+        for folder in created:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _network_as_before(environment: Mapping[str, str]) -> Iterator[None]:
-    """An engine leaves its bridge, its chains and a switch of the kernel's behind."""
+    """Restore the bridge, firewall chains and forwarding switch that an engine leaves behind."""
     bridged, forwarding = Path("/sys/class/net/docker0").exists(), FORWARDING.read_text()
     rules = run("iptables-save", environment=environment)
     try:
         yield
     finally:
-        given = restore_input(rules, run("iptables-save", environment=environment)).encode()
-        outcome("iptables-restore", environment=environment, given=given)
+        stdin = restore_input(rules, run("iptables-save", environment=environment)).encode()
+        outcome("iptables-restore", environment=environment, stdin=stdin)
         FORWARDING.write_text(forwarding)
         if not bridged:
             outcome("ip", "link", "delete", "docker0", environment=environment)
 
 
 def restore_input(before: str, after: str) -> str:
-    """What makes of the rules after those before: a table that was not there is emptied, down to Linux's own chains."""
+    """Rules that restore those before: a new table is emptied, except for Linux's own chains."""
     emptied = []
     for table in re.findall(r"(?ms)^\*.*?^COMMIT$", after):
         name = table.split("\n", maxsplit=1)[0]

@@ -1,21 +1,21 @@
-"""Debian's packages, unpacked into a folder: nothing of the machine is installed, replaced or started."""
+"""Debian's packages, unpacked into a folder: nothing is installed, replaced or started on the machine."""
 
 import os
 from pathlib import Path
 
 from testing.images.commands import run
 
-#: The first Debian with Compose 2, a program that needs no other package.
+#: The first Debian with Compose 2, a single program without dependencies.
 WITH_COMPOSE = "trixie"
 
 ONLY_DOWNLOADED = ["--yes", "--quiet", "--no-install-recommends", "--download-only"]
 
-#: What the engine calls by name; Debian's scripts would link them to one of two families.
+#: Names that the engine calls; Debian's scripts would link them to one of two variants.
 IPTABLES = {name: name.replace("tables", "tables-nft") for name in ("iptables", "iptables-save", "iptables-restore")}
 
 
 def unpacked(folder: Path, *packages: str) -> dict[str, str]:
-    """The environment in which the programs of these packages run, with what this machine lacks for them."""
+    """Unpack these packages with the dependencies missing on this machine; return the environment to run them in."""
     run("apt-get", "update", "--quiet")
     archives, tree = folder / "archives", folder / "tree"
     (archives / "partial").mkdir(parents=True, exist_ok=True)
@@ -46,13 +46,13 @@ def unpacked(folder: Path, *packages: str) -> dict[str, str]:
 
 
 def mirror() -> str:
-    """Where this machine has Debian's packages from. Raises CommandFailed or StopIteration where it has none."""
+    """Address of this machine's Debian mirror. Raises CommandFailed or StopIteration if there is none."""
     form = ["--format", "$(REPO_URI)", "Identifier: Packages", "Label: Debian"]
     return next(iter(run("apt-get", "indextargets", *form).split()))
 
 
 def compose(folder: Path) -> Path:
-    """The program of Compose 2, from the first Debian that has it."""
+    """Path of Compose 2, from the first Debian that has it."""
     lists, archives = folder / "lists", folder / "compose"
     for place in (lists / "partial", archives / "partial"):
         place.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What was found, line by line as it is found."""
+"""The record of all checks, printed as they run."""
 
 import time
 import traceback
@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 from halftime.client import ClientError
 from testing.images.commands import CommandFailed
-from testing.images.containers import Impatient
 
 
 class Record:
-    """Every check with whether it held and its figures."""
+    """Every check with its outcome and figures."""
 
     def __init__(self) -> None:
         self.checks: dict[str, dict[str, object]] = {}
@@ -18,23 +17,23 @@ class Record:
 
     @property
     def holds(self) -> bool:
-        """Whether every check does."""
+        """Whether every check holds."""
         return all(check["ok"] for check in self.checks.values())
 
     def note(self, name: str, ok: bool, **figures: object) -> None:
-        """Keeps a check, and says it."""
+        """Keep and print a check."""
         assert name not in self.checks, name
         self.checks[name] = {"ok": ok, **figures}
         print(f"{self.seconds():6.1f} s  {'ok ' if ok else 'BAD'}  {name}: {figures}", flush=True)
 
     def attempt(self, name: str, part: Callable[[], None]) -> None:
-        """Does a part; what keeps it from its end is a check that does not hold, and the next part is done."""
+        """Run a part; an error becomes a failed check, and the next part still runs."""
         try:
             part()
-        except (CommandFailed, ClientError, Impatient) as error:
+        except (CommandFailed, ClientError, TimeoutError) as error:
             traceback.print_exc()
             self.note(name, False, error=f"{type(error).__name__}: {error}")
 
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Seconds since the beginning."""
         return round(time.monotonic() - self._began, 1)

@@ -1,4 +1,4 @@
-"""What the images of API and worker refuse, with what they say."""
+"""Starts that the images of API and worker refuse, with their messages."""
 
 from testing.images.containers import tag
 from testing.images.engine import Engine
@@ -8,7 +8,7 @@ SOMEWHERE = "postgresql://halftime@192.0.2.1/halftime"
 
 
 def check(engine: Engine, record: Record) -> None:
-    """Without a database, with its setting misspelt, and a worker where there is no torch."""
+    """Start without a database, with its setting misspelt, and a worker where there is no torch."""
     misspelt = ["--env", f"HALFTIME_DATABSE_URL={SOMEWHERE}"]
     for target in ("api", "worker"):
         _refused(engine, record, f"{target} without a database", [tag(target)], "HALFTIME_DATABASE_URL: not set")
@@ -20,6 +20,6 @@ def check(engine: Engine, record: Record) -> None:
 
 
 def _refused(engine: Engine, record: Record, what: str, words: list[str], because: str) -> None:
-    code, said, complaint = engine.outcome("run", "--rm", *words)
-    good = code == 2 and because in complaint and "Traceback" not in said + complaint
-    record.note(f"refused: {what}", good, exit_code=code, said=complaint.strip()[-300:])
+    code, output, errors = engine.outcome("run", "--rm", *words)
+    good = code == 2 and because in errors and "Traceback" not in output + errors
+    record.note(f"refused: {what}", good, exit_code=code, said=errors.strip()[-300:])

@@ -1,4 +1,4 @@
-"""The benchmarks that are posted."""
+"""Benchmarks that the checks submit."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ SHORT: dict[str, Any] = {
     },
 }
 
-#: Would train for many minutes: to be interrupted.
+#: Would run for many minutes, so that it can be interrupted.
 LONG: dict[str, Any] = {
     "model": {"kind": "mlp", "hidden_size": 1024},
     "config": {"device": "cpu", "training": {"batch_size": 256, "steps": 10_000}},
 }
 
-#: Two blocks of trials of some seconds each: it is under way when something is killed, and ends soon.
+#: Two blocks of trials of some seconds each: still running when something is killed, and over soon.
 BLOCKS: dict[str, Any] = {
     "model": {"kind": "mlp", "hidden_size": 1024},
     "config": {
@@ -33,8 +33,8 @@ COMPILED: dict[str, Any] = {
     "config": {**SHORT["config"], "training": {**SHORT["config"]["training"], "compile": {}}},
 }
 
-#: A batch is 79 MB: more than Docker's 64 MB of shared memory, and with all that lies ready less than 1 GiB. What is
-#: done with it is little.
+#: A batch is 79 MB: more than Docker's 64 MB of shared memory; with prefetching, all batches take less than 1 GiB.
+#: The model is small, so that training is fast.
 LARGE_BATCHES: dict[str, Any] = {
     "model": {"kind": "mlp", "input_size": 65_536, "hidden_size": 8, "num_layers": 1},
     "config": {

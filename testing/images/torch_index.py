@@ -1,4 +1,4 @@
-"""The build of torch for the images: where this environment has one for the CPU, theirs is the same."""
+"""The torch build for the images: if this environment has a CPU build, the images get the same."""
 
 import contextlib
 import os
@@ -12,16 +12,16 @@ from pathlib import Path
 
 from testing.images.commands import run
 
-#: The same in each run, since the address is part of what a layer is cached by.
+#: Fixed, because the address is part of a layer's cache key.
 PORT = 8990
 
 
 @contextlib.contextmanager
 def torch_index(folder: Path) -> Iterator[str]:
-    """TORCH_INDEX_URL as it is set; else an index on loopback of the CPU build that pip finds here; else none."""
-    told = os.environ.get("TORCH_INDEX_URL", "")
-    if told or not version("torch").endswith("+cpu"):
-        yield told
+    """Yield TORCH_INDEX_URL if set; else a local index with this environment's CPU build; else an empty string."""
+    url = os.environ.get("TORCH_INDEX_URL", "")
+    if url or not version("torch").endswith("+cpu"):
+        yield url
         return
     wheels = folder / "index" / "torch"
     if not list(wheels.glob("*.whl")):

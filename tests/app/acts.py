@@ -1,4 +1,4 @@
-"""What clients and workers do, for tests that need it done."""
+"""Actions of clients and workers, for tests."""
 
 import uuid
 
@@ -15,12 +15,12 @@ MIB = 2**20
 
 
 def support(precision, flops_per_second=None, kernels="native"):
-    """What a worker measured of one precision."""
+    """A worker's measurement of one precision."""
     remedy = None if kernels == "native" else f"The device has no {precision} arithmetic: use fp32."
     return PrecisionSupport(precision=precision, kernels=kernels, flops_per_second=flops_per_second, remedy=remedy)
 
 
-#: What a CPU has that multiplies in BF16, and one that has no half precision at all.
+#: Measurements of a CPU with BF16 arithmetic, and of one without any half precision.
 NATIVE_BF16 = [
     support("fp32", 2.2e11), support("tf32", kernels="absent"), support("fp16", 4.1e9, "emulated"),
     support("bf16", 4.8e11),
@@ -35,7 +35,7 @@ async def post(client, body=CPU_JOB, **headers):
 
 
 async def claim(client, benchmark, worker_id="node:cpu"):
-    """Claims a queued benchmark as a worker would."""
+    """Claim a queued benchmark as a worker would."""
     database = client.app.state.database
     async with database.sessions.begin() as session:
         entry = await session.scalar(
@@ -44,25 +44,27 @@ async def claim(client, benchmark, worker_id="node:cpu"):
         return await claims.take(session, uuid.UUID(benchmark["id"]), entry, worker_id, None)
 
 
-async def finish(client, benchmark, asked=None, **changes):
-    """Ends a queued benchmark as a worker would, with a report of trials that were never run.
+async def finish(client, benchmark, benchmark_request=None, **changes):
+    """End a queued benchmark as a worker would, with a report of trials that never ran.
 
     A step of the baseline takes 20 ms and 2 MiB, one of a candidate half of both, unless `changes` say otherwise.
     """
     held = await claim(client, benchmark)
-    report = await made_report(benchmark["id"], asked, **changes)
+    report = await made_report(benchmark["id"], benchmark_request, **changes)
     async with client.app.state.database.sessions.begin() as session:
         await claims.succeed(session, held, report, claims.pack(report))
     return report
 
 
-async def made_report(benchmark_id, asked=None, baseline_seconds=0.02, **changes):
+async def made_report(benchmark_id, benchmark_request=None, baseline_seconds=0.02, **changes):
     async def run_trial(spec, deadline_seconds, after_step):
         faster = spec.precision != "fp32"
         seconds = baseline_seconds * (0.5 if faster else 1) * (1 + 0.01 * spec.block)
         return trial(spec, **{"step_seconds": seconds, "peak_bytes": MIB if faster else 2 * MIB} | changes)
 
-    return make_report(benchmark_id, await compare(comparison(asked or request()), run_trial, lambda progress: None))
+    return make_report(
+        benchmark_id, await compare(comparison(benchmark_request or request()), run_trial, lambda progress: None)
+    )
 
 
 async def register(client, kind="cpu", worker_id="node:cpu", precisions=None):

@@ -1,4 +1,4 @@
-"""docs/api.md does what it says: every command of it, and every line of Python, against real processes."""
+"""Every command and every line of Python in docs/api.md works against real processes."""
 
 import os
 import re

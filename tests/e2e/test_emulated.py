@@ -1,6 +1,6 @@
-"""A CPU without half-precision arithmetic, as most laptops have: what a benchmark there says, and when it ends.
+"""Benchmarks on a CPU without half-precision arithmetic, as in most laptops: their messages and their duration.
 
-Any x86 CPU is made one by what oneDNN and torch read at their start.
+Environment variables that oneDNN and torch read at their start restrict any x86 CPU to AVX2.
 """
 
 import pytest
@@ -14,7 +14,7 @@ AVX2_ONLY = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
 pytestmark = pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="no x86 CPU with AVX2")
 
-#: A step of it takes seconds in BF16 there, and a tenth of one in FP32.
+#: A step takes seconds in BF16 on such a CPU, and a tenth of a second in FP32.
 TRANSFORMER = {"kind": "transformer", "vocab_size": 64, "hidden_size": 128, "num_layers": 2, "num_heads": 4,
                "sequence_length": 128}  # fmt: skip
 
@@ -45,11 +45,11 @@ def test_its_worker_says_that_it_emulates_half_precision(emulating):
 
 def test_a_benchmark_ends_with_its_budget_and_says_why_the_candidate_is_slow(emulating):
     report = run(emulating, batch_size=8, budget_seconds=20)
-    (found,) = report.comparisons
+    (comparison,) = report.comparisons
     assert report.stopped_by == "time_budget"
     assert report.attestation.ok
-    assert found.verdict != "pass"
-    assert found.candidate.kernels == "emulated"
+    assert comparison.verdict != "pass"
+    assert comparison.candidate.kernels == "emulated"
     assert "no BF16 arithmetic and emulates it" in headline(report)
     assert any(warning.startswith("bf16 is emulated.") for warning in report.warnings)
     assert any("of 100 steps" in line for line in [*report.warnings, *report.reasons])

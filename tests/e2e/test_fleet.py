@@ -1,7 +1,6 @@
 """A small fleet of real worker processes whose trials are simulated, over real HTTP."""
 
 import itertools
-import time
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -13,14 +12,14 @@ from testing.fleet.fates import Fate, fate_of
 from testing.fleet.fleet import simulated_fleet
 from testing.fleet.ledger import ledger_of
 from testing.fleet.record import install, order_of
+from testing.waiting import wait_until
 
 JOBS, BEFORE = 60, 40
-PATIENCE_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
 def worked_off(postgres, migrated_template):
-    """A connection to the database after most jobs waited for the fleet, and the rest came while it worked."""
+    """A database connection after most jobs were queued before the fleet started, and the rest came while it worked."""
     from tests.conftest import new_database
 
     with new_database(postgres, migrated_template) as url:
@@ -33,7 +32,7 @@ def worked_off(postgres, migrated_template):
                 http.post("/benchmarks", json=body).raise_for_status()
             *cuda, cpu = mixed_fleet(4)
             with simulated_fleet(url, cuda) as fleet:
-                fleet.until_online(http)  # or a CPU would be all there is, and what needs CUDA would end at once
+                fleet.until_online(http)  # with only a CPU worker, jobs that need CUDA would fail at once
                 fleet.start(cpu, "sim-cpu")
                 for body in requests[BEFORE:]:
                     http.post("/benchmarks", json=body).raise_for_status()
@@ -44,17 +43,14 @@ def worked_off(postgres, migrated_template):
 
 
 def until_all_ended(engine):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
+    def none_left():
         with engine.connect() as connection:
-            left = connection.scalar(text("SELECT count(*) FROM benchmarks WHERE finished_at IS NULL"))
-        if left == 0:
-            return
-        time.sleep(0.1)
-    pytest.fail(f"{left} of {JOBS} benchmarks have not ended after {PATIENCE_SECONDS} s")
+            return connection.scalar(text("SELECT count(*) FROM benchmarks WHERE finished_at IS NULL")) == 0
+
+    wait_until(none_left, f"the end of {JOBS} benchmarks", pause_seconds=0.1)
 
 
-def test_every_job_runs_once_and_ends_as_it_must(worked_off):
+def test_every_job_runs_once_and_ends_as_its_seed_determines(worked_off):
     ledger = ledger_of(worked_off)
     assert ledger.faults == []
     assert (ledger.benchmarks, ledger.attempts) == (JOBS, JOBS)
@@ -67,7 +63,7 @@ def test_failures_are_typed(worked_off):
     assert sorted(ledger_of(worked_off).failures.elements()) == expected
 
 
-def test_a_leg_without_memory_leaves_a_report_and_a_crash_its_words(worked_off):
+def test_a_leg_out_of_memory_leaves_a_report_and_a_crash_leaves_logs(worked_off):
     seeds = {fate: [] for fate in Fate}
     for body in itertools.islice(mixed_requests(seed=2), JOBS):
         seed = body["config"]["training"]["seed"]

@@ -1,20 +1,18 @@
-"""The log of a whole life of the service, on a database that it makes itself."""
+"""The service's log from start to stop, on a database that it creates itself."""
 
 import json
 import signal
-import tempfile
-from pathlib import Path
 
+from testing.api_process import temporary_folder
 from testing.processes import child_with
 from tests.e2e.test_main_road import job
 from tests.service import PATIENCE_SECONDS, running_service
 
 
 def test_every_line_from_start_to_stop_is_json():
-    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
-        Path(folder).chmod(0o755)  # the embedded PostgreSQL runs as its own user
-        data_dir = str(Path(folder) / "data")
-        with running_service(None, Path(folder), HALFTIME_DATA_DIR=data_dir, HALFTIME_LOG_FORMAT="json") as service:
+    with temporary_folder() as folder:
+        data_dir = str(folder / "data")
+        with running_service(None, folder, HALFTIME_DATA_DIR=data_dir, HALFTIME_LOG_FORMAT="json") as service:
             service.until_status(service.post(job()), "succeeded")
             worker = child_with(service.process.pid, "worker")
             worker.kill()

@@ -1,4 +1,4 @@
-"""The whole journey with real processes: HTTP in, training in the worker's trials, a report out."""
+"""The main path with real processes: a request over HTTP, training in the worker's trials, a report."""
 
 import re
 import signal
@@ -21,14 +21,14 @@ def job(**config):
     return {"model": SMALL_MODEL, "config": {"device": "cpu", "training": quick, "measurement": blocks} | config}
 
 
-#: Would run for many minutes: to be interrupted.
+#: Would run for many minutes, so that it can be interrupted.
 LONG = job(training={"batch_size": 512, "steps": 10_000}) | {"model": {"kind": "mlp", "hidden_size": 2048}}
 
 
 def trials(service):
     """Processes of trials: the worker's grandchildren."""
     workers = [child for child in children(psutil.Process(service.process.pid)) if "worker" in command(child)]
-    return [trial for worker in workers for trial in grandchildren(worker.pid)]
+    return [trial for worker in workers for trial in grandchildren(worker)]
 
 
 def test_from_a_post_to_a_validated_report(shared_service):
@@ -49,7 +49,7 @@ def test_from_a_post_to_a_validated_report(shared_service):
     assert report.attestation.ok
     assert done["summary"]["speedup"] == raw["comparisons"][0]["speedup"]
     assert report.verdict in {"pass", "fail", "inconclusive"}
-    assert [found.candidate.precision for found in report.comparisons] == ["bf16", "fp16"]
+    assert [comparison.candidate.precision for comparison in report.comparisons] == ["bf16", "fp16"]
     assert len(report.baseline.trials) == report.blocks == 2
 
     tag = response.headers["ETag"]
@@ -64,9 +64,9 @@ def test_from_a_post_to_a_validated_report(shared_service):
     events = EventPage.model_validate(page).items
     assert all(isinstance(event, KnownEvent) and not event.data.model_extra for event in events)
     kinds = [event.kind for event in events]
-    assert kinds.count("trial_finished") >= 6  # more on a machine that disturbs them
-    told = [kind for kind, _ in groupby(kinds)]
-    assert told == ["queued", "started", *["trial_finished", "block_finished"] * 2, "succeeded"]
+    assert kinds.count("trial_finished") >= 6  # more on a machine that disturbs trials
+    distinct_kinds = [kind for kind, _ in groupby(kinds)]
+    assert distinct_kinds == ["queued", "started", *["trial_finished", "block_finished"] * 2, "succeeded"]
 
 
 def test_two_jobs_on_one_worker_run_one_after_the_other(shared_service):
@@ -94,7 +94,7 @@ def test_a_worker_killed_in_mid_trial_is_restarted_and_the_job_runs_again(servic
     orphans = trials(service)
     worker = child_with(service.process.pid, "worker")
     worker.send_signal(signal.SIGKILL)
-    again = service.until(lambda: (found := service.get(benchmark_id))["attempt"] == 2 and found)
+    again = service.until(lambda: (row := service.get(benchmark_id))["attempt"] == 2 and row)
     assert again["status"] == "running"
     _, alive = psutil.wait_procs(orphans, timeout=30)
     assert alive == []
@@ -102,13 +102,13 @@ def test_a_worker_killed_in_mid_trial_is_restarted_and_the_job_runs_again(servic
     service.until_status(benchmark_id, "cancelled")
 
 
-def test_a_worker_that_is_stopped_hands_its_job_back(service):
+def test_a_worker_that_is_stopped_requeues_its_job(service):
     benchmark_id = service.post(LONG)
     service.until(trials, service)
     worker = child_with(service.process.pid, "worker")
     worker.send_signal(signal.SIGTERM)
     again = service.until(
-        lambda: (found := service.get(benchmark_id))["status"] == "running" and found["version"] > 3 and found
+        lambda: (row := service.get(benchmark_id))["status"] == "running" and row["version"] > 3 and row
     )
     kinds = [event["kind"] for event in service.http.get(f"/benchmarks/{benchmark_id}/events").json()["items"]]
     service.until(lambda: "handed_back" in str(service.http.get(f"/benchmarks/{benchmark_id}/events").json()))

@@ -1,4 +1,4 @@
-"""The example of a plugin: installed from its folder, submitted over HTTP to real processes."""
+"""The example plugin, installed from its folder and submitted over HTTP to real processes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Trackers of a benchmark that real processes ran."""
+"""Trackers of a benchmark run by real processes."""
 
 import pytest
 
@@ -14,7 +14,7 @@ SMALL = {
 
 @pytest.fixture(scope="module", autouse=True)
 def wandb_files(tmp_path_factory):
-    """Where W&B puts them, in the environment of the service, which starts after this; MLflow has no address there."""
+    """W&B's folder, set before the service starts; the service has no MLflow address."""
     folder = tmp_path_factory.mktemp("wandb")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("WANDB_DIR", str(folder))
@@ -22,15 +22,15 @@ def wandb_files(tmp_path_factory):
         yield folder
 
 
-def test_the_report_is_handed_over_once_the_benchmark_has_succeeded(service, wandb_files):
+def test_the_report_is_exported_once_the_benchmark_has_succeeded(service, wandb_files):
     trackers = {"wandb": {"project": "ours", "mode": "offline"}, "mlflow": {"experiment": "ours"}}
     benchmark_id = service.post(SMALL | {"tracking": trackers})
 
-    def handed_over():
+    def exported():
         items = service.http.get(f"/benchmarks/{benchmark_id}/events").json()["items"]
         return items if len([event for event in items if event["kind"].startswith("tracking_")]) == 2 else None
 
-    events = service.until(handed_over)
+    events = service.until(exported)
     kinds = [event["kind"] for event in events]
     assert sorted(kinds[kinds.index("succeeded") + 1 :]) == ["tracking_failed", "tracking_logged"]
     logged = events[kinds.index("tracking_logged")]["data"]

@@ -1,6 +1,6 @@
-"""An upgrade with real processes of the release before: the newest migration under a worker in mid-job.
+"""An upgrade with real processes of the previous release: the newest migration while its worker runs a job.
 
-Migrations are additive from 0.1.0; this follows the first one after it.
+Migrations are additive from 0.1.0; this covers the first one after it.
 """
 
 import pytest
@@ -12,13 +12,13 @@ WAITING, LATER = 2, 1
 
 def test_a_database_is_migrated_under_an_old_worker_and_nothing_is_lost(empty_database_url):
     try:
-        found = upgraded(empty_database_url, WAITING, LATER)
+        result = upgraded(empty_database_url, WAITING, LATER)
     except NothingToUpgrade as missing:
         pytest.skip(f"There is no upgrade to test: {missing}.")
     except NoHistory as missing:
         pytest.skip(f"THE UPGRADE IS NOT TESTED: {missing}. Use a clone with its whole history.")
-    before, after = found["revisions"]
+    before, after = result["revisions"]
     assert before < after
-    assert found["status_of_the_running_one_after_it"] == "running"
-    assert found["finished_by"] == {"old": 1, "new": WAITING + LATER}
-    assert found["faults"] == dict.fromkeys(found["faults"], 0)
+    assert result["status_of_the_running_one_after_it"] == "running"
+    assert result["finished_by"] == {"old": 1, "new": WAITING + LATER}
+    assert result["faults"] == dict.fromkeys(result["faults"], 0)

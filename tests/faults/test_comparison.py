@@ -1,4 +1,4 @@
-"""Faults of a comparison: what makes its report invalid, and what its order of blocks defends against."""
+"""Faults in a comparison: which ones make its report invalid, and which ones its order of blocks protects from."""
 
 from dataclasses import replace
 
@@ -28,11 +28,11 @@ from worker.training.precision_facts import expected_flags
 from worker.trial import run as trials
 
 
-async def report_of(simulate, asked=None):
+async def report_of(simulate, benchmark_request=None):
     async def run_trial(spec, deadline_seconds, after_step):
         return simulate(spec)
 
-    return make_report("id", await compare(comparison(asked), run_trial, lambda progress: None))
+    return make_report("id", await compare(comparison(benchmark_request), run_trial, lambda progress: None))
 
 
 def really(spec):
@@ -53,7 +53,7 @@ async def test_a_fair_comparison_of_real_trials_is_attested():
 @pytest.mark.anyio
 @pytest.mark.parametrize(("planted", "caught"), [("weights", "initial_weights"), ("data", "data_order")])
 async def test_unequal_weights_or_data_make_the_report_invalid(monkeypatch, planted, caught):
-    """The fault is planted in the trial itself: its second leg draws from another seed."""
+    """Plant the fault in the trial itself: one leg's weights or data differ."""
     if planted == "weights":
         make_blueprint = trials.blueprint_of
 
@@ -61,7 +61,7 @@ async def test_unequal_weights_or_data_make_the_report_invalid(monkeypatch, plan
             blueprint = make_blueprint(spec)
 
             def build():
-                torch.rand(1)  # one draw too many moves the generator
+                torch.rand(1)  # one extra draw advances the generator
                 return blueprint.build()
 
             return replace(blueprint, build=build)
@@ -100,7 +100,7 @@ async def test_tf32_left_on_in_the_fp32_leg_makes_the_report_invalid():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_probe_tells_the_precision_it_runs_under(precision):
+def test_a_probe_detects_the_precision_it_runs_in(precision):
     set_flags(PRECISIONS[precision])
     assert all(probe.ok for probe in probe_precision(PRECISIONS[precision], torch.device("cpu")))
 
@@ -108,7 +108,7 @@ def test_a_probe_tells_the_precision_it_runs_under(precision):
 @pytest.mark.anyio
 @pytest.mark.parametrize("bits", [10, 7], ids=["as TF32 rounds", "as BF16 rounds"])
 async def test_an_fp32_leg_that_rounds_its_operands_is_invalid_whatever_its_flags_say(monkeypatch, bits):
-    """The fault is planted under the probe: a kernel that keeps fewer bits of each operand."""
+    """Plant the fault under the probe: a kernel that keeps fewer bits of each operand."""
     exact = torch.matmul
 
     def rounding(left, right):
@@ -124,15 +124,15 @@ async def test_an_fp32_leg_that_rounds_its_operands_is_invalid_whatever_its_flag
 
 
 def _rounded(values, bits):
-    """Values with this many explicit bits of mantissa."""
+    """Values rounded to this many explicit mantissa bits."""
     mantissa, exponent = torch.frexp(values)
     return torch.ldexp((mantissa * 2 ** (bits + 1)).round() / 2 ** (bits + 1), exponent)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("mode", ["tf32", "bf16"])
-async def test_a_mode_of_onednn_left_on_is_seen_in_the_flags(monkeypatch, mode):
-    """The fault is planted in the real trial: after the switches are set, one of the CPU's is turned."""
+async def test_a_mode_of_onednn_left_on_is_detected_in_the_flags(monkeypatch, mode):
+    """Plant the fault in the real trial: after the switches are set, one of the CPU's is changed."""
 
     def careless(precision):
         set_flags(precision)
@@ -147,7 +147,7 @@ async def test_a_mode_of_onednn_left_on_is_seen_in_the_flags(monkeypatch, mode):
 
 @pytest.mark.anyio
 async def test_autocast_off_in_the_amp_leg_makes_the_report_invalid(monkeypatch):
-    """The fault is planted in the real trial: its autocast does nothing."""
+    """Plant the fault in the real trial: its autocast does nothing."""
     prepare = trials.prepare
 
     def without_autocast(model, precision, settings, device):
@@ -193,7 +193,7 @@ def test_torch_s_defaults_are_not_ieee_and_every_switch_is_set_and_read_back():
 
 
 class FakeCuda:
-    """An allocator that counts as CUDA's does."""
+    """Fake of CUDA's allocator statistics."""
 
     def __init__(self, allocated, peak, resets=True):
         self.allocated, self.peak, self.resets, self.calls = allocated, peak, resets, []
@@ -234,12 +234,14 @@ def test_a_trial_that_does_not_start_empty_fails(cuda):
 
 @pytest.mark.anyio
 async def test_a_slow_drift_cancels_over_blocks_and_would_not_in_a_fixed_order(monkeypatch):
-    """Identical work on a machine that slows by 10 % over the job."""
-    asked = request(measurement={"min_blocks": 6, "max_blocks": 6})
+    """The legs are identical; the machine slows by 10 % over the job."""
+    benchmark_request = request(measurement={"min_blocks": 6, "max_blocks": 6})
 
     async def speedup():
         clock = iter(range(100))
-        report = await report_of(lambda spec: trial(spec, step_seconds=0.01 * (1 + 0.1 * next(clock) / 12)), asked)
+        report = await report_of(
+            lambda spec: trial(spec, step_seconds=0.01 * (1 + 0.1 * next(clock) / 12)), benchmark_request
+        )
         return report.comparisons[0].speedup
 
     ours = await speedup()
@@ -252,18 +254,18 @@ async def test_a_slow_drift_cancels_over_blocks_and_would_not_in_a_fixed_order(m
 OUTLIER_BLOCK = 3
 
 
-def with_outlier(asked, times=1, explained=True):
-    """Identical work, but one trial of the baseline takes 30 % longer, so many times."""
+def with_outlier(benchmark_request, times=1, explained=True):
+    """Report of identical legs; one baseline trial takes 30 % longer in its first `times` runs."""
     runs = []
 
     def simulate(spec):
         struck = spec.precision == "fp32" and spec.block == OUTLIER_BLOCK and runs.count(spec.name) < times
         runs.append(spec.name)
         seconds = 0.013 if struck else 0.01 * (1 + 0.001 * (spec.seed % 3))
-        seen = telemetry(foreign_cores=8.0 if struck and explained else 0.0)
-        return trial(spec, step_seconds=seconds, telemetry=seen)
+        measured_telemetry = telemetry(foreign_cores=8.0 if struck and explained else 0.0)
+        return trial(spec, step_seconds=seconds, telemetry=measured_telemetry)
 
-    return report_of(simulate, asked), runs
+    return report_of(simulate, benchmark_request), runs
 
 
 SIX_BLOCKS = {"min_blocks": 6, "max_blocks": 6}
@@ -271,20 +273,20 @@ SIX_BLOCKS = {"min_blocks": 6, "max_blocks": 6}
 
 @pytest.mark.anyio
 async def test_an_outlier_that_the_machine_explains_is_run_again(monkeypatch):
-    asked = request(measurement=SIX_BLOCKS)
-    running, runs = with_outlier(asked)
+    benchmark_request = request(measurement=SIX_BLOCKS)
+    running, runs = with_outlier(benchmark_request)
     report = await running
     assert report.baseline.repeated_trials == 1
     assert report.baseline.disturbed_trials == 0
     assert len(runs) == 13
     assert max(max(one.step_seconds) for one in report.baseline.trials) < 0.011
     monkeypatch.setattr(comparing, "disturbances", lambda trial, others: [])
-    running, _ = with_outlier(asked)
+    running, _ = with_outlier(benchmark_request)
     assert max(max(one.step_seconds) for one in (await running).baseline.trials) == 0.013
 
 
 @pytest.mark.anyio
-async def test_a_trial_disturbed_to_the_last_is_kept_and_flagged():
+async def test_a_trial_disturbed_in_every_repetition_is_kept_and_flagged():
     running, runs = with_outlier(request(measurement=SIX_BLOCKS), times=99)
     report = await running
     assert (report.baseline.repeated_trials, report.baseline.disturbed_trials) == (2, 1)
@@ -294,7 +296,7 @@ async def test_a_trial_disturbed_to_the_last_is_kept_and_flagged():
 
 
 @pytest.mark.anyio
-async def test_a_disturbed_trial_is_better_than_one_that_fails_when_run_again():
+async def test_a_disturbed_trial_is_kept_if_its_repetition_fails():
     runs = []
 
     def simulate(spec):
@@ -308,7 +310,7 @@ async def test_a_disturbed_trial_is_better_than_one_that_fails_when_run_again():
 
 
 @pytest.mark.anyio
-async def test_a_trial_is_judged_beside_all_others_of_its_leg_and_the_first_too():
+async def test_every_trial_even_the_first_is_compared_with_all_others_of_its_leg():
     def simulate(spec):
         slow = spec.block == 0
         return trial(spec, ceiling_flops_per_second=1e8 if slow else 1e9)
@@ -319,7 +321,7 @@ async def test_a_trial_is_judged_beside_all_others_of_its_leg_and_the_first_too(
 
 @pytest.mark.anyio
 async def test_a_ceiling_of_a_disturbed_trial_proves_nothing():
-    """All trials disturbed, and every ceiling far below what training did: that is the load, not a wrong precision."""
+    """All trials are disturbed, and every ceiling is far below the training rate: the load explains it."""
     busy = telemetry(foreign_cores=8.0)
     report = await report_of(
         lambda spec: trial(spec, telemetry=busy, ceiling_flops_per_second=1.0, least_flops_per_step=10**6)
@@ -329,7 +331,7 @@ async def test_a_ceiling_of_a_disturbed_trial_proves_nothing():
 
 
 @pytest.mark.anyio
-async def test_a_machine_that_is_never_quiet_does_not_hold_the_job_up():
+async def test_a_machine_that_is_never_quiet_causes_a_limited_number_of_repetitions():
     busy = telemetry(foreign_cores=8.0)
     report = await report_of(lambda spec: trial(spec, telemetry=busy), request(measurement=SIX_BLOCKS))
     legs = [report.baseline, report.comparisons[0].candidate]
@@ -339,12 +341,12 @@ async def test_a_machine_that_is_never_quiet_does_not_hold_the_job_up():
 
 @pytest.mark.anyio
 async def test_an_outlier_that_nothing_explains_gives_no_confident_wrong_verdict(monkeypatch):
-    """Identical work: the truth is 1.0, and the mean of the blocks says 1.045."""
-    asked = request(measurement=SIX_BLOCKS)
-    asked = asked.model_copy(update={"requirements": Requirements(min_speedup=1.02)})
+    """The legs are identical: the true ratio is 1.0, and the mean of the blocks is 1.045."""
+    benchmark_request = request(measurement=SIX_BLOCKS)
+    benchmark_request = benchmark_request.model_copy(update={"requirements": Requirements(min_speedup=1.02)})
 
     async def status():
-        running, _ = with_outlier(asked, explained=False)
+        running, _ = with_outlier(benchmark_request, explained=False)
         report = await running
         return report.comparisons[0].requirements[0].status
 
@@ -355,7 +357,7 @@ async def test_an_outlier_that_nothing_explains_gives_no_confident_wrong_verdict
 
 @pytest.mark.anyio
 async def test_work_faster_than_the_device_can_do_it_makes_the_report_invalid(monkeypatch):
-    """The fault is planted in the real trial: a clock that runs a million times too slowly."""
+    """Plant the fault in the real trial: its clock runs a million times too slowly."""
     make_clock = trials.make_clock
 
     def slow_clock(device, marks):
@@ -379,16 +381,16 @@ async def test_foreign_work_on_the_gpu_makes_the_report_invalid():
 
 
 @pytest.mark.anyio
-async def test_a_sync_in_the_measured_loop_is_told_of(monkeypatch):
-    """On a GPU, the host's time is then the device's; and the step itself shows who waits."""
+async def test_a_synchronisation_in_the_measured_loop_is_reported(monkeypatch):
+    """On a GPU, host time equals device time if each step waits; the observed step shows which operation waits."""
     gpu = WorkerDevice(name="cuda:0", kind="cuda", gpu="a GPU", memory_bytes=2**36)
 
     async def warnings(**changes):
         async def run_trial(spec, deadline_seconds, after_step):
             return trial(spec, telemetry=telemetry(gpu_telemetry()), **changes)
 
-        asked = request(device="cuda", candidates=["bf16"])
-        measured = await compare(comparison(asked, gpu), run_trial, lambda progress: None)
+        benchmark_request = request(device="cuda", candidates=["bf16"])
+        measured = await compare(comparison(benchmark_request, gpu), run_trial, lambda progress: None)
         return " ".join(make_report("id", measured).warnings)
 
     assert "waits" not in await warnings(host_issue_seconds=0.001)
@@ -405,27 +407,34 @@ async def test_a_sync_in_the_measured_loop_is_told_of(monkeypatch):
 @pytest.mark.parametrize(
     ("device", "pinned", "warned"), [("cuda", False, True), ("cuda", True, False), ("cpu", False, False)]
 )
-async def test_batches_from_memory_that_is_not_page_locked_are_told_of(device, pinned, warned):
+async def test_batches_from_memory_that_is_not_page_locked_are_reported(device, pinned, warned):
     async def run_trial(spec, deadline_seconds, after_step):
         return trial(spec, telemetry=telemetry(gpu_telemetry()))
 
-    asked = request(device=device, candidates=["bf16"], data={"kind": "synthetic", "loader": {"pin_memory": pinned}})
+    benchmark_request = request(
+        device=device, candidates=["bf16"], data={"kind": "synthetic", "loader": {"pin_memory": pinned}}
+    )
     worker = WorkerDevice(name=device, kind=device, gpu=None, memory_bytes=2**36)
-    report = make_report("id", await compare(comparison(asked, worker), run_trial, lambda progress: None))
+    report = make_report("id", await compare(comparison(benchmark_request, worker), run_trial, lambda progress: None))
     assert any("pin_memory" in warning for warning in report.warnings) is warned
 
 
-def test_a_step_that_asks_the_device_for_a_value_is_seen():
-    asked = request()
-    run = prepare(blueprint_of(asked.model).build(), PRECISIONS["bf16"], asked.config.training, torch.device("cpu"))
-    batch = data_of(asked.model, asked.config.training).training[0]
+def test_a_step_that_reads_a_value_from_the_device_is_detected():
+    benchmark_request = request()
+    run = prepare(
+        blueprint_of(benchmark_request.model).build(),
+        PRECISIONS["bf16"],
+        benchmark_request.config.training,
+        torch.device("cpu"),
+    )
+    batch = data_of(benchmark_request.model, benchmark_request.config.training).training[0]
     assert observe_step(run, batch).synchronisations == []
     run.model.register_forward_hook(lambda module, inputs, result: result * float(result.detach().max() > -1e9))
     assert observe_step(run, batch).synchronisations == ["aten::_local_scalar_dense × 1"]
 
 
-def test_noise_that_remembers_itself_would_fool_blocks_in_plain_alternation(monkeypatch):
-    """The fault is planted in the order of blocks: ABBA over and over, where ours is ABBA BAAB."""
+def test_autocorrelated_noise_would_bias_verdicts_if_blocks_alternated(monkeypatch):
+    """Plant the fault in the order of blocks: ABBA repeated, where ours is ABBA BAAB."""
 
     def wrong():
         outcomes = list(coverage.simulate(coverage.autocorrelated, 1.5, 1.5, jobs=10_000, seed=2))
@@ -436,7 +445,7 @@ def test_noise_that_remembers_itself_would_fool_blocks_in_plain_alternation(monk
     assert wrong() > 0.060
 
 
-def test_a_failed_check_names_what_was_expected_and_what_was_seen():
+def test_a_failed_check_names_expected_and_observed_values():
     measured = comparison()
     spec = TrialSpec(
         device="cpu",

@@ -1,12 +1,10 @@
-"""PostgreSQL on a disk that is full: clear refusals, reading goes on, and nothing is lost or broken afterwards."""
+"""PostgreSQL on a full disk: clear refusals, reads go on, and nothing is lost or damaged afterwards."""
 
 import contextlib
 import errno
 import os
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import anyio
 import httpx
@@ -16,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.main import create_app
 from app.settings import Settings
+from testing.api_process import temporary_folder
 
 pytestmark = pytest.mark.anyio
 
@@ -27,20 +26,19 @@ MOST_SUBMITS = 500
 
 @contextlib.contextmanager
 def disk_of(mebibytes):
-    """A file system of its own in memory, open to the server's own user."""
-    with tempfile.TemporaryDirectory(prefix="ht-") as folder:
-        Path(folder).chmod(0o755)
+    """A file system in memory that the server's own user can read."""
+    with temporary_folder() as folder:
         command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=755", "none", folder]
         if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
             pytest.skip("A FULL DISK IS NOT TESTED: it needs root and the right to mount a file system.")
         try:
-            yield Path(folder)
+            yield folder
         finally:
             subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def fill(disk):
-    """Leaves no room."""
+    """Fill the disk completely."""
     with (disk / "ballast").open("wb", buffering=0) as ballast:
         for size in (2**20, 2**12):
             try:
@@ -55,7 +53,7 @@ def make_room(disk):
 
 
 class Service:
-    """An API whose embedded PostgreSQL is on a small disk, and what it has accepted."""
+    """An API whose embedded PostgreSQL is on a small disk, and the benchmarks that it accepted."""
 
     def __init__(self, disk, http, database):
         self.disk, self.http, self.database, self.accepted = disk, http, database, []
@@ -84,7 +82,7 @@ class Service:
             return result.all() if result.returns_rows else []
 
     async def check(self):
-        """Everything accepted is there, by index and by table, with its queue entry; every page has its checksum."""
+        """Check accepted benchmarks and their queue entries, by index and by table, and the checksum of every page."""
         for benchmark_id in self.accepted:
             assert (await self.http.get(f"/benchmarks/{benchmark_id}")).json()["status"] == "queued"
         rows = await self.ask("SELECT id::text FROM benchmarks WHERE status = 'queued'")
@@ -108,7 +106,7 @@ async def service():
                 yield Service(disk, http, app.state.database)
 
 
-async def test_a_full_disk_refuses_what_writes_and_nothing_else_and_leaves_nothing_broken(service):
+async def test_a_full_disk_refuses_only_writes_and_damages_nothing(service):
     await service.until_accepted()
     fill(service.disk)
     refused = await service.submit_until_refused()
@@ -116,7 +114,7 @@ async def test_a_full_disk_refuses_what_writes_and_nothing_else_and_leaves_nothi
     assert (refused.status_code, problem["type"]) == (503, "/problems/storage_full")
     assert refused.headers["Content-Type"] == "application/problem+json"
     assert refused.headers["Retry-After"] == "60"
-    assert "free or add room" in problem["detail"]
+    assert "free or add space" in problem["detail"]
     assert (await service.http.get(f"/benchmarks/{service.accepted[-1]}")).status_code == 200
     assert len((await service.http.get("/benchmarks?limit=200")).json()["items"]) == min(200, len(service.accepted))
     assert (await service.http.get("/readyz")).status_code == 200
@@ -125,11 +123,11 @@ async def test_a_full_disk_refuses_what_writes_and_nothing_else_and_leaves_nothi
     await service.check()
 
 
-async def test_a_server_that_found_no_room_for_its_log_comes_back_with_everything_when_there_is(service):
+async def test_a_server_without_room_for_its_wal_recovers_everything_once_there_is_room(service):
     await service.until_accepted()
     fill(service.disk)
     with pytest.raises(OperationalError, match="pg_wal"):
-        for _ in range(10):  # some segments may stand ready
+        for _ in range(10):  # some WAL segments may already be allocated
             await service.ask("SELECT pg_logical_emit_message(true, 'one', 'record'), pg_switch_wal()")
     log = service.disk / "postgres" / "log"
     with anyio.fail_after(PATIENCE_SECONDS):
@@ -143,7 +141,7 @@ async def test_a_server_that_found_no_room_for_its_log_comes_back_with_everythin
 
 
 @pytest.mark.parametrize("command", [["serve"], ["up", "--device", "cpu"], ["worker", "--device", "cpu"]])
-def test_a_command_whose_data_directory_is_full_says_so_in_a_line_and_ends(command):
+def test_a_command_whose_data_directory_is_full_ends_with_a_one_line_message(command):
     environment = {name: value for name, value in os.environ.items() if name != "HALFTIME_DATABASE_URL"}
     with disk_of(16) as disk:
         environment |= {"HALFTIME_DATA_DIR": str(disk), "HALFTIME_PORT": "8799"}

@@ -1,4 +1,4 @@
-"""Each of the checks on a fleet's database finds what it is there for: every fault is planted by hand."""
+"""Each invariant of a fleet's database detects its violation, planted by hand."""
 
 import uuid
 
@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from testing.fault_injection.database import View
-from testing.fault_injection.invariants import QUESTIONS, TOO_MANY
+from testing.fault_injection.invariants import QUERIES, TOO_MANY
 
 ENDED = """
 INSERT INTO benchmarks (id, version, status, request, labels, model_kind, device, priority, queue, attempt, finished_at,
@@ -46,32 +46,32 @@ def connection(database_url):
 @pytest.fixture
 def view(connection):
     view = View(connection.url)
-    view.keep_watch()
+    view.install_watch()
     with psycopg.ClientCursor(connection) as cursor:
         cursor.execute(ENDED, {"id": uuid.uuid4()})
     return view
 
 
-def found(view):
-    return {wrong for wrong, question in QUESTIONS.items() if view.ask(question)}
+def violated(view):
+    return {wrong for wrong, statement in QUERIES.items() if view.query(statement)}
 
 
-def test_nothing_is_wrong_with_a_benchmark_that_ended_well(view):
-    assert found(view) == set()
-    assert view.ask(TOO_MANY, 1) == []
+def test_a_benchmark_that_succeeded_violates_no_invariant(view):
+    assert violated(view) == set()
+    assert view.query(TOO_MANY, 1) == []
 
 
-@pytest.mark.parametrize("wrong", QUESTIONS)
-def test_a_planted_fault_is_found(wrong, view, connection):
+@pytest.mark.parametrize("wrong", QUERIES)
+def test_a_planted_fault_is_detected(wrong, view, connection):
     connection.execute(PLANTED[wrong])
-    assert wrong in found(view)
+    assert wrong in violated(view)
 
 
-def test_a_benchmark_with_too_many_attempts_is_found(view, connection):
+def test_a_benchmark_with_too_many_attempts_is_detected(view, connection):
     connection.execute("UPDATE benchmarks SET attempt = 5")
-    assert len(view.ask(TOO_MANY, 4)) == 1
+    assert len(view.query(TOO_MANY, 4)) == 1
 
 
-def test_an_end_that_is_changed_is_found(view, connection):
+def test_a_changed_end_is_detected(view, connection):
     connection.execute("UPDATE benchmarks SET status = 'failed'")
-    assert "something happened after the end" in found(view)
+    assert "something happened after the end" in violated(view)

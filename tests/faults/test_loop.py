@@ -1,4 +1,4 @@
-"""Faults planted in the training loop: each check passes on the loop as it is, and fails on the planted one."""
+"""Faults planted in the training loop: each check passes on the real loop and fails on the faulty one."""
 
 import inspect
 import types
@@ -18,7 +18,7 @@ STEPS = 6
 
 
 def planted(line, fault):
-    """The training module with one piece of its source, or of what it is made of, replaced."""
+    """The training module with one piece of its source, or of a module it uses, replaced."""
     (faulty,) = [module for module in (training, optimizers, schedule) if line in inspect.getsource(module)]
     source = inspect.getsource(faulty)
     assert source.count(line) == 1, f"the line to replace is not there once: {line}"
@@ -37,7 +37,7 @@ def module_of(source):
 
 
 def prepared(loop, precision, **settings):
-    """A run on the loop of a module, and its batches."""
+    """A run prepared by a loop module, and its batches."""
     config = TrainingConfig(**{"batch_size": 8, "steps": STEPS, "warmup_steps": 1, "learning_rate": 0.1} | settings)
     model_spec = request().model
     torch.manual_seed(0)
@@ -58,8 +58,8 @@ def check_gradients_are_clipped_after_they_are_unscaled(loop):
     reference, batches = prepared(loop, "fp32", max_grad_norm=0.01, optimizer="sgd")
     run, _ = prepared(loop, "fp16", max_grad_norm=0.01, optimizer="sgd")
     before = [parameter.detach().clone() for parameter in run.parameters]
-    expected, found = loop.training_step(reference, batches[0]), loop.training_step(run, batches[0])
-    assert float(found.gradient_norm) == pytest.approx(float(expected.gradient_norm), rel=0.02)
+    expected, actual = loop.training_step(reference, batches[0]), loop.training_step(run, batches[0])
+    assert float(actual.gradient_norm) == pytest.approx(float(expected.gradient_norm), rel=0.02)
     moved, wanted = (
         torch.cat([(old - new.detach()).flatten() for old, new in zip(before, owner.parameters, strict=True)]).norm()
         for owner in (run, reference)
@@ -88,9 +88,9 @@ def check_a_skipped_step_leaves_the_weights(loop):
 
 
 class NoSynchronisation(TorchDispatchMode):
-    """Fails where a value is read from the device."""
+    """Fails when a value is read from the device."""
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # torch's name
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # the name that torch calls
         assert "_local_scalar_dense" not in str(func), "the loop waits for the device"
         return func(*args, **kwargs or {})
 
@@ -104,7 +104,7 @@ def check_nothing_in_a_step_waits_for_the_device(loop):
 
 def check_sgd_s_momentum_is_sound_after_a_skipped_first_step(loop):
     torch.utils.deterministic.fill_uninitialized_memory = True
-    torch.use_deterministic_algorithms(True)  # fills what nobody has written with NaN
+    torch.use_deterministic_algorithms(True)  # fills uninitialised memory with NaN
     try:
         run, batches = prepared(loop, "fp16", optimizer="sgd", learning_rate=0.001)
         run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 2.0**40})
@@ -118,9 +118,9 @@ def check_sgd_s_momentum_is_sound_after_a_skipped_first_step(loop):
 def check_accumulation_gives_the_gradient_of_the_whole_batch(loop):
     whole, batches = prepared(loop, "fp32")
     parts, _ = prepared(loop, "fp32", gradient_accumulation=4)
-    expected, found = loop.training_step(whole, batches[0]), loop.training_step(parts, batches[0])
-    assert float(found.loss) == pytest.approx(float(expected.loss), rel=1e-5)
-    assert float(found.gradient_norm) == pytest.approx(float(expected.gradient_norm), rel=1e-5)
+    expected, actual = loop.training_step(whole, batches[0]), loop.training_step(parts, batches[0])
+    assert float(actual.loss) == pytest.approx(float(expected.loss), rel=1e-5)
+    assert float(actual.gradient_norm) == pytest.approx(float(expected.gradient_norm), rel=1e-5)
 
 
 def check_validation_is_in_fp32(loop):

@@ -1,6 +1,6 @@
-"""What only a CUDA device can show: trials in processes of their own, as a worker runs them.
+"""Tests that need a CUDA device, with trials in processes of their own, as a worker runs them.
 
-Nothing here may touch CUDA in this process: its context would be foreign work to the trials.
+No test here may use CUDA in this process: its context would count as foreign work during the trials.
 """
 
 import os
@@ -32,12 +32,12 @@ SMALL = TransformerSpec(vocab_size=256, hidden_size=256, num_layers=2, num_heads
 DEVICE = "cuda:0"
 
 
-#: A sample of the transformer that fills the card, in FP32 (activations; seen: 436 MiB).
+#: Activations of one FP32 sample of the large transformer, as measured: 436 MiB.
 SAMPLE_BYTES = 436 * 2**20
 
 
 def runs_on_the_device(precision):
-    """TF32 and BF16 came with compute capability 8.0. Asked of NVML, which holds no CUDA context."""
+    """Whether the device has the precision: TF32 and BF16 need compute capability 8.0. NVML needs no CUDA context."""
     if precision in {"fp32", "fp16"} or not gpu_count():
         return True
     with nvml.opened() as library:
@@ -84,15 +84,15 @@ async def test_every_precision_trains_in_a_fresh_process(precision):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS_OF_THE_DEVICE)
-async def test_rounding_explains_how_far_a_step_is_from_fp64(precision):
+async def test_rounding_explains_the_error_of_a_step_against_fp64(precision):
     result, _ = await in_a_fresh_process(spec(precision).model_copy(update={"examined": True}))
-    found = result.numerics
-    assert found.gradient_relative_rmse < FACTS[precision].max_error_ratio * max(
-        found.explained_relative_rmse, MIN_EXPLAINED_ERROR
+    numerics = result.numerics
+    assert numerics.gradient_relative_rmse < FACTS[precision].max_error_ratio * max(
+        numerics.explained_relative_rmse, MIN_EXPLAINED_ERROR
     )
 
 
-async def test_energy_is_told_of_a_region_long_enough():
+async def test_energy_is_reported_for_a_long_enough_region():
     result, _ = await in_a_fresh_process(spec("fp32", steps=2000))
     long_enough = result.measured_wall_seconds >= MIN_ENERGY_REGION_SECONDS
     assert (result.telemetry.gpu.energy_joules is not None) is long_enough
@@ -105,7 +105,7 @@ async def test_a_memory_limit_is_kept():
     assert outcome.code == "out_of_memory"
 
 
-async def test_what_does_not_fit_is_out_of_memory_and_the_next_trial_is_well():
+async def test_a_model_that_does_not_fit_is_out_of_memory_and_the_next_trial_succeeds():
     width = 16_384
     layers = detect(DEVICE).memory_bytes // (width * width * 4 * 3) + 2
     outcome, _ = await in_a_fresh_process(spec("fp32", MlpSpec(hidden_size=width, num_layers=min(layers, 512))))
@@ -115,10 +115,10 @@ async def test_what_does_not_fit_is_out_of_memory_and_the_next_trial_is_well():
 
 
 async def test_a_comparison_of_a_transformer_that_fills_the_card():
-    """FP32 against what the card has of TF32, FP16 and BF16, in fresh processes; the precisions are attested."""
+    """FP32 against TF32, FP16 and BF16 as far as the card has them, in fresh processes; the precisions are attested."""
     memory = detect(DEVICE).memory_bytes
     batch_size = max(8, int(memory * 0.5 / SAMPLE_BYTES) // 8 * 8)
-    asked = request(
+    benchmark_request = request(
         device="cuda",
         candidates=[precision for precision in ("tf32", "fp16", "bf16") if runs_on_the_device(precision)],
         training={"batch_size": batch_size, "steps": 15, "warmup_steps": 5},
@@ -135,18 +135,18 @@ async def test_a_comparison_of_a_transformer_that_fills_the_card():
         outcome, _ = await launcher.run(trial_spec, deadline_seconds, after_step)
         return outcome
 
-    measured = await compare(ComparisonRun.of(asked, detect(DEVICE)), run_trial, lambda progress: None)
+    measured = await compare(ComparisonRun.of(benchmark_request, detect(DEVICE)), run_trial, lambda progress: None)
     report = make_report("gpu", measured)
     assert report.attestation.ok, [check for check in report.attestation.checks if not check.ok]
-    assert all(found.speedup is not None for found in report.comparisons)
+    assert all(comparison.speedup is not None for comparison in report.comparisons)
     assert report.environment.device != CPU.name
     print(to_markdown(report))
 
 
 def test_the_forkserver_s_preload_leaves_cuda_to_its_children():
-    """`torch.cuda.is_initialized()` would not tell: asking how many devices there are poisons a fork as well."""
+    """`torch.cuda.is_initialized()` is not enough: counting devices also makes CUDA unusable after a fork."""
     code = (
-        "import os, worker.trial_process, torch\n"
+        "import os, worker.trial.process, torch\n"
         "child = os.fork()\n"
         "if not child: os._exit(bool(torch.cuda._is_in_bad_fork()) or not torch.cuda.is_available())\n"
         "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"

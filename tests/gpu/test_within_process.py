@@ -1,4 +1,4 @@
-"""What only a CUDA device can show, in this process: after the tests in fresh processes, which want to be alone."""
+"""Tests that need a CUDA device, in this process: they run after those in fresh processes, which must run alone."""
 
 import gc
 
@@ -27,7 +27,7 @@ DEVICE = "cuda:0"
 
 @pytest.fixture(autouse=True)
 def workspaces_freed():
-    """Those of cuBLAS live as long as the process, and are memory held to whoever looks for an empty device."""
+    """Free cuBLAS workspaces, which otherwise live as long as the process and count as memory in use."""
     yield
     gc.collect()
     torch._C._cuda_clearCublasWorkspaces()
@@ -35,7 +35,7 @@ def workspaces_freed():
 
 
 def needs_ampere(precision="tf32"):
-    """TF32 and BF16 came with compute capability 8.0."""
+    """Skip the test if the device lacks the precision: TF32 and BF16 need compute capability 8.0."""
     if precision in {"tf32", "bf16"} and torch.cuda.get_device_capability(DEVICE) < (8, 0):
         pytest.skip("needs compute capability 8.0")
 
@@ -47,7 +47,7 @@ def spec(precision, model=SMALL, **settings):
 
 @pytest.mark.parametrize("backend", ["cuda.matmul", "cudnn.conv"])
 def test_tf32_left_on_in_the_fp32_leg_is_caught_by_the_probe_itself(monkeypatch, backend):
-    """The fault is planted in cuBLAS and cuDNN, after the flags were read."""
+    """Plant the fault in cuBLAS and cuDNN, after the flags were read."""
     needs_ampere()
     set_flags(PRECISIONS["fp32"])
     owner = torch.backends.cuda.matmul if backend == "cuda.matmul" else torch.backends.cudnn.conv

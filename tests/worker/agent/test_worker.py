@@ -114,7 +114,7 @@ class Running:
         await self.until(there)
 
     def trials(self):
-        return grandchildren(self.process.pid)
+        return grandchildren(psutil.Process(self.process.pid))
 
 
 @contextlib.contextmanager

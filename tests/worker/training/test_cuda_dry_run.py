@@ -17,7 +17,7 @@ from worker.training.precision import PRECISIONS
 DRY_RUN = [sys.executable, "-m", "tests.worker.training.cuda_dry_run", "--quick"]
 
 FORK = """
-import os, worker.trial_process, torch
+import os, worker.trial.process, torch
 child = os.fork()
 if not child: os._exit(bool(torch.cuda._is_in_bad_fork()))
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
