@@ -56,7 +56,7 @@ def test_a_label_that_an_alert_names_is_one_that_its_expression_keeps(alert):
 def test_what_is_of_one_process_is_told_with_its_instance():
     for alert in ("HalftimeApiDown", "HalftimeDatabaseDown"):
         assert "$labels.instance" in ALERTS[alert]["annotations"]["summary"]
-    (target,) = PANELS["Database answers"]["targets"]
+    (target,) = PANELS["Database reachable"]["targets"]
     assert "by (instance)" in target["expr"]
 
 
