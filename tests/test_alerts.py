@@ -56,7 +56,7 @@ def test_a_label_that_an_alert_names_is_one_that_its_expression_keeps(alert):
 def test_alerts_about_one_process_name_its_instance():
     for alert in ("HalftimeApiDown", "HalftimeDatabaseDown"):
         assert "$labels.instance" in ALERTS[alert]["annotations"]["summary"]
-    (target,) = PANELS["Database answers"]["targets"]
+    (target,) = PANELS["Database reachable"]["targets"]
     assert "by (instance)" in target["expr"]
 
 

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: it opens from a disk, with the network off."""
+"""Renders the report as a self-contained HTML file, which needs no network access."""
 
 import base64
 import gzip
@@ -10,13 +10,13 @@ from app.web.rendering import environment
 from halftime.charts import drawn
 from halftime.contract.report.report import Report
 
-#: Numbers that a file carries along; a page with more of them would be slow to send and to open.
-MOST_SAMPLES = 60_000
+#: Most samples (numbers) embedded in a file; more would make it slow to send and to open.
+MAX_SAMPLES = 60_000
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The raw samples as a download out of the page; without an address where they are too many."""
+    """The raw samples as a download from within the page; `href` is None if they are too many."""
 
     count: int
     href: str | None
@@ -24,7 +24,7 @@ class Samples:
 
 
 def to_html(report: Report) -> str:
-    """The answer, the requirements with their verdicts, pictures, figures, proof, and the samples where they fit."""
+    """Renders a report as a file with all its charts and, up to MAX_SAMPLES, its raw samples."""
     template = environment().get_template("report/file.html")
     return template.render(
         report=report, charts=drawn(report), samples=_samples(report), stylesheet=stylesheet(), policy=policy()
@@ -32,7 +32,7 @@ def to_html(report: Report) -> str:
 
 
 def part_of_page(report: Report) -> str:
-    """The same within a page of the service, which has the samples to fetch."""
+    """Renders a report as a part of a page of the service, which offers the samples as a download."""
     return environment().get_template("report/body.html").render(report=report, charts=drawn(report))
 
 
@@ -41,10 +41,10 @@ def _samples(report: Report) -> Samples:
     trials = [trial for leg in legs for trial in leg.trials]
     count = sum(len(trial.step_seconds) + len(trial.loss_curve) + len(trial.gradient_norms) for trial in trials)
     name = f"halftime-{report.benchmark_id}.json.gz"
-    return Samples(count, _carried(report) if count <= MOST_SAMPLES else None, name)
+    return Samples(count, _data_url(report) if count <= MAX_SAMPLES else None, name)
 
 
-def _carried(report: Report) -> str:
-    """Same report, same address: no time of packing in it."""
-    packed = gzip.compress(report.model_dump_json().encode(), mtime=0)
-    return f"data:application/gzip;base64,{base64.b64encode(packed).decode()}"
+def _data_url(report: Report) -> str:
+    """Returns the report as a data URL, identical for identical reports: gzip stores no time."""
+    compressed = gzip.compress(report.model_dump_json().encode(), mtime=0)
+    return f"data:application/gzip;base64,{base64.b64encode(compressed).decode()}"

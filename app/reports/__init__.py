@@ -1,1 +1,1 @@
-"""A report as people read it."""
+"""Text renderings of reports: wording, tables, Markdown, CSV and terminal output."""

@@ -1,4 +1,4 @@
-"""Two reports side by side. Only intervals that the reports hold are combined: nothing is measured here."""
+"""Compares two reports by combining the intervals that they contain; nothing is measured here."""
 
 import math
 from collections.abc import Iterator
@@ -10,24 +10,28 @@ from halftime.contract.report.trial import Environment
 
 
 def why_not_comparable(baseline: Report, contender: Report) -> list[str]:
-    """Every reason in the reports for which the two do not measure the same work; none: they do."""
+    """Lists the reasons why the two reports do not measure the same work; empty if they do."""
     return list(_reasons(baseline, contender))
 
 
 def compare(baseline: Report, contender: Report) -> ReportComparison:
-    """What changed from one report to the other, for work that is the same in both."""
-    theirs = {leg.precision: leg for leg in legs_of(contender)}
-    their_candidates = {found.candidate.precision: found for found in contender.comparisons}
+    """Compares two reports of the same work; legs and candidates of only one of them are left out."""
+    contender_legs = {leg.precision: leg for leg in legs_of(contender)}
+    contender_speedups = {comparison.candidate.precision: comparison.speedup for comparison in contender.comparisons}
     return ReportComparison(
         baseline_id=baseline.benchmark_id,
         contender_id=contender.benchmark_id,
         baseline_verdict=baseline.verdict,
         contender_verdict=contender.verdict,
-        legs=[_leg(leg, theirs[leg.precision]) for leg in _unique_legs(baseline) if leg.precision in theirs],
+        legs=[
+            _leg(leg, contender_legs[leg.precision])
+            for leg in _unique_legs(baseline)
+            if leg.precision in contender_legs
+        ],
         speedups=[
-            _speedup(found.candidate.precision, found.speedup, their_candidates[found.candidate.precision].speedup)
-            for found in baseline.comparisons
-            if found.candidate.precision in their_candidates
+            _speedup(precision, comparison.speedup, contender_speedups[precision])
+            for comparison in baseline.comparisons
+            if (precision := comparison.candidate.precision) in contender_speedups
             and baseline.baseline.precision == contender.baseline.precision
         ],
         environment=list(_environment(baseline.environment, contender.environment)),
@@ -36,10 +40,10 @@ def compare(baseline: Report, contender: Report) -> ReportComparison:
 
 
 def ratio(above: Estimate, below: Estimate) -> Estimate:
-    """The ratio of two independent positive figures, with its 95 % interval, from their own intervals.
+    """Returns the ratio of two independent positive estimates with its 95 % interval.
 
-    The method of variance estimates recovery, on logarithms: the distances from each value to the limits of its
-    interval are added as squares (Zou & Donner 2008, Statistics in Medicine 27, 1693-1702).
+    Uses the method of variance estimates recovery on logarithms: the distances from each value to its interval's
+    limits are added in quadrature (Zou & Donner 2008, Statistics in Medicine 27, 1693-1702).
     """
     value = math.log(above.value / below.value)
     down = math.hypot(math.log(above.value / above.ci_low), math.log(below.ci_high / below.value))
@@ -50,19 +54,21 @@ def ratio(above: Estimate, below: Estimate) -> Estimate:
 def _reasons(baseline: Report, contender: Report) -> Iterator[str]:
     for name, report in (("baseline", baseline), ("contender", contender)):
         if report.verdict == "invalid":
-            yield f"the report of the {name} is invalid: {'; '.join(report.reasons) or 'it cannot be trusted'}"
+            yield f"the {name}'s report is invalid: {'; '.join(report.reasons) or 'its comparison cannot be trusted'}"
     if baseline.model != contender.model:
-        yield "they train different models"
-    ours, theirs = baseline.training.model_dump(exclude={"seed"}), contender.training.model_dump(exclude={"seed"})
-    for name in ours:
-        if ours[name] != theirs[name]:
-            yield f"training.{name} is {ours[name]} in the baseline and {theirs[name]} in the contender"
+        yield "the models differ"
+    baseline_settings, contender_settings = (
+        report.training.model_dump(exclude={"seed"}) for report in (baseline, contender)
+    )
+    for name, setting in baseline_settings.items():
+        if setting != contender_settings[name]:
+            yield f"training.{name} is {setting} in the baseline and {contender_settings[name]} in the contender"
     if not {leg.precision for leg in legs_of(baseline)} & {leg.precision for leg in legs_of(contender)}:
-        yield "they have no precision in common"
+        yield "the reports have no precision in common"
 
 
 def _unique_legs(report: Report) -> list[Leg]:
-    """An A/A run has one precision twice."""
+    """Returns one leg per precision: a comparison of a precision with itself has two."""
     return list({leg.precision: leg for leg in reversed(legs_of(report))}.values())[::-1]
 
 
@@ -90,9 +96,9 @@ def _speedup(candidate: str, baseline: Estimate | None, contender: Estimate | No
 
 def _environment(baseline: Environment | None, contender: Environment | None) -> Iterator[EnvironmentDifference]:
     for name in Environment.model_fields:
-        ours, theirs = (_fact(environment, name) for environment in (baseline, contender))
-        if ours != theirs:
-            yield EnvironmentDifference(name=name, baseline=ours, contender=theirs)
+        baseline_value, contender_value = (_fact(environment, name) for environment in (baseline, contender))
+        if baseline_value != contender_value:
+            yield EnvironmentDifference(name=name, baseline=baseline_value, contender=contender_value)
 
 
 def _fact(environment: Environment | None, name: str) -> str | None:
@@ -102,13 +108,13 @@ def _fact(environment: Environment | None, name: str) -> str | None:
 
 def _warnings(baseline: Report, contender: Report) -> Iterator[str]:
     if baseline.training.seed != contender.training.seed:
-        yield "the seeds differ: losses and accuracies are those of different tasks"
+        yield "the seeds differ: losses and accuracies belong to different tasks and cannot be compared"
     sources = [report.baseline.memory_source for report in (baseline, contender)]
     if sources[0] != sources[1]:
-        yield f"memory was measured in different ways ({sources[0]} and {sources[1]})"
+        yield f"memory was measured by different methods ({sources[0]} and {sources[1]})"
     for name, report in (("baseline", baseline), ("contender", contender)):
         disturbed = sum(leg.disturbed_trials for leg in legs_of(report))
         if disturbed:
-            yield f"{disturbed} trials of the {name} were disturbed"
+            yield f"{disturbed} trials of the {name} were disturbed by other activity on the machine"
         if any(leg.shortened_trials for leg in legs_of(report)):
-            yield f"the {name} trained for fewer steps than it was asked to, for lack of time: losses do not compare"
+            yield f"the {name} ran out of time before all requested steps: losses cannot be compared"

@@ -1,4 +1,4 @@
-"""The report as CSV (RFC 4180) in long form: one figure a line, whatever it is of. Curves are in the JSON alone."""
+"""Renders a report as CSV (RFC 4180) in long form: one value per line. Only the JSON has the curves."""
 
 import csv
 import io
@@ -13,25 +13,25 @@ from halftime.contract.report.trial import TrialResult
 
 Row = dict[str, object]
 
-#: What a line is of, its name, and what there is to say of it; empty where there is nothing. Blocks count from 1.
+#: Columns that do not apply to a line are empty. Blocks count from 1.
 COLUMNS = ("section", "leg", "block", "name", "value", "ci_low", "ci_high", "unit", "threshold", "expected", "status")
 
-#: With these a spreadsheet takes text for a formula (OWASP, "CSV Injection").
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+#: Spreadsheets read text that starts with one of these as a formula (OWASP, "CSV Injection").
+FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(report: Report) -> str:
-    """The answer, the requirements with their verdicts, figures with their intervals, proof, environment, warnings."""
+    """Renders headline, requirements, figures with intervals, attestation, environment, conditions and warnings."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="")
     writer.writeheader()
-    writer.writerows({name: _guarded(value) for name, value in row.items()} for row in _rows(report))
+    writer.writerows({name: _escape_formula(value) for name, value in row.items()} for row in _rows(report))
     return text.getvalue()
 
 
-def _guarded(value: object) -> object:
-    """Text that no spreadsheet takes for a formula; numbers as they are."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
+def _escape_formula(value: object) -> object:
+    """Prefixes text that a spreadsheet would read as a formula with an apostrophe; numbers stay as they are."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_PREFIXES) else value
 
 
 def _rows(report: Report) -> Iterator[Row]:
@@ -41,16 +41,16 @@ def _rows(report: Report) -> Iterator[Row]:
         yield {"section": "answer", "name": "further", "value": answer}
     for reason in report.reasons:
         yield {"section": "reason", "value": reason}
-    for found in report.comparisons:
-        yield from _comparison(found, report)
+    for comparison in report.comparisons:
+        yield from _comparison(comparison, report)
     yield from _noise_floor(report)
     for leg in named_legs(report):
         yield from _leg(leg)
         for trial in leg.leg.trials:
             yield from _trial(leg.name, trial)
     for check in report.attestation.checks:
-        told = {"value": check.observed, "expected": check.expected, "status": "pass" if check.ok else "fail"}
-        yield {"section": "attestation", "leg": check.leg, "name": check.name, **told}
+        outcome = {"value": check.observed, "expected": check.expected, "status": "pass" if check.ok else "fail"}
+        yield {"section": "attestation", "leg": check.leg, "name": check.name, **outcome}
     for name, value in (report.environment.model_dump() if report.environment else {}).items():
         yield {"section": "environment", "name": name, "value": value}
     for line in context_lines(report):
@@ -59,18 +59,18 @@ def _rows(report: Report) -> Iterator[Row]:
         yield {"section": "warning", "value": warning}
 
 
-def _comparison(found: Comparison, report: Report) -> Iterator[Row]:
-    leg = found.candidate.precision
-    for requirement in found.requirements:
+def _comparison(comparison: Comparison, report: Report) -> Iterator[Row]:
+    leg = comparison.candidate.precision
+    for requirement in comparison.requirements:
         yield {"section": "requirement", "leg": leg, "name": requirement.name, **_requirement(requirement)}
     for figure in COMPARISON_FIGURES.values():
-        yield {"section": "comparison", "leg": leg, **_figure(figure, found)}
-    for block, ratio in ratios_by_block(report.baseline, found.candidate):
+        yield {"section": "comparison", "leg": leg, **_figure(figure, comparison)}
+    for block, ratio in ratios_by_block(report.baseline, comparison.candidate):
         yield {"section": "block", "leg": leg, "block": block, "name": "speedup", "value": ratio, "unit": "x"}
 
 
 def _requirement(requirement: Requirement) -> Row:
-    """The figure that the threshold is for: of a difference, the absolute one."""
+    """Returns the value that is compared with the threshold: for a difference, the absolute one."""
     measured = requirement.measured
     return {
         **({"value": measured.value} if isinstance(measured, Difference) else _interval(measured)),
@@ -85,7 +85,7 @@ def _figure(figure: Figure[Owner], owner: Owner) -> Row:
 
 
 def _interval(measured: Value) -> Row:
-    """A value with its interval, where it has one: of a difference the signed one, which the interval belongs to."""
+    """Returns a value and, if it has one, its interval; for a difference, the signed mean and its interval."""
     if not isinstance(measured, Estimate | Difference):
         return {"value": measured}
     value = measured.signed_mean if isinstance(measured, Difference) else measured.value
@@ -100,18 +100,18 @@ def _noise_floor(report: Report) -> Iterator[Row]:
 
 
 def _leg(leg: NamedLeg) -> Iterator[Row]:
-    one, named = leg.leg, {"section": "leg", "leg": leg.name}
+    figures, common = leg.leg, {"section": "leg", "leg": leg.name}
     for figure in LEG_FIGURES.values():
-        yield {**named, **_figure(figure, one)}
-    if one.failure:
-        yield {**named, "name": "failure", "value": one.failure.detail, "status": one.failure.code.value}
-    for part, size_bytes in (one.memory_breakdown.model_dump() if one.memory_breakdown else {}).items():
+        yield {**common, **_figure(figure, figures)}
+    if figures.failure:
+        yield {**common, "name": "failure", "value": figures.failure.detail, "status": figures.failure.code.value}
+    for part, size_bytes in (figures.memory_breakdown.model_dump() if figures.memory_breakdown else {}).items():
         yield {"section": "memory", "leg": leg.name, "name": part, "value": size_bytes, "unit": "B"}
 
 
 def _trial(leg: str, trial: TrialResult) -> Iterator[Row]:
-    named = {"section": "trial", "leg": leg, "block": trial.block + 1}
+    common = {"section": "trial", "leg": leg, "block": trial.block + 1}
     for figure in TRIAL_FIGURES.values():
-        yield {**named, **_figure(figure, trial)}
+        yield {**common, **_figure(figure, trial)}
     for disturbance in trial.disturbances:
-        yield {**named, "name": "disturbance", "value": disturbance}
+        yield {**common, "name": "disturbance", "value": disturbance}

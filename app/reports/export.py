@@ -1,4 +1,4 @@
-"""Benchmarks with their figures as CSV: one line per candidate."""
+"""Exports benchmarks and their figures as CSV: one line per candidate."""
 
 import csv
 import json
@@ -11,8 +11,8 @@ from halftime.contract.resources.benchmark import Benchmark
 
 Row = dict[str, object]
 
-#: Of the benchmark and its report, before the figures.
-ABOUT = (
+#: Columns that describe the benchmark and its report; they precede the figures.
+BENCHMARK_COLUMNS = (
     "benchmark_id",
     "status",
     "created_at",
@@ -31,14 +31,14 @@ ABOUT = (
 
 
 def columns() -> list[str]:
-    """The header: every figure of a comparison with its interval, and of both legs those that are exported."""
+    """Returns the header: all figures of a comparison with their intervals, and the exported figures of both legs."""
     compared = [name for figure in COMPARISON_FIGURES.values() for name in flat_names(figure)]
     of_legs = [f"{side}_{figure.name}" for figure in _leg_figures() for side in ("baseline", "candidate")]
-    return [*ABOUT, *compared, *of_legs, "failure"]
+    return [*BENCHMARK_COLUMNS, *compared, *of_legs, "failure"]
 
 
 def write_csv(file: TextIO, benchmarks: Iterable[tuple[Benchmark, Report | None]]) -> int:
-    """Writes every benchmark; one without a report has a line without figures. Gives the number of benchmarks."""
+    """Writes every benchmark and returns their number. A benchmark without a report has one line without figures."""
     writer = csv.DictWriter(file, columns(), restval="", lineterminator="\n")
     writer.writeheader()
     count = 0
@@ -49,17 +49,17 @@ def write_csv(file: TextIO, benchmarks: Iterable[tuple[Benchmark, Report | None]
 
 
 def _rows(benchmark: Benchmark, report: Report | None) -> Iterator[Row]:
-    about = _about(benchmark)
+    row = _benchmark_columns(benchmark)
     if report is None:
-        yield about
+        yield row
         return
     environment = report.environment
-    about |= {"device": environment.device, "torch": environment.torch} if environment else {}
+    row |= {"device": environment.device, "torch": environment.torch} if environment else {}
     for comparison in report.comparisons:
-        yield about | _figures(report, comparison)
+        yield row | _figures(report, comparison)
 
 
-def _about(benchmark: Benchmark) -> Row:
+def _benchmark_columns(benchmark: Benchmark) -> Row:
     config = benchmark.request.config
     return {
         "benchmark_id": benchmark.id,

@@ -1,4 +1,4 @@
-"""A speedup with its interval, drawn in a line of text."""
+"""Draws a speedup with its interval as a line of text."""
 
 import math
 from collections.abc import Iterable
@@ -8,33 +8,36 @@ from rich.text import Text
 
 from halftime.contract.report.report import Estimate
 
-#: Of the threshold that an interval has not settled, has reached, has missed.
+#: Colours of an interval around, above and below the threshold.
 _COLOURS = {None: "yellow", True: "green", False: "red"}
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Speedups from one power of two to another, in equal steps of ratio: a half is as far from one as two is."""
+    """A logarithmic scale between two powers of two: 0.5 and 2 are equally far from 1."""
 
     lowest: float
     highest: float
 
     @classmethod
     def over(cls, values: Iterable[float]) -> "Scale":
-        """From a half to two, or as much wider as the values need; it does not move while they stay within."""
+        """Spans 0.5 to 2, extended to the powers of two that enclose all values.
+
+        It does not change while the values stay within it.
+        """
         exponents = [math.log2(value) for value in values if value > 0 and math.isfinite(value)]
         return cls(2.0 ** min([-1, *map(math.floor, exponents)]), 2.0 ** max([1, *map(math.ceil, exponents)]))
 
     def cell(self, value: float, width: int) -> int:
-        """The cell of a value; one beyond the scale has the cell next to its end."""
+        """Returns the cell of a value from 0 to `width` - 1; -1 below the scale, `width` above it."""
         if value <= 0:
             return -1
         share = math.log(value / self.lowest) / math.log(self.highest / self.lowest)
         return max(-1, min(width, round(share * (width - 1))))
 
 
-def range_mark(measured: Estimate, threshold: float | None, scale: Scale, width: int) -> Text:
-    """The interval as a bar with a dot at its value, on a scale that marks one and the threshold."""
+def interval_bar(measured: Estimate, threshold: float | None, scale: Scale, width: int) -> Text:
+    """Draws the interval as a bar with a dot at the value, on a scale with marks at 1 and at the threshold."""
     cells = [("·", "dim")] * width
     low, high = scale.cell(measured.ci_low, width), scale.cell(measured.ci_high, width)
     colour = _COLOURS[meets(measured, threshold)] if threshold is not None else "cyan"
@@ -51,7 +54,7 @@ def range_mark(measured: Estimate, threshold: float | None, scale: Scale, width:
 
 
 def meets(measured: Estimate, threshold: float | None) -> bool | None:
-    """Whether the whole interval reaches the threshold, or none of it does; null in between, and without one."""
+    """Returns True if the whole interval reaches the threshold, False if none of it does, None otherwise."""
     if threshold is None or measured.ci_low < threshold <= measured.ci_high:
         return None
     return measured.ci_low >= threshold

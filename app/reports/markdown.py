@@ -1,4 +1,4 @@
-"""The report as Markdown."""
+"""Renders a report as Markdown."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -19,7 +19,7 @@ from halftime.contract.report.report import Report
 
 
 def to_markdown(report: Report) -> str:
-    """The answer, the requirements with their verdicts, the legs side by side, and what it stands on."""
+    """Renders headline, requirements, legs, memory, trials, warnings, conditions, attestation and environment."""
     return "\n".join(_lines(report)) + "\n"
 
 
@@ -41,15 +41,15 @@ def _lines(report: Report) -> Iterator[str]:
         )
     yield from ["## Legs", ""]
     yield from _table(["", *leg_names(report)], leg_rows(report))
-    yield from ["## Memory at the peak, in MiB", ""]
+    yield from ["## Peak memory by part (MiB)", ""]
     yield from _table(["", *leg_names(report)], memory_rows(report))
-    yield from ["## Trials, in the order in which they ran", ""]
+    yield from ["## Trials in the order of execution", ""]
     yield from _table(trial_columns(), trial_rows(report))
     yield from _section("Warnings", report.warnings)
-    yield from _section("What it stands on", context_lines(report))
+    yield from _section("Measurement conditions", context_lines(report))
     yield from ["## Attestation", ""]
     rows = [(c.leg, c.name, c.expected, c.observed, "yes" if c.ok else "**no**") for c in report.attestation.checks]
-    yield from _table(["Leg", "Check", "Expected", "Observed", "Holds"], rows)
+    yield from _table(["Leg", "Check", "Expected", "Observed", "Passed"], rows)
     if report.environment:
         yield from ["## Environment", ""]
         facts = [(name, str(value)) for name, value in report.environment.model_dump(exclude_none=True).items()]

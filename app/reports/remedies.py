@@ -1,23 +1,23 @@
-"""What to do about a benchmark that ended without a report."""
+"""Remedies for benchmarks that ended without a report."""
 
 from halftime.contract.report.failure import Failure, FailureCode
 
 REMEDIES: dict[FailureCode, str] = {
-    FailureCode.CUDA_UNAVAILABLE: "Start a worker on a CUDA node, or ask for device `auto`.",
-    FailureCode.UNSUPPORTED_PRECISION: "Drop the precision from `candidates`, or ask for a GPU that has it.",
-    FailureCode.OUT_OF_MEMORY: "Make the batch or the model smaller, or ask for a GPU with more memory.",
-    FailureCode.NONFINITE_LOSS: "Lower the learning rate: the baseline's training broke down.",
-    FailureCode.INVALID_MODEL: "Change the model: what is wrong with it stands above.",
-    FailureCode.INVALID_DATA: "Change `config.data`: what is wrong with it stands above.",
-    FailureCode.TIMEOUT: "Raise `timeout_seconds`, or make the benchmark smaller.",
-    FailureCode.TIME_BUDGET: "Raise `measurement.time_budget_seconds`, or make the benchmark smaller.",
-    FailureCode.QUEUE_EXPIRED: "See whether a worker is online, or raise `max_queue_seconds`, and run it again.",
-    FailureCode.WORKER_LOST: "See the worker's log for why it vanished, and run it again.",
-    FailureCode.DEVICE_SICK: "See `halftime workers` for what is wrong with the device, and run it again elsewhere.",
-    FailureCode.INTERNAL: "A fault of Halftime's own: its logs have the traceback.",
+    FailureCode.CUDA_UNAVAILABLE: "Start a worker on a CUDA node, or request device `auto`.",
+    FailureCode.UNSUPPORTED_PRECISION: "Remove the precision from `candidates`, or request a GPU that supports it.",
+    FailureCode.OUT_OF_MEMORY: "Use a smaller batch or model, or request a GPU with more memory.",
+    FailureCode.NONFINITE_LOSS: "Lower the learning rate: the baseline's training diverged.",
+    FailureCode.INVALID_MODEL: "Correct `model` as the message above says.",
+    FailureCode.INVALID_DATA: "Correct `config.data` as the message above says.",
+    FailureCode.TIMEOUT: "Increase `timeout_seconds`, or make the benchmark smaller.",
+    FailureCode.TIME_BUDGET: "Increase `measurement.time_budget_seconds`, or make the benchmark smaller.",
+    FailureCode.QUEUE_EXPIRED: "Check that a worker is online, or increase `max_queue_seconds`; then run it again.",
+    FailureCode.WORKER_LOST: "Check the worker's log for the reason, then run the benchmark again.",
+    FailureCode.DEVICE_SICK: "Check the reason in `halftime workers`, then run the benchmark on another device.",
+    FailureCode.INTERNAL: "This is a bug in Halftime: its logs contain the traceback.",
 }
 
 
 def remedy(failure: Failure) -> str:
-    """What to do about it, in a sentence."""
+    """Returns what to do about a failure, in one sentence."""
     return REMEDIES[failure.code]

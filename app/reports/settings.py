@@ -1,9 +1,9 @@
-"""The model and the training settings of a report, in a sentence each."""
+"""The model and the training settings of a report, one sentence each."""
 
 from halftime.contract.models import ModelSpec
 from halftime.contract.request.training import TrainingConfig
 
-#: Settings that every report states; the others are named where they differ from their defaults.
+#: Settings that every report states; the others are listed only where they differ from their defaults.
 ALWAYS = {
     *("batch_size", "steps", "warmup_steps", "optimizer", "optimizer_implementation", "learning_rate", "weight_decay"),
     *("schedule", "max_grad_norm", "max_grad_value", "seed"),
@@ -11,18 +11,18 @@ ALWAYS = {
 
 
 def model_line(model: ModelSpec) -> str:
-    """The kind, and every size."""
+    """Returns the model's kind and all its sizes."""
     return f"Model: {model.kind} ({_pairs(model.model_dump(exclude={'kind'}, exclude_none=True))})."
 
 
 def training_line(training: TrainingConfig) -> str:
-    """What everyone asks about, then what is unusual."""
-    unusual = training.model_dump(exclude_defaults=True, exclude=ALWAYS)
+    """Returns the main settings, then all others that differ from their defaults."""
+    non_default = training.model_dump(exclude_defaults=True, exclude=ALWAYS)
     return (
         f"Training: {training.steps} steps ({training.warmup_steps} of them warm-up) of {training.batch_size} samples; "
         f"{training.optimizer} ({training.implementation}), learning rate {training.learning_rate:g} "
         f"({training.schedule}), weight decay {training.weight_decay:g}; {_clipping(training)}; seed {training.seed}"
-        f"{'; ' + _pairs(unusual) if unusual else ''}."
+        f"{'; ' + _pairs(non_default) if non_default else ''}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The table of a sweep: speedup and memory against batch size, as CSV or Markdown."""
+"""Renders the table of a sweep (speedup and memory by batch size) as CSV or Markdown."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ HEADER = [
 
 
 def to_csv(sweep: Sweep) -> str:
-    """One line per candidate of a benchmark, figures as they are; what is not measured is empty."""
+    """Renders one line per candidate of a benchmark, with unrounded figures; unmeasured cells are empty."""
     text = io.StringIO()
     columns = _columns()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
@@ -32,14 +32,14 @@ def to_csv(sweep: Sweep) -> str:
 
 
 def to_markdown(sweep: Sweep) -> str:
-    """One line per candidate of a benchmark, for people."""
+    """Renders one line per candidate of a benchmark, with rounded figures."""
     states = ", ".join(f"{count} {status}" for status, count in sorted(sweep.counts.items()))
     lines = [f"# Sweep {sweep.id}", "", f"{states}.", "", _line(HEADER), _line(["---"] * len(HEADER))]
     return "\n".join([*lines, *(_line(cells(row)) for row in sweep.rows)]) + "\n"
 
 
 def cells(row: SweepRow) -> list[str]:
-    """What stands below HEADER."""
+    """Returns the cells of a row, in the order of HEADER."""
     reduction = row.memory_reduction_percent
     return [
         row.model,

@@ -1,4 +1,4 @@
-"""Reports, comparisons and sweeps as a person reads them in a terminal."""
+"""Prints reports, comparisons and sweeps to a terminal."""
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -22,12 +22,12 @@ from halftime.contract.report.report import Estimate, Report
 from halftime.contract.report.report_comparison import ReportComparison
 from halftime.contract.resources.sweep import Sweep
 
-#: Characters of a warning or a setting that a terminal is shown.
+#: Most characters printed of a warning or a setting.
 LONGEST = 4000
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "invalid": "red", "off": "dim"}
 
-#: Of benchmarks, then of workers.
+#: Colours of the states of benchmarks, then of workers.
 STATES = {
     "queued": "blue",
     "running": "cyan",
@@ -44,11 +44,11 @@ STATES = {
 
 
 def print_report(console: Console, report: Report) -> None:
-    """The legs side by side, the verdict per requirement, reasons and warnings, and the answer in one sentence."""
+    """Prints legs, requirements, reasons, warnings and conditions, and last the headline."""
     console.print(_legs(report))
     for title, comparison in titled_comparisons(report):
         console.print(_requirements(title, requirement_rows(comparison)))
-    for title, lines in (("Why", report.reasons), ("Warnings", report.warnings)):
+    for title, lines in (("Reason", report.reasons), ("Warning", report.warnings)):
         for line in lines:
             console.print(safe_text(f"{title}: {line}", most=LONGEST))
     for line in context_lines(report):
@@ -59,12 +59,12 @@ def print_report(console: Console, report: Report) -> None:
     console.print(safe_text(headline(report), f"bold {COLOURS[report.verdict]}", LONGEST))
 
 
-def print_comparison(console: Console, found: ReportComparison) -> None:
-    """Legs and speedups of both reports with their ratios, what differs between the environments, and warnings."""
-    verdicts = f"{verdict_words(found.baseline_verdict)} → {verdict_words(found.contender_verdict)}"
-    console.print(Text(f"Baseline {found.baseline_id}, contender {found.contender_id}: {verdicts}"))
+def print_comparison(console: Console, comparison: ReportComparison) -> None:
+    """Prints the legs and speedups of both reports with their ratios, differing environment facts, and warnings."""
+    verdicts = f"{verdict_words(comparison.baseline_verdict)} → {verdict_words(comparison.contender_verdict)}"
+    console.print(Text(f"Baseline {comparison.baseline_id}, contender {comparison.contender_id}: {verdicts}"))
     legs = _table("Leg", "Step time, baseline / contender", "Peak memory, contender / baseline", "Validation loss")
-    for leg in found.legs:
+    for leg in comparison.legs:
         memory, losses = (
             _number(leg.peak_memory_ratio, 3),
             (leg.baseline_validation_loss, leg.contender_validation_loss),
@@ -73,17 +73,17 @@ def print_comparison(console: Console, found: ReportComparison) -> None:
         legs.add_row(leg.precision, _times(leg.step_time_ratio), memory, loss)
     console.print(legs)
     speedups = _table("Speedup of", "Baseline", "Contender", "Contender / baseline")
-    for change in found.speedups:
+    for change in comparison.speedups:
         speedups.add_row(change.candidate, _times(change.baseline), _times(change.contender), _times(change.ratio))
     console.print(speedups)
-    for fact in found.environment:
+    for fact in comparison.environment:
         console.print(safe_text(f"Environment: {fact.name} is {fact.baseline or 'none'} → {fact.contender or 'none'}"))
-    for line in found.warnings:
-        console.print(safe_text(f"Warnings: {line}", most=LONGEST))
+    for line in comparison.warnings:
+        console.print(safe_text(f"Warning: {line}", most=LONGEST))
 
 
 def print_sweep(console: Console, sweep: Sweep) -> None:
-    """The table of a sweep."""
+    """Prints the table of a sweep."""
     table = _table(*HEADER, title=f"Sweep {sweep.id}")
     for row in sweep.rows:
         table.add_row(*(safe_text(cell) for cell in cells(row)))
@@ -91,7 +91,7 @@ def print_sweep(console: Console, sweep: Sweep) -> None:
 
 
 def _table(*header: str, title: str | None = None) -> Table:
-    """A table that cuts no figure: where a terminal is narrow, a cell goes on in the next line."""
+    """Returns a table that wraps cells on a narrow terminal instead of truncating them."""
     return Table(*(Column(name, overflow="fold") for name in header), title=title)
 
 

@@ -1,4 +1,4 @@
-"""How figures and verdicts are worded, the same in every format."""
+"""Wording of figures and verdicts, shared by all formats of a report."""
 
 from collections.abc import Sequence
 
@@ -20,96 +20,101 @@ from halftime.contract.report.trial import MemoryBreakdown
 
 MIB = 2**20
 
-#: Where there is no figure.
+#: Placeholder for a missing figure.
 NOTHING = "–"
 
 
 def headline(report: Report) -> str:
-    """The answer in one sentence: the first candidate against the baseline, and the report's verdict if another."""
-    answer, of_first = _answer(report, 0), _verdict(report, report.comparisons[0])
-    return answer if of_first == report.verdict else f"{answer} Of all candidates: {verdict_words(report.verdict)}."
+    """Summarizes the first candidate against the baseline; adds the report's verdict if it differs."""
+    answer, verdict = _answer(report, 0), _verdict(report, report.comparisons[0])
+    return answer if verdict == report.verdict else f"{answer} All candidates: {verdict_words(report.verdict)}."
 
 
 def other_answers(report: Report) -> list[str]:
-    """The same for every further candidate."""
+    """Summarizes every further candidate, one sentence each."""
     return [_answer(report, place) for place in range(1, len(report.comparisons))]
 
 
 def _verdict(report: Report, comparison: Comparison) -> Verdict:
-    """Nothing of an invalid report is judged for itself."""
+    """Returns the verdict of a comparison; in an invalid report every comparison is invalid."""
     return "invalid" if report.verdict == "invalid" else comparison.verdict
 
 
 def _answer(report: Report, place: int) -> str:
-    found, name = report.comparisons[place], leg_names(report)[place + 1]
-    verdict = _verdict(report, found)
-    baseline, precision = report.baseline.precision.upper(), found.candidate.precision
+    comparison, name = report.comparisons[place], leg_names(report)[place + 1]
+    verdict = _verdict(report, comparison)
+    baseline, precision = report.baseline.precision.upper(), comparison.candidate.precision
     candidate = name.replace(precision, precision.upper())
     device = report.environment.device if report.environment else "this device"
-    emulated = f"{device} has no {precision.upper()} arithmetic and emulates it: " if _is_emulated(found) else ""
-    distrust = "Not to be trusted: " if verdict == "invalid" else ""
-    answer = f"{distrust}{emulated}{candidate} {_compared(report, found, baseline, device)}: {verdict_words(verdict)}."
-    return f"{answer} {_advice(report, found)}".rstrip()
+    emulated = f"{device} has no {precision.upper()} arithmetic and emulates it: " if _is_emulated(comparison) else ""
+    invalid = "Invalid comparison: " if verdict == "invalid" else ""
+    outcome = _outcome(report, comparison, baseline, device)
+    answer = f"{invalid}{emulated}{candidate} {outcome}: {verdict_words(verdict)}."
+    return f"{answer} {_advice(report, comparison)}".rstrip()
 
 
-def _is_emulated(found: Comparison) -> bool:
-    return found.candidate.kernels == "emulated"
+def _is_emulated(comparison: Comparison) -> bool:
+    return comparison.candidate.kernels == "emulated"
 
 
-def _advice(report: Report, found: Comparison) -> str:
-    """What to do where the device emulates the candidate."""
-    if not _is_emulated(found):
+def _advice(report: Report, comparison: Comparison) -> str:
+    """Recommends a native precision where the device emulates the candidate."""
+    if not _is_emulated(comparison):
         return ""
-    exact = "fp32" if report.baseline.kernels == "emulated" else report.baseline.precision
-    return f"Train in {exact.upper()} here, or in {found.candidate.precision.upper()} on a device that multiplies it."
+    native = "FP32" if report.baseline.kernels == "emulated" else report.baseline.precision.upper()
+    candidate = comparison.candidate.precision.upper()
+    return f"Train in {native} on this device, or in {candidate} on a device with native support."
 
 
-def _compared(report: Report, found: Comparison, baseline: str, device: str) -> str:
-    """What the candidate is, needs and reaches beside the baseline, as far as it was measured."""
-    if found.speedup is not None:
-        known = [f"is {_speed_of(found, found.speedup, baseline)} on {device}"]
-    elif found.speedup_of_one_block is not None:
-        speed = f"{_plain_speed(found.speedup_of_one_block)} {baseline}"
-        known = [f"was {speed} on {device} in the only block there was time for"]
+def _outcome(report: Report, comparison: Comparison, baseline: str, device: str) -> str:
+    """States speed, memory and accuracy of the candidate relative to the baseline, as far as they were measured."""
+    if comparison.speedup is not None:
+        clauses = [f"is {_speed_of(comparison, comparison.speedup, baseline)} on {device}"]
+    elif comparison.speedup_of_one_block is not None:
+        speed = f"{_speed_without_interval(comparison.speedup_of_one_block)} {baseline}"
+        clauses = [f"was {speed} on {device} in the only block that measured both"]
     else:
-        return f"could not be compared with {baseline} on {device}{_failed(report, found)}"
-    known += [_memory(found.memory_reduction_percent)] if found.memory_reduction_percent else []
-    known += [_accuracy(found.accuracy_difference)] if found.accuracy_difference else []
-    listed = ", ".join(known[:-1])
-    return f"{listed}{',' if len(known) > 2 else ''} and {known[-1]}" if listed else known[0]
+        return f"could not be compared with {baseline} on {device}{_failed(report, comparison)}"
+    clauses += [_memory(comparison.memory_reduction_percent)] if comparison.memory_reduction_percent else []
+    clauses += [_accuracy(comparison.accuracy_difference)] if comparison.accuracy_difference else []
+    listed = ", ".join(clauses[:-1])
+    return f"{listed}{',' if len(clauses) > 2 else ''} and {clauses[-1]}" if listed else clauses[0]
 
 
-def _speed_of(found: Comparison, speedup: Estimate, baseline: str) -> str:
-    if not found.indistinguishable_from_noise:
+def _speed_of(comparison: Comparison, speedup: Estimate, baseline: str) -> str:
+    if not comparison.indistinguishable_from_noise:
         return f"{_speed(speedup)} {baseline}"
     if speedup.ci_low <= 1 <= speedup.ci_high:
         return f"indistinguishable in speed from {baseline} ({_times(speedup)})"
-    return f"{_speed(speedup)} {baseline}, within what identical work shows,"
+    return f"{_speed(speedup)} {baseline}, within the noise floor of identical work,"
 
 
-def _plain_speed(ratio: float) -> str:
-    """Without an interval."""
+def _speed_without_interval(ratio: float) -> str:
     return f"{ratio:.2f}× faster than" if ratio >= 1 else f"{1 / ratio:.2f}× slower than"
 
 
-def _failed(report: Report, found: Comparison) -> str:
-    """Which of the two has no figures, and why."""
-    for leg in (report.baseline, found.candidate):
+def _failed(report: Report, comparison: Comparison) -> str:
+    """Names the leg that failed, with its failure, in parentheses; empty if neither did."""
+    for leg in (report.baseline, comparison.candidate):
         if leg.failure is not None:
             return f" ({leg.precision.upper()}: {leg.failure.title[:1].lower()}{leg.failure.title[1:]})"
     return ""
 
 
 def titled_comparisons(report: Report) -> list[tuple[str, Comparison]]:
-    """Every comparison under what it compares."""
+    """Returns every comparison with its title: `bf16 against fp32`."""
     baseline, *candidates = leg_names(report)
-    return [(f"{name} against {baseline}", one) for name, one in zip(candidates, report.comparisons, strict=True)]
+    return [
+        (f"{name} against {baseline}", comparison)
+        for name, comparison in zip(candidates, report.comparisons, strict=True)
+    ]
 
 
 def requirement_rows(comparison: Comparison) -> list[tuple[str, str, str, str]]:
-    """Title, what was measured with its interval, the threshold, the status: none of an invalid comparison passes.
+    """Returns title, measured value with interval, threshold and status of each requirement.
 
-    Figures that no requirement judges come last, without a threshold and a status.
+    In an invalid comparison the status is `invalid`. Figures without a requirement come last, without threshold and
+    status.
     """
     judged = {REQUIREMENTS[requirement.name].figure for requirement in comparison.requirements}
     others = [figure for name, figure in COMPARISON_FIGURES.items() if name not in judged]
@@ -136,7 +141,7 @@ def _requirement_row(requirement: Requirement, comparison: Comparison) -> tuple[
 
 
 def leg_rows(report: Report) -> list[tuple[str, ...]]:
-    """One row per figure: its name with the unit, then the baseline's and every candidate's."""
+    """Returns one row per figure: its name with the unit, then the value of the baseline and of every candidate."""
     legs = legs_of(report)
     rows = [
         (figure.heading, *(_after_steps(figure, legs) if figure.depends_on_steps else _cells(figure, legs)))
@@ -147,14 +152,14 @@ def leg_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def _cells(figure: Figure[Owner], owners: Sequence[Owner]) -> list[str]:
-    """What people read of a figure, without the unit that the heading has."""
+    """Formats a figure of every owner, without the unit, which the heading has."""
     if figure.words is not None:
         return [figure.words(owner) or NOTHING for owner in owners]
     return [_text(figure, figure.read(owner), with_unit=False) for owner in owners]
 
 
 def _after_steps(figure: Figure[Leg], legs: Sequence[Leg]) -> list[str]:
-    """What legs reached; after how many steps, where they did not train for as many."""
+    """Formats a figure of every leg, with the number of steps where the legs trained for different numbers."""
     steps = [len(leg.loss_curve) for leg in legs]
     differ = len({count for count in steps if count}) > 1
     return [
@@ -164,7 +169,7 @@ def _after_steps(figure: Figure[Leg], legs: Sequence[Leg]) -> list[str]:
 
 
 def memory_rows(report: Report) -> list[tuple[str, ...]]:
-    """What every leg's peak consists of, in MiB."""
+    """Returns one row per part of the peak memory, in MiB."""
     parts = [leg.memory_breakdown.model_dump() if leg.memory_breakdown else {} for leg in legs_of(report)]
     return [
         (name.capitalize(), *(_mebibytes(part.get(name)) for part in parts)) for name in MemoryBreakdown.model_fields
@@ -172,12 +177,12 @@ def memory_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def trial_columns() -> list[str]:
-    """The heading of `trial_rows`."""
+    """Returns the column headings of `trial_rows`."""
     return ["Block", "Leg", *(figure.heading for figure in TRIAL_FIGURES.values()), "Disturbed by"]
 
 
 def trial_rows(report: Report) -> list[tuple[str, ...]]:
-    """What every trial measured, block by block, in the order in which they ran; below `trial_columns`."""
+    """Returns one row per trial in the order of execution, with the columns of `trial_columns`."""
     trials = [(leg.name, trial) for leg in named_legs(report) for trial in leg.leg.trials]
     return [
         (
@@ -191,60 +196,66 @@ def trial_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def legs_of(report: Report) -> list[Leg]:
-    """The baseline, then every candidate."""
+    """Returns the baseline, then every candidate."""
     return [report.baseline, *(comparison.candidate for comparison in report.comparisons)]
 
 
 def leg_names(report: Report) -> list[str]:
-    """The baseline's, then every candidate's: each its own."""
+    """Returns the distinct names of the baseline and of every candidate."""
     return [leg.name for leg in named_legs(report)][: 1 + len(report.comparisons)]
 
 
 def interval(measured: Estimate, digits: int) -> str:
-    """A value with its 95 % interval."""
+    """Formats a value with its 95 % interval."""
     return f"{measured.value:.{digits}f} ({measured.ci_low:.{digits}f} to {measured.ci_high:.{digits}f})"
 
 
 def context_lines(report: Report) -> list[str]:
-    """What the figures stand on: model, settings, blocks, noise floor, optimum, attestation, environment, cost."""
+    """Returns the measurement conditions.
+
+    They are: model, settings, blocks, noise floor, optimum, attestation, environment, disturbances and run time.
+    """
     lines = [model_line(report.model), training_line(report.training)]
     lines += _compilation_lines(report)
     reused = f", {report.reused_blocks} of them reused from an earlier attempt" if report.reused_blocks else ""
     lines.append(f"{report.blocks} blocks{reused}, stopped by {report.stopped_by}.")
     if report.noise_floor:
         floor = report.noise_floor.ratio
-        lines.append(f"Identical work on this machine differs by {floor.ci_low:.3f}× to {floor.ci_high:.3f}×.")
+        lines.append(
+            f"Noise floor: identical work on this machine differs by {floor.ci_low:.3f}× to {floor.ci_high:.3f}×."
+        )
         if report.noise_floor.control_ratio:
-            lines.append(f"The control leg's speedup: {interval(report.noise_floor.control_ratio, 3)} ×.")
+            lines.append(f"Speedup of the control leg: {interval(report.noise_floor.control_ratio, 3)} ×.")
     if report.data and report.data.best_possible_loss is not None:
         best, accuracy = report.data.best_possible_loss, report.data.best_possible_accuracy
         known = f", accuracy {accuracy:.4f}" if accuracy is not None else ""
-        lines.append(f"Best possible on this data: loss {best:.4f} nats{known}.")
+        lines.append(f"Best possible result on this data: loss {best:.4f} nats{known}.")
     checks = report.attestation.checks
     passed = sum(check.ok for check in checks)
     lines.append(f"Attestation: {passed} of {len(checks)} checks passed.")
     if report.environment:
-        where = report.environment
-        lines.append(f"{where.device}, {where.threads} threads, torch {where.torch}, driver {where.driver or 'none'}.")
+        facts = report.environment
+        lines.append(f"{facts.device}, {facts.threads} threads, torch {facts.torch}, driver {facts.driver or 'none'}.")
     lines += _disturbance_lines(report)
     if report.samples_dropped:
-        lines.append("The raw samples of every step have been dropped by retention; the figures were made from them.")
+        lines.append("Retention has deleted the raw samples of every step; the figures were computed from them.")
     lines.append(
-        f"{report.total_seconds:.1f} s in all, {report.overhead_seconds:.1f} s of it outside measured steps, "
-        f"{report.proof_seconds:.1f} s of that for proof: probes, memory, numerics."
+        f"Total time {report.total_seconds:.1f} s, of which {report.overhead_seconds:.1f} s outside measured steps, "
+        f"of which {report.proof_seconds:.1f} s for checks of precision, memory and numerics."
     )
     return lines
 
 
 def _compilation_lines(report: Report) -> list[str]:
-    """Every leg's first trial: the others compile the same."""
+    """Describes the compilation of every leg's first trial; the other trials compile the same."""
     first = [(leg.precision, leg.trials[0].compilation) for leg in legs_of(report) if leg.trials]
-    told = [
-        f"{precision} {made.compile_seconds:.1f} s ({made.graphs} graphs, {made.recompiles} recompiled)"
-        for precision, made in first
-        if made
+    legs = [
+        f"{precision} {compilation.compile_seconds:.1f} s "
+        f"({compilation.graphs} graphs, {compilation.recompiles} recompiled)"
+        for precision, compilation in first
+        if compilation
     ]
-    return [f"Compiled apart from the measured steps: {', '.join(told)}."] if told else []
+    return [f"Compilation, outside the measured steps: {', '.join(legs)}."] if legs else []
 
 
 def _disturbance_lines(report: Report) -> list[str]:
@@ -255,22 +266,23 @@ def _disturbance_lines(report: Report) -> list[str]:
     lines = []
     if repeated or disturbed:
         lines.append(
-            f"The machine disturbed {disturbed} of {len(trials)} trials. Runs thrown away for that: {repeated}."
+            f"Other activity on the machine disturbed {disturbed} of {len(trials)} trials; "
+            f"disturbed runs discarded and repeated: {repeated}."
         )
     elif not short:
-        lines.append(f"No disturbance was seen in the {len(trials)} trials.")
+        lines.append(f"No disturbance was detected in the {len(trials)} trials.")
     if short:
-        lines.append(f"{short} of {len(trials)} trials were too short to see what other programs did meanwhile.")
+        lines.append(f"{short} of {len(trials)} trials were too short to detect the activity of other programs.")
     return lines
 
 
 def _speed(speedup: Estimate) -> str:
     faster = speedup.value >= 1
-    shown = speedup if faster else Estimate(
+    ratio = speedup if faster else Estimate(
         value=1 / speedup.value, ci_low=1 / speedup.ci_high, ci_high=1 / speedup.ci_low
     )  # fmt: skip
     word = "faster than" if faster else "slower than"
-    return f"{shown.value:.2f}× {word[:6]} ({shown.ci_low:.2f}–{shown.ci_high:.2f}) {word[7:]}"
+    return f"{ratio.value:.2f}× {word[:6]} ({ratio.ci_low:.2f}–{ratio.ci_high:.2f}) {word[7:]}"
 
 
 def _times(speedup: Estimate) -> str:
@@ -279,7 +291,7 @@ def _times(speedup: Estimate) -> str:
 
 def _memory(reduction: Estimate) -> str:
     if round(reduction.value) == 0:
-        return "needs as much memory"
+        return "needs the same amount of memory"
     return f"needs {abs(reduction.value):.0f} % {'less' if reduction.value >= 0 else 'more'} memory"
 
 
@@ -291,7 +303,7 @@ def _accuracy(difference: Difference) -> str:
 
 
 def _text(figure: Figure[Owner], value: Value, with_unit: bool = True) -> str:
-    """A value as people read it: an estimate and a difference with their interval."""
+    """Formats a value; an estimate or a difference with its interval."""
     if value is None:
         return NOTHING
     if isinstance(value, Difference):
@@ -304,7 +316,7 @@ def _text(figure: Figure[Owner], value: Value, with_unit: bool = True) -> str:
 
 
 def _difference(measured: Difference, shown: Shown) -> str:
-    """The absolute figure, and the signed one (baseline - candidate) that the interval belongs to."""
+    """Formats the absolute difference, and the signed one (baseline - candidate) with its interval."""
     signed = Shown(f"+{shown.digits}", shown.unit, shown.factor)
     return (
         f"{_number(measured.value, shown)} (signed {_number(measured.signed_mean, signed)}, {_range(measured, signed)})"

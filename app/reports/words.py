@@ -1,6 +1,6 @@
-"""The words for a verdict and for what became of a requirement, wherever people read them.
+"""Display words for verdicts and for the status of requirements.
 
-A verdict `fail` and a status `failed` would look alike in a list. JSON, CSV and trackers keep the values.
+The verdict `fail` would be easily confused with the status `failed`. JSON, CSV and trackers keep the values.
 """
 
 VERDICTS = {"pass": "requirements met", "fail": "requirements not met"}
@@ -8,10 +8,10 @@ REQUIREMENTS = {"pass": "met", "fail": "not met"}
 
 
 def verdict_words(word: str) -> str:
-    """A verdict in words; any other word, such as a status, as it is."""
+    """Returns the display words of a verdict; any other word, such as a status, unchanged."""
     return VERDICTS.get(word, word)
 
 
 def requirement_words(status: str) -> str:
-    """The status of one requirement in words."""
+    """Returns the display words for the status of a requirement."""
     return REQUIREMENTS.get(status, status)

@@ -1,1 +1,1 @@
-"""What a person sees in a browser: templates and static files."""
+"""The web pages: templates, static files, and the data they show."""

@@ -1,9 +1,9 @@
-"""Reports side by side, as a page shows them."""
+"""Data of the comparison page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.web.drawing import RangeMark, range_marks
+from app.web.drawing import IntervalBar, interval_bars
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.report import Estimate, Report, Verdict
 from halftime.contract.report.report_comparison import ReportComparison
@@ -12,7 +12,7 @@ from halftime.contract.report.trial import Environment
 
 @dataclass(frozen=True)
 class Gain:
-    """What one candidate gains over its report's baseline. Memory in bytes."""
+    """Gain of one candidate over its report's baseline. Memory in bytes."""
 
     candidate: PrecisionName
     baseline: PrecisionName
@@ -24,7 +24,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class ComparedReport:
-    """One report beside the others, and against the first: compared, or with the reasons why it cannot be."""
+    """One of the compared reports, with its comparison to the first or the reasons why there is none."""
 
     benchmark_id: str
     verdict: Verdict
@@ -36,39 +36,39 @@ class ComparedReport:
 
 @dataclass(frozen=True)
 class Fact:
-    """A fact of the environment that is not the same in all reports, with the value of each."""
+    """A fact of the environment that differs between the reports, with the value in each."""
 
     name: str
     values: list[str]
 
 
-def side(report: Report, comparison: ReportComparison | None, reasons: list[str]) -> ComparedReport:
-    """What is shown of a report; its raw samples are not held."""
+def compared_report(report: Report, comparison: ReportComparison | None, reasons: list[str]) -> ComparedReport:
+    """Extracts what the page shows of a report, so that its raw samples can be freed."""
     gains = [
         Gain(
-            found.candidate.precision,
+            pair.candidate.precision,
             report.baseline.precision,
-            found.speedup,
-            found.memory_reduction_percent,
+            pair.speedup,
+            pair.memory_reduction_percent,
             report.baseline.peak_memory_bytes,
-            found.candidate.peak_memory_bytes,
+            pair.candidate.peak_memory_bytes,
         )
-        for found in report.comparisons
+        for pair in report.comparisons
     ]
     return ComparedReport(report.benchmark_id, report.verdict, report.environment, gains, comparison, reasons)
 
 
-def speedup_marks(sides: Sequence[ComparedReport]) -> list[list[RangeMark | None]]:
-    """For each side's gains; all on one line."""
-    marks = iter(range_marks([gain.speedup for one in sides for gain in one.gains]))
-    return [[next(marks) for _ in one.gains] for one in sides]
+def speedup_bars(reports: Sequence[ComparedReport]) -> list[list[IntervalBar | None]]:
+    """Returns an interval bar for each gain of each report, all on the same scale."""
+    bars = iter(interval_bars([gain.speedup for report in reports for gain in report.gains]))
+    return [[next(bars) for _ in report.gains] for report in reports]
 
 
-def differences(sides: Sequence[ComparedReport]) -> list[Fact]:
-    """What is not the same in all environments."""
-    known = [one.environment.model_dump() if one.environment else {} for one in sides]
+def differences(reports: Sequence[ComparedReport]) -> list[Fact]:
+    """Returns the facts that are not the same in all environments."""
+    environments = [report.environment.model_dump() if report.environment else {} for report in reports]
     rows = {
-        name: ["–" if facts.get(name) is None else str(facts[name]) for facts in known]
+        name: ["–" if facts.get(name) is None else str(facts[name]) for facts in environments]
         for name in Environment.model_fields
     }
     return [Fact(name, values) for name, values in rows.items() if len(set(values)) > 1]

@@ -1,4 +1,4 @@
-"""Small live pictures as numbers for SVG: all in the units of a `viewBox`, y downwards."""
+"""Coordinates of the charts that templates draw in SVG, in the units of a `viewBox`, y downwards."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 
 from halftime.contract.report.report import Estimate
 
-#: The box of a live chart, and its margins for labels.
+#: Size of a live chart, and its margins for labels.
 WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 40
 
-#: Of a range mark in a table.
-MARK_WIDTH = 120
+#: Width of an interval bar in a table.
+BAR_WIDTH = 120
 
-#: How many times a range mark's line goes beyond the smallest and the largest figure.
-MARK_ROOM = 1.5
+#: Factor by which the scale of interval bars extends beyond the smallest and the largest value.
+BAR_MARGIN = 1.5
 
 Scale = Callable[[float], float]
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A labelled place on an axis."""
+    """A labelled tick of an axis."""
 
-    at: float
+    position: float
     label: str
 
 
@@ -38,8 +38,8 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class RangeMark:
-    """A figure with its interval, on a line where 1 is marked."""
+class IntervalBar:
+    """Positions of a value, of its interval's limits, and of 1."""
 
     value: float
     low: float
@@ -48,13 +48,13 @@ class RangeMark:
 
 
 def frame(x_range: tuple[float, float], y_range: tuple[float, float]) -> Frame:
-    """Axes over two ranges, from left to right and from bottom to top."""
+    """Returns axes for two ranges, from left to right and from bottom to top."""
     x, y = _scale(x_range, (LEFT, WIDTH - RIGHT)), _scale(y_range, (HEIGHT - BOTTOM, TOP))
     return Frame(x, y, _ticks(x_range, x), _ticks(y_range, y))
 
 
 def line(points: Iterable[tuple[float, float | None]], axes: Frame) -> str:
-    """The path through points, broken where a value is missing."""
+    """Returns the SVG path through points, interrupted at missing values."""
     steps, pen_is_down = [], False
     for x, y in points:
         if y is not None:
@@ -63,20 +63,20 @@ def line(points: Iterable[tuple[float, float | None]], axes: Frame) -> str:
     return "".join(steps)
 
 
-def range_marks(estimates: Sequence[Estimate | None]) -> list[RangeMark | None]:
-    """Marks on one logarithmic line for all, so that a column of them can be compared by eye.
+def interval_bars(estimates: Sequence[Estimate | None]) -> list[IntervalBar | None]:
+    """Returns interval bars on one logarithmic scale, so that the bars of a column can be compared.
 
-    The line is as long as the figures need. An interval of few blocks, which may reach from nothing to anything, runs
-    off its ends instead of making all others points.
+    The scale spans the values, not the intervals: the very wide intervals of few blocks are clipped, since they would
+    compress all others.
     """
-    figures = [1.0, *(found.value for found in estimates if found is not None)]
-    at = _scale((math.log(min(figures) / MARK_ROOM), math.log(max(figures) * MARK_ROOM)), (0, MARK_WIDTH))
-    return [_mark(found, at) if found else None for found in estimates]
+    values = [1.0, *(estimate.value for estimate in estimates if estimate is not None)]
+    scale = _scale((math.log(min(values) / BAR_MARGIN), math.log(max(values) * BAR_MARGIN)), (0, BAR_WIDTH))
+    return [_bar(estimate, scale) if estimate else None for estimate in estimates]
 
 
-def _mark(found: Estimate, at: Scale) -> RangeMark:
-    places = (max(place, 1e-9) for place in (found.value, found.ci_low, found.ci_high, 1.0))
-    return RangeMark(*(round(min(max(at(math.log(place)), 0), MARK_WIDTH), 1) for place in places))
+def _bar(estimate: Estimate, scale: Scale) -> IntervalBar:
+    values = (max(value, 1e-9) for value in (estimate.value, estimate.ci_low, estimate.ci_high, 1.0))
+    return IntervalBar(*(round(min(max(scale(math.log(value)), 0), BAR_WIDTH), 1) for value in values))
 
 
 def _scale(domain: tuple[float, float], pixels: tuple[float, float]) -> Scale:
@@ -86,12 +86,12 @@ def _scale(domain: tuple[float, float], pixels: tuple[float, float]) -> Scale:
 
 
 def _ticks(domain: tuple[float, float], scale: Scale, count: int = 5) -> list[Tick]:
-    """Round numbers inside a range, `count` or so."""
+    """Returns about `count` ticks at round numbers within a range."""
     begin, end = domain
     rough = ((end - begin) or 1.0) / count
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     first = math.ceil(begin / step - 1e-9)
-    places = [number * step for number in range(first, math.floor(end / step + 1e-9) + 1)]
+    values = [number * step for number in range(first, math.floor(end / step + 1e-9) + 1)]
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [Tick(round(scale(place), 1), f"{place:.{digits}f}") for place in places]
+    return [Tick(round(scale(value), 1), f"{value:.{digits}f}") for value in values]

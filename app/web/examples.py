@@ -1,8 +1,8 @@
-"""Requests to start from."""
+"""Example requests offered by the form for a new benchmark."""
 
 from typing import Any
 
-#: By the name in the address: what it is called, and the request.
+#: Title and request, by the name in the URL.
 EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     "transformer": (
         "Small transformer",
@@ -26,14 +26,14 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "bert": (
-        "BERT-base, where the gain comes from",
+        "BERT-base, source of the gain",
         {
             "model": {"kind": "transformers", "preset": "bert-base", "sequence_length": 128},
             "config": {"device": "cuda", "candidates": ["tf32", "bf16", "fp16"], "training": {"batch_size": 32}},
         },
     ),
     "text": (
-        "Real text, byte by byte",
+        "Text at byte level",
         {
             "model": {"kind": "transformer", "hidden_size": 128, "num_layers": 2},
             "config": {
@@ -44,7 +44,7 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "noise": (
-        "The same precision twice: how noisy is it here?",
+        "Noise check: the same precision twice",
         {
             "model": {"kind": "transformer"},
             "config": {"device": "auto", "candidates": ["fp32"]},
@@ -57,5 +57,5 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-#: What the form has at first: a whole request that runs anywhere.
+#: Initial content of the form: a complete request that runs on any device.
 FIRST: dict[str, Any] = {"model": {"kind": "transformer"}, "config": {"device": "auto"}}

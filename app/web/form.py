@@ -1,4 +1,4 @@
-"""The form of a request, made from the contract's schema: what a request can say, the form can."""
+"""The form for a benchmark request, generated from the contract's schema, so that it covers every field."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -15,18 +15,18 @@ from halftime.contract.resources.catalogue import least_example
 Schema = dict[str, Any]
 Control = Literal["choice", "choices", "switch", "number", "text", "numbers", "pairs", "json"]
 
-#: What stands open, in this order; everything else is under "more".
+#: Groups that are always visible, in this order; all other fields are under "More settings".
 FRONT: dict[str, tuple[str, ...]] = {
-    "Where it runs": ("/config/device", "/config/gpu", "/config/min_gpu_memory_gib"),
+    "Device": ("/config/device", "/config/gpu", "/config/min_gpu_memory_gib"),
     "Precisions": ("/config/baseline", "/config/candidates"),
     "Training": tuple(f"/config/training/{name}" for name in ("batch_size", "steps", "optimizer", "learning_rate")),
     "Requirements": tuple(f"/requirements/{name}" for name in REQUIREMENTS),
-    "To find it again": ("/labels",),
+    "Labels": ("/labels",),
 }
 
-#: What is under "more", by the object that it is in.
+#: Titles of the groups under "More settings", by the object that contains the fields.
 MORE = {
-    "/config/training": "Training in detail",
+    "/config/training": "Further training settings",
     "/config/training/grad_scaler": "Gradient scaler of fp16",
     "/config/measurement": "Measurement",
     "/config": "Limits",
@@ -39,23 +39,23 @@ ABBREVIATIONS = {"Gpu": "GPU", "gpu": "GPU", "ci": "interval"}
 
 @dataclass(frozen=True)
 class Field:
-    """One value of a request, with what a person needs to know to give it."""
+    """One field of a request, with its control, label and hint."""
 
     id: str
-    #: A JSON pointer into the request.
+    #: JSON pointer into the request.
     pointer: str
     control: Control
     label: str
     hint: str
     default: Any
-    #: null is a value: nothing, or off.
+    #: Whether null is a valid value: none, or switched off.
     nullable: bool
     choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Group:
-    """Fields that belong together; a fault of their object as a whole is shown here."""
+    """A group of fields; errors of their object as a whole are shown here."""
 
     title: str
     pointer: str
@@ -64,7 +64,7 @@ class Group:
 
 @dataclass(frozen=True)
 class FormSection:
-    """A kind of model or data: what it is, what it begins with, and its own fields."""
+    """A kind of model or data: its description, initial value, and fields."""
 
     name: str
     about: str
@@ -74,7 +74,7 @@ class FormSection:
 
 @dataclass(frozen=True)
 class Form:
-    """All of it."""
+    """The whole form."""
 
     models: tuple[FormSection, ...]
     data: tuple[FormSection, ...]
@@ -84,31 +84,31 @@ class Form:
 
 @cache
 def request_form() -> Form:
-    """Made once: the contract does not change while the server runs."""
+    """Returns the form; it is built once, since the contract does not change at run time."""
     schema = BenchmarkRequest.model_json_schema()
-    left = {field.pointer: field for field in _fields(schema, schema["$defs"], "", "field")}
+    remaining = {field.pointer: field for field in _fields(schema, schema["$defs"], "", "field")}
     front = tuple(
-        Group(title, _parent(pointers[0]), tuple(left.pop(pointer) for pointer in pointers))
+        Group(title, _parent(pointers[0]), tuple(remaining.pop(pointer) for pointer in pointers))
         for title, pointers in FRONT.items()
     )
     more = tuple(
-        Group(title, parent, tuple(field for field in left.values() if _parent(field.pointer) == parent))
+        Group(title, parent, tuple(field for field in remaining.values() if _parent(field.pointer) == parent))
         for parent, title in MORE.items()
     )
     models = tuple(_kind(name, spec, "/model") for name, spec in MODEL_KINDS.items())
     return Form(models, tuple(_kind(name, spec, "/config/data") for name, spec in DATA_KINDS.items()), front, more)
 
 
-def lean(model: BaseModel) -> Schema:
-    """What of a request is not the default: as short as a person would write it, with the same meaning."""
-    written = model.model_dump(mode="json")
+def without_defaults(model: BaseModel) -> Schema:
+    """Returns a request without the fields that have their default value; it has the same meaning."""
+    fields = model.model_dump(mode="json")
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         if name != "kind" and not field.is_required() and value == field.get_default(call_default_factory=True):
-            del written[name]
+            del fields[name]
         elif isinstance(value, BaseModel):
-            written[name] = lean(value)
-    return written
+            fields[name] = without_defaults(value)
+    return fields
 
 
 def _parent(pointer: str) -> str:
@@ -121,32 +121,32 @@ def _kind(name: str, spec: type[BaseModel], pointer: str) -> FormSection:
     fields = [
         field for field in _fields(schema, schema.get("$defs", {}), pointer, name) if field.pointer != f"{pointer}/kind"
     ]
-    return FormSection(name, _plain(about), least_example(name, spec), tuple(fields))
+    return FormSection(name, _hint_text(about), least_example(name, spec), tuple(fields))
 
 
 def _fields(schema: Schema, definitions: Schema, pointer: str, prefix: str) -> list[Field]:
-    """The fields of an object and of those in it; what has kinds is left out."""
-    found: list[Field] = []
-    for name, described in schema["properties"].items():
+    """Returns the fields of an object and of nested objects, except those with a discriminator (model and data)."""
+    fields: list[Field] = []
+    for name, definition in schema["properties"].items():
         here = f"{pointer}/{name}"
-        if "$ref" in described:
-            found += _fields(definitions[described["$ref"].rpartition("/")[2]], definitions, here, prefix)
-        elif "discriminator" not in described:
-            found.append(_field(name, described, here, prefix))
-    return found
+        if "$ref" in definition:
+            fields += _fields(definitions[definition["$ref"].rpartition("/")[2]], definitions, here, prefix)
+        elif "discriminator" not in definition:
+            fields.append(_field(name, definition, here, prefix))
+    return fields
 
 
-def _field(name: str, described: Schema, pointer: str, prefix: str) -> Field:
-    members = [member for member in described.get("anyOf", [described]) if member.get("type") != "null"]
+def _field(name: str, definition: Schema, pointer: str, prefix: str) -> Field:
+    members = [member for member in definition.get("anyOf", [definition]) if member.get("type") != "null"]
     value = members[0]
     return Field(
         id=prefix + pointer.replace("/", "-"),
         pointer=pointer,
         control=_control(value),
         label=_label(name),
-        hint="; ".join(part for part in (_plain(described.get("description", "")), _bounds(value)) if part),
-        default=described.get("default"),
-        nullable="anyOf" in described,
+        hint="; ".join(part for part in (_hint_text(definition.get("description", "")), _bounds(value)) if part),
+        default=definition.get("default"),
+        nullable="anyOf" in definition,
         choices=tuple(value.get("enum") or value.get("items", {}).get("enum", ())),
     )
 
@@ -167,8 +167,8 @@ def _control(value: Schema) -> Control:
 
 
 def _holds_text(value: Schema) -> bool:
-    held = [*value.get("patternProperties", {}).values()]
-    return bool(held) and all(one.get("type") == "string" for one in held)
+    members = [*value.get("patternProperties", {}).values()]
+    return bool(members) and all(member.get("type") == "string" for member in members)
 
 
 def _label(name: str) -> str:
@@ -181,15 +181,15 @@ def _label(name: str) -> str:
 def _bounds(value: Schema) -> str:
     low, high = value.get("minimum"), value.get("maximum")
     if low is not None and high is not None:
-        return f"{_figure(low)} to {_figure(high)}"
-    named = {"above": "exclusiveMinimum", "at least": "minimum", "below": "exclusiveMaximum", "at most": "maximum"}
-    return ", ".join(f"{word} {_figure(value[key])}" for word, key in named.items() if key in value)
+        return f"{_number(low)} to {_number(high)}"
+    bounds = {"above": "exclusiveMinimum", "at least": "minimum", "below": "exclusiveMaximum", "at most": "maximum"}
+    return ", ".join(f"{word} {_number(value[key])}" for word, key in bounds.items() if key in value)
 
 
-def _figure(bound: float) -> str:
+def _number(bound: float) -> str:
     return f"{int(bound) if bound == int(bound) else bound:,}"
 
 
-def _plain(text: str) -> str:
-    """A description as a form says it: without the marks of code, and null is an empty field."""
+def _hint_text(text: str) -> str:
+    """Adapts a description to the form: without code marks, and with "empty" for null."""
     return text.replace("`", "").replace("null:", "empty:").rstrip(".")

@@ -1,4 +1,4 @@
-"""How pages word amounts and moments."""
+"""Template filters: bytes, durations, times and events as text."""
 
 import json
 import math
@@ -11,24 +11,24 @@ from markupsafe import Markup, escape
 from app.reports.wording import interval
 from halftime.contract.events import Event
 
-#: What an event is called; others are shown by their kind.
+#: Titles of events; other events are shown by their kind.
 EVENTS = {
     "queued": "Queued",
     "started": "Started",
-    "inspected": "Model looked at",
-    "inspection_failed": "The model could not be looked at",
+    "inspected": "Model inspected",
+    "inspection_failed": "Model inspection failed",
     "trial_finished": "Trial finished",
     "trial_failed": "Trial failed",
     "block_finished": "Block finished",
-    "blocks_reused": "Kept of the attempt before",
-    "blocks_discarded": "Discarded of the attempt before",
-    "cancelling": "Told to stop",
-    "handed_back": "Back in the queue: its worker was stopped",
-    "device_sick": "The device of its worker is sick",
-    "worker_lost": "Back in the queue: its worker was lost",
-    "fault": "Something went wrong in Halftime",
+    "blocks_reused": "Blocks reused from the previous attempt",
+    "blocks_discarded": "Blocks of the previous attempt discarded",
+    "cancelling": "Cancellation requested",
+    "handed_back": "Requeued: its worker was stopped",
+    "device_sick": "Requeued: its worker's device failed its health checks",
+    "worker_lost": "Requeued: its worker was lost",
+    "fault": "Internal error in Halftime",
     "tracking_logged": "Logged to a tracker",
-    "tracking_failed": "Not logged to a tracker",
+    "tracking_failed": "Logging to a tracker failed",
     "succeeded": "Succeeded",
     "failed": "Failed",
     "cancelled": "Cancelled",
@@ -36,19 +36,19 @@ EVENTS = {
 
 _CODE = re.compile(r"`([^`\n]+)`")
 
-#: What is told of an event, as far as its data has it.
-TOLD = ("leg", "worker", "tracker", "code", "detail", "reason", "fault")
+#: Fields of an event's data that are shown, if present.
+DETAILS = ("leg", "worker", "tracker", "code", "detail", "reason", "fault")
 
-#: What is counted in it.
-COUNTED = {
+#: Counts in an event's data that are shown, if not zero, with their words.
+COUNTS = {
     "blocks": "blocks",
-    "unpaired": "without the other of their pair",
-    "measured_otherwise": "measured otherwise",
+    "unpaired": "with only one leg of their pair",
+    "measured_otherwise": "measured under different conditions",
 }
 
 
-def of_bytes(count: int) -> str:
-    """Bytes in the largest binary unit below them."""
+def format_bytes(count: int) -> str:
+    """Formats bytes in the largest binary unit below the value."""
     if count < 1024:
         return f"{count} B"
     power = min(int(math.log2(count)) // 10, 4)
@@ -56,8 +56,8 @@ def of_bytes(count: int) -> str:
     return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
 
 
-def of_seconds(seconds: float) -> str:
-    """Seconds in the two largest units."""
+def format_duration(seconds: float) -> str:
+    """Formats seconds in the two largest units."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -68,59 +68,59 @@ def of_seconds(seconds: float) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
-def of_step_seconds(seconds: float) -> str:
-    """The time of one step in milliseconds."""
+def format_step_time(seconds: float) -> str:
+    """Formats the time of one step in milliseconds."""
     milliseconds = 1000 * seconds
     digits = 3 if milliseconds < 1 else 2 if milliseconds < 10 else 1 if milliseconds < 100 else 0
     return f"{milliseconds:,.{digits}f} ms"
 
 
-def of_moment(moment: datetime) -> str:
-    """A moment for people, in UTC."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def format_time(time: datetime) -> str:
+    """Formats a time in UTC."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def of_machine_moment(moment: datetime) -> str:
-    """A moment for the `datetime` of a `<time>`."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds")
+def format_iso_time(time: datetime) -> str:
+    """Formats a time for the `datetime` attribute of a `<time>` element."""
+    return time.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def of_event(event: Event) -> str:
-    """What happened, in a line."""
-    said = EVENTS.get(event.kind, event.kind.replace("_", " ").capitalize())
+def format_event(event: Event) -> str:
+    """Describes an event in one line."""
+    title = EVENTS.get(event.kind, event.kind.replace("_", " ").capitalize())
     data = event.fields()
-    told = [f"block {data['block'] + 1}"] if isinstance(data.get("block"), int) else []
-    told += [f"attempt {data['attempt']}"] if "attempt" in data else []
-    told += [f"{data[name]} {words}" for name, words in COUNTED.items() if data.get(name)]
-    told += [str(data[name]) for name in TOLD if data.get(name) is not None]
-    return f"{said}: {', '.join(told)}" if told else said
+    details = [f"block {data['block'] + 1}"] if isinstance(data.get("block"), int) else []
+    details += [f"attempt {data['attempt']}"] if "attempt" in data else []
+    details += [f"{data[name]} {words}" for name, words in COUNTS.items() if data.get(name)]
+    details += [str(data[name]) for name in DETAILS if data.get(name) is not None]
+    return f"{title}: {', '.join(details)}" if details else title
 
 
-def of_prose(text: str) -> Markup:
-    """Text with what stands between backticks as code; all of it is escaped."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 # escaped a moment ago
+def format_prose(text: str) -> Markup:
+    """Escapes text and marks the parts between backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 # escaped in this line
 
 
-def of_sentence(text: str) -> str:
-    """A sentence to be set large: no line of it begins with a unit."""
+def format_sentence(text: str) -> str:
+    """Replaces the space before a percent sign, so that no line starts with the unit."""
     return text.replace(" %", "\u00a0%")
 
 
-def of_json(value: dict[str, Any]) -> str:
-    """JSON to be read."""
+def format_json(value: dict[str, Any]) -> str:
+    """Formats JSON with indentation."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-#: What templates call them.
+#: The filters by their names in templates.
 FILTERS = {
     "interval": interval,
-    "bytes": of_bytes,
-    "duration": of_seconds,
-    "step_time": of_step_seconds,
-    "moment": of_moment,
-    "machine_moment": of_machine_moment,
-    "event": of_event,
-    "pretty": of_json,
-    "prose": of_prose,
-    "sentence": of_sentence,
+    "bytes": format_bytes,
+    "duration": format_duration,
+    "step_time": format_step_time,
+    "utc": format_time,
+    "iso_time": format_iso_time,
+    "event": format_event,
+    "pretty": format_json,
+    "prose": format_prose,
+    "sentence": format_sentence,
 }

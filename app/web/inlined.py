@@ -1,4 +1,4 @@
-"""What a page that stands alone carries within it, and what it lets a browser do."""
+"""Style sheet and Content-Security-Policy of the report as a self-contained HTML file."""
 
 import base64
 import hashlib
@@ -10,12 +10,12 @@ from markupsafe import Markup
 
 @cache
 def stylesheet() -> Markup:
-    """The style of all pages."""
+    """Returns the style sheet of all pages."""
     return Markup(resources.files("app.web").joinpath("static/halftime.css").read_text("utf-8"))  # noqa: S704 # our own
 
 
 @cache
 def policy() -> str:
-    """The Content-Security-Policy of such a page: this style, and nothing else from anywhere."""
+    """Returns a Content-Security-Policy that allows this style sheet and forbids everything else."""
     digest = base64.b64encode(hashlib.sha256(stylesheet().encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"

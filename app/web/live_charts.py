@@ -1,4 +1,4 @@
-"""The pictures of a running benchmark: losses over the steps, and speedups block by block."""
+"""Charts of a running benchmark: training losses over the steps, and speedups after each block."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from app.reports.live.state import LiveState
 from app.web import drawing
 from app.web.drawing import Frame
 
-#: Of the room of a block, for the marks of its candidates.
+#: Share of a block's width over which the points of its candidates are spread.
 SPREAD = 0.8
 
 
 @dataclass(frozen=True)
 class Series:
-    """One leg's line through a chart."""
+    """The line of one leg."""
 
     leg: str
     path: str
@@ -23,7 +23,7 @@ class Series:
 
 @dataclass(frozen=True)
 class LossChart:
-    """The training loss (nats) of every leg over the steps, mean over the blocks so far."""
+    """Training loss (nats) of every leg over the steps, averaged over the blocks so far."""
 
     axes: Frame
     series: list[Series]
@@ -31,7 +31,7 @@ class LossChart:
 
 @dataclass(frozen=True)
 class Whisker:
-    """A speedup after so many blocks, with its interval, in the units of the picture."""
+    """A speedup after a block, with its interval, in the units of the chart."""
 
     leg: str
     x: float
@@ -42,7 +42,7 @@ class Whisker:
 
 @dataclass(frozen=True)
 class IntervalChart:
-    """The speedup of every candidate after each block, beside 1 and what is required."""
+    """Speedup of every candidate after each block, with lines at 1 and at the required speedup."""
 
     axes: Frame
     one: float
@@ -51,39 +51,39 @@ class IntervalChart:
 
 
 def loss_chart(state: LiveState) -> LossChart | None:
-    """None before any trial told of its losses."""
+    """Returns None before the first trial with losses."""
     trials = [trial for trial in state.finished() if trial.loss_curve]
     curves: defaultdict[str, list[list[float | None]]] = defaultdict(list)
     for trial in trials:
         curves[trial.leg].append(trial.loss_curve)
-    means = {leg: [_mean(column) for column in zip(*found, strict=False)] for leg, found in curves.items()}
+    means = {leg: [_mean(column) for column in zip(*legs_curves, strict=False)] for leg, legs_curves in curves.items()}
     values = [value for mean in means.values() for value in mean if value is not None]
     if not values:
         return None
     steps = max(trial.steps or len(trial.loss_curve) for trial in trials)
     axes = drawing.frame((0, steps), _padded(values))
-    return LossChart(axes, [Series(leg, drawing.line(_over(steps, mean), axes)) for leg, mean in means.items()])
+    return LossChart(axes, [Series(leg, drawing.line(_at_steps(steps, mean), axes)) for leg, mean in means.items()])
 
 
 def interval_chart(state: LiveState, planned_blocks: int, required: float | None) -> IntervalChart | None:
-    """None before any block told of a speedup. Wide intervals of the first blocks run out of the picture."""
+    """Returns None before the first block with a speedup. Wide intervals of the first blocks are clipped."""
     after_blocks = state.attempt.speedups.items()
-    found = [(block, leg, speedup) for block, legs in after_blocks for leg, speedup in legs.items() if speedup]
-    if not found:
+    points = [(block, leg, speedup) for block, legs in after_blocks for leg, speedup in legs.items() if speedup]
+    if not points:
         return None
-    last = max(block for block, _, _ in found)
-    ends = [end for block, _, speedup in found if block == last for end in (speedup.ci_low, speedup.ci_high)]
-    shown = [1.0, *([required] if required else []), *(speedup.value for _, _, speedup in found), *ends]
-    last_block = max(planned_blocks, *(block + 1 for block, _, _ in found))
-    axes = drawing.frame((0.5, last_block + 0.5), _padded(shown))
-    candidates = list(dict.fromkeys(leg for _, leg, _ in found))
+    last = max(block for block, _, _ in points)
+    ends = [end for block, _, speedup in points if block == last for end in (speedup.ci_low, speedup.ci_high)]
+    values = [1.0, *([required] if required else []), *(speedup.value for _, _, speedup in points), *ends]
+    last_block = max(planned_blocks, *(block + 1 for block, _, _ in points))
+    axes = drawing.frame((0.5, last_block + 0.5), _padded(values))
+    candidates = list(dict.fromkeys(leg for _, leg, _ in points))
     whiskers = [
         Whisker(
             leg,
             axes.x(block + 1 + SPREAD * ((candidates.index(leg) + 0.5) / len(candidates) - 0.5)),
-            *(_inside(axes, end) for end in (speedup.value, speedup.ci_low, speedup.ci_high)),
+            *(_clipped(axes, end) for end in (speedup.value, speedup.ci_low, speedup.ci_high)),
         )
-        for block, leg, speedup in found
+        for block, leg, speedup in points
     ]
     return IntervalChart(axes, axes.y(1.0), axes.y(required) if required else None, whiskers)
 
@@ -93,17 +93,17 @@ def _mean(column: Sequence[float | None]) -> float | None:
     return fmean(values) if len(values) == len(column) else None
 
 
-def _over(steps: int, values: Sequence[float | None]) -> list[tuple[float, float | None]]:
-    """Evenly picked values at the steps (from 1) that they are of."""
-    apart = (steps - 1) / max(len(values) - 1, 1)
-    return [(1 + number * apart, value) for number, value in enumerate(values)]
+def _at_steps(steps: int, values: Sequence[float | None]) -> list[tuple[float, float | None]]:
+    """Pairs evenly sampled values with their steps, counted from 1."""
+    spacing = (steps - 1) / max(len(values) - 1, 1)
+    return [(1 + number * spacing, value) for number, value in enumerate(values)]
 
 
 def _padded(values: Sequence[float]) -> tuple[float, float]:
-    """A range around values with room at both ends."""
-    room = 0.08 * (max(values) - min(values)) or 0.05 * abs(max(values)) or 1.0
-    return min(values) - room, max(values) + room
+    """Returns the range of the values, extended at both ends."""
+    padding = 0.08 * (max(values) - min(values)) or 0.05 * abs(max(values)) or 1.0
+    return min(values) - padding, max(values) + padding
 
 
-def _inside(axes: Frame, value: float) -> float:
+def _clipped(axes: Frame, value: float) -> float:
     return min(max(axes.y(value), drawing.TOP), drawing.HEIGHT - drawing.BOTTOM)

@@ -1,4 +1,4 @@
-"""The templates, with the wording that every format of a report shares."""
+"""The template environment, with the wording shared by all formats of a report."""
 
 from functools import cache
 
@@ -11,7 +11,7 @@ from halftime.contract.precisions import MARKS
 
 @cache
 def environment() -> jinja2.Environment:
-    """What renders every page: all text is escaped, and a name that a template misspells is an error."""
+    """Returns the template environment: it escapes all text and raises an error for undefined names."""
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("app.web"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -29,7 +29,7 @@ def environment() -> jinja2.Environment:
         "verdict_words": words.verdict_words,
         "requirement_words": words.requirement_words,
         "remedy": remedies.remedy,
-        "told_precisions": precisions.told_precisions,
+        "precision_labels": precisions.precision_labels,
         "precision_hint": precisions.precision_hint,
         "precision_remedies": precisions.precision_remedies,
     }

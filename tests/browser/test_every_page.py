@@ -63,7 +63,7 @@ async def test_nothing_is_wider_than_a_phone(live, visit):
 async def test_the_keyboard_skips_to_the_content_and_reaches_every_page(live, visit):
     page = await visit(f"{live.base_url}/")
     await page.keyboard.press("Tab")
-    await expect(page.get_by_role("link", name="To the content")).to_be_focused()
+    await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     await page.keyboard.press("Tab")
     for name in ("Benchmarks", "New", "Compare", "Workers"):
         await page.keyboard.press("Tab")

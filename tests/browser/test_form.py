@@ -65,7 +65,7 @@ async def test_a_field_of_the_default_data_names_its_kind(form):
 async def test_json_that_cannot_be_read_yet_is_left_alone(form):
     text = form.get_by_label("Request (JSON)")
     await text.fill('{"model": ')
-    await expect(form.get_by_text("This is not JSON yet")).to_be_visible()
+    await expect(form.get_by_text("Invalid JSON")).to_be_visible()
     await expect(form.get_by_label("Batch size")).to_be_disabled()
     await text.fill('{"model": {"kind": "mlp"}}')
     await expect(form.get_by_label("Batch size")).to_be_enabled()
@@ -78,7 +78,7 @@ async def test_the_rough_cost_follows(live, form):
     await form.locator("#more > summary").click()
     await form.get_by_label("Min blocks").fill("2")
     await expect(form.locator("#cost")).to_contain_text("Trials4 to 32")
-    await expect(form.locator("#cost")).to_contain_text("1 worker online for it")
+    await expect(form.locator("#cost")).to_contain_text("1 worker online that can run it")
 
 
 async def test_a_warning_stands_below_the_rough_cost(live, form):
@@ -107,7 +107,7 @@ async def test_faults_at_submit_are_summed_up_and_the_first_has_the_focus(form):
     await form.locator("#more > summary").click()
     await form.get_by_label("Seed").fill("-1")
     await form.locator("#more > summary").click()
-    await form.get_by_role("button", name="Start the benchmark").click()
+    await form.get_by_role("button", name="Start benchmark").click()
     await expect(form.get_by_label("Steps", exact=True)).to_be_focused()
     summary = form.locator("#faults")
     await expect(summary.get_by_role("link")).to_have_count(2)
@@ -151,8 +151,8 @@ async def test_without_scripts_the_json_is_the_form(live, visit):
     form = await visit(f"{live.base_url}/ui/new", java_script_enabled=False)
     await expect(form.get_by_label("Batch size")).to_be_hidden()
     await form.get_by_label("Request (JSON)").fill('{"model": {"kind": "mlp", "num_layers": 0}}')
-    await form.get_by_role("button", name="Start the benchmark").click()
+    await form.get_by_role("button", name="Start benchmark").click()
     await expect(form.get_by_role("alert")).to_contain_text("/model/num_layers")
     await form.get_by_label("Request (JSON)").fill('{"model": {"kind": "mlp"}}')
-    await form.get_by_role("button", name="Start the benchmark").click()
+    await form.get_by_role("button", name="Start benchmark").click()
     await form.wait_for_url("**/ui/benchmarks/*")

@@ -44,7 +44,7 @@ async def test_a_key_that_may_submit_makes_a_benchmark_in_the_form(live, visit):
     _, headers = await make_key(live.app, "submit")
     page = await visit(f"{live.base_url}/ui/new")
     await log_in(page, headers)
-    await page.get_by_role("button", name="Start the benchmark").click()
+    await page.get_by_role("button", name="Start benchmark").click()
     await page.wait_for_url("**/ui/benchmarks/*")
 
 

@@ -30,7 +30,7 @@ async def test_a_benchmark_goes_from_the_form_to_a_report_that_can_be_sent_on(
 ):
     page = await visit(f"{shared_service.url}/ui/new")
     await page.get_by_label("Request (JSON)").fill(json.dumps(WATCHED))
-    await page.get_by_role("button", name="Start the benchmark").click()
+    await page.get_by_role("button", name="Start benchmark").click()
     await page.wait_for_url("**/ui/benchmarks/*")
     await expect(page.locator("#running")).to_contain_text("Block", timeout=PATIENCE)
     await expect(page.locator("h1.answer")).to_contain_text("BF16 is", timeout=PATIENCE)
@@ -61,7 +61,7 @@ async def test_two_are_compared_from_the_list(visit, shared_service):
     page = await visit(f"{shared_service.url}/")
     for benchmark_id in chosen:
         await page.locator(f"#choose-{benchmark_id}").check()
-    await page.get_by_role("button", name="Compare the chosen").click()
+    await page.get_by_role("button", name="Compare selected").click()
     await page.wait_for_url("**/ui/compare?*")
     for benchmark_id in chosen:
         await expect(page.get_by_role("link", name=benchmark_id[-6:]).first).to_be_visible()

@@ -1,1 +1,1 @@
-"""How the terminal shows benchmarks, lists and progress."""
+"""Terminal output: benchmarks, lists and progress."""

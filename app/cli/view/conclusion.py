@@ -1,4 +1,4 @@
-"""How a benchmark that was waited for ends: its report, in files and in words, or why it has none."""
+"""Writes and prints the report of a finished benchmark, or explains why there is none."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +9,13 @@ from halftime.client import Client
 from halftime.contract.report.report import Verdict
 from halftime.contract.resources.benchmark import Benchmark
 
-#: 2 is a usage error, 4 a benchmark without a trustworthy report.
+#: Exit codes by verdict. 2 is a usage error; 4 also means a benchmark without a report.
 EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 3, "invalid": 4}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What becomes of the answer."""
+    """The output that the user requested."""
 
     wait: bool
     files: dict[Path, str]
@@ -23,7 +23,7 @@ class Wanted:
 
 
 def conclude(client: Client, benchmark: Benchmark, wanted: Wanted) -> int:
-    """Writes and prints the report of a benchmark that has ended; the exit code of its verdict."""
+    """Writes and prints the report of a finished benchmark. Returns the exit code of its verdict."""
     if benchmark.status != "succeeded":
         _explain(benchmark)
     for path, report_format in wanted.files.items():
@@ -37,7 +37,7 @@ def conclude(client: Client, benchmark: Benchmark, wanted: Wanted) -> int:
 
 
 def _explain(benchmark: Benchmark) -> None:
-    """Ends the command for a benchmark without a report."""
+    """Prints why a benchmark has no report and ends the command."""
     if benchmark.failure:
         fail(f"{benchmark.failure.title} ({benchmark.failure.code}): {benchmark.failure.detail}", 4)
     fail(f"The benchmark was {benchmark.status}.", 4)

@@ -1,4 +1,4 @@
-"""A request's rough cost in a line, and what it is warned of before it runs."""
+"""Estimated cost and warnings of a request, before it runs."""
 
 from collections.abc import Sequence
 
@@ -6,20 +6,22 @@ from halftime.contract.resources.cost import Preview
 
 
 def cost_line(previews: Sequence[Preview]) -> str:
-    """Trials, and minutes where they are known, of all benchmarks together."""
+    """Describes the number of trials and, if known, the minutes of all benchmarks together."""
     costs = [preview.cost for preview in previews]
     trials = _range(sum(cost.least_trials for cost in costs), sum(cost.most_trials for cost in costs), 0)
     count = f"{len(previews)} benchmarks, " if len(previews) > 1 else ""
     for cost in costs:
         if cost.least_seconds is None or cost.most_seconds is None:
-            return f"Rough cost: {count}{trials} trials; how long is not known: {cost.basis}."
+            return f"Estimated cost: {count}{trials} trials; duration unknown: {cost.basis}."
     least, most = (sum(getattr(cost, name) or 0 for cost in costs) for name in ("least_seconds", "most_seconds"))
     unit = "GPU-minutes" if previews[0].device == "cuda" else "minutes"
-    return f"Rough cost: {count}{trials} trials, {_range(least / 60, most / 60, 1)} {unit}, by {costs[0].basis}."
+    return (
+        f"Estimated cost: {count}{trials} trials, {_range(least / 60, most / 60, 1)} {unit}, based on {costs[0].basis}."
+    )
 
 
 def forewarnings(previews: Sequence[Preview]) -> list[str]:
-    """The warnings of all benchmarks together, each once."""
+    """Returns the warnings of all benchmarks together, each once."""
     return list(dict.fromkeys(warning for preview in previews for warning in preview.warnings))
 
 

@@ -1,4 +1,4 @@
-"""One benchmark as a person reads it: where it stands, what was asked for, what was found, and what to do next."""
+"""The details of one benchmark: status, results, request, and the next command."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,12 +15,12 @@ from app.reports.wording import MIB, NOTHING
 from halftime.contract.report.report import Estimate
 from halftime.contract.resources.benchmark import TERMINAL, Benchmark, LegSummary, Summary
 
-#: Characters of a setting or a reason.
+#: Most characters printed of a setting or a reason.
 LONGEST = 4000
 
 
 def described(benchmark: Benchmark, now: datetime) -> RenderableType:
-    """From what matters most to what explains it."""
+    """Renders a benchmark: facts, legs, warnings, and the next command."""
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -41,7 +41,7 @@ def _facts(benchmark: Benchmark, now: datetime) -> Iterator[tuple[str, Renderabl
         yield "", safe_text(benchmark.failure.detail, most=LONGEST)
     if benchmark.summary:
         yield "Verdict", verdict(benchmark.summary.verdict)
-        yield from _found(benchmark.summary)
+        yield from _results(benchmark.summary)
     if benchmark.status == "queued":
         yield "Queue", safe_text(_queue(benchmark), most=LONGEST)
     if benchmark.progress and benchmark.status not in TERMINAL:
@@ -50,7 +50,7 @@ def _facts(benchmark: Benchmark, now: datetime) -> Iterator[tuple[str, Renderabl
     yield "Model", safe_text(model_line(benchmark.request.model).removeprefix("Model: "), most=LONGEST)
     yield "Training", safe_text(training_line(config.training).removeprefix("Training: "), most=LONGEST)
     candidates = config.candidates if config.device == "auto" else config.resolved_candidates(config.device)
-    against = ", ".join(candidates) if candidates else "the default of its device"
+    against = ", ".join(candidates) if candidates else "default candidates of the device"
     yield "Precisions", Text(f"{config.baseline} against {against}, on {config.device}")
     if benchmark.labels:
         yield (
@@ -63,7 +63,7 @@ def _facts(benchmark: Benchmark, now: datetime) -> Iterator[tuple[str, Renderabl
     yield "Times", Text(_times(benchmark, now))
 
 
-def _found(summary: Summary) -> Iterator[tuple[str, RenderableType]]:
+def _results(summary: Summary) -> Iterator[tuple[str, RenderableType]]:
     if summary.speedup:
         yield "Speedup", speedup(summary)
     if summary.memory_reduction_percent:
@@ -94,24 +94,25 @@ def _times_faster(estimate: Estimate | None) -> str:
 
 
 def _queue(benchmark: Benchmark) -> str:
-    place = f"{benchmark.queue.position} in line, {benchmark.queue.workers_online} live workers could take it"
-    return benchmark.queue.note or place
+    count = benchmark.queue.workers_online
+    workers = f"{count} {'worker' if count == 1 else 'workers'} online that can run it"
+    return benchmark.queue.note or f"position {benchmark.queue.position}, {workers}"
 
 
 def _progress(benchmark: Benchmark) -> str:
-    assert benchmark.progress is not None, "asked for only where there is some"
+    assert benchmark.progress is not None, "called only for a benchmark with progress"
     progress = benchmark.progress
     left = "" if progress.eta_seconds is None else f", about {duration(progress.eta_seconds)} left"
     return f"{progress.fraction:.0%}: block {progress.block} of {progress.max_blocks}, {progress.leg}{left}"
 
 
 def _times(benchmark: Benchmark, now: datetime) -> str:
-    told = [f"created {benchmark.created_at:%Y-%m-%d %H:%M} UTC ({ago(benchmark.created_at, now)})"]
+    times = [f"created {benchmark.created_at:%Y-%m-%d %H:%M} UTC ({ago(benchmark.created_at, now)})"]
     if benchmark.started_at and benchmark.finished_at:
-        told += [f"ran {duration((benchmark.finished_at - benchmark.started_at).total_seconds())}"]
+        times += [f"ran {duration((benchmark.finished_at - benchmark.started_at).total_seconds())}"]
     elif benchmark.started_at:
-        told += [f"started {ago(benchmark.started_at, now)}"]
-    return ", ".join(told)
+        times += [f"started {ago(benchmark.started_at, now)}"]
+    return ", ".join(times)
 
 
 def _next(benchmark: Benchmark) -> str:

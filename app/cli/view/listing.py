@@ -1,4 +1,4 @@
-"""Benchmarks and workers as lists that a person reads: coloured states, figures with intervals, ages in words."""
+"""Lists of benchmarks and workers, with coloured states, intervals and relative times."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from app.reports.words import VERDICTS, verdict_words
 from halftime.contract.resources.benchmark import BenchmarkItem, Summary
 from halftime.contract.resources.worker import Worker
 
-#: From so many columns on a benchmark, or a worker, has a line of its own in a table; with fewer, it has two.
+#: Minimum terminal widths for a table of benchmarks and of workers; narrower terminals get two lines per item.
 BENCHMARK_COLUMNS, WORKER_COLUMNS = 120, 100
 
 
 def benchmarks_list(items: Sequence[BenchmarkItem], now: datetime, width: int) -> RenderableType:
-    """Newest first."""
+    """Renders benchmarks in the given order, for a terminal of `width` columns."""
     if not items:
         return Text("No benchmark matches.", "dim")
     if width < BENCHMARK_COLUMNS:
@@ -41,10 +41,10 @@ def benchmarks_list(items: Sequence[BenchmarkItem], now: datetime, width: int) -
 
 
 def workers_list(items: Sequence[Worker], now: datetime, width: int) -> RenderableType:
-    """Every worker, with what it runs and can do; below, why those in quarantine are there, and what others lack."""
+    """Renders every worker with its benchmark and precisions; below, the reasons for quarantines, and remedies."""
     if not items:
         return Text(
-            "No worker was seen in the last days. Start one with `halftime worker`, or all with `halftime up`.", "dim"
+            "No worker has been online recently. Start one with `halftime worker`, or all with `halftime up`.", "dim"
         )
     parts: list[RenderableType] = [_workers_in_lines(items, now)]
     if width >= WORKER_COLUMNS:
@@ -57,21 +57,21 @@ def workers_list(items: Sequence[Worker], now: datetime, width: int) -> Renderab
 
 
 def state(name: str) -> Text:
-    """Of a benchmark or a worker, in its colour."""
+    """Renders the state of a benchmark or a worker in its colour."""
     return safe_text(name, STATES.get(name, ""))
 
 
 def verdict(name: str) -> Text:
-    """In words and its colour."""
+    """Renders a verdict in its display words and colour."""
     return safe_text(verdict_words(name), COLOURS.get(name, ""))
 
 
 def speedup(summary: Summary | None) -> Text:
-    """Of the first candidate, with its interval; empty where there is none."""
+    """Renders the speedup of the first candidate with its interval; empty without one."""
     if summary is None or summary.speedup is None:
         return Text()
-    found = summary.speedup
-    return Text.assemble((f"{found.value:.2f}×", "bold"), f" ({found.ci_low:.2f}–{found.ci_high:.2f})")
+    estimate = summary.speedup
+    return Text.assemble((f"{estimate.value:.2f}×", "bold"), f" ({estimate.ci_low:.2f}–{estimate.ci_high:.2f})")
 
 
 def _outcome(item: BenchmarkItem) -> Text:
@@ -83,13 +83,13 @@ def _outcome(item: BenchmarkItem) -> Text:
 def _benchmark_in_two_lines(item: BenchmarkItem, now: datetime) -> RenderableType:
     facts = [safe_text(item.model_name), safe_text(item.device), speedup(item.summary), _outcome(item)]
     facts += [Text(ago(item.created_at, now), "dim")]
-    told = Text.assemble((" · ", "dim")).join(fact for fact in facts if fact.plain)
-    return Group(Text.assemble(item.id, "  ", state(item.status)), Padding(told, (0, 0, 0, 2)))
+    details = Text.assemble((" · ", "dim")).join(fact for fact in facts if fact.plain)
+    return Group(Text.assemble(item.id, "  ", state(item.status)), Padding(details, (0, 0, 0, 2)))
 
 
 def _workers_table(items: Sequence[Worker], now: datetime) -> RenderableType:
     table = Table(
-        "Worker", "State", "Device", Column("Runs", no_wrap=True), "Last heartbeat", "Version",
+        "Worker", "State", "Device", Column("Running", no_wrap=True), "Last heartbeat", "Version",
         box=None, header_style="dim", padding=(0, 2, 0, 0),
     )  # fmt: skip
     for item in items:
@@ -106,7 +106,7 @@ def _workers_table(items: Sequence[Worker], now: datetime) -> RenderableType:
 
 
 def _precisions_table(items: Sequence[Worker]) -> list[RenderableType]:
-    """What each worker's device can do; nothing where none has measured it."""
+    """Returns a table of the precisions of each worker's device; nothing if none is known."""
     table = Table("Worker", "Precisions", box=None, header_style="dim", padding=(0, 2, 0, 0))
     for item in items:
         if precisions := precisions_line(item.device):
@@ -115,21 +115,21 @@ def _precisions_table(items: Sequence[Worker]) -> list[RenderableType]:
 
 
 def _remedies(items: Sequence[Worker]) -> list[RenderableType]:
-    """Of the workers that are online, what is emulated or absent and what to do about it, with who has the same."""
-    told: defaultdict[str, list[str]] = defaultdict(list)
+    """Returns the remedies for emulated and absent precisions of online workers, with the workers of each."""
+    workers_by_remedy: defaultdict[str, list[str]] = defaultdict(list)
     for item in items:
         for remedy in precision_remedies(item.device) if item.state != "offline" else []:
-            told[remedy].append(item.id)
-    lines = [safe_text(f"{', '.join(ids)}: {remedy}", "dim", most=4000) for remedy, ids in told.items()]
+            workers_by_remedy[remedy].append(item.id)
+    lines = [safe_text(f"{', '.join(ids)}: {remedy}", "dim", most=4000) for remedy, ids in workers_by_remedy.items()]
     return [Text(), *lines] if lines else []
 
 
 def _workers_in_lines(items: Sequence[Worker], now: datetime) -> RenderableType:
     lines: list[RenderableType] = []
     for item in items:
-        runs = f" · runs {item.current_benchmark}" if item.current_benchmark else ""
-        told = Text.assemble(_device(item), runs, (f" · {ago(item.last_heartbeat, now)}", "dim"))
-        lines += [Text.assemble(safe_text(item.id), "  ", state(item.state)), Padding(told, (0, 0, 0, 2))]
+        runs = f" · running {item.current_benchmark}" if item.current_benchmark else ""
+        details = Text.assemble(_device(item), runs, (f" · {ago(item.last_heartbeat, now)}", "dim"))
+        lines += [Text.assemble(safe_text(item.id), "  ", state(item.state)), Padding(details, (0, 0, 0, 2))]
         if precisions := precisions_line(item.device):
             lines += [Padding(safe_text(precisions), (0, 0, 0, 2))]
     return Group(*lines)

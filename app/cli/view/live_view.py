@@ -1,4 +1,4 @@
-"""How a running benchmark looks in a terminal: its legs, the speedup as it narrows, and what is left."""
+"""The live view of a running benchmark in a terminal: legs, speedups and remaining time."""
 
 import statistics
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.reports.interval_bar import Scale, meets, range_mark
+from app.reports.interval_bar import Scale, interval_bar, meets
 from app.reports.live.benchmark import LiveBenchmark
 from app.reports.relative_time import duration
 from app.reports.sanitize import safe_text
@@ -19,46 +19,47 @@ from app.reports.terminal import STATES
 from app.reports.wording import NOTHING
 from halftime.contract.report.report import Estimate
 
-#: From so many columns on every figure has room, and from so many the mark of a range.
+#: Minimum widths in columns for all figures, and for the bars of intervals.
 WIDE = 76
 MIDDLE = 60
 
-#: Warnings that are shown: the newest.
+#: Number of warnings that are shown, newest last.
 WARNINGS = 4
 
-PHASES = {"start": "Starting", "capacity": "Looking for the largest batch", "report": "Writing the report"}
+PHASES = {"start": "Starting", "capacity": "Searching for the largest batch size", "report": "Writing the report"}
 
-SETTLED = {True: "reached", False: "missed", None: "open"}
+#: Words for an interval above, below and around the threshold.
+THRESHOLD_WORDS = {True: "met", False: "not met", None: "undecided"}
 
 
 @dataclass(frozen=True)
 class LiveView:
-    """Draws what stands at the moment of drawing."""
+    """Renders the state of a benchmark at the time of rendering."""
 
     live: LiveBenchmark
     now: Callable[[], datetime]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """From top to bottom, what there is to say."""
+        """Yields title, legs, speedups, progress and warnings, from top to bottom."""
         live, width = self.live, options.max_width - 2
         parts: list[RenderableType] = [_title(live), Text(), _legs(live, width), Text()]
         if any(_speedups(live).values()):
-            parts += [_ranges_title(live), _ranges(live, width), Text()]
-        parts += [Text(where(live, self.now()), "dim")]
+            parts += [_speedups_title(live), _speedups_table(live, width), Text()]
+        parts += [Text(progress_line(live, self.now()), "dim")]
         parts += [safe_text(f"! {line}", "yellow") for line in live.warnings[-WARNINGS:]]
         yield Padding(Group(*parts), (0, 1))
 
 
 def block_line(live: LiveBenchmark, now: datetime) -> Text:
-    """What is known after a block, in a line."""
-    told = [f"{leg} {_in_words(found)}" for leg, found in _speedups(live).items() if found]
+    """Summarizes the state after a block in one line."""
+    speedups = [f"{leg} {_speedup_text(speedup)}" for leg, speedup in _speedups(live).items() if speedup]
     steps = [f"{leg} {_median_ms(live, leg)} ms" for leg in live.legs()]
-    done = f"block {live.state.finished_blocks} of {_planned(live)}"
-    return safe_text(f"{done}: {'; '.join([*told, ', '.join(steps)])}; {_times(live, now)}")
+    blocks = f"block {live.state.finished_blocks} of {_planned(live)}"
+    return safe_text(f"{blocks}: {'; '.join([*speedups, ', '.join(steps)])}; {_times(live, now)}")
 
 
-def where(live: LiveBenchmark, now: datetime) -> str:
-    """The block or phase, how much is done, and the times."""
+def progress_line(live: LiveBenchmark, now: datetime) -> str:
+    """Returns the block or phase, the share that is done, and the times."""
     progress = live.progress
     if progress is None:
         return _times(live, now)
@@ -68,8 +69,8 @@ def where(live: LiveBenchmark, now: datetime) -> str:
 
 def _title(live: LiveBenchmark) -> Text:
     kind = live.benchmark.request.model.kind
-    said = safe_text(live.state.said, f"bold {STATES.get(live.status, '')}".strip())
-    return Text.assemble((kind, "bold"), "  ", (live.benchmark.id, "dim"), "  ", said)
+    status = safe_text(live.state.status_text, f"bold {STATES.get(live.status, '')}".strip())
+    return Text.assemble((kind, "bold"), "  ", (live.benchmark.id, "dim"), "  ", status)
 
 
 def _legs(live: LiveBenchmark, width: int) -> Table:
@@ -87,7 +88,7 @@ def _legs(live: LiveBenchmark, width: int) -> Table:
 
 
 def _step(live: LiveBenchmark, leg: str, width: int) -> RenderableType:
-    """A bar for the leg whose trial runs, a word for the others."""
+    """Renders a progress bar for the leg that is running, and the failure of a failed leg."""
     progress = live.progress
     if leg in live.state.failures:
         return safe_text(f"failed: {live.state.failures[leg]}", "red")
@@ -107,41 +108,41 @@ def _step(live: LiveBenchmark, leg: str, width: int) -> RenderableType:
     return row
 
 
-def _ranges_title(live: LiveBenchmark) -> Text:
+def _speedups_title(live: LiveBenchmark) -> Text:
     threshold = _threshold(live)
-    wanted = f" ({threshold:g}× needed)" if threshold is not None else ""
-    return Text(f"Speedup over {live.benchmark.request.config.baseline}{wanted}", "dim")
+    required = f" (required: {threshold:g}×)" if threshold is not None else ""
+    return Text(f"Speedup over {live.benchmark.request.config.baseline}{required}", "dim")
 
 
-def _ranges(live: LiveBenchmark, width: int) -> Table:
-    """The speedup of every candidate over the baseline, with a mark of its range where there is room."""
+def _speedups_table(live: LiveBenchmark, width: int) -> Table:
+    """Renders the speedup of every candidate over the baseline, with an interval bar if the width allows."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    found, threshold = _speedups(live), _threshold(live)
-    estimates = [measured for measured in found.values() if isinstance(measured, Estimate)]
+    speedups, threshold = _speedups(live), _threshold(live)
+    estimates = [measured for measured in speedups.values() if isinstance(measured, Estimate)]
     scale = Scale.over([estimate.value for estimate in estimates] + ([threshold] if threshold else []))
     cells = min(41, width - 42) if width >= MIDDLE else 0
-    for leg, measured in found.items():
+    for leg, measured in speedups.items():
         if measured:
-            table.add_row(*_range_row(leg, measured, threshold, scale, cells))
+            table.add_row(*_speedup_row(leg, measured, threshold, scale, cells))
     if estimates and cells:
         table.add_row("", "", _axis(scale, cells))
     return table
 
 
-def _range_row(
+def _speedup_row(
     leg: str, measured: Estimate | float, threshold: float | None, scale: Scale, cells: int
 ) -> list[RenderableType]:
     if not isinstance(measured, Estimate):
         row = [safe_text(leg, "bold"), Text(f"{measured:.2f}×"), Text("no interval yet", "dim")]
         return [*row]
     interval = Text(f"{measured.ci_low:.2f} to {measured.ci_high:.2f}")
-    settled = Text(SETTLED[meets(measured, threshold)] if threshold is not None else "", "dim")
-    mark = [range_mark(measured, threshold, scale, cells)] if cells else []
-    return [safe_text(leg, "bold"), Text(f"{measured.value:.2f}×", "bold"), *mark, interval, settled]
+    status = Text(THRESHOLD_WORDS[meets(measured, threshold)] if threshold is not None else "", "dim")
+    bar = [interval_bar(measured, threshold, scale, cells)] if cells else []
+    return [safe_text(leg, "bold"), Text(f"{measured.value:.2f}×", "bold"), *bar, interval, status]
 
 
 def _axis(scale: Scale, cells: int) -> Text:
-    """The ends of the scale, and one where the marks have it."""
+    """Renders the ends of the scale, and 1 at its position in the bars."""
     low, one, high = f"{scale.lowest:g}×", "1×", f"{scale.highest:g}×"
     left = f" {low}".ljust(scale.cell(1, cells) + 1) + one
     return Text(left + high.rjust(cells + 1 - len(left)), "dim")
@@ -152,7 +153,7 @@ def _speedups(live: LiveBenchmark) -> dict[str, Estimate | float | None]:
     return {leg: live.state.speedup(baseline, leg) for leg in live.candidates()}
 
 
-def _in_words(measured: Estimate | float) -> str:
+def _speedup_text(measured: Estimate | float) -> str:
     if not isinstance(measured, Estimate):
         return f"{measured:.2f}×"
     return f"{measured.value:.2f}× ({measured.ci_low:.2f} to {measured.ci_high:.2f})"

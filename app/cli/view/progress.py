@@ -1,4 +1,4 @@
-"""A benchmark or a sweep as it goes on, from the stream of events; Ctrl-C cancels what is the caller's own."""
+"""Shows the progress of a benchmark or a sweep from its event stream; Ctrl-C cancels what the command submitted."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -18,54 +18,55 @@ from halftime.contract.resources.sweep import Sweep
 
 
 class Display(Protocol):
-    """Where a person watches."""
+    """Where the progress is shown."""
 
     def update(self, live: LiveBenchmark) -> None:
-        """Shows what stands now."""
+        """Shows the current state."""
 
 
 class Lines:
-    """For a pipe or a log: a line for every change of status, every block, and every new warning."""
+    """Display for pipes and logs: one line per status change, block and new warning."""
 
     def __init__(self, warned: Sequence[str] = ()) -> None:
-        self._said, self._blocks, self._warned = "", 0, set(warned)
+        self._status_text, self._blocks, self._warned = "", 0, set(warned)
 
     def update(self, live: LiveBenchmark) -> None:
-        """Prints what is new."""
+        """Prints the changes since the last call."""
         state = live.state
-        if state.said != self._said:
-            err.print(safe_text(state.said), soft_wrap=True)
+        if state.status_text != self._status_text:
+            err.print(safe_text(state.status_text), soft_wrap=True)
         if state.finished_blocks > self._blocks:
             err.print(block_line(live, _now()), soft_wrap=True)
         for warning in live.warnings:
             if warning not in self._warned:
                 err.print(safe_text(f"warning: {warning}"), soft_wrap=True)
-        self._said, self._blocks, self._warned = state.said, state.finished_blocks, set(live.warnings)
+        self._status_text, self._blocks = state.status_text, state.finished_blocks
+        self._warned = set(live.warnings)
 
 
-class Picture:
-    """For a terminal: the live view, which makes room for the report at the end."""
+class LiveDisplay:
+    """Display for terminals: the live view, which disappears before the report is printed."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
 
     def update(self, live: LiveBenchmark) -> None:
-        """Draws anew."""
+        """Redraws the view."""
         self._live.transient = live.status == "succeeded" and out.is_terminal
         self._live.update(LiveView(live, _now))
 
 
-class Silence:
-    """For a program."""
+class NoDisplay:
+    """Display that shows nothing, for machine-readable output."""
 
     def update(self, live: LiveBenchmark) -> None:
-        """Says nothing."""
+        """Does nothing."""
 
 
 def follow(client: Client, benchmark: Benchmark, *, silent: bool, warned: Sequence[str] = ()) -> Benchmark:
-    """Shows a benchmark of the caller's own until it is over, and gives it as it ended; Ctrl-C cancels it.
+    """Shows a benchmark that the command submitted until it ends, and returns it. Ctrl-C cancels the benchmark.
 
-    Lines do not repeat what was warned of before.
+    Warnings in `warned` have already been shown and are not repeated.
     """
     try:
         return attend(client, benchmark, silent=silent, warned=warned)
@@ -77,19 +78,19 @@ def follow(client: Client, benchmark: Benchmark, *, silent: bool, warned: Sequen
 
 
 def attend(client: Client, benchmark: Benchmark, *, silent: bool, warned: Sequence[str] = ()) -> Benchmark:
-    """Shows a benchmark until it is over, and gives it as it ended."""
+    """Shows a benchmark until it ends, and returns it."""
     with _display(silent, warned) as display:
         live = LiveBenchmark(benchmark)
         display.update(live)
         _listen(client, live, display)
         ended = client.wait(benchmark.id)
-        live.see(ended)
+        live.update_resource(ended)
         display.update(live)
     return ended
 
 
 def follow_sweep(client: Client, sweep: Sweep, *, silent: bool) -> Sweep:
-    """Shows how many of a sweep's benchmarks have ended until all have, and gives it as it ended."""
+    """Shows how many benchmarks of a sweep have ended until all have, and returns the sweep. Ctrl-C cancels them."""
     try:
         with _bar(silent) as bar:
             return _watch_sweep(client, sweep, bar)
@@ -105,30 +106,30 @@ def follow_sweep(client: Client, sweep: Sweep, *, silent: bool) -> Sweep:
 @contextlib.contextmanager
 def _display(silent: bool, warned: Sequence[str]) -> Iterator[Display]:
     if silent:
-        yield Silence()
+        yield NoDisplay()
     elif err.is_interactive:
         with Live(console=err, refresh_per_second=4) as live:
-            yield Picture(live)
+            yield LiveDisplay(live)
     else:
         yield Lines(warned)
 
 
 def _listen(client: Client, live: LiveBenchmark, display: Display) -> None:
     try:
-        for heard in client.events(live.benchmark.id, live.last_seq):
-            live.hear(heard)
+        for message in client.events(live.benchmark.id, live.last_seq):
+            live.receive(message)
             display.update(live)
     except ClientError as error:
-        live.warn(f"The stream of events broke ({error}); asking now and then instead.")
+        live.warn(f"The event stream was interrupted ({error}); polling the server instead.")
         display.update(live)
-        _ask_now_and_then(client, live, display)
+        _poll(client, live, display)
 
 
-def _ask_now_and_then(client: Client, live: LiveBenchmark, display: Display) -> None:
-    for seen in client.watch(live.benchmark.id):
-        for event in client.past_events(seen.id, live.last_seq):
-            live.hear(event)
-        live.see(seen)
+def _poll(client: Client, live: LiveBenchmark, display: Display) -> None:
+    for benchmark in client.watch(live.benchmark.id):
+        for event in client.past_events(benchmark.id, live.last_seq):
+            live.receive(event)
+        live.update_resource(benchmark)
         display.update(live)
 
 
@@ -145,11 +146,11 @@ def _bar(silent: bool) -> Progress:
 
 def _watch_sweep(client: Client, sweep: Sweep, bar: Progress) -> Sweep:
     task = bar.add_task("", total=len({row.benchmark_id for row in sweep.rows}))
-    for seen in client.watch_sweep(sweep.id):
-        ended = sum(count for status, count in seen.counts.items() if status in TERMINAL)
-        states = ", ".join(f"{count} {status}" for status, count in sorted(seen.counts.items()))
+    for current in client.watch_sweep(sweep.id):
+        ended = sum(count for status, count in current.counts.items() if status in TERMINAL)
+        states = ", ".join(f"{count} {status}" for status, count in sorted(current.counts.items()))
         bar.update(task, completed=ended, description=states)
-        sweep = seen
+        sweep = current
     return sweep
 
 
@@ -159,7 +160,7 @@ def _now() -> datetime:
 
 @contextlib.contextmanager
 def _unless_ended() -> Iterator[None]:
-    """What has ended just now cannot be cancelled, and need not be."""
+    """Ignores the conflict (409) when a benchmark has ended before its cancellation."""
     try:
         yield
     except ProblemError as error:

@@ -1,1 +1,1 @@
-"""The state of a running benchmark: `reducer` turns events and progress into a `state`, `standing` watches one."""
+"""State of a running benchmark: `reducer` applies events and progress to a `state`; `benchmark` holds a watched one."""

@@ -1,16 +1,16 @@
-"""A benchmark that somebody watches: the resource, and the state after the events that were heard."""
+"""A watched benchmark: the resource, and its state after the events received."""
 
 import bisect
 
 from app.reports.live.reducer import apply
-from app.reports.live.state import LiveState, status_in_words
+from app.reports.live.state import LiveState, status_text
 from halftime.contract.events import Event
 from halftime.contract.precisions import leg_names
 from halftime.contract.resources.benchmark import TERMINAL, Benchmark, Progress, Status
 
 
 class LiveBenchmark:
-    """What is known of a benchmark while it is watched. Events may come late, twice, or out of order."""
+    """State of a watched benchmark. Events may arrive late, twice, or out of order."""
 
     def __init__(self, benchmark: Benchmark) -> None:
         self.benchmark = benchmark
@@ -20,7 +20,7 @@ class LiveBenchmark:
 
     @property
     def progress(self) -> Progress | None:
-        """How far the benchmark is; None while it does not run."""
+        """The progress of the benchmark; None while it does not run."""
         return self.state.progress
 
     @property
@@ -30,36 +30,36 @@ class LiveBenchmark:
 
     @property
     def status(self) -> Status:
-        """The status of the resource once it has ended, else the status that the events tell."""
+        """The status of the resource once it has ended, before that the status according to the events."""
         return self.benchmark.status if self.benchmark.status in TERMINAL else self.state.status
 
     @property
     def warnings(self) -> list[str]:
-        """The warnings of the benchmark, of its events, and of whoever watches."""
+        """The warnings of the benchmark, of its events, and of the watcher."""
         return [*self.benchmark.warnings, *self.state.warnings, *self._warnings]
 
     def warn(self, warning: str) -> None:
-        """Adds a warning of whoever watches."""
+        """Adds a warning of the watcher."""
         self._warnings.append(warning)
 
-    def see(self, benchmark: Benchmark) -> None:
-        """Takes over what the resource says."""
+    def update_resource(self, benchmark: Benchmark) -> None:
+        """Replaces the resource, and updates the state from it."""
         self.benchmark, self.state.progress = benchmark, benchmark.progress
-        self.state.status, self.state.said = benchmark.status, status_in_words(benchmark)
+        self.state.status, self.state.status_text = benchmark.status, status_text(benchmark)
 
-    def hear(self, heard: Event | Progress) -> None:
-        """Takes over what the stream says."""
-        if isinstance(heard, Progress):
-            apply(self.state, heard)
-        elif heard.seq > self.last_seq:
-            self._events.append(heard)
-            apply(self.state, heard)
-        elif heard.seq not in {event.seq for event in self._events}:
-            bisect.insort(self._events, heard, key=lambda event: event.seq)
-            self.state = self._retold()
+    def receive(self, message: Event | Progress) -> None:
+        """Updates the state with a message of the event stream."""
+        if isinstance(message, Progress):
+            apply(self.state, message)
+        elif message.seq > self.last_seq:
+            self._events.append(message)
+            apply(self.state, message)
+        elif message.seq not in {event.seq for event in self._events}:
+            bisect.insort(self._events, message, key=lambda event: event.seq)
+            self.state = self._replay()
 
     def legs(self) -> list[str]:
-        """The baseline, then every other leg that the request names or that was heard of."""
+        """Returns the baseline, then every other leg of the request or of the events."""
         config = self.benchmark.request.config
         candidates = config.candidates if config.device == "auto" else config.resolved_candidates(config.device)
         named = leg_names(config.baseline, candidates or [], config.measurement.control)
@@ -67,13 +67,13 @@ class LiveBenchmark:
         return list(dict.fromkeys([*named, *self.state.legs, *self.state.speedups, *running]))
 
     def candidates(self) -> list[str]:
-        """The legs that are compared with the baseline to answer something; a control's speedup is noise."""
+        """Returns the legs that are compared with the baseline, without the control leg, which measures noise."""
         baseline = self.benchmark.request.config.baseline
         _, *others = leg_names(baseline, [], control=True)
         return [leg for leg in self.legs() if leg not in {baseline, *others}]
 
-    def _retold(self) -> LiveState:
-        """The state after all events in their order; they do not tell the progress."""
+    def _replay(self) -> LiveState:
+        """Applies all events in order to a new state and keeps the progress, which events do not contain."""
         state = LiveState.of(self.benchmark)
         for event in self._events:
             apply(state, event)

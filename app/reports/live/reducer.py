@@ -1,4 +1,4 @@
-"""The one place where events and progress become a `LiveState`: pages and the terminal read the same."""
+"""Applies events and progress to a `LiveState`, for pages and the terminal alike."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -17,13 +17,13 @@ from halftime.contract.events import (
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.resources.benchmark import TERMINAL, Benchmark, Progress, Status
 
-#: The status after an event that changes it, and that status in words.
+#: The status after each event that changes it, and its text.
 STATUSES: dict[str, tuple[Status, str]] = {
     "started": ("running", "running"),
     "cancelling": ("cancelling", "cancelling"),
-    "handed_back": ("queued", "queued again: its worker was stopped"),
-    "worker_lost": ("queued", "queued again: its worker was lost"),
-    "device_sick": ("queued", "queued again: its worker's device is sick"),
+    "handed_back": ("queued", "requeued: its worker was stopped"),
+    "worker_lost": ("queued", "requeued: its worker was lost"),
+    "device_sick": ("queued", "requeued: its worker's device failed its health checks"),
     "succeeded": ("succeeded", "succeeded"),
     "failed": ("failed", "failed"),
     "cancelled": ("cancelled", "cancelled"),
@@ -31,7 +31,7 @@ STATUSES: dict[str, tuple[Status, str]] = {
 
 
 def live_state(benchmark: Benchmark, events: Iterable[Event]) -> LiveState:
-    """The state of a benchmark after all its events."""
+    """Returns the state of a benchmark after all its events."""
     state = LiveState.of(benchmark)
     for event in events:
         apply(state, event)
@@ -39,39 +39,39 @@ def live_state(benchmark: Benchmark, events: Iterable[Event]) -> LiveState:
     return state
 
 
-def apply(state: LiveState, heard: Event | Progress) -> None:
-    """Brings the state up to date with the next event or progress; an event that is not understood changes nothing."""
-    if isinstance(heard, Progress):
-        state.progress = heard
+def apply(state: LiveState, message: Event | Progress) -> None:
+    """Updates the state with the next event or progress; unknown events are ignored."""
+    if isinstance(message, Progress):
+        state.progress = message
         return
-    match heard:
+    match message:
         case StartedEvent():
-            _start_attempt(state, heard.created_at)
+            _start_attempt(state, message.created_at)
         case BlocksReusedEvent():
-            _reuse_blocks(state, heard.data.blocks)
-        case TrialFinishedEvent() | TrialFailedEvent() if heard.data.phase == "measure":
-            _end_trial(state, heard.data)
+            _reuse_blocks(state, message.data.blocks)
+        case TrialFinishedEvent() | TrialFailedEvent() if message.data.phase == "measure":
+            _end_trial(state, message.data)
         case BlockFinishedEvent():
-            _end_block(state, heard.data)
+            _end_block(state, message.data)
         case SucceededEvent():
             state.finished_blocks = max(state.finished_blocks, *(block + 1 for block, _ in state.attempt.trials), 0)
-    if heard.kind in STATUSES:
-        _change_status(state, *STATUSES[heard.kind])
+    if message.kind in STATUSES:
+        _change_status(state, *STATUSES[message.kind])
 
 
-def _change_status(state: LiveState, status: Status, said: str) -> None:
-    state.status, state.said = status, said
+def _change_status(state: LiveState, status: Status, text: str) -> None:
+    state.status, state.status_text = status, text
     if status == "queued":
-        state.warnings.append(f"{said[0].upper()}{said[1:]}.")
+        state.warnings.append(f"{text[0].upper()}{text[1:]}.")
     if status != "running":
         state.progress = None
 
 
-def _start_attempt(state: LiveState, moment: datetime) -> None:
-    """An attempt starts from nothing, unless an event says that blocks are reused."""
+def _start_attempt(state: LiveState, started_at: datetime) -> None:
+    """Starts an attempt without measurements; a later event may add reused blocks."""
     if state.attempt.trials:
         state.earlier = state.attempt
-    state.attempt, state.started_at = Attempt(), moment
+    state.attempt, state.started_at = Attempt(), started_at
     state.finished_blocks, state.planned_blocks = 0, None
 
 
@@ -80,14 +80,14 @@ def _reuse_blocks(state: LiveState, blocks: int) -> None:
 
 
 def _end_trial(state: LiveState, trial: TrialFinished | TrialFailed) -> None:
-    # A trial of the next block says that those before are over, where no event has said it.
+    # A trial of a block implies the end of all blocks before it, even if their events are missing.
     state.finished_blocks = max(state.finished_blocks, trial.block)
     state.attempt.trials[trial.block, trial.leg] = trial
     if isinstance(trial, TrialFailed):
-        state.warnings.append(_failure_in_words(trial))
+        state.warnings.append(_failure_text(trial))
 
 
-def _failure_in_words(trial: TrialFailed) -> str:
+def _failure_text(trial: TrialFailed) -> str:
     if trial.code == FailureCode.TIME_BUDGET:
         return f"{trial.leg} in block {trial.block + 1}: {trial.detail}"
     failed = f"{trial.leg} failed in block {trial.block + 1} ({trial.code})"

@@ -1,4 +1,4 @@
-"""Where a benchmark stands, and what its present attempt has measured."""
+"""State of a running benchmark, and the measurements of its current attempt."""
 
 import math
 import statistics
@@ -12,15 +12,15 @@ from halftime.contract.resources.benchmark import Benchmark, Progress, Status
 
 @dataclass
 class Attempt:
-    """What one attempt has measured, capacity aside. Blocks count from 0."""
+    """Measurements of one attempt, without the capacity search. Blocks count from 0."""
 
-    #: By block and leg, in the order in which they first ended.
+    #: By block and leg, in the order of their first end.
     trials: dict[tuple[int, str], TrialFinished | TrialFailed] = field(default_factory=dict)
-    #: After each block: by candidate, over all blocks so far; None before there are two, and for a leg that failed.
+    #: After each block, by candidate: the speedup over all blocks so far; None before the second, and for a failed leg.
     speedups: dict[int, dict[str, Estimate | None]] = field(default_factory=dict)
 
     def first(self, blocks: int) -> "Attempt":
-        """Its first blocks."""
+        """Returns a copy with the first blocks only."""
         return Attempt(
             {place: trial for place, trial in self.trials.items() if place[0] < blocks},
             {block: speedups for block, speedups in self.speedups.items() if block < blocks},
@@ -29,30 +29,30 @@ class Attempt:
 
 @dataclass
 class LiveState:
-    """A benchmark as its events and its progress tell it; `app.reports.live.reducer` makes and changes it."""
+    """State of a benchmark according to its events and progress; `app.reports.live.reducer` updates it."""
 
     status: Status
-    #: The status in words.
-    said: str
+    #: The status in words, with details.
+    status_text: str
     #: None while the benchmark does not run.
     progress: Progress | None = None
     attempt: Attempt = field(default_factory=Attempt)
-    #: The last attempt before it that had a trial: its blocks may be reused.
+    #: The last attempt before the current one that had a trial; its blocks may be reused.
     earlier: Attempt = field(default_factory=Attempt)
     finished_blocks: int = 0
     planned_blocks: int | None = None
-    #: When the present attempt started.
+    #: When the current attempt started.
     started_at: datetime | None = None
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, benchmark: Benchmark) -> "LiveState":
-        """The state before any event."""
-        return cls(benchmark.status, status_in_words(benchmark), benchmark.progress)
+        """Returns the state before any event."""
+        return cls(benchmark.status, status_text(benchmark), benchmark.progress)
 
     @property
     def running(self) -> tuple[int, str] | None:
-        """Block (from 0) and leg of the measuring trial under way, unless it has ended before."""
+        """Block (from 0) and leg of the measured trial in progress; None if it has already ended."""
         if self.progress is None or self.progress.phase != "measure":
             return None
         place = max(self.progress.block - 1, 0), self.progress.leg
@@ -60,22 +60,22 @@ class LiveState:
 
     @property
     def places(self) -> list[tuple[int, str]]:
-        """Block (from 0) and leg of each trial that has begun, in the order in which they first ran."""
+        """Block (from 0) and leg of each trial that has started, in the order of execution."""
         return [*self.attempt.trials, *([self.running] if self.running else [])]
 
     @property
     def legs(self) -> list[str]:
-        """The legs in the order in which they first ran."""
+        """The legs in the order of their first trial."""
         return list(dict.fromkeys(leg for _, leg in self.places))
 
     @property
     def blocks(self) -> list[int]:
-        """The blocks that have begun, from 0."""
+        """The blocks that have started, from 0."""
         return sorted({block for block, _ in self.places})
 
     @property
     def failures(self) -> dict[str, str]:
-        """The failure code of each leg whose last trial failed."""
+        """The failure code of each leg whose latest trial failed."""
         last = {leg: trial for (_, leg), trial in self.attempt.trials.items()}
         return {leg: trial.code for leg, trial in last.items() if isinstance(trial, TrialFailed)}
 
@@ -86,29 +86,29 @@ class LiveState:
         return after_block[max(after_block)] if after_block else {}
 
     def finished(self) -> list[TrialFinished]:
-        """The trials with a result, in the order in which they first ended."""
+        """Returns the trials with a result, in the order of their first end."""
         return [trial for trial in self.attempt.trials.values() if isinstance(trial, TrialFinished)]
 
     def of_leg(self, leg: str) -> list[TrialFinished]:
-        """The trials of a leg with a result, in the order of blocks."""
+        """Returns the trials of a leg with a result, in the order of blocks."""
         return sorted((trial for trial in self.finished() if trial.leg == leg), key=lambda trial: trial.block)
 
     def speedup(self, baseline: str, leg: str) -> Estimate | float | None:
-        """The estimate after the last block that has one; else the bare ratio of the trials so far."""
+        """Returns the estimate after the last finished block; without one, the ratio of the trials so far."""
         return self.speedups.get(leg) or self._ratio(baseline, leg)
 
     def _ratio(self, baseline: str, leg: str) -> float | None:
-        """The geometric mean of the ratios of median step times over the blocks that have both trials."""
+        """Returns the geometric mean of the ratios of median step times over the blocks that have both trials."""
         medians = {(trial.leg, trial.block): trial.median_step_seconds for trial in self.finished()}
         pairs = [(medians.get((baseline, block)), seconds) for (name, block), seconds in medians.items() if name == leg]
-        ratios = [math.log(ours / theirs) for ours, theirs in pairs if ours and theirs]
+        ratios = [math.log(before / after) for before, after in pairs if before and after]
         return math.exp(statistics.mean(ratios)) if ratios and leg != baseline else None
 
 
-def status_in_words(benchmark: Benchmark) -> str:
-    """The status of a benchmark, with its place in the queue."""
+def status_text(benchmark: Benchmark) -> str:
+    """Returns the status of a benchmark, with its position in the queue."""
     if benchmark.status != "queued":
         return benchmark.status
     if benchmark.queue.note:
         return f"queued: {benchmark.queue.note}"
-    return f"queued, {benchmark.queue.position} in line"
+    return f"queued, position {benchmark.queue.position}"

@@ -42,15 +42,15 @@ async def show_comparison(request: Request, caller: Reader, database: DatabaseDe
     async with database.reading() as session:
         loaded = [await load(session, benchmark_id) for benchmark_id in ids]
         names = await _model_names(session, ids)
-    sides = await anyio.to_thread.run_sync(_compare, loaded)
+    reports = await anyio.to_thread.run_sync(_compare, loaded)
     return page(
         request,
         "compare/page.html",
         caller,
-        sides=sides,
+        reports=reports,
         names=names,
-        marks_of=comparison.speedup_marks(sides),
-        differences=comparison.differences(sides),
+        interval_bars=comparison.speedup_bars(reports),
+        differences=comparison.differences(reports),
     )
 
 
@@ -72,8 +72,8 @@ async def _model_names(session: AsyncSession, ids: list[UUID]) -> list[str]:
 
 def _compare(loaded: list[LoadedReport]) -> list[comparison.ComparedReport]:
     """Compares every report with the first; holds the raw samples of two at a time."""
-    return list(map(_side, compare_with_first(loaded)))
+    return list(map(_compared_report, compare_with_first(loaded)))
 
 
-def _side(compared: Comparison) -> comparison.ComparedReport:
-    return comparison.side(compared.report, compared.result, compared.reasons)
+def _compared_report(compared: Comparison) -> comparison.ComparedReport:
+    return comparison.compared_report(compared.report, compared.result, compared.reasons)

@@ -20,8 +20,8 @@ from app.store import workers
 from app.store.database.connection import Database
 from app.store.queue import ANY_DEVICE
 from app.web.examples import EXAMPLES, FIRST
-from app.web.form import lean, request_form
-from app.web.formats import of_json
+from app.web.form import request_form, without_defaults
+from app.web.formats import format_json
 from halftime.contract.request.request import BenchmarkRequest, stored_request
 from halftime.contract.resources.faults import field_errors
 from halftime.contract.resources.worker import WorkerDevice
@@ -42,7 +42,7 @@ async def show_form(
         return _form(request, caller, await _request_of(source, database), source=source, devices=devices)
     if example is not None and example not in EXAMPLES:
         raise errors.NotFound("No example has this name. Choose one on the page New.")
-    return _form(request, caller, of_json(EXAMPLES[example][1] if example else FIRST), devices=devices)
+    return _form(request, caller, format_json(EXAMPLES[example][1] if example else FIRST), devices=devices)
 
 
 @router.post("", dependencies=[SameOrigin])
@@ -63,7 +63,7 @@ async def _request_of(source: UUID, database: Database) -> str:
     """Returns the request of a benchmark as JSON, without defaults. Raises NotFound, Purged."""
     async with database.reading() as session:
         row = await benchmarks.get(session, source)
-    return of_json(lean(stored_request(row.request)))
+    return format_json(without_defaults(stored_request(row.request)))
 
 
 def _form(

@@ -34,7 +34,7 @@ async def show_workers(request: Request, caller: Reader, database: DatabaseDep, 
         if row.worker_id and len(history[row.worker_id]) < HISTORY:
             history[row.worker_id].append(to_item(row))
     template = "workers/live.html" if fragment else "workers/page.html"
-    return page(request, template, caller, workers=items, history=history, looked_through=SEARCHED)
+    return page(request, template, caller, workers=items, history=history, searched=SEARCHED)
 
 
 @router.post("/{worker_id}/drain", dependencies=[require("admin"), SameOrigin])

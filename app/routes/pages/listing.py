@@ -14,7 +14,7 @@ from app.store import benchmarks, workers
 from app.store.benchmarks import Filters
 from app.store.database.tables import BenchmarkRow
 from app.store.resources import to_item
-from app.web.drawing import RangeMark, range_marks
+from app.web.drawing import IntervalBar, interval_bars
 from halftime.contract.models import MODEL_KINDS
 from halftime.contract.precisions import DeviceChoice
 from halftime.contract.resources.benchmark import BenchmarkItem, Progress, Status
@@ -58,7 +58,7 @@ class Line:
 
     item: BenchmarkItem
     progress: Progress | None
-    speedup_mark: RangeMark | None
+    speedup_bar: IntervalBar | None
 
 
 @router.get("/")
@@ -103,8 +103,8 @@ def _written(request: Request) -> dict[str, Any]:
 
 def _lines(rows: list[BenchmarkRow]) -> list[Line]:
     items = [to_item(row) for row in rows]
-    marks = range_marks([item.summary.speedup if item.summary else None for item in items])
+    bars = interval_bars([item.summary.speedup if item.summary else None for item in items])
     return [
-        Line(item, Progress.model_validate(row.progress) if row.progress else None, mark)
-        for row, item, mark in zip(rows, items, marks, strict=True)
+        Line(item, Progress.model_validate(row.progress) if row.progress else None, bar)
+        for row, item, bar in zip(rows, items, bars, strict=True)
     ]

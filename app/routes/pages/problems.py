@@ -59,5 +59,5 @@ def _to_login(request: Request) -> Response:
     query = f"?{request.url.query}" if request.url.query else ""
     target = login_url(request.url.path + query if request.method in {"GET", "HEAD"} else "/")
     if request.headers.get("Sec-Fetch-Site") in {"cross-site", "same-site"}:
-        return HTMLResponse(render(request, "onward.html", target=target))
+        return HTMLResponse(render(request, "redirect.html", target=target))
     return RedirectResponse(target, 303)

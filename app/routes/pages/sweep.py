@@ -6,7 +6,7 @@ from app.routes.http.auth import Reader
 from app.routes.http.dependencies import DatabaseDep, SweepId
 from app.routes.pages.response import page
 from app.routes.use_cases import sweeps
-from app.web.drawing import range_marks
+from app.web.drawing import interval_bars
 
 router = APIRouter(prefix="/ui/sweeps", include_in_schema=False)
 
@@ -18,6 +18,6 @@ async def show_sweep(
     """Shows a sweep, with a row for every candidate of every benchmark."""
     async with database.reading() as session:
         sweep = await sweeps.get(session, sweep_id)
-    marks_of = range_marks([row.speedup for row in sweep.rows])
+    bars = interval_bars([row.speedup for row in sweep.rows])
     template = "sweep/live.html" if fragment else "sweep/page.html"
-    return page(request, template, caller, sweep=sweep, marks_of=marks_of)
+    return page(request, template, caller, sweep=sweep, interval_bars=bars)

@@ -1,4 +1,4 @@
-// A rough cost and what is warned of, in words.
+// Text of the cost estimate and of the warnings.
 
 const figure = new Intl.NumberFormat("en");
 
@@ -10,17 +10,17 @@ function duration(seconds) {
 
 const range = (least, most) => (least === most ? least : `${least} to ${most}`);
 
-/** Lines of name and value, from what `POST /benchmarks?validate_only=true` answers. */
+/** Returns names and values of the cost, from the response of `POST /benchmarks?validate_only=true`. */
 export function costLines({ cost, device, workers_online: workers, parameter_count: parameters }) {
   const known = cost.least_seconds !== null;
   return [
-    ["Time", known ? `about ${range(duration(cost.least_seconds), duration(cost.most_seconds))}` : "not known"],
-    ["By", cost.basis],
+    ["Duration", known ? `about ${range(duration(cost.least_seconds), duration(cost.most_seconds))}` : "unknown"],
+    ["Based on", cost.basis],
     ["Trials", range(figure.format(cost.least_trials), figure.format(cost.most_trials))],
-    ["Parameters", parameters === null ? "counted when it runs" : figure.format(parameters)],
-    ["Runs on", `${device.toUpperCase()}, ${workers} ${workers === 1 ? "worker" : "workers"} online for it`],
+    ["Parameters", parameters === null ? "counted at the start of the run" : figure.format(parameters)],
+    ["Runs on", `${device.toUpperCase()}, ${workers} ${workers === 1 ? "worker" : "workers"} online that can run it`],
   ];
 }
 
-/** What should be known before it runs, from the same answer. */
+/** Returns the warnings of the same response. */
 export const warningLines = ({ warnings }) => warnings.map((warning) => `Warning: ${warning}`);

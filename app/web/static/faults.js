@@ -1,4 +1,4 @@
-// Shows what is wrong with a request where it is wrong, and all of it at the top.
+// Shows the errors of a request at their fields and in a summary at the top.
 
 const summary = document.querySelector("#faults");
 const message = document.querySelector("#fault");
@@ -8,12 +8,12 @@ const SLOTS = "#new [id$='-error']";
 const slotOf = (element) => document.getElementById(`${element.id}-error`);
 const inputOf = (element) => (element.matches("fieldset") ? element.querySelector("legend + span input") : element);
 
-/** What is shown for a place: its field, else the nearest that holds it, else the JSON. */
+/** Returns the visible field of a pointer; without one, that of its nearest ancestor, or the JSON. */
 function elementAt(pointer) {
   for (let here = pointer; here; here = here.slice(0, here.lastIndexOf("/"))) {
-    const found = [...document.querySelectorAll(`[data-pointer="${CSS.escape(here)}"]`)];
-    const shown = found.find((element) => !element.closest("[hidden]"));
-    if (shown) return shown;
+    const elements = [...document.querySelectorAll(`[data-pointer="${CSS.escape(here)}"]`)];
+    const visible = elements.find((element) => !element.closest("[hidden]"));
+    if (visible) return visible;
   }
   return document.querySelector("#request");
 }
@@ -32,7 +32,7 @@ function goTo(element) {
   (inputOf(element) ?? element).focus();
 }
 
-/** Takes everything away that was shown. */
+/** Removes all error messages. */
 export function clearFaults() {
   summary.hidden = true;
   for (const slot of document.querySelectorAll(SLOTS)) {
@@ -42,21 +42,21 @@ export function clearFaults() {
   for (const field of document.querySelectorAll("#new [aria-invalid]")) field.removeAttribute("aria-invalid");
 }
 
-/** Marks every fault at its field; gives the elements, in the order of the faults. */
+/** Shows every error at its field and returns the fields, in the order of the errors. */
 export function markFaults(faults) {
   clearFaults();
   return faults.map((fault) => {
     const element = elementAt(fault.loc);
     const slot = slotOf(element);
-    const said = element.dataset.pointer === fault.loc ? fault.msg : `${fault.loc || "/"}: ${fault.msg}`;
-    slot.textContent += slot.textContent ? `; ${said}` : said;
+    const text = element.dataset.pointer === fault.loc ? fault.msg : `${fault.loc || "/"}: ${fault.msg}`;
+    slot.textContent += slot.textContent ? `; ${text}` : text;
     slot.hidden = false;
     if (!element.matches("fieldset")) element.setAttribute("aria-invalid", "true");
     return element;
   });
 }
 
-/** Says at the top what keeps a request from being taken, with a way to every fault; goes to the first. */
+/** Shows why the request was refused, with links to the errors, and moves the focus to the first one. */
 export function announce(problem) {
   const faults = problem.errors ?? [];
   const elements = markFaults(faults);

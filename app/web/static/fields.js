@@ -1,5 +1,5 @@
-// Between what a field shows and the value it stands for. What cannot be read as such is handed on as it was written:
-// the server says what is wrong with it.
+// Converts between the content of a field and its value in the request. Content that cannot be parsed is passed on
+// unchanged: the server reports the error.
 
 const empty = (text) => text.trim() === "";
 const number = (text) => (empty(text) || !Number.isFinite(Number(text)) ? text.trim() : Number(text));
@@ -52,7 +52,7 @@ const WRITERS = {
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 const standard = (field) => JSON.parse(field.dataset.default);
 
-/** What a field stands for; undefined where that is the default, which need not be said. */
+/** Returns the value of a field; undefined for the default, which is omitted from the request. */
 export function read(field) {
   const value = READERS[field.dataset.control](field);
   if (field.dataset.kinds) return value;
@@ -60,7 +60,7 @@ export function read(field) {
   return same(value, standard(field)) ? undefined : value;
 }
 
-/** Shows a value; undefined shows the default. */
+/** Shows a value in a field; undefined shows the default. */
 export function show(field, value) {
   const shown = value === undefined ? standard(field) : value;
   if (shown === null && field.dataset.control !== "choices" && field.dataset.control !== "switch") field.value = "";

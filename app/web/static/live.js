@@ -1,60 +1,60 @@
-// Keeps a page in step with the server: reads its changing part again, and swaps in what is new.
+// Keeps a page up to date: fetches its changing fragment again and replaces the parts that differ.
 
 const root = document.querySelector("[data-fragment]");
 
-/** Least time between two readings, in milliseconds. */
-const PACE = 1000;
+/** Minimum time between two requests, in milliseconds. */
+const MIN_INTERVAL = 1000;
 
-/** Time between two readings of what waits, in milliseconds. */
-const WAITING_PACE = 5000;
+/** Time between two requests for a queued benchmark, and before a reconnect, in milliseconds. */
+const WAITING_INTERVAL = 5000;
 
-/** Events after which a benchmark's page shows something else. */
+/** Events that change the page of a benchmark. */
 const KINDS = [
   "progress", "queued", "started", "cancelling", "trial_finished", "trial_failed", "block_finished",
   "blocks_reused", "blocks_discarded", "worker_lost", "handed_back", "device_sick",
 ];
 
-/** Puts what is new in place. Focus, choices, open details and the place on the page stay. */
+/** Replaces the parts that differ. Focus, selection, open details and scroll positions are kept. */
 function swap(html) {
   const fresh = new DOMParser().parseFromString(html, "text/html");
   for (const part of fresh.querySelectorAll("[data-part]")) {
     const shown = document.getElementById(part.id);
     if (!shown) continue;
-    const chosen = [...shown.querySelectorAll("input:checked")].map((input) => input.id);
-    for (const id of chosen) part.querySelector(`#${CSS.escape(id)}`)?.setAttribute("checked", "");
+    const checked = [...shown.querySelectorAll("input:checked")].map((input) => input.id);
+    for (const id of checked) part.querySelector(`#${CSS.escape(id)}`)?.setAttribute("checked", "");
     const open = [...shown.querySelectorAll("details[open][id]")].map((details) => details.id);
     for (const id of open) part.querySelector(`#${CSS.escape(id)}`)?.setAttribute("open", "");
     if (shown.innerHTML === part.innerHTML || shown.dataset.seen === part.innerHTML) continue;
     shown.dataset.seen = part.innerHTML;
-    const places = [...shown.querySelectorAll(".scrolls[id]")].map((wide) => [wide.id, wide.scrollLeft]);
+    const scrolled = [...shown.querySelectorAll(".scrolls[id]")].map((wide) => [wide.id, wide.scrollLeft]);
     const focused = shown.contains(document.activeElement) ? document.activeElement.id : "";
     shown.replaceChildren(...part.childNodes);
-    for (const [id, left] of places) document.getElementById(id)?.scrollTo({ left });
+    for (const [id, left] of scrolled) document.getElementById(id)?.scrollTo({ left });
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   }
 }
 
-/** Reads the part that changes; false where the server will not give it any more, which the page then says. */
+/** Fetches the fragment. Returns false, and shows a notice, if the server refuses it for good. */
 async function read() {
-  const answer = await fetch(root.dataset.fragment, { headers: { Accept: "text/html" }, redirect: "manual" });
-  if (answer.ok) swap(await answer.text());
-  const goesOn = answer.ok || answer.status >= 500;
-  document.getElementById("stale").hidden = goesOn;
-  return goesOn;
+  const response = await fetch(root.dataset.fragment, { headers: { Accept: "text/html" }, redirect: "manual" });
+  if (response.ok) swap(await response.text());
+  const available = response.ok || response.status >= 500;
+  document.getElementById("stale").hidden = available;
+  return available;
 }
 
-/** Calls `read` soon, once for many calls, no more often than the pace allows, and again for a call meanwhile. */
-function paced() {
-  let wanted = false;
+/** Returns a throttled `read`: calls within MIN_INTERVAL are merged, and a call during a request causes another one. */
+function throttled() {
+  let pending = false;
   let busy = false;
   let last = 0;
   return async () => {
-    wanted = true;
+    pending = true;
     if (busy) return;
     busy = true;
-    while (wanted) {
-      await new Promise((go) => setTimeout(go, Math.max(0, last + PACE - Date.now())));
-      wanted = false;
+    while (pending) {
+      await new Promise((go) => setTimeout(go, Math.max(0, last + MIN_INTERVAL - Date.now())));
+      pending = false;
       last = Date.now();
       await read().catch(() => {});
     }
@@ -62,9 +62,9 @@ function paced() {
   };
 }
 
-/** Follows a benchmark by its events until it is over, while anybody looks: a hidden page holds no connection. */
+/** Updates the page at every event until the benchmark ends. A hidden page keeps no connection open. */
 function follow() {
-  const update = paced();
+  const update = throttled();
   let source = null;
   const listen = () => {
     source?.close();
@@ -73,30 +73,30 @@ function follow() {
     update();
     source = new EventSource(root.dataset.events);
     for (const kind of KINDS) source.addEventListener(kind, update);
-    // A browser goes on by itself after a broken connection, but not after an answer that is no stream.
+    // Browsers reconnect after a lost connection, but not after a response that is not an event stream.
     source.addEventListener("error", async () => {
       if (source?.readyState !== EventSource.CLOSED) return;
-      if (await read().catch(() => true)) setTimeout(listen, WAITING_PACE);
+      if (await read().catch(() => true)) setTimeout(listen, WAITING_INTERVAL);
     });
     source.addEventListener("done", () => {
       source.close();
       location.reload();
     });
   };
-  // What others do moves its place in the queue, and is no event of this one.
+  // Other benchmarks change the position in the queue without an event of this one.
   setInterval(() => {
     if (!document.hidden && document.querySelector("#waiting")) update();
-  }, WAITING_PACE);
+  }, WAITING_INTERVAL);
   document.addEventListener("visibilitychange", listen);
   listen();
 }
 
-/** Reads every few seconds while anybody looks. */
+/** Fetches the fragment at a fixed interval while the page is visible. */
 function poll() {
   const seconds = Number(root.dataset.every);
   const tick = async () => {
-    const goesOn = document.hidden || (await read().catch(() => true));
-    if (goesOn) setTimeout(tick, 1000 * seconds);
+    const available = document.hidden || (await read().catch(() => true));
+    if (available) setTimeout(tick, 1000 * seconds);
   };
   setTimeout(tick, 1000 * seconds);
 }

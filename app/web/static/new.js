@@ -1,4 +1,4 @@
-// The form and the JSON beside it are two views of one request. What is valid, the server alone says.
+// The form and the JSON are two views of the same request. Only the server validates it.
 
 import { costLines, warningLines } from "./cost.js";
 import { announce, clearFaults, markFaults } from "./faults.js";
@@ -11,17 +11,17 @@ const text = document.querySelector("#request");
 const cost = document.querySelector("#cost");
 const button = document.querySelector("#submit");
 const controls = [...fields.querySelectorAll("[data-control]")];
-const chosenBefore = new Map();
+const earlierChoices = new Map();
 
-/** Milliseconds without a change after which the server is asked. */
-const PAUSE = 400;
+/** Milliseconds after the last change until the cost is requested. */
+const DEBOUNCE = 400;
 
 let request = {};
-let due;
-let asked = 0;
+let timer;
+let latest = 0;
 let key = null;
 
-/** The fields of the kind that is chosen, and no others. */
+/** Shows only the fields of the selected kinds. */
 function showKinds() {
   for (const choice of fields.querySelectorAll("[data-kinds]")) {
     for (const variant of fields.querySelectorAll(`[data-of="${choice.dataset.kinds}"]`)) {
@@ -35,12 +35,12 @@ function showFields() {
   showKinds();
 }
 
-/** Takes over what the JSON says. While it cannot be read the fields wait, so that nothing written is lost. */
+/** Updates the form from the JSON. While the JSON is invalid, the form is disabled so that no input is lost. */
 function fromJson() {
   clearFaults();
   try {
     const parsed = JSON.parse(text.value);
-    if (!isObject(parsed)) throw new SyntaxError("a request is an object, { … }");
+    if (!isObject(parsed)) throw new SyntaxError("a request must be an object, { … }");
     request = parsed;
     fields.disabled = false;
     showFields();
@@ -48,8 +48,8 @@ function fromJson() {
   } catch (error) {
     fields.disabled = true;
     stop();
-    markFaults([{ loc: "", msg: `This is not JSON yet, and the form waits for it: ${error.message}` }]);
-    tell("Waits for the JSON.");
+    markFaults([{ loc: "", msg: `Invalid JSON: ${error.message}. The form is disabled until it is valid.` }]);
+    tell("Available when the JSON is valid.");
   }
 }
 
@@ -64,7 +64,7 @@ function fromField(field) {
   later();
 }
 
-/** What has kinds has to say which, as soon as it says anything. */
+/** Adds the kind to the model or the data as soon as one of its other fields is set. */
 function nameKind(field) {
   const pointer = field.closest("[data-of]")?.dataset.of;
   if (!pointer || at(request, pointer)?.kind) return;
@@ -73,13 +73,13 @@ function nameKind(field) {
   request = put(request, pointer, { ...start, ...at(request, pointer) });
 }
 
-/** Each kind keeps what was written for it. */
+/** Changes the kind of the model or the data. The input for each kind is kept. */
 function changeKind(choice) {
   const pointer = choice.dataset.kinds;
   const before = at(request, pointer);
-  if (before) chosenBefore.set(`${pointer} ${before.kind}`, before);
+  if (before) earlierChoices.set(`${pointer} ${before.kind}`, before);
   const start = JSON.parse(choice.selectedOptions[0].dataset.start);
-  request = put(request, pointer, chosenBefore.get(`${pointer} ${choice.value}`) ?? start);
+  request = put(request, pointer, earlierChoices.get(`${pointer} ${choice.value}`) ?? start);
   showFields();
 }
 
@@ -103,42 +103,42 @@ const post = (address, headers = {}) =>
   fetch(address, { method: "POST", body: text.value, headers: { "Content-Type": "application/json", ...headers } });
 
 function stop() {
-  clearTimeout(due);
-  asked += 1;
+  clearTimeout(timer);
+  latest += 1;
 }
 
 function later() {
   stop();
   key = null;
-  due = setTimeout(estimate, PAUSE);
+  timer = setTimeout(estimate, DEBOUNCE);
 }
 
 async function estimate() {
-  const mine = asked;
-  const answer = await post("/benchmarks?validate_only=true").catch(() => null);
-  const said = await answer?.json().catch(() => null);
-  if (mine !== asked) return;
-  if (answer?.ok) {
+  const current = latest;
+  const response = await post("/benchmarks?validate_only=true").catch(() => null);
+  const body = await response?.json().catch(() => null);
+  if (current !== latest) return;
+  if (response?.ok) {
     clearFaults();
-    showCost(said);
-  } else if (answer?.status === 422) {
-    markFaults(said.errors);
-    tell("Known when the request is valid.");
-  } else tell(said?.detail ?? "The server does not answer.");
+    showCost(body);
+  } else if (response?.status === 422) {
+    markFaults(body.errors);
+    tell("Available when the request is valid.");
+  } else tell(body?.detail ?? "The server does not respond.");
 }
 
-/** A second attempt of the same request makes no second benchmark: it has the same key. */
+/** Submits the request. A retry has the same idempotency key, so that it does not create a second benchmark. */
 async function submit() {
   stop();
   key ??= `form-${Date.now()}-${Math.random()}`;
-  const answer = await post("/benchmarks", { "Idempotency-Key": key }).catch(() => null);
-  const said = await answer?.json().catch(() => null);
-  if (answer?.ok) {
+  const response = await post("/benchmarks", { "Idempotency-Key": key }).catch(() => null);
+  const body = await response?.json().catch(() => null);
+  if (response?.ok) {
     key = null;
-    location.assign(`/ui${answer.headers.get("Location")}`);
+    location.assign(`/ui${response.headers.get("Location")}`);
   } else {
-    announce(said ?? { detail: "The server does not answer. Nothing is lost: try again." });
-    tell("Known when the request is valid.");
+    announce(body ?? { detail: "The server does not respond. Your input is kept; try again." });
+    tell("Available when the request is valid.");
   }
 }
 

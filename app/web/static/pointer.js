@@ -1,17 +1,17 @@
-// Places in a request, as JSON pointers (RFC 6901).
+// Reads and writes values in a request by JSON pointer (RFC 6901).
 
 const steps = (pointer) => pointer.split("/").slice(1).map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
 
-/** Whether a value has named parts. */
+/** Returns whether a value is a JSON object. */
 export const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** What is at a place; undefined where nothing is. */
+/** Returns the value at a pointer; undefined if there is none. */
 export function at(request, pointer) {
   const below = (here, step) => (isObject(here) && Object.hasOwn(here, step) ? here[step] : undefined);
   return steps(pointer).reduce(below, request);
 }
 
-/** The request with another value at a place. Undefined takes away what is there, and objects that it leaves empty. */
+/** Returns a copy of the request with a value set. Undefined removes the value and the objects that become empty. */
 export const put = (request, pointer, value) => written(request, steps(pointer), value) ?? {};
 
 function written(here, [step, ...rest], value) {

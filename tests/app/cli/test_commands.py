@@ -89,7 +89,7 @@ async def test_run_shows_the_cost_the_report_and_exits_with_the_verdict(live, ha
     result = await running
     report = json.loads((tmp_path / "r.json").read_text())
     assert result.exit_code == {"pass": 0, "fail": 1, "inconclusive": 3}[report["verdict"]]
-    assert "Rough cost: 12 to 32 trials; how long is not known" in result.stderr
+    assert "Estimated cost: 12 to 32 trials; duration unknown" in result.stderr
     assert "bf16 against fp32" in result.stdout
     assert (benchmark["labels"], benchmark["priority"]) == ({"team": "a"}, 3)
 
@@ -101,7 +101,7 @@ async def test_run_warns_once_of_an_emulated_precision_before_it_runs(live, half
     await finish(live, benchmark)
     told = (await running).stderr.splitlines()
     warning = "warning: bf16 is emulated: The device has no bf16 arithmetic: use fp32."
-    assert told[0].startswith("Rough cost: ")
+    assert told[0].startswith("Estimated cost: ")
     assert told[1] == warning
     assert told.count(warning) == 1
 
@@ -146,7 +146,7 @@ async def test_run_goes_on_by_polling_when_the_stream_breaks(live, halftime, job
     (benchmark,) = await submitted(live)
     await finish(live, benchmark)
     result = await running
-    assert "asking now and then" in result.stderr
+    assert "polling the server" in result.stderr
     assert json.loads((tmp_path / "r.json").read_text())["benchmark_id"] == benchmark["id"]
 
 
@@ -167,7 +167,7 @@ async def test_watch_tells_what_happens_and_ends_in_the_report(live, halftime):
     report = await finish(live, benchmark)
     result = await watching
     assert result.exit_code == {"pass": 0, "fail": 1, "inconclusive": 3}[report.verdict]
-    assert [line.strip() for line in result.stderr.splitlines()] == ["queued, 1 in line", "running", "succeeded"]
+    assert [line.strip() for line in result.stderr.splitlines()] == ["queued, position 1", "running", "succeeded"]
     assert result.stdout.rstrip().endswith(f"{verdict_words(report.verdict)}.")
 
 
@@ -209,7 +209,7 @@ async def test_a_sweep_runs_to_its_table(live, halftime, job, tmp_path):
     for benchmark in await submitted(live, 2):
         await finish(live, benchmark)
     result = await running
-    assert "Rough cost: 2 benchmarks, 24 to 64 trials" in result.stderr
+    assert "Estimated cost: 2 benchmarks, 24 to 64 trials" in result.stderr
     rows = rows_of(tmp_path / "t.csv")
     assert [row["batch_size"] for row in rows] == ["8", "16"]
     assert result.exit_code == {"pass": 0, "fail": 1, "inconclusive": 3}[rows[0]["verdict"]]
@@ -390,7 +390,7 @@ def test_a_cost_is_told_in_minutes_where_it_is_known(device, unit):
         workers_online=1,
         cost=cost,
     )
-    assert cost_line([preview]) == f"Rough cost: 12 to 32 trials, 1.0 to 4.0 {unit}, by {cost.basis}."
+    assert cost_line([preview]) == f"Estimated cost: 12 to 32 trials, 1.0 to 4.0 {unit}, based on {cost.basis}."
     assert "2 benchmarks, 24 to 64 trials, 2.0 to 8.0" in cost_line([preview, preview])
 
 
@@ -402,7 +402,7 @@ def test_a_cost_that_may_be_next_to_nothing_is_up_to_its_most():
     preview = Preview(
         request=BenchmarkRequest.model_validate(CPU_JOB), parameter_count=1, device="cpu", workers_online=1, cost=cost
     )
-    assert cost_line([preview]) == "Rough cost: 12 to 32 trials, up to 1.5 minutes, by their rates."
+    assert cost_line([preview]) == "Estimated cost: 12 to 32 trials, up to 1.5 minutes, based on their rates."
 
 
 async def test_a_worker_is_drained_and_undrained(live, halftime):

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from app.cli.view.live_view import LiveView, block_line
-from app.reports.interval_bar import Scale, range_mark
+from app.reports.interval_bar import Scale, interval_bar
 from app.reports.live.benchmark import LiveBenchmark
 from app.reports.sanitize import safe_text, sanitize
 from halftime.contract.report.report import Estimate
@@ -62,7 +62,7 @@ RUNNING = Progress(
 def stood(heard, **changes):
     live = LiveBenchmark(benchmark(**changes))
     for one in heard:
-        live.hear(one)
+        live.receive(one)
     return live
 
 
@@ -74,7 +74,7 @@ def drawn(live, width=100, **options):
 
 def test_the_view_shows_legs_speedup_block_and_times():
     text = drawn(stood([*TWO_BLOCKS, RUNNING]))
-    for shown in ("fp32", "2/4", "20.00", "1.5000", "2/5", "1.24×", "1.15 to 1.34", "missed"):
+    for shown in ("fp32", "2/4", "20.00", "1.5000", "2/5", "1.24×", "1.15 to 1.34", "not met"):
         assert shown in text
     assert "Block 3 of 4 · 55% · 1:00 elapsed · about 1:20 left" in text
 
@@ -125,7 +125,7 @@ def test_a_leg_that_was_tried_again_has_not_failed():
 def test_a_new_attempt_starts_from_nothing_but_the_blocks_it_reuses():
     again = events(*[(event.kind, event.fields()) for event in TWO_BLOCKS], LOST, STARTED)
     assert stood(again).state.of_leg("fp32") == []
-    assert "queued again: its worker was lost" in drawn(stood(again[:-1]))
+    assert "requeued: its worker was lost" in drawn(stood(again[:-1]))
     reused = events(*[(event.kind, event.fields()) for event in again], ("blocks_reused", {"blocks": 1}))
     assert [one.block for one in stood(reused).state.of_leg("fp32")] == [0]
     assert stood(reused).state.finished_blocks == 1
@@ -162,9 +162,9 @@ def test_a_block_in_a_line_has_speedup_steps_and_times():
 
 def test_the_mark_has_interval_value_and_threshold_at_their_places():
     scale = Scale.over([1.24, 1.5])
-    mark = range_mark(Estimate(value=1.0, ci_low=0.75, ci_high=1.5), 2.0, scale, 41).plain
+    mark = interval_bar(Estimate(value=1.0, ci_low=0.75, ci_high=1.5), 2.0, scale, 41).plain
     assert (mark[1 + 20], mark[1 + 12], mark[1 + 32], mark[1 + 40]) == ("●", "[", "]", "│")
-    beyond = range_mark(Estimate(value=1.0, ci_low=0.01, ci_high=50), None, scale, 41).plain
+    beyond = interval_bar(Estimate(value=1.0, ci_low=0.01, ci_high=50), None, scale, 41).plain
     assert (beyond[0], beyond[-1]) == ("◂", "▸")
 
 
@@ -177,7 +177,7 @@ def test_legs_of_one_precision_stand_apart_and_a_control_is_no_candidate():
     asked = request(candidates=["fp32"], measurement={"min_blocks": 4, "max_blocks": 4, "control": True})
     live = LiveBenchmark(benchmark(request=asked))
     for event in events(STARTED, trial("fp32", 0), trial("fp32 again", 0, 0.03), trial("fp32 control", 0, 0.04)):
-        live.hear(event)
+        live.receive(event)
     assert live.legs() == ["fp32", "fp32 again", "fp32 control"]
     assert [live.state.of_leg(leg)[0].median_step_seconds for leg in live.legs()] == [0.02, 0.03, 0.04]
     assert live.candidates() == ["fp32 again"]

@@ -19,7 +19,7 @@ async def short_report():
 
 async def test_the_headline_has_the_ratio_of_the_only_block_and_no_interval():
     said = headline(await short_report())
-    assert said == "BF16 was 364.64× slower than FP32 on a CPU in the only block there was time for: inconclusive."
+    assert said == "BF16 was 364.64× slower than FP32 on a CPU in the only block that measured both: inconclusive."
 
 
 async def test_what_is_missing_is_named_in_a_line_with_the_remedy():
@@ -37,7 +37,7 @@ async def test_every_format_shows_what_there_is():
     assert ("Median step (ms)", "20.020", "7,300.000") in leg_rows(report)
     assert [row[3] for row in trial_rows(report) if row[1] == "bf16"] == ["–"]
     for rendered in (to_html(report), to_markdown(report), to_csv(report)):
-        assert "only block there was time for" in rendered
+        assert "only block that measured both" in rendered
 
 
 async def test_it_survives_json_and_can_be_compared_with_another():

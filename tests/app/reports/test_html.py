@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from app.rendering.formats import parse_report
-from app.rendering.html import MOST_SAMPLES, to_html
+from app.rendering.html import MAX_SAMPLES, to_html
 from app.reports.wording import headline, other_answers, requirement_rows
 from app.reports.words import requirement_words, verdict_words
 from app.web.inlined import policy, stylesheet
@@ -77,25 +77,25 @@ def judged(verdict, report):
 @pytest.mark.parametrize("verdict", ["pass", "fail", "inconclusive", "invalid"])
 def test_the_answer_its_verdict_and_its_uncertainty_come_before_everything_else(report, verdict):
     text = Page(to_html(judged(verdict, report))).text
-    first = text[: text.index("Pictures")]
+    first = text[: text.index("Charts")]
     assert text.index(verdict_words(verdict)) < text.index(headline(judged(verdict, report)))
     for _, measured, _, status in requirement_rows(report.comparisons[0]):
         assert measured in first
         assert requirement_words(status) in first
     assert f"because it is {verdict}" in first
-    assert ("Do not use these figures" in first) == (verdict == "invalid")
+    assert ("Do not use these results" in first) == (verdict == "invalid")
 
 
 def test_data_whose_best_accuracy_nobody_knows_tells_its_best_loss_alone(report):
     data = report.data.model_copy(update={"best_possible_loss": 1.5, "best_possible_accuracy": None})
     text = Page(to_html(report.model_copy(update={"data": data}))).text
-    assert "Best possible on this data: loss 1.5000 nats." in text
+    assert "Best possible result on this data: loss 1.5000 nats." in text
 
 
 def test_nothing_of_an_invalid_report_passes():
     found = anyio.run(partial(reported, mislabelled))
     assert [found.verdict, *(one.verdict for one in found.comparisons)] == ["invalid"] * 3
-    assert headline(found).startswith("Not to be trusted: BF16 is ")
+    assert headline(found).startswith("Invalid comparison: BF16 is ")
     statuses = {status for one in found.comparisons for *_, status in requirement_rows(one) if status}
     assert statuses == {"invalid", "off"}
 
@@ -113,7 +113,7 @@ def test_each_candidate_is_answered_with_its_own_verdict_and_the_first_with_that
     asked = request(candidates=["bf16", "fp32"]).model_copy(update={"requirements": Requirements(**lax)})
     found = anyio.run(reported_for, asked)
     assert [found.verdict, *(one.verdict for one in found.comparisons)] == ["fail", "pass", "fail"]
-    assert headline(found).endswith(": requirements met. Of all candidates: requirements not met.")
+    assert headline(found).endswith(": requirements met. All candidates: requirements not met.")
     (other,) = other_answers(found)
     assert other.endswith(": requirements not met.")
 
@@ -125,12 +125,12 @@ def test_what_is_not_met_is_said_in_words(report):
 def test_the_same_precision_twice_has_two_names():
     text = Page(to_html(anyio.run(partial(reported, candidates=["fp32"])))).text
     assert "FP32 again is indistinguishable in speed from FP32" in text
-    assert "needs as much memory" in text
+    assert "needs the same amount of memory" in text
     assert "fp32 again against fp32" in text
 
 
 def test_a_report_is_in_the_order_in_which_it_is_read(page):
-    headings = ["Pictures", "Figures", "Proof", "What it stands on", "Warnings", "Raw samples"]
+    headings = ["Charts", "Measurements", "Attestation", "Measurement conditions", "Warnings", "Raw samples"]
     places = [page.text.index(f" {heading} ") for heading in headings]
     assert places == sorted(places)
 
@@ -138,7 +138,7 @@ def test_a_report_is_in_the_order_in_which_it_is_read(page):
 def test_every_figure_check_and_warning_is_in_the_page(report):
     text = Page(to_html(report.model_copy(update={"warnings": ["The fan is loud: oil it."]}))).text
     assert "The fan is loud: oil it." in text
-    assert "1 warning to read" in text
+    assert "Read the warning before" in text
     for check in report.attestation.checks:
         assert f"{check.name} {check.expected} {check.observed}" in text
     assert report.environment.device in text
@@ -185,12 +185,12 @@ def test_a_report_without_a_single_trial_opens(report):
     bare = {"noise_floor": None, "environment": None, "data": None, "blocks": 0, "stopped_by": "leg_failed"}
     page = Page(to_html(report.model_copy(update={"baseline": empty[0], "comparisons": comparisons} | bare)))
     assert "could not be compared" in page.text
-    assert page.text.count("not drawn.") == 6
+    assert page.text.count("no chart.") == 6
 
 
 def test_a_report_whose_samples_retention_dropped_opens_and_offers_none(report):
     page = Page(to_html(report.without_samples()))
-    assert "Retention has dropped them" in page.text
+    assert "Retention has deleted the raw samples" in page.text
     assert not [one for one in page.attributes("a") if "download" in one]
 
 
@@ -247,7 +247,7 @@ def test_the_page_of_a_very_long_benchmark_stays_small():
 
     long = anyio.run(partial(reported, simulate, measurement={"min_blocks": 15, "max_blocks": 15}))
     source = to_html(long)
-    assert sum(len(trial.step_seconds) for trial in long.baseline.trials) == 150_000 > MOST_SAMPLES
+    assert sum(len(trial.step_seconds) for trial in long.baseline.trials) == 150_000 > MAX_SAMPLES
     assert len(source.encode()) < 3_000_000
     assert "--output report.json" in Page(source).text
 

@@ -104,7 +104,7 @@ def test_the_speedups_of_the_last_block_count_and_without_an_interval_the_bare_r
 def test_every_event_that_changes_the_status_is_known(kind):
     assert kind in EVENTS
     state = state_after((kind, {}))
-    assert (state.status, state.said) == STATUSES[kind]
+    assert (state.status, state.status_text) == STATUSES[kind]
 
 
 def test_every_status_that_an_event_can_bring_is_told():

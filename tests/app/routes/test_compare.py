@@ -75,7 +75,7 @@ async def test_another_seed_is_a_warning(client):
 async def test_an_invalid_report_is_not_comparable(client):
     response = await client.get("/compare", params=await two(client, least_flops_per_step=10**18))
     assert response.status_code == 422
-    assert "the report of the contender is invalid" in response.json()["detail"]
+    assert "the contender's report is invalid" in response.json()["detail"]
 
 
 async def test_what_has_no_report_yet_is_a_conflict(client):

@@ -97,7 +97,7 @@ async def test_samples_go_before_figures(client):
         assert all(one.step_seconds == one.loss_curve == one.gradient_norms == [] for one in leg.trials)
     assert (await client.get(f"/benchmarks/{benchmark_id}/logs")).text == retention.LOGS_DROPPED
     markdown = (await client.get(path, params={"format": "md"})).text
-    told = "- The raw samples of every step have been dropped by retention; the figures were made from them.\n"
+    told = "- Retention has deleted the raw samples of every step; the figures were computed from them.\n"
     assert told in markdown
     # Of a trial alone, its median step cannot be told any more.
     figures, expected = (text.replace(told, "").split("## Trials")[0] for text in (markdown, to_markdown(whole)))

@@ -40,10 +40,10 @@ async def test_a_queued_benchmark_says_its_place_and_whether_anyone_could_take_i
     await post(client)
     benchmark = await post(client)
     page = await see(client, page_of(benchmark))
-    assert "Number 2 in the queue." in page.text
+    assert "Position 2 in the queue." in page.text
     assert "No live worker takes benchmarks for a CPU" in page.text
     await register(client)
-    assert "Number 2 in the queue, 1 worker online for it." in (await see(client, page_of(benchmark))).text
+    assert "Position 2 in the queue, 1 worker online that can run it." in (await see(client, page_of(benchmark))).text
 
 
 async def test_a_running_benchmark_shows_progress_trials_and_pictures(client):
@@ -55,7 +55,7 @@ async def test_a_running_benchmark_shows_progress_trials_and_pictures(client):
     assert {"losses", "intervals", "blocks", "cancel"} <= set(page.ids())
     labelled = {one["aria-labelledby"] for one in page.all("svg") if one.get("role") == "img"}
     assert labelled <= set(page.ids())
-    assert "Speedup after each block with its 95 % interval" in page.text
+    assert "Speedup after each block, with its 95 % interval" in page.text
 
 
 async def test_a_running_benchmark_without_a_result_has_no_pictures(client):

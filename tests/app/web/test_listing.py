@@ -57,7 +57,7 @@ async def test_the_form_narrows_the_list_and_keeps_what_was_written(client):
     fields = page.all("input")
     assert [one["value"] for one in fields if one["name"] == "status" and "checked" in one] == ["queued"]
     assert [one["value"] for one in fields if one["name"] == "label"] == ["team:ranking", ""]
-    assert "No benchmark is like that." in (await see(client, "/?status=failed")).text
+    assert "No benchmark matches the filter." in (await see(client, "/?status=failed")).text
 
 
 FAULTS = {
@@ -110,7 +110,7 @@ async def test_the_fleet_shows_what_each_worker_does(client):
 
 async def test_an_empty_fleet_says_so(client):
     await post(client)
-    assert "No worker is online: what is queued waits." in (await see(client, "/")).text
+    assert "No worker is online: queued benchmarks wait." in (await see(client, "/")).text
 
 
 async def test_the_fragment_is_the_changing_part_and_304_until_it_changes(client):

@@ -5,7 +5,7 @@ import pytest
 from app.reports.live.reducer import apply
 from app.reports.live.state import LiveState
 from app.web import drawing, formats
-from app.web.drawing import range_marks
+from app.web.drawing import interval_bars
 from app.web.live_charts import interval_chart, loss_chart
 from halftime.contract.report.report import Estimate
 from tests.events import events
@@ -70,29 +70,29 @@ def test_candidates_stand_beside_each_other():
     assert chart.required is None
 
 
-def test_range_marks_share_one_line_on_which_1_is_marked():
+def test_interval_bars_share_one_line_on_which_1_is_marked():
     estimates = [Estimate(value=2, ci_low=1.5, ci_high=2.5), None, Estimate(value=0.9, ci_low=0.8, ci_high=1.1)]
-    faster, none, wide = range_marks(estimates)
+    faster, none, wide = interval_bars(estimates)
     assert none is None
     assert faster.one == wide.one
     assert faster.one < faster.low < faster.value < faster.high
-    assert 0 < wide.low < wide.value < wide.one < wide.high < drawing.MARK_WIDTH
+    assert 0 < wide.low < wide.value < wide.one < wide.high < drawing.BAR_WIDTH
 
 
 def test_an_interval_of_a_few_blocks_runs_off_the_line_and_leaves_the_others_their_length():
     steady = Estimate(value=2, ci_low=1.5, ci_high=2.5)
-    alone, _ = range_marks([steady, Estimate(value=0.9, ci_low=0.8, ci_high=1.1)])
-    beside, wild = range_marks([steady, Estimate(value=0.9, ci_low=-3, ci_high=40)])
+    alone, _ = interval_bars([steady, Estimate(value=0.9, ci_low=0.8, ci_high=1.1)])
+    beside, wild = interval_bars([steady, Estimate(value=0.9, ci_low=-3, ci_high=40)])
     assert beside == alone
-    assert (wild.low, wild.high) == (0, drawing.MARK_WIDTH)
+    assert (wild.low, wild.high) == (0, drawing.BAR_WIDTH)
 
 
 def test_prose_shows_what_stands_between_backticks_as_code_and_escapes_all_of_it():
-    assert formats.of_prose("Raise `timeout_seconds`, or ask <b>.") == (
+    assert formats.format_prose("Raise `timeout_seconds`, or ask <b>.") == (
         "Raise <code>timeout_seconds</code>, or ask &lt;b&gt;."
     )
-    assert formats.of_prose("`<script>`") == "<code>&lt;script&gt;</code>"
-    assert formats.of_prose("one ` alone") == "one ` alone"
+    assert formats.format_prose("`<script>`") == "<code>&lt;script&gt;</code>"
+    assert formats.format_prose("one ` alone") == "one ` alone"
 
 
 @pytest.mark.parametrize(
@@ -104,21 +104,21 @@ def test_ticks_are_round_numbers(y_range, labels):
 
 
 def test_amounts_are_worded_with_their_units():
-    assert [formats.of_bytes(count) for count in (0, 1023, 1010 * 2**20, 3 * 2**31)] == [
+    assert [formats.format_bytes(count) for count in (0, 1023, 1010 * 2**20, 3 * 2**31)] == [
         "0 B",
         "1023 B",
         "0.986 GiB",
         "6 GiB",
     ]
-    assert [formats.of_seconds(count) for count in (0.4, 74, 3700, 90_000)] == [
+    assert [formats.format_duration(count) for count in (0.4, 74, 3700, 90_000)] == [
         *("0 s", "1 min 14 s", "1 h 1 min", "1 d 1 h"),
     ]
-    assert [formats.of_step_seconds(seconds) for seconds in (1e-4, 0.0123, 2)] == ["0.100 ms", "12.3 ms", "2,000 ms"]
+    assert [formats.format_step_time(seconds) for seconds in (1e-4, 0.0123, 2)] == ["0.100 ms", "12.3 ms", "2,000 ms"]
 
 
 def test_what_is_kept_of_an_attempt_is_told_with_its_counts():
     data = {"blocks_reused": {"blocks": 4}, "blocks_discarded": {"unpaired": 1, "measured_otherwise": 0}}
-    assert [formats.of_event(event) for event in events(*data.items())] == [
-        "Kept of the attempt before: 4 blocks",
-        "Discarded of the attempt before: 1 without the other of their pair",
+    assert [formats.format_event(event) for event in events(*data.items())] == [
+        "Blocks reused from the previous attempt: 4 blocks",
+        "Blocks of the previous attempt discarded: 1 with only one leg of their pair",
     ]

@@ -23,7 +23,7 @@ async def test_reports_are_held_against_the_first(client):
     assert "FP32 2.000 (1.8" in page.text
     assert "The speedup of BF16 is 1.000 (1.000 to 1.000) × that of the first." in page.text
     assert "2 MiB → 1 MiB" in page.text
-    assert "The same in all of them" in page.text
+    assert "are the same in all reports" in page.text
 
 
 async def test_what_differs_between_environments_is_in_a_table(client):
@@ -75,7 +75,7 @@ async def test_workers_show_their_device_state_and_what_they_ran(client):
     assert "NVIDIA H200 <b>node</b>:cuda:0 idle Drain" in page.text
     assert "cuda, 16 GiB" in page.text
     assert page_of(ran) in page.links()
-    assert "none of the newest 200 benchmarks" in page.text
+    assert "none among the newest 200 benchmarks" in page.text
 
 
 async def test_workers_show_what_their_device_can_do_in_each_precision_and_what_to_do(client):

@@ -169,7 +169,7 @@ async def test_events_are_sent_as_they_are_stored_and_no_page_breaks_over_them(c
     assert (list(sent), sent["kind"], sent["data"]) == (["seq", "created_at", "kind", "data"], kind, data)
     _, read = EventPage.model_validate(response.json()).items
     assert isinstance(read, UnknownEvent)
-    assert formats.of_event(read) in (await see(client, page_of(benchmark))).text
+    assert formats.format_event(read) in (await see(client, page_of(benchmark))).text
 
 
 def test_a_page_listens_for_known_kinds_alone():

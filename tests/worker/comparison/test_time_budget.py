@@ -97,7 +97,7 @@ async def test_a_slow_candidate_gets_two_blocks_and_an_interval(monkeypatch):
     assert found.accuracy_difference is None, "only in the second block did the legs train for as many steps"
     assert report.verdict == "fail"
     assert "a CPU has no BF16 arithmetic and emulates it: BF16 is 36.50× slower" in headline(report)
-    assert headline(report).endswith("Train in FP32 here, or in BF16 on a device that multiplies it.")
+    assert headline(report).endswith("Train in FP32 on this device, or in BF16 on a device with native support.")
     assert any(warning.startswith("bf16 is emulated. Use fp32 here.") for warning in report.warnings)
     assert any("of 40 steps, for lack of time" in warning for warning in report.warnings)
     assert any("set time_budget_seconds to about" in warning for warning in report.warnings)
@@ -137,7 +137,7 @@ async def test_one_block_gives_a_ratio_without_an_interval(monkeypatch):
     assert machine.now <= 1000 + 20
     assert (found.speedup, found.speedup_of_one_block) == (None, pytest.approx(0.1 / 6))
     assert report.verdict == "inconclusive"
-    assert "60.00× slower than FP32 on a CPU in the only block there was time for" in headline(report)
+    assert "60.00× slower than FP32 on a CPU in the only block that measured both" in headline(report)
 
 
 @pytest.mark.anyio
