@@ -84,7 +84,7 @@ async def _reap(database: Database, max_attempts: int, stopping: anyio.Event) ->
     """Requeues or ends the benchmarks of dead workers, also while no worker lives."""
     while not stopping.is_set():
         try:
-            await reaper.take_turn(database.sessions, max_attempts)
+            await reaper.run_if_due(database.sessions, max_attempts)
         except Exception as error:  # the reaper must survive any error
             log.warning("reaper skipped a round", error=str(error))
             await database.recover()

@@ -15,7 +15,7 @@ from benchmarks.job import run_job
 from halftime.contract.report.report import Estimate, Report
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Progress
-from worker.comparison.legs import median_step
+from worker.comparison.comparison_run import median_step
 
 #: The load ends on its own after this time, whatever happens to the benchmark.
 LONGEST_LOAD_SECONDS = 900

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker.comparison.blocks import baseline_first
+from worker.comparison.block_order import baseline_first
 from worker.comparison.estimates import blocks_needed, judge_at_least, log_ratios, ratio_estimate
 
 JOBS = 20_000

@@ -16,7 +16,7 @@ from halftime.contract.report.trial import (
 from halftime.contract.request.data import SyntheticData
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.worker import WorkerDevice
-from worker.comparison.legs import ComparisonRun
+from worker.comparison.comparison_run import ComparisonRun
 from worker.data import make_data
 from worker.models import blueprint_of
 from worker.training.precision import PRECISIONS

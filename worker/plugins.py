@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 
 from halftime.contract.report.failure import FailureCode
-from worker.errors import TrialFailed, is_out_of_memory
+from worker.errors import TrialFailed
+from worker.errors.out_of_memory import is_out_of_memory
 
 #: Most characters of a plugin's error message that a failure quotes.
 MAX_REASON_CHARACTERS = 500

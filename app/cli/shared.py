@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from app.cli.completion import benchmark_ids
-from app.reports.sanitize import sanitize
+from app.reports.text.sanitize import sanitize
 from halftime import __version__
 from halftime.client import DEFAULT_SERVER, Client, ClientError, ProblemError, TransportError
 

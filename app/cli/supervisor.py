@@ -42,7 +42,7 @@ class Child:
 
 
 class _Stop:
-    """Which kind of stop the signals have requested."""
+    """The kind of stop that signals have requested: an orderly one, or an immediate one."""
 
     def __init__(self) -> None:
         self.requested, self.forced = asyncio.Event(), asyncio.Event()

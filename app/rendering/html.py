@@ -4,7 +4,7 @@ import base64
 import gzip
 from dataclasses import dataclass
 
-from app.reports.wording import legs_of
+from app.reports.text.wording import legs_of
 from app.web.inlined import policy, stylesheet
 from app.web.rendering import environment
 from halftime.charts import drawn

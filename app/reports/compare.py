@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from app.reports.wording import legs_of
+from app.reports.text.wording import legs_of
 from halftime.contract.report.report import Estimate, Leg, Report
 from halftime.contract.report.report_comparison import EnvironmentDifference, LegChange, ReportComparison, SpeedupChange
 from halftime.contract.report.trial import Environment

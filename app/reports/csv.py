@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 
-from app.reports.wording import context_lines, headline, other_answers
+from app.reports.text.wording import context_lines, headline, other_answers
 from halftime.contract.report.figures import COMPARISON_FIGURES, LEG_FIGURES, TRIAL_FIGURES, Figure, Owner, Value
 from halftime.contract.report.named_legs import NamedLeg, named_legs, ratios_by_block
 from halftime.contract.report.report import Comparison, Difference, Estimate, Report, Requirement

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from app.reports.wording import (
+from app.reports.text.verdict_words import requirement_words, verdict_words
+from app.reports.text.wording import (
     context_lines,
     headline,
     leg_names,
@@ -14,7 +15,6 @@ from app.reports.wording import (
     trial_columns,
     trial_rows,
 )
-from app.reports.words import requirement_words, verdict_words
 from halftime.contract.report.report import Report
 
 

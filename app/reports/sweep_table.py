@@ -4,8 +4,8 @@ import csv
 import io
 from collections.abc import Callable
 
-from app.reports.wording import MIB, NOTHING, interval
-from app.reports.words import verdict_words
+from app.reports.text.verdict_words import verdict_words
+from app.reports.text.wording import MIB, NOTHING, interval
 from halftime.contract.report.report import Estimate
 from halftime.contract.resources.sweep import Sweep, SweepRow
 

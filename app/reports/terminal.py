@@ -4,9 +4,10 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.reports.sanitize import safe_text
 from app.reports.sweep_table import HEADER, cells
-from app.reports.wording import (
+from app.reports.text.sanitize import safe_text
+from app.reports.text.verdict_words import requirement_words, verdict_words
+from app.reports.text.wording import (
     NOTHING,
     context_lines,
     headline,
@@ -17,7 +18,6 @@ from app.reports.wording import (
     requirement_rows,
     titled_comparisons,
 )
-from app.reports.words import requirement_words, verdict_words
 from halftime.contract.report.report import Estimate, Report
 from halftime.contract.report.report_comparison import ReportComparison
 from halftime.contract.resources.sweep import Sweep

@@ -31,7 +31,7 @@ def append(session: AsyncSession, row: BenchmarkRow, data: EventData) -> None:
     session.add(EventRow(benchmark_id=row.id, seq=row.last_event, kind=data.kind, data=data.as_json()))
 
 
-async def note(session: AsyncSession, benchmark_id: UUID, data: EventData) -> bool:
+async def lock_and_append(session: AsyncSession, benchmark_id: UUID, data: EventData) -> bool:
     """Adds the next event whatever the benchmark's status, under its lock. False where it was deleted meanwhile."""
     query = select(BenchmarkRow).where(BenchmarkRow.id == benchmark_id).with_for_update()
     row = (await session.scalars(query)).one_or_none()
@@ -41,7 +41,7 @@ async def note(session: AsyncSession, benchmark_id: UUID, data: EventData) -> bo
     return True
 
 
-async def after(session: AsyncSession, benchmark_id: UUID, seq: int, limit: int) -> list[StoredEvent]:
+async def list_after(session: AsyncSession, benchmark_id: UUID, seq: int, limit: int) -> list[StoredEvent]:
     """Returns the events after `seq`, oldest first."""
     query = select(EventRow).where(EventRow.benchmark_id == benchmark_id, EventRow.seq > seq)
     rows = await session.scalars(query.order_by(EventRow.seq).limit(limit))

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from app.reports.wording import interval
+from app.reports.text.wording import interval
 from halftime.contract.events import Event
 
 #: Titles of events; other events are shown by their kind.

@@ -4,7 +4,7 @@ from functools import cache
 
 import jinja2
 
-from app.reports import precisions, remedies, wording, words
+from app.reports.text import precisions, remedies, verdict_words, wording
 from app.web import formats
 from halftime.contract.precisions import MARKS
 
@@ -26,8 +26,8 @@ def environment() -> jinja2.Environment:
         "memory_rows": wording.memory_rows,
         "trial_rows": wording.trial_rows,
         "context_lines": wording.context_lines,
-        "verdict_words": words.verdict_words,
-        "requirement_words": words.requirement_words,
+        "verdict_words": verdict_words.verdict_words,
+        "requirement_words": verdict_words.requirement_words,
         "remedy": remedies.remedy,
         "precision_labels": precisions.precision_labels,
         "precision_hint": precisions.precision_hint,

@@ -134,7 +134,7 @@ async def _report(subject: Subject) -> None:
 
 async def _events(subject: Subject) -> None:
     async with subject.reading() as session:
-        await events.after(session, subject.sample, 0, 100)
+        await events.list_after(session, subject.sample, 0, 100)
 
 
 def _listed(**narrowed: Any) -> Operation:  # noqa: ANN401 # fields of Filters
@@ -146,7 +146,7 @@ def _listed(**narrowed: Any) -> Operation:  # noqa: ANN401 # fields of Filters
 
 
 async def _sweep(subject: Subject) -> None:
-    await reaper.sweep(subject.database.sessions, 2)
+    await reaper.run_round(subject.database.sessions, 2)
 
 
 async def _metrics(subject: Subject) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 
 from app.reports.markdown import to_markdown
-from app.reports.wording import headline
+from app.reports.text.wording import headline
 from halftime.contract.report.failure import Failure
 from halftime.contract.report.report import Estimate, Report
 from halftime.contract.report.trial import TrialResult
@@ -17,7 +17,7 @@ from testing.first_contact.scale import Scale
 from testing.first_contact.timetable import Deadline
 from testing.first_contact.trials import Trials
 from worker.comparison.blocks import compare
-from worker.comparison.legs import ComparisonRun
+from worker.comparison.comparison_run import ComparisonRun
 from worker.device.device import detect
 from worker.messages import TrialSpec
 from worker.report.build import make_report

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.reports.words import verdict_words
+from app.reports.text.verdict_words import verdict_words
 from tests.app.web.browsing import page_of
 from tests.browser.conftest import DESKTOP, PHONE
 from tests.browser.scenes import SCENES

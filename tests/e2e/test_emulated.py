@@ -6,7 +6,7 @@ Environment variables that oneDNN and torch read at their start restrict any x86
 import pytest
 import torch
 
-from app.reports.wording import headline
+from app.reports.text.wording import headline
 from halftime.contract.report.report import Report
 from tests.conftest import a_service
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from app.cli.commands.running import EXIT_CODES
+from app.cli.exit_codes import EXIT_CODES
 from tests.conftest import EXAMPLE_PLUGIN
 
 

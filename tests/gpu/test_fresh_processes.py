@@ -16,7 +16,7 @@ from halftime.contract.request.training import TrainingConfig
 from tests.factories import CPU, request
 from worker.agent.launcher import TrialLauncher
 from worker.comparison.blocks import compare
-from worker.comparison.legs import ComparisonRun
+from worker.comparison.comparison_run import ComparisonRun
 from worker.device import nvml
 from worker.device.device import detect, gpu_count
 from worker.device.gpu_sampler import MIN_ENERGY_REGION_SECONDS

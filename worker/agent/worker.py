@@ -247,7 +247,7 @@ class _Worker:
 
     async def _reap(self) -> None:
         try:
-            await reaper.take_turn(self._database.sessions, self._settings.max_attempts)
+            await reaper.run_if_due(self._database.sessions, self._settings.max_attempts)
         except Exception:
             await self._database.recover()
             raise

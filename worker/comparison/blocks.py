@@ -1,9 +1,4 @@
-"""Runs blocks of trials: their order, and the stopping rule.
-
-A block is one trial of each leg from the same seed. Of four blocks, the first and the last run the baseline first, the
-two between run it last (ABBA BAAB): a linear drift of clock or temperature cancels over every two blocks, and noise
-that is correlated from trial to trial makes adjacent blocks too similar as often as too different.
-"""
+"""Runs blocks of trials. A block is one trial of each leg from the same seed."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,11 +7,12 @@ from halftime.contract.report.block import Block, KeptBlock, LegOutcome
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import StoppedBy
 from halftime.contract.report.trial import TrialResult
-from halftime.contract.request.request import MeasurementConfig
 from halftime.contract.resources.benchmark import Progress
+from worker.comparison.block_order import order_of_block
+from worker.comparison.comparison_run import ComparisonRun, LegRun
 from worker.comparison.disturbance import disturbances
-from worker.comparison.estimates import blocks_needed, log_ratios
-from worker.comparison.legs import ComparisonRun, LegRun, median_step, paired
+from worker.comparison.progress import progress_of
+from worker.comparison.stopping_rule import stop_reason
 from worker.comparison.time_budget import limit_of_next_trial, out_of_time
 from worker.messages import TimeLimit, TrialSpec
 
@@ -26,14 +22,14 @@ LEG_FAILURES = frozenset({FailureCode.OUT_OF_MEMORY, FailureCode.NONFINITE_LOSS,
 #: Those that end the benchmark if they occur in the baseline: candidates cannot be compared without it.
 BASELINE_FAILURES = frozenset({FailureCode.NONFINITE_LOSS, FailureCode.TIME_BUDGET})
 
-#: A trial's deadline as a multiple of its leg's slowest trial...
+#: A trial's deadline as a multiple of its leg's slowest trial.
 DEADLINE_FACTOR = 10
-#: ...but not less than this.
+#: Shortest deadline of a trial.
 MIN_DEADLINE_SECONDS = 120.0
 
-#: Most repetitions of one disturbed trial...
+#: Most repetitions of one disturbed trial.
 MAX_REPEATS = 2
-#: ...and of all trials of a benchmark; on a machine that is always busy, the report has a warning instead.
+#: Most repetitions of all trials of a benchmark; on a machine that is always busy, the report has a warning instead.
 MAX_TOTAL_REPEATS = 6
 
 
@@ -45,7 +41,8 @@ class BenchmarkFailed(Exception):
         self.failure = failure
 
 
-#: Runs one trial within a deadline (seconds), calls back with the number of steps done; returns its result or failure.
+#: Runs one trial within a deadline (seconds) and calls the function with the number of steps done so far. Returns the
+#: trial's result or failure.
 TrialRunner = Callable[[TrialSpec, float, Callable[[int], None]], Awaitable[TrialResult | Failure]]
 
 #: Stores each completed block for a later attempt.
@@ -133,7 +130,7 @@ def _add_block(comparison: ComparisonRun, block: Block) -> StoppedBy | None:
     """Adds a completed block; returns why no further block is needed, None if one is."""
     comparison.blocks += 1
     comparison.total_seconds += block.seconds
-    return _stop_reason(comparison, comparison.request.config.measurement, block.seconds)
+    return stop_reason(comparison, comparison.request.config.measurement, block.seconds)
 
 
 async def _run_leg(
@@ -161,7 +158,7 @@ async def _run_leg(
     def after_step(step: int) -> None:
         nonlocal steps_done
         steps_done = step
-        on_progress(_progress(comparison, spec, step, comparison.elapsed_seconds))
+        on_progress(progress_of(comparison, spec, step, comparison.elapsed_seconds))
 
     after_step(0)
     outcome = await _run_undisturbed(comparison, leg, spec, run_trial, after_step)
@@ -250,68 +247,8 @@ def nonfinite(trial: TrialResult) -> Failure | None:
     )
 
 
-def baseline_first(block: int) -> bool:
-    """Whether the block with this index (from 0) runs the baseline first."""
-    return block % 4 in {0, 3}
-
-
-def order_of_block(legs: list[LegRun], block: int) -> list[LegRun]:
-    """Returns the legs in the order of a block: ABBA BAAB, counterbalanced."""
-    return legs if baseline_first(block) else legs[::-1]
-
-
-def _stop_reason(comparison: ComparisonRun, measurement: MeasurementConfig, block_seconds: float) -> StoppedBy | None:
-    """The stopping rule: returns why no further block is needed, None if one is."""
-    if not comparison.can_compare():
-        out_of_time = any(leg.failure and leg.failure.code is FailureCode.TIME_BUDGET for leg in comparison.legs)
-        return "time_budget" if out_of_time else "leg_failed"
-    if 2 <= comparison.blocks <= measurement.min_blocks:  # an estimate; final with the last block of the pilot
-        comparison.planned_blocks = _planned_blocks(comparison, measurement)
-    if comparison.blocks >= comparison.planned_blocks:
-        reached = comparison.blocks >= _blocks_needed(comparison, measurement)
-        return "target_ci" if reached else "max_blocks"
-    # The second block is started in any case, and its trials share the time left. Later ones have to fit.
-    least_seconds = block_seconds if comparison.blocks >= 2 else 0
-    return "time_budget" if comparison.seconds_left <= least_seconds else None
-
-
-def _planned_blocks(comparison: ComparisonRun, measurement: MeasurementConfig) -> int:
-    """Number of blocks that the interval needs, rounded up to an even number where the request allows."""
-    needed = max(measurement.min_blocks, _blocks_needed(comparison, measurement))
-    even = needed + needed % 2 if needed > measurement.min_blocks else needed
-    return min(measurement.max_blocks, even)
-
-
-def _blocks_needed(comparison: ComparisonRun, measurement: MeasurementConfig) -> int:
-    """Number of blocks that the noisiest candidate needs, from the pilot's variance."""
-    pilots = []
-    for leg in comparison.candidates:
-        pairs = paired(comparison.baseline, leg)[: measurement.min_blocks]
-        if leg.failure is None and len(pairs) >= 2:
-            medians = [(median_step(one), median_step(other)) for one, other in pairs]
-            pilots.append(log_ratios([a for a, _ in medians], [b for _, b in medians]))
-    return max(blocks_needed(pilot, measurement.target_ci) for pilot in pilots)
-
-
 def _deadline_seconds(comparison: ComparisonRun, leg: LegRun) -> float:
     """Ten times the leg's slowest trial, at least 120 s, at most the benchmark's timeout; the timeout for the first."""
     longest = max((trial.trial_seconds for trial in leg.trials), default=None)
     timeout = comparison.request.config.timeout_seconds
     return timeout if longest is None else min(timeout, max(MIN_DEADLINE_SECONDS, DEADLINE_FACTOR * longest))
-
-
-def _progress(comparison: ComparisonRun, spec: TrialSpec, step: int, elapsed_seconds: float) -> Progress:
-    legs = len(comparison.legs)
-    trials_done = comparison.blocks * legs + spec.position + step / spec.training.steps
-    fraction = trials_done / (comparison.planned_blocks * legs)
-    eta_seconds = elapsed_seconds * (1 - fraction) / fraction if fraction else None
-    return Progress(
-        phase="measure",
-        block=comparison.blocks + 1,
-        max_blocks=comparison.planned_blocks,
-        leg=spec.leg,
-        step=step,
-        total_steps=spec.training.steps,
-        fraction=round(fraction * comparison.share_of_blocks, 4),
-        eta_seconds=None if eta_seconds is None else round(max(0.0, min(eta_seconds, comparison.seconds_left)), 1),
-    )

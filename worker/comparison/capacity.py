@@ -15,7 +15,7 @@ from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.training import MAX_BATCH_SIZE
 from halftime.contract.resources.benchmark import Progress
 from worker.comparison.blocks import TrialRunner
-from worker.comparison.legs import ComparisonRun, LegRun, median_step
+from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step
 from worker.device.host_counters import available_host_bytes
 from worker.messages import TrialSpec
 

@@ -13,10 +13,10 @@ MAX_FOREIGN_SHARE = 0.10
 #: Smallest accepted clock, CPU time per second, or matrix product rate, relative to the leg's median.
 MIN_SHARE_OF_MEDIAN = 0.75
 
-#: Clock limits by which the GPU protects itself; a power cap is normal under load, reported but no disturbance. A trial
-#: counts as disturbed from this share of its samples on: the median step is what is compared, and with a twentieth of
-#: the steps slowed it is still one of the others, at their 53rd percentile instead of the 50th.
+#: Share of a trial's samples with such a clock limit from which on the trial is disturbed. Below it the median step,
+#: which is compared, is a step that was not slowed: at most their 53rd percentile instead of the 50th.
 MIN_SLOWDOWN_SHARE = 0.05
+#: Clock limits by which the GPU protects itself. A power cap is normal under load: reported, but no disturbance.
 SLOWDOWNS = frozenset({"hardware_slowdown", "thermal_slowdown", "hardware_thermal_slowdown", "power_brake"})
 
 

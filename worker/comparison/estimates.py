@@ -1,4 +1,4 @@
-"""Estimates with 95 % intervals, the stopping rule, and verdicts: pure functions of measured samples."""
+"""Estimates with 95 % intervals, and their comparison with thresholds: pure functions of measured samples."""
 
 import functools
 import math

@@ -7,8 +7,8 @@ from halftime.contract.event_data import BlockFinished, TrialFailed, TrialFinish
 from halftime.contract.report.failure import Failure
 from halftime.contract.report.report import Estimate
 from halftime.contract.report.trial import TrialResult
+from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step, paired
 from worker.comparison.estimates import ratio_estimate
-from worker.comparison.legs import ComparisonRun, LegRun, median_step, paired
 from worker.messages import TrialSpec
 
 #: Of a loss curve, for an event: enough to draw it.

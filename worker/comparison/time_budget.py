@@ -8,7 +8,7 @@ its last.
 from collections.abc import Sequence
 
 from halftime.contract.report.failure import Failure, FailureCode
-from worker.comparison.legs import ComparisonRun, LegRun, median_step
+from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step
 from worker.messages import TimeLimit
 
 #: Margin between a trial's soft and hard limit: a share of its time, or a number of seconds if that is more.
@@ -71,7 +71,7 @@ def time_limit(left_seconds: float, others: Sequence[Expected], later: Sequence[
 
 
 def _share(left_seconds: float, others: Sequence[Expected]) -> float:
-    """Time left by the trials of known duration, divided evenly among this one and those of unknown duration."""
+    """Subtracts the trials of known duration from the time left, and divides the rest among the others."""
     known_seconds = [seconds for seconds in others if seconds is not None]
     free_seconds = left_seconds - sum(known_seconds)
     if free_seconds <= 0:

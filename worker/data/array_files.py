@@ -12,7 +12,8 @@ from numpy.lib import format as npy
 
 from worker.data.files import MAX_BYTES, invalid
 from worker.device.device import require_host_memory
-from worker.errors import TrialFailed, is_out_of_memory
+from worker.errors import TrialFailed
+from worker.errors.out_of_memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

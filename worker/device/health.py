@@ -14,7 +14,7 @@ from worker.device.architectures import INSTALL, first_line, missing_code, why_u
 from worker.device.device import make_current
 from worker.device.nvml import Handle
 from worker.device.other_processes import UNCLAIMED_BYTES
-from worker.errors import is_out_of_memory
+from worker.errors.out_of_memory import is_out_of_memory
 from worker.messages import DeviceCheck, DeviceHealth
 
 #: How long the memory of an ended process may still be held.

@@ -16,7 +16,7 @@ from worker.device.nvml import Handle, Memory
 
 #: How long a trial waits for other processes to leave the device.
 MAX_WAIT_SECONDS = 60.0
-#: Upper bound of what the driver reserves on a large GPU, or a desktop uses that is displayed on it.
+#: Upper bound of the memory that the driver reserves on a large GPU, or that a desktop on its display uses.
 UNCLAIMED_BYTES = 2 * 2**30
 #: Lower bound of what a compute process holds: its CUDA context alone takes 100 to 500 MiB. An idle GPU uses a few MiB
 #: besides the driver's reserve, an idle MIG instance some tens.
@@ -98,12 +98,12 @@ def _usage(library: ModuleType, handle: Handle) -> DeviceUsage | None:
     if running is None and memory is None:
         return None
     processes = [_describe(process) for process in running or []]
-    if not processes and memory is not None and memory.used_bytes > _unclaimed_bytes(library, handle, memory):
+    if not processes and memory is not None and memory.used_bytes > _max_unclaimed_bytes(library, handle, memory):
         processes = [f"a process that NVML does not list, {memory.used_bytes / 2**20:.0f} MiB"]
     return DeviceUsage(memory.used_bytes if memory else None, processes)
 
 
-def _unclaimed_bytes(library: ModuleType, handle: Handle, memory: Memory) -> int:
+def _max_unclaimed_bytes(library: ModuleType, handle: Handle, memory: Memory) -> int:
     """Most memory that can be in use without a compute process."""
     shown_on = nvml.ask(library, library.nvmlDeviceGetDisplayActive, nvml.physical_gpu_of(library, handle))
     return MIN_CONTEXT_BYTES if memory.excludes_reserved and not shown_on else UNCLAIMED_BYTES

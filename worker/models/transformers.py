@@ -24,8 +24,9 @@ from halftime.contract.models.presets import TransformersTask
 from halftime.contract.models.transformers import DEFAULT_SEQUENCE_LENGTH, LEAST_MASKED_LENGTH
 from halftime.contract.report.failure import FailureCode
 from halftime.plugin import Blueprint, CausalTokens, ClassifiedTokens, DataShape, Images, MaskedTokens, TokenPairs
-from worker.data.language import START_TOKEN
-from worker.errors import TrialFailed, is_out_of_memory
+from worker.data.synthetic.language import START_TOKEN
+from worker.errors import TrialFailed
+from worker.errors.out_of_memory import is_out_of_memory
 
 AUTO_CLASSES: dict[TransformersTask, str] = {
     "causal-lm": "AutoModelForCausalLM",

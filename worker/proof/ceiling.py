@@ -9,15 +9,15 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from worker.errors import is_out_of_memory
+from worker.errors.out_of_memory import is_out_of_memory
 from worker.proof.products import Product, product_seconds, square_products
 from worker.training.precision import Precision
 
 SIZES = (256, 512, 1024, 2048, 4096, 8192)
 
-#: Size and duration from which on overheads of a product are negligible...
+#: Size and duration from which on overheads of a product are negligible.
 LEAST_SIZE, LONG_ENOUGH_SECONDS = 1024, 0.005
-#: ...and duration from which on larger products need not be measured, whatever the size.
+#: Duration from which on larger products need not be measured, whatever the size.
 LONG_SECONDS = 0.05
 
 #: Limit of the total duration of the model's own products; on slower devices the square ones suffice.

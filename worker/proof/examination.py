@@ -15,7 +15,8 @@ from halftime.contract.report.trial import Memory, Probe
 from halftime.contract.request.training import TrainingConfig
 from worker.data import TrialData
 from worker.device import device as devices
-from worker.errors import TrialFailed, is_out_of_memory
+from worker.errors import TrialFailed
+from worker.errors.out_of_memory import is_out_of_memory
 from worker.proof.ceiling import measure_ceiling
 from worker.proof.numerics import compare_with_fp64
 from worker.proof.observed_step import ObservedStep, observe_step

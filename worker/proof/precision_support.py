@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from halftime.contract.resources.worker import PrecisionSupport
 from worker.device import device as devices
-from worker.errors import TrialFailed, is_out_of_memory
+from worker.errors import TrialFailed
+from worker.errors.out_of_memory import is_out_of_memory
 from worker.proof.ceiling import combined_rate, training_rate
 from worker.proof.products import product_seconds, square_products
 from worker.training.precision import PRECISIONS, Precision, check, set_flags

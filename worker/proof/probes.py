@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from halftime.contract.report.trial import Probe
-from worker.errors import is_out_of_memory
+from worker.errors.out_of_memory import is_out_of_memory
 from worker.training.precision import Precision
 
 Sizes = tuple[tuple[int, ...], ...]

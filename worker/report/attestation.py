@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from halftime.contract.report.report import AttestationCheck, ReportAttestation
 from halftime.contract.report.trial import NEAR_ZERO_BYTES, Probe, TrialResult
-from worker.comparison.legs import ComparisonRun, LegRun, median_step
+from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step
 from worker.training.precision_facts import FACTS, expected_flags
 
 #: Largest accepted throughput relative to the ceiling: a margin for a ceiling that was measured while the machine was

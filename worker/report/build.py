@@ -8,8 +8,8 @@ from typing import TypeVar
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.report.report import Comparison, Estimate, Leg, NoiseFloor, Report, Requirement, Verdict
 from halftime.contract.report.trial import TrialResult
+from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step, paired
 from worker.comparison.estimates import difference_estimate, noise_floor, ratio_estimate, reduction_percent
-from worker.comparison.legs import ComparisonRun, LegRun, median_step, paired
 from worker.report.attestation import attest, unobserved_legs
 from worker.report.legs import longest, make_leg
 from worker.report.verdicts import judge, judge_requirements, worst

@@ -9,8 +9,8 @@ from halftime.contract.report.telemetry import GpuTelemetry
 from halftime.contract.report.trial import Memory, MemoryBreakdown, TrialResult
 from halftime.contract.request.request import BenchmarkConfig
 from halftime.contract.resources.worker import KernelSupport, WorkerDevice
+from worker.comparison.comparison_run import LegRun, median_step
 from worker.comparison.estimates import geometric_mean
-from worker.comparison.legs import LegRun, median_step
 from worker.report.attestation import achieved_flops_per_second
 from worker.report.warnings import data_wait_share
 

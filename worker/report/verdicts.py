@@ -1,4 +1,4 @@
-"""Verdicts: of a requirement, of a comparison, of a report, and why."""
+"""Decides the verdict of each requirement, of a comparison and of the report, with the reasons."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ from worker.comparison.estimates import judge_at_least, judge_below, judge_withi
 def judge(
     comparisons: list[Comparison], baseline: Leg, failed_checks: Sequence[AttestationCheck]
 ) -> tuple[Verdict, list[str]]:
-    """The report's verdict, and in words why it is not `pass`."""
+    """Returns the report's verdict, and in words why it is not `pass`."""
     if failed_checks:
         return "invalid", [
             f"{check.leg}: {check.name} should be {check.expected!r}, but was {check.observed!r}"
@@ -52,7 +52,7 @@ def judge_requirements(wanted: Requirements, comparison: Comparison) -> list[Req
 
 
 def worst(statuses: Sequence[RequirementStatus | Verdict]) -> Verdict:
-    """fail if any fails, else inconclusive if any is, else pass; what is switched off does not count."""
+    """Returns `fail` if any is, else `inconclusive` if any is, else `pass`; `off` does not count."""
     if "fail" in statuses:
         return "fail"
     return "inconclusive" if "inconclusive" in statuses else "pass"
@@ -61,7 +61,7 @@ def worst(statuses: Sequence[RequirementStatus | Verdict]) -> Verdict:
 def _in_words(requirement: Requirement) -> str:
     if requirement.status == "fail":
         return "and not met"
-    return "and not measured" if requirement.measured is None else "and undecided: the interval holds it"
+    return "and not measured" if requirement.measured is None else "and undecided: its interval contains the threshold"
 
 
 def _requirement(kind: RequirementKind, threshold: float | None, comparison: Comparison) -> Requirement:

@@ -9,7 +9,7 @@ from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.numerics import Numerics
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.training import TrainingConfig
-from worker.comparison.legs import ComparisonRun, LegRun, median_step, paired
+from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step, paired
 from worker.training.pace import NO_TIME
 from worker.training.precision_facts import FACTS, LARGEST_FP32_ERROR
 

@@ -16,7 +16,8 @@ from torch._dynamo.utils import calculate_time_spent, counters
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.report.trial import Compilation
 from halftime.contract.request.training import CompileConfig
-from worker.errors import TrialFailed, is_out_of_memory
+from worker.errors import TrialFailed
+from worker.errors.out_of_memory import is_out_of_memory
 
 #: Variables that set the cache folders of Inductor and Triton.
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")

@@ -10,12 +10,12 @@ import time
 from halftime.contract.request.training import TrainingConfig
 from worker.messages import TimeLimit
 
-#: Duration of the examinations after training, in training steps: one observed step; on a CPU, two for the memory
-#: peaks; one for the memory breakdown.
+#: Steps of the examinations after training, which no reported figure includes: one observed step; on a CPU, two for the
+#: memory peaks; one for the memory breakdown.
 OBSERVED_STEPS, PEAK_STEPS, ACCOUNT_STEPS = 1, 2, 1
 EXAMINATION_STEPS = OBSERVED_STEPS + PEAK_STEPS + ACCOUNT_STEPS
 
-#: Warm-up ends with the first step if this many of its duration would exceed the time.
+#: Warm-up ends after its first step if this many steps of that duration would exceed the trial's time.
 FIRST_STEPS = 5
 
 #: Duration of validating a batch, in training steps: the backward pass takes twice as long as the forward pass.

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from halftime.contract.request.training import TrainingConfig
-
-#: Additional steps after training, for examinations; no reported figure includes them.
-EXAMINATION_STEPS = 4
+from worker.training.pace import EXAMINATION_STEPS
 
 
 class LearningRate:

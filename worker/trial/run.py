@@ -19,7 +19,8 @@ from worker.data.feed import Feed
 from worker.data.loader_limits import loader_failure
 from worker.device import device as devices
 from worker.device.measured_region import MeasuredRegion
-from worker.errors import TrialFailed, is_out_of_memory
+from worker.errors import TrialFailed
+from worker.errors.out_of_memory import is_out_of_memory
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
 from worker.proof.examination import Findings, State, Subject, examine

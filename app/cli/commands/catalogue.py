@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from app.cli.shared import SERVER, JsonOption, ServerOption, cli, connected, out, print_json
-from app.reports.sanitize import safe_text
+from app.reports.text.sanitize import safe_text
 from halftime.contract.resources.catalogue import Kind
 
 

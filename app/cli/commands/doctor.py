@@ -13,8 +13,8 @@ from rich.table import Table
 from app.cli.commands.serving import settings_or_exit
 from app.cli.database import is_missing
 from app.cli.shared import JsonOption, cli, out
-from app.reports.precisions import precisions_line
-from app.reports.sanitize import safe_text
+from app.reports.text.precisions import precisions_line
+from app.reports.text.sanitize import safe_text
 from app.settings import Settings
 from halftime.contract.resources.worker import WorkerDevice
 

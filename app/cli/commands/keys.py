@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from app.cli.commands.serving import settings_or_exit
 from app.cli.database import NoDatabase, WrongDatabase, in_database, is_missing
 from app.cli.shared import JsonOption, cli, fail, note, out, print_json
-from app.reports.sanitize import safe_text
+from app.reports.text.sanitize import safe_text
 from app.settings import Settings
 from halftime.contract.resources.key import ApiKey, ApiKeyPage, CreatedKey, NewKey
 

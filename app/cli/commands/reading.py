@@ -21,8 +21,8 @@ from app.cli.options import (
 from app.cli.shared import SERVER, BenchmarkArgument, JsonOption, ServerOption, cli, connected, out, print_json
 from app.cli.view.describing import described
 from app.cli.view.listing import benchmarks_list
-from app.reports.sanitize import sanitize
 from app.reports.terminal import print_comparison, print_report, print_sweep
+from app.reports.text.sanitize import sanitize
 from halftime.contract.events import Event
 from halftime.contract.resources.benchmark import Benchmark, Progress
 

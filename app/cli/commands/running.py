@@ -9,21 +9,19 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from app.cli.exit_codes import sweep_exit_code
 from app.cli.missing_extra import need_extra
 from app.cli.options import REPORT_FORMATS, SWEEP_FORMATS, formats_of, labels_of
 from app.cli.requests import check_request, is_sweep, read_request
 from app.cli.shared import JsonOption, cli, connected, fail, note, out, print_json
-from app.cli.view.conclusion import EXIT_CODES, Wanted, conclude
+from app.cli.view.conclusion import Wanted, conclude
 from app.cli.view.cost import cost_line, forewarnings
 from app.cli.view.progress import follow, follow_sweep
 from app.reports.terminal import print_sweep
 from halftime.client import Client
 from halftime.contract.resources.benchmark import Benchmark
 from halftime.contract.resources.cost import Preview
-from halftime.contract.resources.sweep import Sweep, SweepRequest
-
-#: Order in which the exit code of a sweep is chosen: the first that any of its benchmarks has.
-WORST_FIRST = (4, 1, 3, 0)
+from halftime.contract.resources.sweep import SweepRequest
 
 #: More retries than other commands: a server restart must not end the wait for an hour-long benchmark.
 RETRIES = 8
@@ -99,7 +97,7 @@ def _run_sweep(client: Client, body: dict[str, Any], wanted: Wanted) -> int:
         print_json(sweep)
     else:
         print_sweep(out, sweep)
-    return _exit_code(sweep) if wanted.wait else 0
+    return sweep_exit_code(sweep) if wanted.wait else 0
 
 
 def _print_forecast(previews: Sequence[Preview]) -> list[str]:
@@ -118,11 +116,6 @@ def _previews(client: Client, body: dict[str, Any]) -> list[Preview]:
     except ValidationError:
         return []
     return [client.preview(benchmark) for benchmark in benchmarks]
-
-
-def _exit_code(sweep: Sweep) -> int:
-    codes = {EXIT_CODES[row.verdict] if row.verdict else 4 for row in sweep.rows}
-    return next((code for code in WORST_FIRST if code in codes), 4)
 
 
 def _announce(benchmark: Benchmark, as_json: bool) -> None:

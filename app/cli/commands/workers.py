@@ -7,7 +7,7 @@ import typer
 
 from app.cli.shared import SERVER, JsonOption, ServerOption, cli, connected, fail, out, print_json
 from app.cli.view.listing import workers_list
-from app.reports.sanitize import safe_text
+from app.reports.text.sanitize import safe_text
 from halftime.contract.resources.worker import Worker
 
 commands = typer.Typer(invoke_without_command=True)

@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.cli.exit_codes import EXIT_CODES, NO_REPORT
 from app.cli.shared import fail, out, print_json
 from app.reports.terminal import print_report
 from halftime.client import Client
-from halftime.contract.report.report import Verdict
 from halftime.contract.resources.benchmark import Benchmark
-
-#: Exit codes by verdict. 2 is a usage error; 4 also means a benchmark without a report.
-EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 3, "invalid": 4}
 
 
 @dataclass(frozen=True)
@@ -39,5 +36,5 @@ def conclude(client: Client, benchmark: Benchmark, wanted: Wanted) -> int:
 def _explain(benchmark: Benchmark) -> None:
     """Prints why a benchmark has no report and ends the command."""
     if benchmark.failure:
-        fail(f"{benchmark.failure.title} ({benchmark.failure.code}): {benchmark.failure.detail}", 4)
-    fail(f"The benchmark was {benchmark.status}.", 4)
+        fail(f"{benchmark.failure.title} ({benchmark.failure.code}): {benchmark.failure.detail}", NO_REPORT)
+    fail(f"The benchmark was {benchmark.status}.", NO_REPORT)

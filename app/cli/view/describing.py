@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.view.listing import speedup, state, verdict
-from app.reports.relative_time import ago, duration
-from app.reports.sanitize import safe_text
-from app.reports.settings import model_line, training_line
-from app.reports.wording import MIB, NOTHING
+from app.reports.text.relative_time import ago, duration
+from app.reports.text.sanitize import safe_text
+from app.reports.text.settings import model_line, training_line
+from app.reports.text.wording import MIB, NOTHING
 from halftime.contract.report.report import Estimate
 from halftime.contract.resources.benchmark import TERMINAL, Benchmark, LegSummary, Summary
 

@@ -9,12 +9,12 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.reports.precisions import precision_remedies, precisions_line
-from app.reports.relative_time import ago
-from app.reports.sanitize import safe_text
 from app.reports.terminal import COLOURS, STATES
-from app.reports.wording import NOTHING
-from app.reports.words import VERDICTS, verdict_words
+from app.reports.text.precisions import precision_remedies, precisions_line
+from app.reports.text.relative_time import ago
+from app.reports.text.sanitize import safe_text
+from app.reports.text.verdict_words import VERDICTS, verdict_words
+from app.reports.text.wording import NOTHING
 from halftime.contract.resources.benchmark import BenchmarkItem, Summary
 from halftime.contract.resources.worker import Worker
 

@@ -11,12 +11,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.reports.interval_bar import Scale, interval_bar, meets
 from app.reports.live.benchmark import LiveBenchmark
-from app.reports.relative_time import duration
-from app.reports.sanitize import safe_text
 from app.reports.terminal import STATES
-from app.reports.wording import NOTHING
+from app.reports.text.interval_bar import Scale, interval_bar, meets
+from app.reports.text.relative_time import duration
+from app.reports.text.sanitize import safe_text
+from app.reports.text.wording import NOTHING
 from halftime.contract.report.report import Estimate
 
 #: Minimum widths in columns for all figures, and for the bars of intervals.

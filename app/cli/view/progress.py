@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from app.cli.shared import err, note, out
 from app.cli.view.live_view import LiveView, block_line
 from app.reports.live.benchmark import LiveBenchmark
-from app.reports.sanitize import safe_text
+from app.reports.text.sanitize import safe_text
 from halftime.client import Client, ClientError, ProblemError
 from halftime.contract.resources.benchmark import TERMINAL, Benchmark
 from halftime.contract.resources.sweep import Sweep

@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from app.routes.http.etags import matches
 from app.routes.http.long_poll import wait_until
 from app.routes.use_cases import benchmarks
+from app.routes.use_cases.retry_after import POLL_SECONDS
 from app.store.benchmarks import BenchmarkInQueue
 from app.store.database.connection import Database
 from app.store.database.tables import BenchmarkRow
@@ -39,8 +40,8 @@ class BenchmarkResponse:
         """Returns the whole resource, or 304 where the client already has this version."""
         tag = etag(self.benchmark.row, self.benchmark.place)
         headers |= {"ETag": tag, "Cache-Control": "no-cache"}
-        if self.status in benchmarks.POLL_SECONDS:
-            headers["Retry-After"] = str(benchmarks.POLL_SECONDS[self.status])
+        if self.status in POLL_SECONDS:
+            headers["Retry-After"] = str(POLL_SECONDS[self.status])
         if matches(if_none_match, tag):
             return Response(status_code=304, headers=headers)
         return Response(self._body, status_code, headers, media_type="application/json")

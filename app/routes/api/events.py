@@ -77,7 +77,7 @@ async def list_events(
     async with database.reading() as session:
         await use_cases.get(session, benchmark_id)
         if not is_stream:
-            items = await events.after(session, benchmark_id, after, limit)
+            items = await events.list_after(session, benchmark_id, after, limit)
             page = _Page(items=items, next_after=items[-1].seq if items else after)
             return Response(page.model_dump_json(), media_type=MEDIA_TYPES["json"], headers={"Vary": "Accept"})
     start = min(int(last_event_id), LAST_SEQ) if last_event_id and last_event_id.isdecimal() else after
@@ -136,7 +136,7 @@ async def next_batch(watch: Watch, database: Database, benchmark_id: UUID, seq: 
         async with database.reading() as session:
             # The status is read first: once it is terminal, its last event is stored. Only trackers add events later.
             row = await benchmarks.get(session, benchmark_id)
-            items = await events.after(session, benchmark_id, seq, BATCH_SIZE)
+            items = await events.list_after(session, benchmark_id, seq, BATCH_SIZE)
         last_seq = items[-1].seq if items else seq
         frames = [_frame(event) for event in items]
         is_full = len(items) == BATCH_SIZE

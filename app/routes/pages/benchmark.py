@@ -44,7 +44,7 @@ async def show_benchmark(
     async with database.reading() as session:
         result = await use_cases.find(session, benchmark_id)
         benchmark = to_benchmark(result.row, result.place)
-        stored_events = await events.after(session, benchmark_id, 0, ALL_EVENTS)
+        stored_events = await events.list_after(session, benchmark_id, 0, ALL_EVENTS)
         stored = await benchmarks.report_gzip(session, benchmark_id) if benchmark.status == "succeeded" else None
     report_body = await _report_body(render_cache, stored) if stored else None
     history = [event.parsed() for event in stored_events]

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import errors
-from app.routes.use_cases.idempotency import refusing_key_reuse
+from app.routes.use_cases.idempotency import key_reuse_as_api_error
 from app.routes.use_cases.limits import check_allowed
 from app.routes.use_cases.not_found import UNKNOWN, not_found
 from app.routes.use_cases.quota import Admission
@@ -17,9 +17,6 @@ from app.store.history import costs
 from halftime.contract.request.request import BenchmarkRequest, stored_request
 from halftime.contract.resources.benchmark import TERMINAL
 from halftime.contract.resources.cost import Preview
-
-#: Recommended polling intervals in seconds, by status; a terminal status needs none.
-POLL_SECONDS = {"queued": 2, "running": 2, "cancelling": 1}
 
 
 async def submit(
@@ -34,7 +31,7 @@ async def submit(
     Raises TooManyParameters, WebhookRefused, IdempotencyKeyReused, QueueFull, QuotaExceeded.
     """
     check_allowed(request, settings)
-    with refusing_key_reuse():
+    with key_reuse_as_api_error():
         async with session.begin():
             return await idempotency.submit_once(session, request, idempotency_key, admission)
 

@@ -8,7 +8,7 @@ from app.store.idempotency import KeyReused
 
 
 @contextlib.contextmanager
-def refusing_key_reuse() -> Iterator[None]:
+def key_reuse_as_api_error() -> Iterator[None]:
     """Turns the store's KeyReused into IdempotencyKeyReused."""
     try:
         yield

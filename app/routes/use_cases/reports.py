@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import errors
 from app.routes.use_cases import benchmarks as use_cases
 from app.routes.use_cases.not_found import not_found
+from app.routes.use_cases.retry_after import POLL_SECONDS
 from app.store import benchmarks
 from app.store.database.tables import BenchmarkRow
 from halftime.contract.report.failure import Failure
@@ -36,7 +37,7 @@ def _no_report(row: BenchmarkRow) -> errors.Conflict:
         return errors.BenchmarkFailed(f"{failure.title} ({failure.code}): {failure.detail}")
     if row.status == "cancelled":
         return errors.BenchmarkFailed("The benchmark was cancelled. Rerun it to get a report.")
-    headers = {"Retry-After": str(use_cases.POLL_SECONDS.get(row.status, 2))}
+    headers = {"Retry-After": str(POLL_SECONDS.get(row.status, POLL_SECONDS["running"]))}
     return errors.ReportNotReady(
         f"The benchmark is {row.status}; it has a report once it has succeeded.", headers=headers
     )

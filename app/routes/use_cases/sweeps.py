@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.routes.use_cases.idempotency import refusing_key_reuse
+from app.routes.use_cases.idempotency import key_reuse_as_api_error
 from app.routes.use_cases.limits import check_allowed
 from app.routes.use_cases.not_found import not_found
 from app.routes.use_cases.quota import Admission
@@ -25,7 +25,7 @@ async def submit(
     """
     for one in request.benchmarks():
         check_allowed(one, settings)
-    with refusing_key_reuse():
+    with key_reuse_as_api_error():
         async with session.begin():
             row = await idempotency.submit_sweep_once(session, request, idempotency_key, admission)
     return await get(session, row.id)

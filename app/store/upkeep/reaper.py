@@ -38,7 +38,7 @@ QUEUE_WORKER_SILENCE = timedelta(seconds=30)
 PERIOD_SECONDS = 3.0
 
 
-async def take_turn(sessions: async_sessionmaker[AsyncSession], max_attempts: int) -> bool:
+async def run_if_due(sessions: async_sessionmaker[AsyncSession], max_attempts: int) -> bool:
     """Runs a round if none has begun within a period. Returns whether it did.
 
     A round reads all waiting benchmarks, so only one process of the fleet runs it. The turn is taken in a statement
@@ -51,11 +51,11 @@ async def take_turn(sessions: async_sessionmaker[AsyncSession], max_attempts: in
         taken = await session.scalar(update(ReaperTurnRow).where(due).values(began_at=now).returning(ReaperTurnRow.id))
     if taken is None:
         return False
-    await sweep(sessions, max_attempts)
+    await run_round(sessions, max_attempts)
     return True
 
 
-async def sweep(sessions: async_sessionmaker[AsyncSession], max_attempts: int) -> None:
+async def run_round(sessions: async_sessionmaker[AsyncSession], max_attempts: int) -> None:
     """Runs one round: expired leases, lost entries, expired waits, benchmarks that need missing CUDA, dead entries.
 
     Each step has its own transaction, because benchmarks that end are counted under a lock that others wait for.

@@ -116,7 +116,9 @@ class TrainingConfig(Input):
     deterministic: bool = Field(
         default=False, description="use deterministic kernels only; a model that needs others is refused"
     )
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="seed of the task; block b uses seed + b")
+    seed: int = Field(
+        default=0, ge=0, le=2**31 - 1, description="seed of weights and data; block b (from 0) uses seed + b"
+    )
     validation_samples: int | None = Field(
         default=None, ge=1, le=1_000_000, description="held-out samples; null: enough for 4096 predictions"
     )

@@ -13,8 +13,8 @@ import pytest
 import typer
 import yaml
 
+from app.cli.exit_codes import EXIT_CODES
 from app.cli.requests import read_request
-from app.cli.view.conclusion import EXIT_CODES
 from testing.processes import children
 from testing.processes import command as command_line
 

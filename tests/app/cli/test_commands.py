@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from app.cli import cli
 from app.cli.options import labels_of
 from app.cli.view.cost import cost_line
-from app.reports.words import verdict_words
-from app.routes.use_cases import benchmarks
+from app.reports.text.verdict_words import verdict_words
+from app.routes.use_cases import retry_after
 from halftime import __version__
 from halftime.client import Client, ConnectionLost, operations
 from halftime.contract.request.request import BenchmarkRequest
@@ -47,7 +47,8 @@ def halftime(live):
 def impatience(monkeypatch):
     """Nobody waits between two looks."""
     monkeypatch.setitem(operations.watch_sweep.__kwdefaults__, "every_seconds", 0.05)
-    monkeypatch.setattr(benchmarks, "POLL_SECONDS", dict.fromkeys(benchmarks.POLL_SECONDS, 0))
+    for status in retry_after.POLL_SECONDS:
+        monkeypatch.setitem(retry_after.POLL_SECONDS, status, 0)
 
 
 @pytest.fixture
@@ -244,7 +245,7 @@ async def test_benchmarks_that_cannot_be_compared_are_refused_with_the_reasons(l
     result = await halftime("compare", first, second)
     assert result.exit_code == 2
     assert "No report yet" in result.stderr
-    assert f"Retry in {benchmarks.POLL_SECONDS['queued']} s" in result.stderr
+    assert f"Retry in {retry_after.POLL_SECONDS['queued']} s" in result.stderr
 
 
 async def test_an_export_has_every_benchmark_that_matches(live, halftime, tmp_path):

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from app.cli.view.live_view import LiveView, block_line
-from app.reports.interval_bar import Scale, interval_bar
 from app.reports.live.benchmark import LiveBenchmark
-from app.reports.sanitize import safe_text, sanitize
+from app.reports.text.interval_bar import Scale, interval_bar
+from app.reports.text.sanitize import safe_text, sanitize
 from halftime.contract.report.report import Estimate
 from halftime.contract.resources.benchmark import Benchmark, Links, Progress, QueuePlace
 from tests import events as told_events

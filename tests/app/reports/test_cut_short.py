@@ -6,7 +6,7 @@ from app.rendering.html import to_html
 from app.reports.compare import compare
 from app.reports.csv import to_csv
 from app.reports.markdown import to_markdown
-from app.reports.wording import headline, leg_rows, trial_rows
+from app.reports.text.wording import headline, leg_rows, trial_rows
 from halftime.contract.report.report import Report
 from tests.app.reports.reported import cut_short, reported
 

@@ -12,8 +12,8 @@ import pytest
 
 from app.rendering.formats import parse_report
 from app.rendering.html import MAX_SAMPLES, to_html
-from app.reports.wording import headline, other_answers, requirement_rows
-from app.reports.words import requirement_words, verdict_words
+from app.reports.text.verdict_words import requirement_words, verdict_words
+from app.reports.text.wording import headline, other_answers, requirement_rows
 from app.web.inlined import policy, stylesheet
 from app.web.rendering import environment
 from halftime.contract.report.failure import Failure, FailureCode

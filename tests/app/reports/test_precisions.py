@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.reports.precisions import precision_hint, precision_remedies, precisions_line, rate
+from app.reports.text.precisions import precision_hint, precision_remedies, precisions_line, rate
 from halftime.contract.resources.worker import WorkerDevice
 from tests.app.acts import EMULATED, NATIVE_BF16, support
 

@@ -13,8 +13,8 @@ from app.reports import csv as csv_report
 from app.reports.export import columns
 from app.reports.markdown import to_markdown
 from app.reports.terminal import print_report
-from app.reports.wording import headline
-from app.reports.words import verdict_words
+from app.reports.text.verdict_words import verdict_words
+from app.reports.text.wording import headline
 from app.web.form import FRONT
 from halftime.contract.report.figures import COMPARISON_FIGURES, LEG_FIGURES, TRIAL_FIGURES, Figure, Shown
 from halftime.contract.report.report import Comparison, Difference, Estimate, Requirement

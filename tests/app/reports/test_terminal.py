@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from app.reports.terminal import print_report
-from app.reports.wording import headline
+from app.reports.text.wording import headline
 from tests.app.reports.reported import on_a_gpu, reported
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from app.reports.wording import MIB
+from app.reports.text.wording import MIB
 from tests.app.acts import claim, finish
 
 pytestmark = pytest.mark.anyio

@@ -137,7 +137,7 @@ async def test_notes_written_at_once_leave_no_gap(client):
 
     async def note(number):
         async with sessions.begin() as session:
-            assert await events.note(session, uuid.UUID(benchmark_id), Inspected(parameter_count=number))
+            assert await events.lock_and_append(session, uuid.UUID(benchmark_id), Inspected(parameter_count=number))
 
     async with anyio.create_task_group() as tasks:
         for number in range(8):

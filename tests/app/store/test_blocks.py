@@ -59,7 +59,7 @@ async def stored(database):
 
 async def told(database, row):
     async with database.sessions() as session:
-        return {event.kind: event.data for event in await events.after(session, row.id, 0, 100)}
+        return {event.kind: event.data for event in await events.list_after(session, row.id, 0, 100)}
 
 
 async def interrupted(database, indices, measured_with=HERE):

@@ -83,7 +83,7 @@ def listed(**narrowed):
 
 
 async def sweep(database):
-    await reaper.sweep(database.sessions, 2)
+    await reaper.run_round(database.sessions, 2)
 
 
 async def find(database):

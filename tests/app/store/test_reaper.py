@@ -34,7 +34,7 @@ async def take(database, row):
 
 
 async def sweep(database, max_attempts=2):
-    await reaper.sweep(database.sessions, max_attempts)
+    await reaper.run_round(database.sessions, max_attempts)
 
 
 async def read(database, row):
@@ -112,7 +112,7 @@ async def test_many_reapers_at_once_move_a_benchmark_on_once(database):
         for _ in range(5):
             tasks.start_soon(sweep, database)
     async with database.sessions() as session:
-        kinds = [event.kind for event in await events.after(session, row.id, 0, 100)]
+        kinds = [event.kind for event in await events.list_after(session, row.id, 0, 100)]
         entries = await session.scalar(text("SELECT count(*) FROM procrastinate_jobs"))
     assert kinds.count("worker_lost") == 1
     assert entries == 1
@@ -304,15 +304,15 @@ async def test_a_restarted_worker_frees_what_its_predecessor_held(database):
 
 
 async def test_of_many_processes_one_runs_a_round_in_each_period(database):
-    taken = await asyncio.gather(*(reaper.take_turn(database.sessions, 2) for _ in range(5)))
+    taken = await asyncio.gather(*(reaper.run_if_due(database.sessions, 2) for _ in range(5)))
     assert sorted(taken) == [False, False, False, False, True]
     await execute(database, A_PERIOD_AGO)
-    assert await reaper.take_turn(database.sessions, 2)
+    assert await reaper.run_if_due(database.sessions, 2)
 
 
 async def test_a_clock_that_was_set_back_stops_no_round(database):
     await execute(database, "UPDATE reaper_turns SET began_at = now() + interval '1 hour'")
-    assert await reaper.take_turn(database.sessions, 2)
+    assert await reaper.run_if_due(database.sessions, 2)
 
 
 async def test_a_process_that_froze_in_its_round_holds_up_one_round(database, monkeypatch):
@@ -325,9 +325,9 @@ async def test_a_process_that_froze_in_its_round_holds_up_one_round(database, mo
     frozen = asyncio.Event()
     with monkeypatch.context() as patch:
         patch.setattr(reaper, "sweep", freeze)
-        stuck = asyncio.create_task(reaper.take_turn(database.sessions, 2))
+        stuck = asyncio.create_task(reaper.run_if_due(database.sessions, 2))
         await frozen.wait()
     await execute(database, A_PERIOD_AGO)
-    assert await reaper.take_turn(database.sessions, 2)
+    assert await reaper.run_if_due(database.sessions, 2)
     stuck.cancel()
     await asyncio.wait([stuck])

@@ -50,7 +50,7 @@ class SimulatedTrials:
 async def events_as_written(database, row):
     """What a job and the store wrote, each of it of a known kind and without a field that its kind lacks."""
     async with database.sessions() as session:
-        written = [event.parsed() for event in await events.after(session, row.id, 0, 100)]
+        written = [event.parsed() for event in await events.list_after(session, row.id, 0, 100)]
     assert [event.kind for event in written if not isinstance(event, KnownEvent) or event.data.model_extra] == []
     return written
 

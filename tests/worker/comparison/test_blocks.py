@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from app.reports.wording import headline
+from app.reports.text.wording import headline
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import Report
 from tests.factories import comparison, request, trial

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.reports.wording import headline
+from app.reports.text.wording import headline
 from halftime.contract.models import MlpSpec
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.request.training import TrainingConfig
@@ -16,7 +16,7 @@ from halftime.contract.resources.worker import PrecisionSupport
 from tests.factories import CPU, comparison, request, telemetry, trial
 from worker.agent.launcher import TrialLauncher, within_time_limit
 from worker.comparison import blocks as comparing
-from worker.comparison import legs
+from worker.comparison import comparison_run
 from worker.comparison.blocks import BenchmarkFailed, compare
 from worker.comparison.time_budget import time_limit
 from worker.messages import TimeLimit, TrialSpec
@@ -50,7 +50,7 @@ class Machine:
         )
         self.specs, self.progress = [], []
         self.disturbed = set()
-        for module in (comparing, legs):
+        for module in (comparing, comparison_run):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     async def run_trial(self, spec, deadline_seconds, after_step):

@@ -17,10 +17,10 @@ from testing.processes import children, gone
 from tests.factories import comparison, request, trial
 from tests.worker.agent.test_launcher import LONG, spec, trial_processes, until
 from worker.agent.launcher import TrialLauncher
-from worker.comparison.legs import paired
+from worker.comparison.comparison_run import paired
 from worker.data import make_data
 from worker.data.feed import DrawnBatches, LoaderFeed
-from worker.data.vectors import VectorTask
+from worker.data.synthetic.vectors import VectorTask
 from worker.device.host_counters import HostCounters
 from worker.messages import TrialSpec
 from worker.report.build import make_report

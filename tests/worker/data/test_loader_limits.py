@@ -131,7 +131,7 @@ from halftime.contract.models import MlpSpec
 from halftime.contract.request.training import TrainingConfig
 from worker import data
 from worker.data import feed
-from worker.data.vectors import VectorTask
+from worker.data.synthetic.vectors import VectorTask
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.trial.run import run_trial

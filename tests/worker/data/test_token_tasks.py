@@ -7,11 +7,11 @@ from halftime.contract.models import TransformersSpec
 from halftime.contract.request.training import TrainingConfig
 from halftime.plugin import IGNORED, ClassifiedTokens, MaskedTokens, TokenPairs
 from worker.data import seeded
-from worker.data.classified import LABEL_NOISE, ClassifiedTask
-from worker.data.language import START_TOKEN, ContinuationTask
-from worker.data.markov import MarkovChain
-from worker.data.masked import MaskedTask
 from worker.data.synthetic import make_task
+from worker.data.synthetic.classified import LABEL_NOISE, ClassifiedTask
+from worker.data.synthetic.language import START_TOKEN, ContinuationTask
+from worker.data.synthetic.markov import MarkovChain
+from worker.data.synthetic.masked import MaskedTask
 from worker.messages import TrialSpec
 from worker.trial.run import run_trial
 

@@ -11,7 +11,7 @@ from tests.worker.device import fake_nvml
 from tests.worker.device.fake_nvml import INSTANCE_UUIDS, a100_cut, h100, plant, t4
 from worker import __main__ as command
 from worker.device import device, nvml
-from worker.errors import is_out_of_memory
+from worker.errors.out_of_memory import is_out_of_memory
 from worker.trial import probe as doctor
 
 NAMES = ["NVIDIA A10", "NVIDIA H100 80GB HBM3", "NVIDIA H200"]

@@ -8,7 +8,7 @@ from halftime.contract.request.data import SyntheticData
 from halftime.contract.request.training import TrainingConfig
 from tests.factories import data_of
 from worker.data import make_source, seeded
-from worker.data.language import LanguageTask
+from worker.data.synthetic.language import LanguageTask
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
 from worker.trial.run import run_trial

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from app.reports.wording import context_lines
+from app.reports.text.wording import context_lines
 from halftime.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
 from halftime.contract.report.trial import Compilation, MemoryBreakdown
 from halftime.contract.request.training import CompileConfig, TrainingConfig

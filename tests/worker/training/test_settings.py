@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from app.reports.wording import context_lines
+from app.reports.text.wording import context_lines
 from halftime.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
 from halftime.contract.request.training import FUSED, TrainingConfig
 from halftime.plugin import Blueprint

@@ -59,7 +59,7 @@ async def _record_event(
         async for attempt in stamina.retry_context(on=SQLAlchemyError, attempts=None, timeout=RETRY_SECONDS):
             with attempt:
                 async with sessions.begin() as session:
-                    exists = await events.note(session, UUID(task.report.benchmark_id), data)
+                    exists = await events.lock_and_append(session, UUID(task.report.benchmark_id), data)
     except SQLAlchemyError as error:
         log.warning("event not recorded", kind=data.kind, **data.as_json(), error=str(error))
     else:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from halftime.plugin import Part, TokenPairs
-from worker.data.markov import MarkovChain
+from worker.data.synthetic.markov import MarkovChain
 
 #: First input token of a decoder.
 START_TOKEN = 0

@@ -3,11 +3,11 @@
 import torch
 
 from halftime.plugin import CausalTokens, ClassifiedTokens, DataShape, Images, MaskedTokens, Source, Vectors
-from worker.data.classified import ClassifiedTask
-from worker.data.images import ImageTask
-from worker.data.language import ContinuationTask, LanguageTask
-from worker.data.masked import MaskedTask
-from worker.data.vectors import VectorTask
+from worker.data.synthetic.classified import ClassifiedTask
+from worker.data.synthetic.images import ImageTask
+from worker.data.synthetic.language import ContinuationTask, LanguageTask
+from worker.data.synthetic.masked import MaskedTask
+from worker.data.synthetic.vectors import VectorTask
 
 
 def make_task(shape: DataShape, generator: torch.Generator) -> Source:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from halftime.plugin import ClassifiedTokens, Part
-from worker.data.markov import MarkovChain
+from worker.data.synthetic.markov import MarkovChain
 
 #: Share of samples whose label is drawn at random.
 LABEL_NOISE = 0.1

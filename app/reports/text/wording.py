@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from app.reports.settings import model_line, training_line
-from app.reports.words import verdict_words
+from app.reports.text.settings import model_line, training_line
+from app.reports.text.verdict_words import verdict_words
 from halftime.contract.report.figures import (
     COMPARISON_FIGURES,
     LEG_FIGURES,

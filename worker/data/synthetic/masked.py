@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from halftime.plugin import IGNORED, MaskedTokens, Part
-from worker.data.language import LanguageTask
 from worker.data.layout import predictions_per_sample
+from worker.data.synthetic.language import LanguageTask
 
 #: Masked tokens that the best possible loss and accuracy are estimated on.
 ESTIMATE_SAMPLES = 65_536

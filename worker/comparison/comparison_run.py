@@ -79,7 +79,7 @@ class ComparisonRun:
 
     @property
     def legs(self) -> list[LegRun]:
-        """The baseline, the candidates, the control: which is thus as far from the baseline as any candidate."""
+        """All legs in the order of a block: the baseline, the candidates, then the control, which is run last."""
         return [self.baseline, *self.candidates, *([self.control] if self.control else [])]
 
     @property

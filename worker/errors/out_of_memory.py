@@ -1,11 +1,9 @@
-"""The exception that ends a trial with a typed failure, and the detection of out-of-memory errors."""
+"""Recognises a failed allocation: of torch, of a CUDA library, or of the host."""
 
 import contextlib
 from types import ModuleType
 
 import torch
-
-from halftime.contract.report.failure import Failure, FailureCode
 
 #: Messages with which torch, CUDA's driver and libraries, and Triton report out of memory in a plain RuntimeError.
 OUT_OF_MEMORY = (
@@ -24,19 +22,6 @@ POSSIBLY_OUT_OF_MEMORY = ("unable to find an engine", "CUBLAS_STATUS_NOT_INITIAL
 
 #: Free GPU memory below which the workspaces of cuBLAS and cuDNN may not fit.
 LOW_MEMORY_BYTES = 2**30
-
-
-class TrialFailed(Exception):
-    """A trial cannot continue; `failure` is the typed reason."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.detail)
-        self.failure = failure
-
-    @classmethod
-    def because(cls, code: FailureCode, detail: str) -> "TrialFailed":
-        """Builds the exception from a failure code and a detail."""
-        return cls(Failure.of(code, detail))
 
 
 def is_out_of_memory(error: BaseException, cuda: ModuleType = torch.cuda) -> bool:
