@@ -283,7 +283,8 @@ class Job:
     ) -> Result:
         """Runs one statement of the store under the claim.
 
-        Retries while the database is unreachable, for as long as the lease lasts. Raises ClaimLost after that, and DataError at once for values that the database cannot store.
+        Retries while the database is unreachable, for as long as the lease lasts. Raises ClaimLost after that, and
+        DataError at once for values that the database cannot store.
         """
         try:
             async for attempt in _database_attempts():
