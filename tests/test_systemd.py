@@ -43,6 +43,13 @@ def test_every_unit_starts_a_command_that_exists(unit):
     parse([Path(program).name, *arguments])
 
 
+@each_unit
+def test_every_unit_says_to_install_the_extra_that_its_command_needs(unit):
+    extra = "worker" if unit == WORKER else "server"
+    text = " ".join(unit.read_text().replace("#", "").split())
+    assert f"pip install --constraint constraints.txt '.[{extra}]'" in text
+
+
 def test_a_worker_takes_the_device_that_its_instance_names():
     assert _service(WORKER)["ExecStart"].endswith(" worker --device %i")
 

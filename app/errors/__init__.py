@@ -80,7 +80,7 @@ class CrossSite(Forbidden):
 class NotFound(HalftimeError):
     """No resource has this id."""
 
-    status, code, title = 404, "not_responses", "Not responses"
+    status, code, title = 404, "not_found", "Not found"
 
 
 class NotAcceptable(HalftimeError):

@@ -80,6 +80,10 @@ def _requirement(requirement: Requirement) -> Row:
     }
 
 
+def _has_row(figure: Figure[Owner], owner: Owner) -> bool:
+    return not figure.of_optional_part or figure.read(owner) is not None
+
+
 def _figure(figure: Figure[Owner], owner: Owner) -> Row:
     return {"name": figure.name, "unit": figure.unit, **_interval(figure.read(owner))}
 
@@ -102,7 +106,8 @@ def _noise_floor(report: Report) -> Iterator[Row]:
 def _leg(leg: NamedLeg) -> Iterator[Row]:
     figures, common = leg.leg, {"section": "leg", "leg": leg.name}
     for figure in LEG_FIGURES.values():
-        yield {**common, **_figure(figure, figures)}
+        if _has_row(figure, figures):
+            yield {**common, **_figure(figure, figures)}
     if figures.failure:
         yield {**common, "name": "failure", "value": figures.failure.detail, "status": figures.failure.code.value}
     for part, size_bytes in (figures.memory_breakdown.model_dump() if figures.memory_breakdown else {}).items():
@@ -112,6 +117,7 @@ def _leg(leg: NamedLeg) -> Iterator[Row]:
 def _trial(leg: str, trial: TrialResult) -> Iterator[Row]:
     common = {"section": "trial", "leg": leg, "block": trial.block + 1}
     for figure in TRIAL_FIGURES.values():
-        yield {**common, **_figure(figure, trial)}
+        if _has_row(figure, trial):
+            yield {**common, **_figure(figure, trial)}
     for disturbance in trial.disturbances:
         yield {**common, "name": "disturbance", "value": disturbance}

@@ -96,7 +96,7 @@ async def test_a_fault_is_shown_at_its_field_while_it_is_written(form):
     await batch.fill("many")
     await expect(batch).to_have_attribute("aria-invalid", "true")
     await expect(batch).to_have_accessible_description(
-        "samples in a batch, the same in every leg; 1 to 65,536 Input should be a valid integer"
+        "samples per batch, the same in every leg; 1 to 65,536 Input should be a valid integer"
     )
     await batch.fill("8")
     await expect(batch).not_to_have_attribute("aria-invalid", "true")

@@ -42,8 +42,9 @@ def up(device: DeviceOption = None) -> None:
 
     Ctrl-C or SIGTERM stops all of them; a second one stops them immediately.
     """
-    _settings_to_serve_with()
+    settings = _settings_to_serve_with()
     refuse_without_torch()
+    refuse_wrong_database(settings)
     api = Child("serve", [sys.executable, "-m", "app.cli", "serve"])
     asyncio.run(supervise([api, *_workers([device] if device else list_devices())]))
 
@@ -82,6 +83,7 @@ def worker(
     refuse_without_torch()
     if device is None and worker_id is None:
         configure_logs(settings.log_format)
+        refuse_wrong_database(settings)
         asyncio.run(supervise(_workers(list_devices())))
         return
     identity = ["--id", worker_id] if worker_id else []
@@ -174,7 +176,7 @@ def refuse_full_disk(settings: Settings) -> None:
 
 
 def refuse_wrong_database(settings: Settings) -> None:
-    """Ends the command where another version of Halftime made the database: from a starting app comes a traceback."""
+    """Ends the command when another version of Halftime made the database: no restart would help."""
     if is_missing(settings):
         return
     from app.store import keys  # noqa: PLC0415 # the other commands start faster without it

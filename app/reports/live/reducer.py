@@ -82,9 +82,11 @@ def _reuse_blocks(state: LiveState, blocks: int) -> None:
 def _end_trial(state: LiveState, trial: TrialFinished | TrialFailed) -> None:
     # A trial of a block implies the end of all blocks before it, even if their events are missing.
     state.finished_blocks = max(state.finished_blocks, trial.block)
-    state.attempt.trials[trial.block, trial.leg] = trial
     if isinstance(trial, TrialFailed):
         state.warnings.append(_failure_text(trial))
+        state.attempt.trials.setdefault((trial.block, trial.leg), trial)  # a failed repetition leaves the first result
+    else:
+        state.attempt.trials[trial.block, trial.leg] = trial
 
 
 def _failure_text(trial: TrialFailed) -> str:

@@ -47,6 +47,8 @@ class Figure(Generic[Owner]):
     exported: bool = False
     #: Its value is a Difference, whose interval belongs to the signed mean.
     is_difference: bool = False
+    #: Belongs to a part that a leg or a trial may lack: without a value, the CSV report has no row of it.
+    of_optional_part: bool = False
 
     @property
     def heading(self) -> str:
@@ -104,7 +106,7 @@ _MIB, _NATS, _FRACTION, _COUNT = Shown(",.1f", "MiB", 2**-20), Shown(",.4f", "na
 #: In the order in which people read them.
 LEG_FIGURES: dict[str, Figure[Leg]] = _by_name([
     Figure("median_step_seconds", "Median step", "s", lambda leg: leg.median_step_seconds, "lower", _MILLISECONDS),
-    Figure("mean_step_seconds", None, "s", lambda leg: leg.mean_step_seconds, "lower"),
+    Figure("mean_step_seconds", None, "s", lambda leg: leg.mean_step_seconds, "lower", of_optional_part=True),
     Figure("training_time_seconds", "Training time", "s", lambda leg: leg.training_time_seconds, "lower", _SECONDS),
     Figure("samples_per_second", "Samples per second", "1/s", lambda leg: leg.samples_per_second, "higher",
            exported=True),
@@ -122,28 +124,29 @@ LEG_FIGURES: dict[str, Figure[Leg]] = _by_name([
     Figure("validation_accuracy", "Validation accuracy", "", lambda leg: leg.validation_accuracy, "higher",
            _FRACTION, depends_on_steps=True),
     Figure("skipped_steps", "Skipped steps", "",
-           lambda leg: leg.grad_scaler.skipped_steps if leg.grad_scaler else None, "lower", _COUNT),
+           lambda leg: leg.grad_scaler.skipped_steps if leg.grad_scaler else None, "lower", _COUNT,
+           of_optional_part=True),
     Figure("loss_relative_error", None, "",
-           lambda leg: leg.numerics.loss_relative_error if leg.numerics else None, "lower"),
+           lambda leg: leg.numerics.loss_relative_error if leg.numerics else None, "lower", of_optional_part=True),
     Figure("gradient_relative_rmse", "Gradient off FP64", "",
            lambda leg: leg.numerics.gradient_relative_rmse if leg.numerics else None, "lower", Shown(".2g", "%", 100),
-           words=_gradient_error),
+           words=_gradient_error, of_optional_part=True),
     Figure("explained_relative_rmse", None, "",
-           lambda leg: leg.numerics.explained_relative_rmse if leg.numerics else None),
+           lambda leg: leg.numerics.explained_relative_rmse if leg.numerics else None, of_optional_part=True),
     Figure("achieved_flops_per_second", None, "FLOP/s", lambda leg: leg.achieved_flops_per_second, "higher"),
     Figure("ceiling_flops_per_second", None, "FLOP/s", lambda leg: leg.ceiling_flops_per_second),
     Figure("share_of_ceiling", "Of the fastest matrix product", "", _share_of_ceiling, "higher",
-           Shown(".0f", "%", 100)),
+           Shown(".0f", "%", 100), of_optional_part=True),
     Figure("joules_per_step", "Energy per step", "J", lambda leg: leg.joules_per_step, "lower", Shown(",.2f", "J")),
     Figure("joules_per_sample", "Energy per sample", "J", lambda leg: leg.joules_per_sample, "lower",
            Shown(",.4f", "J")),
     Figure("capacity.largest_batch_size", "Largest batch that fits", "",
            lambda leg: leg.capacity.largest_batch_size if leg.capacity else None, "higher", _COUNT,
-           words=_largest_batch),
+           words=_largest_batch, of_optional_part=True),
     Figure("capacity.samples_per_second", "Samples per second there", "1/s",
-           lambda leg: leg.capacity.samples_per_second if leg.capacity else None, "higher"),
+           lambda leg: leg.capacity.samples_per_second if leg.capacity else None, "higher", of_optional_part=True),
     Figure("capacity.peak_memory_bytes", None, "B",
-           lambda leg: leg.capacity.peak_memory_bytes if leg.capacity else None),
+           lambda leg: leg.capacity.peak_memory_bytes if leg.capacity else None, of_optional_part=True),
     Figure("disturbed_trials", None, "", lambda leg: leg.disturbed_trials, "lower"),
     Figure("repeated_trials", None, "", lambda leg: leg.repeated_trials, "lower"),
 ])  # fmt: skip
@@ -152,7 +155,7 @@ LEG_FIGURES: dict[str, Figure[Leg]] = _by_name([
 TRIAL_FIGURES: dict[str, Figure[TrialResult]] = _by_name([
     Figure("median_step_seconds", "Median step", "s", median_seconds, "lower", _MILLISECONDS),
     Figure("peak_memory_bytes", "Peak memory", "B",
-           lambda trial: trial.memory.peak_bytes if trial.memory else None, "lower", _MIB),
+           lambda trial: trial.memory.peak_bytes if trial.memory else None, "lower", _MIB, of_optional_part=True),
     Figure("validation_loss", "Validation loss", "nats", lambda trial: trial.validation_loss, "lower", _NATS),
     Figure("validation_accuracy", "Validation accuracy", "", lambda trial: trial.validation_accuracy, "higher",
            _FRACTION),

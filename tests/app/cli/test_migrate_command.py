@@ -66,7 +66,10 @@ def test_a_database_of_another_version_is_refused_and_left_as_it_is(other):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["app.cli serve", "worker run --device cpu", "app.cli keys list"])
+@pytest.mark.parametrize(
+    "command",
+    ["app.cli serve", "app.cli up --device cpu", "app.cli worker", "worker run --device cpu", "app.cli keys list"],
+)
 @pytest.mark.parametrize("other", [("0019", "unreleased version")], indirect=True)
 def test_no_process_starts_on_such_a_database_and_a_line_says_why(other, command):
     url, _, said = other

@@ -92,6 +92,7 @@ def children(monkeypatch):
 
     monkeypatch.setattr(serving, "supervise", supervise)
     monkeypatch.setattr(serving, "configure_logs", lambda log_format: None)
+    monkeypatch.setattr(serving, "refuse_wrong_database", lambda settings: None)
     monkeypatch.setattr(serving, "end_well_on_sigterm", lambda: None)
     monkeypatch.setattr(serving, "list_devices", lambda: ["cuda:0", "cuda:1"])
     return kept

@@ -89,6 +89,12 @@ def test_a_leg_has_failed_until_a_later_trial_of_it_finishes():
     assert state_after(STARTED, failure("fp16", 0), trial("fp16", 1)).failures == {}
 
 
+def test_a_failed_repetition_leaves_the_first_result():
+    state = state_after(STARTED, trial("fp16", 0), failure("fp16", 0))
+    assert [one.block for one in state.of_leg("fp16")] == [0]
+    assert state.warnings == ["fp16 failed in block 1 (timeout): x"]
+
+
 def test_a_trial_that_failed_is_warned_of():
     state = state_after(STARTED, failure("fp16", 0), failure("bf16", 1, "time_budget", detail="No time is left."))
     assert state.warnings == ["fp16 failed in block 1 (timeout): x", "bf16 in block 2: No time is left."]

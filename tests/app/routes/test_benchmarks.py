@@ -136,7 +136,8 @@ async def test_deleting_needs_a_finished_benchmark(client):
     await client.post(f"/benchmarks/{benchmark['id']}/cancel")
     assert (await client.post(f"/benchmarks/{benchmark['id']}/cancel")).status_code == 200
     assert (await client.delete(f"/benchmarks/{benchmark['id']}")).status_code == 204
-    assert (await client.get(f"/benchmarks/{benchmark['id']}")).status_code == 404
+    gone = await client.get(f"/benchmarks/{benchmark['id']}")
+    assert (gone.status_code, gone.json()["type"]) == (404, "/problems/not_found")
 
 
 async def test_cancelling_a_failed_benchmark_is_a_conflict(client):

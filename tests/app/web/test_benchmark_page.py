@@ -41,7 +41,7 @@ async def test_a_queued_benchmark_says_its_place_and_whether_anyone_could_take_i
     benchmark = await post(client)
     page = await see(client, page_of(benchmark))
     assert "Position 2 in the queue." in page.text
-    assert "No live worker takes benchmarks for a CPU" in page.text
+    assert "No live worker runs benchmarks for a CPU" in page.text
     await register(client)
     assert "Position 2 in the queue, 1 worker online that can run it." in (await see(client, page_of(benchmark))).text
 

@@ -248,7 +248,7 @@ async def test_cancelling_ends_the_process_and_its_children(report, library, tmp
 
 def test_the_process_ends_without_its_worker():
     """Where nobody ends it, an alarm does."""
-    code = "import signal\nsignal.alarm = print\nfrom worker.tracking.__main__ import main\nmain()"
+    code = "import signal\nsignal.alarm = print\nfrom worker.agent.tracking.__main__ import main\nmain()"
     ended = subprocess.run([sys.executable, "-c", code], input="", capture_output=True, text=True, check=False)
     assert ended.stdout.splitlines() == ["60"]
 

@@ -339,7 +339,7 @@ async def test_the_second_signal_ends_it_at_once_and_its_trial_too(own):
     trials = own.trials()
     own.process.send_signal(signal.SIGTERM)
 
-    await own.until(own.says, "stops after")
+    await own.until(own.says, "worker stopping")
     own.process.send_signal(signal.SIGTERM)
     assert await anyio.to_thread.run_sync(own.process.wait, PATIENCE_SECONDS) == -signal.SIGTERM
     _, alive = await anyio.to_thread.run_sync(psutil.wait_procs, trials, PATIENCE_SECONDS)

@@ -192,7 +192,7 @@ except TrialFailed as error:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [("exec", "compiles in {}"), ("noexec", "invalid_model compile: .* {} is mounted noexec")]
+    ("options", "said"), [("exec", "compiles in {}"), ("noexec", "invalid_model compile: .* {}, mounted noexec")]
 )
 def test_a_folder_from_which_nothing_can_be_loaded_is_refused(tmp_path, options, said):
     assert re.match(said.format(tmp_path), python_with_tmpfs(tmp_path, options, TRIED, TMPDIR=str(tmp_path)))
