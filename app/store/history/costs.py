@@ -21,10 +21,10 @@ from halftime.contract.resources.worker import WorkerDevice
 HISTORY_LENGTH = 20
 
 #: Smallest share of a device's matrix product rate that training reaches. A small transformer reached 52 % of the
-#: fastest rate in FP32 and 29 % in BF16 on one CPU, 39 % and 12 % on one with AMX for BF16 (docs/results.md).
+#: fastest rate in FP32 and 29 % in BF16 on one CPU, 41 % and 13 % on one with AMX for BF16 (docs/results.md).
 LEAST_SHARE_OF_PRODUCTS = 0.1
 
-#: Largest assumed time of a trial outside its measured steps, without any history: 3.4 s in docs/results.md.
+#: Largest assumed time of a trial outside its measured steps, without any history: the demo took 3.4 s and 2.5 s on two 2-core machines.
 OVERHEAD_SECONDS = 4.0
 
 
