@@ -24,7 +24,8 @@ HISTORY_LENGTH = 20
 #: fastest rate in FP32 and 29 % in BF16 on one CPU, 41 % and 13 % on one with AMX for BF16 (docs/results.md).
 LEAST_SHARE_OF_PRODUCTS = 0.1
 
-#: Largest assumed time of a trial outside its measured steps, without any history: the demo took 3.4 s and 2.5 s on two 2-core machines.
+#: Largest assumed time of a trial outside its measured steps, without any history: the demo took 3.4 s and 2.5 s on two
+#: machines of 2 cores.
 OVERHEAD_SECONDS = 4.0
 
 
