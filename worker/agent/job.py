@@ -97,7 +97,7 @@ class Job:
                 with self._scope:
                     report = await self._measure(claim)
                 if self._scope.cancelled_caught:
-                    await self._in_transaction(claims.requeue, claim)
+                    await self.in_transaction(claims.requeue, claim)
                     log.info("benchmark stopped")
                 if report:
                     with self._tracking_scope:
@@ -126,16 +126,16 @@ class Job:
         except BenchmarkFailed as error:
             await self._fail(claim, error.failure)
         except DeviceSick as error:
-            await self._in_transaction(claims.requeue_elsewhere, claim, error.fault, self._settings.max_attempts)
+            await self.in_transaction(claims.requeue_elsewhere, claim, error.fault, self._settings.max_attempts)
             log.warning("benchmark requeued for another worker", fault=error.fault)
         except ClaimLost:
             raise
         except Exception as error:  # an internal error must end the benchmark, not leave it running
             log.exception("benchmark failed")
-            await self._in_transaction(claims.record, claim, InternalFault(), traceback.format_exc())
+            await self.in_transaction(claims.record, claim, InternalFault(), traceback.format_exc())
             await self._fail(claim, Failure.of(FailureCode.INTERNAL, f"{type(error).__name__}: {error}"[:1000]))
         else:
-            stored = await self._in_transaction(claims.succeed, claim, report, packed)
+            stored = await self.in_transaction(claims.succeed, claim, report, packed)
             log.info("benchmark succeeded", verdict=report.verdict, blocks=report.blocks)
             return report if stored else None
         return None
@@ -151,7 +151,7 @@ class Job:
                 tracing.trial_span(spec.leg, spec.block),
             ):
                 outcome, logs = await self._launcher.run(spec, deadline_seconds, after_step)
-                await self._in_transaction(claims.record, claim, event_data.after_trial(spec, outcome), logs)
+                await self.in_transaction(claims.record, claim, event_data.after_trial(spec, outcome), logs)
                 if may_be_device_fault(spec, outcome):
                     await self._require_health()
             return outcome
@@ -181,11 +181,11 @@ class Job:
     ) -> None:
         """Compares, resuming after the blocks of an earlier attempt; their duration counts towards the timeout."""
         fingerprint = await self._fingerprint(claim)
-        earlier = await self._in_transaction(blocks.resume_blocks, claim, fingerprint)
+        earlier = await self.in_transaction(blocks.resume_blocks, claim, fingerprint)
         time_limit.deadline -= sum(kept.block.seconds for kept in earlier)
 
         async def keep_block(block: Block) -> None:
-            await self._in_transaction(blocks.keep, claim, fingerprint, block, event_data.after_block(comparison))
+            await self.in_transaction(blocks.keep, claim, fingerprint, block, event_data.after_block(comparison))
 
         await compare(comparison, run_trial, self._set_progress, keep_block, earlier)
 
@@ -230,10 +230,10 @@ class Job:
         inspection = Inspection(device=self._device.name, model=model, data=config.data, seed=config.training.seed)
         result, logs = await self._launcher.inspect(inspection, INSPECTION_SECONDS)
         if isinstance(result, Failure):
-            await self._in_transaction(claims.record, claim, InspectionFailed(code=result.code), logs)
+            await self.in_transaction(claims.record, claim, InspectionFailed(code=result.code), logs)
             timed_out = result.code is FailureCode.TIMEOUT
             raise BenchmarkFailed(Failure.of(FailureCode.INVALID_MODEL, TOO_LONG) if timed_out else result)
-        await self._in_transaction(claims.note_parameters, claim, result.parameter_count, logs)
+        await self.in_transaction(claims.note_parameters, claim, result.parameter_count, logs)
         self._require_size_limits(result)
         return result.parameter_count
 
@@ -274,7 +274,7 @@ class Job:
                 log.warning("lease not renewed", error=str(error))
             await anyio.sleep(RENEWAL_SECONDS)
 
-    async def _in_transaction(
+    async def in_transaction(
         self,
         operation: Callable[Concatenate[AsyncSession, Claim, Arguments], Awaitable[Result]],
         claim: Claim,
@@ -298,7 +298,7 @@ class Job:
         raise AssertionError("stamina returns or raises")
 
     async def _fail(self, claim: Claim, failure: Failure) -> None:
-        await self._in_transaction(claims.fail, claim, failure)
+        await self.in_transaction(claims.fail, claim, failure)
         log.info("benchmark failed", code=failure.code, detail=failure.detail)
 
     def _set_progress(self, progress: Progress) -> None:

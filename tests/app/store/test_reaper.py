@@ -324,7 +324,7 @@ async def test_a_process_that_froze_in_its_round_holds_up_one_round(database, mo
 
     frozen = asyncio.Event()
     with monkeypatch.context() as patch:
-        patch.setattr(reaper, "sweep", freeze)
+        patch.setattr(reaper, "run_round", freeze)
         stuck = asyncio.create_task(reaper.run_if_due(database.sessions, 2))
         await frozen.wait()
     await execute(database, A_PERIOD_AGO)

@@ -166,7 +166,7 @@ async def test_a_database_that_is_away_for_as_long_as_the_lease_takes_the_claim(
         raise OperationalError("SELECT", None, Exception("the server closed the connection"))
 
     with pytest.raises(ClaimLost):
-        await job_of(database, row, SimulatedTrials())._write(away, claim)
+        await job_of(database, row, SimulatedTrials()).in_transaction(away, claim)
 
 
 async def test_what_the_database_will_never_take_is_not_tried_again(database):
@@ -179,7 +179,7 @@ async def test_what_the_database_will_never_take_is_not_tried_again(database):
         raise DataError("INSERT", None, Exception("unsupported Unicode escape sequence"))
 
     with pytest.raises(DataError):
-        await job_of(database, row, SimulatedTrials())._write(impossible, claim)
+        await job_of(database, row, SimulatedTrials()).in_transaction(impossible, claim)
     assert len(tried) == 1
 
 
