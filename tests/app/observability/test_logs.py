@@ -18,6 +18,7 @@ def logged(capsys):
     """Configures the log and gives what was written; afterwards everything is as before."""
     handlers, level = logging.root.handlers[:], logging.root.level
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
+    configured = structlog.get_config()
 
     def read(log_format, write):
         configure_logs(log_format)
@@ -25,7 +26,7 @@ def logged(capsys):
         return capsys.readouterr().err
 
     yield read
-    structlog.reset_defaults()
+    structlog.configure(**configured)
     logging.captureWarnings(False)
     sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     logging.root.handlers[:], logging.root.level = handlers, level

@@ -197,16 +197,23 @@ def test_a_server_that_is_killed_as_it_starts_keeps_nobody_waiting(data_dir):
     assert result.stdout.splitlines() == ["It exited before it was ready.", "started"], result.stderr
 
 
+def replace(file, text):
+    """At once, because a process that reads an empty PID file believes that the server has exited."""
+    written = file.with_suffix(".new")
+    written.write_text(text)
+    written.replace(file)
+
+
 def test_a_server_that_recovers_yet_is_waited_for(data_dir):
     with hold(data_dir) as holder:
         holder.stdout.readline()
         pid_file = data_dir / "postgres" / "postmaster.pid"
         ready = pid_file.read_text()
-        pid_file.write_text(ready.replace("ready", "starting"))
+        replace(pid_file, ready.replace("ready", "starting"))
         with hold(data_dir) as joins:
             with pytest.raises(subprocess.TimeoutExpired):
                 joins.wait(1)
-            pid_file.write_text(ready)
+            replace(pid_file, ready)
             assert joins.stdout.readline().startswith("postgresql")
             joins.communicate()
         holder.communicate()
