@@ -66,8 +66,9 @@ def _train_once(seed: int, device: torch.device) -> float:
     set_flags(PRECISIONS["fp32"])
     torch.manual_seed(seed)
     settings = REQUEST.config.training
-    batches = make_data(blueprint_of(REQUEST.model).shape, SyntheticData(), settings, seed).to(device).training
-    run = prepare(blueprint_of(REQUEST.model).build().to(device), PRECISIONS["fp32"], settings, device)
+    blueprint = blueprint_of(REQUEST.model)
+    batches = make_data(blueprint.task, SyntheticData(), settings, seed).to(device).training
+    run = prepare(blueprint.build().to(device), blueprint.task, PRECISIONS["fp32"], settings, device)
     began = time.perf_counter()
     losses = [training_step(run, batch).loss for batch in batches]
     float(losses[-1])  # waits for the device

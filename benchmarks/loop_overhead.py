@@ -77,7 +77,7 @@ def our_loop(
 ) -> None:
     """The product's loop, with all its recording and telemetry."""
     config = settings(device)
-    run = prepare(model, PRECISIONS[precision], config, device)
+    run = prepare(model, blueprint_of(MODEL).task, PRECISIONS[precision], config, device)
     clock = make_clock(device, config.steps - config.warmup_steps + 1)
     with MeasuredRegion(device) as region:
         hooks = LoopHooks(lambda: None, region.start, after_step)
@@ -101,7 +101,7 @@ def _compare(precision: PrecisionName, device: torch.device) -> dict[str, object
     torch.manual_seed(0)
     original = blueprint_of(MODEL).build().to(device)
     batches = (
-        make_data(blueprint_of(MODEL).shape, SyntheticData(), TrainingConfig(batch_size=16, steps=20), 0)
+        make_data(blueprint_of(MODEL).task, SyntheticData(), TrainingConfig(batch_size=16, steps=20), 0)
         .to(device)
         .training
     )

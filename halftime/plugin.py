@@ -1,14 +1,17 @@
-"""The interface for packages that provide models and data sets to a worker; see `docs/plugins.md`.
+"""The interface for packages that provide models, training tasks and data sets to a worker; see `docs/plugins.md`.
 
-Every input and every target is one tensor whose first dimension is the samples. Targets are classes (int64), or
-`IGNORED` at positions that are not predicted. Importing this module does not import torch.
+A batch is a tensor, or a tuple, list or dict of batches. The first dimension of every tensor is the samples. A model
+that is trained by cross-entropy needs only the shape of its samples: one tensor of inputs, and one of targets, which
+are classes (int64), or `IGNORED` at positions that are not predicted. Any other training is a `TrainingTask`.
+Importing this module does not import torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -78,24 +81,92 @@ DataShape = Vectors | Images | CausalTokens | MaskedTokens | ClassifiedTokens | 
 Part = Literal["training", "validation"]
 
 
+#: A tensor, or a tuple, list or dict of batches.
+Batch = Any
+
+
 class Source(Protocol):
-    """A source of samples of one shape."""
+    """A source of samples.
+
+    It may also have `best_possible`: by the name of a metric, the value of the best possible model.
+    """
 
     #: Expected loss (nats) and accuracy of the best possible model; None if unknown.
     best_possible_loss: float | None
     best_possible_accuracy: float | None
-    #: Bytes of one sample's input and target.
+    #: Bytes of one sample.
     sample_bytes: int
 
-    def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draws inputs and targets of `count` samples, on the CPU."""
+    def sample(self, part: Part, count: int, generator: torch.Generator) -> Batch:
+        """Draws a batch of `count` samples, on the CPU; for a shape, a pair of inputs and targets."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a model on held-out data: a mean over predictions, or another ratio of a sum to a count."""
+
+    #: In reports and requirements: lower-case words joined by underscores.
+    name: str
+    better: Literal["higher", "lower"]
+    #: For people; None: the name with spaces.
+    title: str | None = None
+    #: Empty for counts and fractions.
+    unit: str = ""
+    #: Of the best possible model, whatever the data; None if unknown or a property of the data.
+    best: float | None = None
+    #: Of a model that has learned nothing; None if unknown.
+    chance: float | None = None
+
+
+#: The mean of `TrainingTask.loss` on held-out data. Every task has a metric of this name.
+LOSS = Metric("loss", "lower", title="validation loss")
+
+
+class TrainingTask(ABC):
+    """What a model is trained to do: its loss, its metrics and the data that it is trained on by default.
+
+    All randomness must be in the batches: every leg sees the same, and a step is repeated in FP64.
+    """
+
+    #: What `metrics` returns, in the order of reports.
+    reported: Sequence[Metric] = (LOSS,)
+    #: Shape of the samples, if they are one tensor of inputs and one of targets; None for any other batch.
+    shape: DataShape | None = None
+    #: Approximate number of predictions in a sample. By default, enough samples for 4096 predictions are held out.
+    predictions_per_sample: int = 1
+
+    @abstractmethod
+    def loss(self, model: Callable[..., Any], batch: Batch) -> Tensor:
+        """Returns the mean loss over the predictions of a batch: a scalar with a gradient. Called under autocast."""
+
+    def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, tuple[Tensor | float, Tensor | float]]:
+        """Returns a sum and a count for every metric, which are added over batches and then divided.
+
+        Called in FP32 without autocast and without gradients, with the model in evaluation mode.
+        """
+        count = self.predictions(batch)
+        return {"loss": (self.loss(model, batch) * count, count)}
+
+    def predictions(self, batch: Batch) -> Tensor | int:
+        """Number of predictions whose mean is the loss; a tensor must be on the batch's device.
+
+        It weights the parts of a batch under gradient accumulation. Default: the number of samples.
+        """
+        while not hasattr(batch, "shape"):
+            batch = next(iter(batch.values() if isinstance(batch, Mapping) else batch))
+        return int(batch.shape[0])
+
+    def source(self, seed: int) -> Source:
+        """Creates the synthetic data. Raises NotImplementedError if there is none: then a request names data."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A model to build and the shape of its samples. Nothing is allocated before `build`."""
+    """A model to build and what it is trained to do. Nothing is allocated before `build`."""
 
-    shape: DataShape
-    #: Builds the module on torch's default device, with weights from its global generator. The module maps one input
-    #: tensor to logits whose last dimension is the classes or tokens.
+    #: The shape of the samples of a model that maps one input tensor to logits, whose last dimension is the classes or
+    #: tokens, and is trained by cross-entropy; or any other task.
+    task: TrainingTask | DataShape
+    #: Builds the module on torch's default device, with weights from its global generator.
     build: Callable[[], nn.Module]

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import torch
+
 from halftime.contract.report.numerics import LayerError, Numerics
 from halftime.contract.report.telemetry import GpuTelemetry, HostTelemetry, Spread, Telemetry
 from halftime.contract.report.trial import (
@@ -19,6 +21,7 @@ from halftime.contract.resources.worker import WorkerDevice
 from worker.comparison.comparison_run import ComparisonRun
 from worker.data import make_data
 from worker.models import blueprint_of
+from worker.training.loop import prepare
 from worker.training.precision import PRECISIONS
 from worker.training.precision_facts import expected_flags
 
@@ -155,9 +158,15 @@ def spread(value):
     return Spread(smallest=value, median=value, largest=value)
 
 
+def run_of(spec, precision, settings, device="cpu"):
+    """A run of a freshly built model, before its first step."""
+    blueprint, place = blueprint_of(spec), torch.device(device)
+    return prepare(blueprint.build().to(place), blueprint.task, PRECISIONS[precision], settings, place)
+
+
 def data_of(model, training, block_seed=0):
     """Synthetic data for a model."""
-    return make_data(blueprint_of(model).shape, SyntheticData(), training, block_seed)
+    return make_data(blueprint_of(model).task, SyntheticData(), training, block_seed)
 
 
 def comparison(benchmark_request=None, device=CPU):

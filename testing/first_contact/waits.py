@@ -67,8 +67,10 @@ def observe_waits(observer: Observer) -> None:
 def _watched(case: Case, device: torch.device) -> Waits:
     set_flags(PRECISIONS[case.precision])
     blueprint = blueprint_of(case.model)
-    data = make_data(blueprint.shape, SyntheticData(), case.settings, 0).to(device)
-    run = training.prepare(blueprint.build().to(device), PRECISIONS[case.precision], case.settings, device)
+    data = make_data(blueprint.task, SyntheticData(), case.settings, 0).to(device)
+    run = training.prepare(
+        blueprint.build().to(device), blueprint.task, PRECISIONS[case.precision], case.settings, device
+    )
     batches = [data.training[index] for index in range(FIRST_STEPS)]
     for batch in batches:
         training_step(run, batch)

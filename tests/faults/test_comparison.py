@@ -150,8 +150,8 @@ async def test_autocast_off_in_the_amp_leg_makes_the_report_invalid(monkeypatch)
     """Plant the fault in the real trial: its autocast does nothing."""
     prepare = trials.prepare
 
-    def without_autocast(model, precision, settings, device):
-        return prepare(model, PRECISIONS["fp32"], settings, device)
+    def without_autocast(model, task, precision, settings, device):
+        return prepare(model, task, PRECISIONS["fp32"], settings, device)
 
     monkeypatch.setattr(trials, "prepare", without_autocast)
     report = await report_of(really)
@@ -423,6 +423,7 @@ def test_a_step_that_reads_a_value_from_the_device_is_detected():
     benchmark_request = request()
     run = prepare(
         blueprint_of(benchmark_request.model).build(),
+        blueprint_of(benchmark_request.model).task,
         PRECISIONS["bf16"],
         benchmark_request.config.training,
         torch.device("cpu"),

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from halftime.contract.models import TransformerSpec
 from halftime.contract.request.training import TrainingConfig
+from halftime.plugin import IGNORED
 from tests.factories import data_of, request
 from worker.models import blueprint_of
 from worker.training import loop as training
@@ -36,14 +38,14 @@ def module_of(source):
     return module
 
 
-def prepared(loop, precision, **settings):
+def prepared(loop, precision, model_spec=None, **settings):
     """A run prepared by a loop module, and its batches."""
     config = TrainingConfig(**{"batch_size": 8, "steps": STEPS, "warmup_steps": 1, "learning_rate": 0.1} | settings)
-    model_spec = request().model
+    model_spec = model_spec or request().model
     torch.manual_seed(0)
-    model = blueprint_of(model_spec).build()
-    data = data_of(model_spec, config)
-    return loop.prepare(model, PRECISIONS[precision], config, torch.device("cpu")), data.training
+    blueprint = blueprint_of(model_spec)
+    run = loop.prepare(blueprint.build(), blueprint.task, PRECISIONS[precision], config, torch.device("cpu"))
+    return run, data_of(model_spec, config).training
 
 
 def check_amp_legs_compute_in_half_precision(loop):
@@ -123,10 +125,23 @@ def check_accumulation_gives_the_gradient_of_the_whole_batch(loop):
     assert float(actual.gradient_norm) == pytest.approx(float(expected.gradient_norm), rel=1e-5)
 
 
+def check_accumulation_counts_every_prediction_once(loop):
+    spec = TransformerSpec(vocab_size=16, hidden_size=16, num_layers=1, num_heads=2, sequence_length=8)
+    tokens = torch.randint(16, (8, 8), generator=torch.Generator().manual_seed(0))
+    targets = torch.where(torch.arange(8)[:, None] % 4 > torch.arange(8), tokens, IGNORED)
+    targets[:, 0] = tokens[:, 0]
+    whole, parts = (
+        loop.training_step(prepared(loop, "fp32", spec, gradient_accumulation=count)[0], (tokens, targets))
+        for count in (1, 4)
+    )
+    assert float(parts.loss) == pytest.approx(float(whole.loss), rel=1e-5)
+    assert float(parts.gradient_norm) == pytest.approx(float(whole.gradient_norm), rel=1e-5)
+
+
 def check_validation_is_in_fp32(loop):
     run, batches = prepared(loop, "bf16")
     with DtypeWatch(run.model) as watch:
-        loop.validate(run.model, batches)
+        loop.validate(run.model, run.task, batches)
     assert watch.seen() == {"Linear": ["float32"]}
 
 
@@ -172,14 +187,20 @@ FAULTS = [
     ),
     pytest.param(
         check_accumulation_gives_the_gradient_of_the_whole_batch,
-        "loss_of(run.forward(part_inputs), part_targets, smoothing) / parts",
-        "loss_of(run.forward(part_inputs), part_targets, smoothing)",
+        "run.task.loss(run.forward, part) / (sum(predictions) / predicted)",
+        "run.task.loss(run.forward, part)",
         id="loss not divided by the micro-batches",
     ),
     pytest.param(
+        check_accumulation_counts_every_prediction_once,
+        "run.task.loss(run.forward, part) / (sum(predictions) / predicted)",
+        "run.task.loss(run.forward, part) / len(parts)",
+        id="a mean of the micro-batches' means",
+    ),
+    pytest.param(
         check_validation_is_in_fp32,
-        "        logits = model(inputs)",
-        "        with torch.autocast('cpu', torch.bfloat16): logits = model(inputs)",
+        "task.metrics(model, batch).items()",
+        "torch.autocast('cpu', torch.bfloat16)(task.metrics)(model, batch).items()",
         id="validation under autocast",
     ),
 ]

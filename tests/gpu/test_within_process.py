@@ -8,11 +8,10 @@ import torch
 from halftime.contract.models import TransformerSpec
 from halftime.contract.report.trial import NEAR_ZERO_BYTES
 from halftime.contract.request.training import TrainingConfig
-from tests.factories import data_of
+from tests.factories import data_of, run_of
 from worker.device.device import gpu_count, reset_memory
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
-from worker.models import blueprint_of
 from worker.proof.probes import probe_precision
 from worker.training import loop as training
 from worker.training.clock import make_clock
@@ -78,7 +77,7 @@ def test_no_measured_step_waits_for_the_device(precision):
     config = spec(precision).training
     torch.manual_seed(0)
     device = torch.device(DEVICE)
-    run = training.prepare(blueprint_of(SMALL).build().to(device), PRECISIONS[precision], config, device)
+    run = run_of(SMALL, precision, config, DEVICE)
     batches = data_of(SMALL, config).to(device).training
     curves = training.Curves.empty(config.steps, device)
     clock = make_clock(device, config.steps + 1)
@@ -99,7 +98,7 @@ def test_no_measured_step_waits_for_the_device(precision):
 def test_the_scaler_overflows_and_recovers():
     config = spec("fp16", steps=40).training
     device = torch.device(DEVICE)
-    run = training.prepare(blueprint_of(SMALL).build().to(device), PRECISIONS["fp16"], config, device)
+    run = run_of(SMALL, "fp16", config, DEVICE)
     run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 2.0**40})
     batches = data_of(SMALL, config).to(device).training
     steps = [training.training_step(run, batches[index]) for index in range(40)]

@@ -5,17 +5,19 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from halftime.contract.report.failure import FailureCode
+from halftime.contract.report.metrics import MetricFacts
 from halftime.contract.report.trial import DataFacts
 from halftime.contract.request.data import ArraysData, DataConfig, LoaderConfig, PluginData, SyntheticData, TextData
 from halftime.contract.request.training import TrainingConfig
-from halftime.plugin import DataShape, Part, Source
+from halftime.plugin import Batch, DataShape, Part, Source, TrainingTask
+from worker.data.batches import bytes_of, map_tensors, sha256, split
 from worker.data.feed import Batches, DrawnBatches, Feed, LoaderFeed, Place, ResidentFeed
-from worker.data.layout import predictions_per_sample
 from worker.data.loader_limits import require_shared_memory
 from worker.data.plugin import plugin_source
-from worker.data.source import Batch, seeded, sha256
-from worker.data.synthetic import make_task
+from worker.data.source import best_possible, seeded
 from worker.data.text import text_source
+from worker.errors import TrialFailed
 
 __all__ = ["Batch", "Batches", "Feed", "ResidentFeed", "TrialData", "make_data", "make_source", "seeded"]
 
@@ -60,8 +62,8 @@ class TrialData:
 
     def waiting_bytes(self) -> int:
         """Bytes of the batches on the device that are not in use while the largest is trained on."""
-        sizes = [sum(t.nbytes for t in batch) for batch in self._resident()]
-        held_out = sum(t.nbytes for batch in self.validation for t in batch)
+        sizes = list(map(bytes_of, self._resident()))
+        held_out = sum(map(bytes_of, self.validation))
         return sum(sizes) - max(sizes, default=0) + held_out
 
     def _resident(self) -> list[Batch]:
@@ -69,31 +71,50 @@ class TrialData:
         return [] if isinstance(self.training, DrawnBatches) else self.training
 
 
-def make_source(shape: DataShape, config: DataConfig, seed: int) -> Source:
-    """Creates the source of samples of a shape. Raises TrialFailed (`invalid_data`) when the data does not fit it."""
+def make_source(task: TrainingTask, config: DataConfig, seed: int) -> Source:
+    """Creates the source of a task's samples. Raises TrialFailed (`invalid_data`) when the data does not fit it."""
     match config:
         case TextData():
-            return text_source(shape, config)
+            return text_source(_shape_of(task, config), config)
         case ArraysData():
             from worker.data.arrays import arrays_source  # noqa: PLC0415 # loads libraries that read files
 
-            return arrays_source(shape, config)
+            return arrays_source(_shape_of(task, config), config)
         case PluginData():
-            return plugin_source(shape, config, seed)
+            return plugin_source(task, config, seed)
         case SyntheticData():
-            return make_task(shape, seeded("task", seed))
+            return _synthetic(task, seed)
+
+
+def _shape_of(task: TrainingTask, config: DataConfig) -> DataShape:
+    if task.shape is None:
+        raise TrialFailed.because(
+            FailureCode.INVALID_DATA,
+            f"Data of the kind {config.kind} has one tensor of inputs and one of classes, which is not what this "
+            "model's task is trained on. Use the kind synthetic, or a data plugin.",
+        )
+    return task.shape
+
+
+def _synthetic(task: TrainingTask, seed: int) -> Source:
+    try:
+        return task.source(seed)
+    except NotImplementedError as error:
+        raise TrialFailed.because(
+            FailureCode.INVALID_DATA, "This model's task has no synthetic data. Name a data plugin in `config.data`."
+        ) from error
 
 
 def make_data(
-    shape: DataShape, config: DataConfig, training: TrainingConfig, block_seed: int, max_batches: int | None = None
+    task: TrainingTask, config: DataConfig, training: TrainingConfig, block_seed: int, max_batches: int | None = None
 ) -> TrialData:
     """Draws samples from the source of `training.seed` with the block's seed, on the CPU.
 
     Raises TrialFailed (`invalid_data`) when the data does not fit the model, or a loader's batches do not fit into
     shared memory.
     """
-    source = make_source(shape, config, training.seed)
-    needed = math.ceil(VALIDATION_PREDICTIONS / predictions_per_sample(shape))
+    source = make_source(task, config, training.seed)
+    needed = math.ceil(VALIDATION_PREDICTIONS / task.predictions_per_sample)
     held_out = training.validation_samples or max(needed, training.batch_size)
     # In batches of the size of training's micro-batches: what fits into memory in training fits here.
     part = training.batch_size // training.gradient_accumulation
@@ -107,8 +128,24 @@ def make_data(
         best_possible_accuracy=source.best_possible_accuracy,
         distinct_batches=len(batches),
         validation_samples=held_out,
+        metrics=_metric_facts(task, source),
     )
     return TrialData(batches, validation, facts, config.loader)
+
+
+def _metric_facts(task: TrainingTask, source: Source) -> list[MetricFacts]:
+    best = best_possible(source)
+    return [
+        MetricFacts(
+            name=metric.name,
+            title=metric.title or metric.name.replace("_", " "),
+            unit=metric.unit,
+            better=metric.better,
+            best_possible=best.get(metric.name) if metric.best is None else metric.best,
+            chance=metric.chance,
+        )
+        for metric in task.reported
+    ]
 
 
 def _training_batches(
@@ -127,8 +164,7 @@ def _draw(source: Source, part: Part, samples: int, batch_size: int, block_seed:
     at_once = batch_size * max(1, DRAWN_BYTES // (batch_size * source.sample_bytes))
     batches: list[Batch] = []
     for first in range(0, samples, at_once):
-        inputs, targets = source.sample(part, min(at_once, samples - first), generator)
-        parts = zip(torch.split(inputs, batch_size), torch.split(targets, batch_size), strict=True)
+        drawn = source.sample(part, min(at_once, samples - first), generator)
         # Copies: a view would keep everything drawn at once allocated.
-        batches += [(part_inputs.clone(), part_targets.clone()) for part_inputs, part_targets in parts]
+        batches += [map_tensors(torch.clone, batch) for batch in split(drawn, batch_size)]
     return batches

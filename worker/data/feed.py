@@ -13,14 +13,16 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 from typing_extensions import override
 
 from halftime.contract.report.failure import Failure
 from halftime.contract.request.data import LoaderConfig
-from halftime.plugin import Source
+from halftime.plugin import Batch, Source
+from worker.data.batches import map_tensors, sha256
 from worker.data.loader_limits import BATCH_TIMEOUT_SECONDS, PREFETCH, in_shared_memory
-from worker.data.source import Batch, seeded, sha256
+from worker.data.source import seeded
 from worker.errors import TrialFailed
 
 #: Option of Linux's prctl(2): the signal to send when the parent dies.
@@ -64,11 +66,15 @@ class Place:
 
     def put(self, batch: Batch, non_blocking: bool = False) -> Batch:
         """Returns the batch on the device."""
-        inputs, targets = (tensor.to(self.device, non_blocking=non_blocking) for tensor in batch)
-        is_images = inputs.dim() == 4 and inputs.is_floating_point()  # samples, channels, height, width
-        if is_images and self.memory_format is torch.channels_last:
-            inputs = inputs.contiguous(memory_format=self.memory_format)
-        return inputs, targets
+
+        def put(tensor: Tensor) -> Tensor:
+            moved = tensor.to(self.device, non_blocking=non_blocking)
+            is_images = moved.dim() == 4 and moved.is_floating_point()  # samples, channels, height, width
+            if is_images and self.memory_format is torch.channels_last:
+                return moved.contiguous(memory_format=self.memory_format)
+            return moved
+
+        return map_tensors(put, batch)
 
 
 @dataclass(frozen=True)

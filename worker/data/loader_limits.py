@@ -7,7 +7,8 @@ from torch import Tensor
 
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.request.data import LoaderConfig
-from worker.data.source import Batch
+from halftime.plugin import Batch
+from worker.data.batches import map_tensors, tensors_of
 from worker.device.host_counters import SHARED_MEMORY, free_shared_bytes
 from worker.errors import TrialFailed
 
@@ -33,7 +34,7 @@ def require_shared_memory(loader: LoaderConfig, example: Batch, batch_size: int,
     """
     if loader.workers == 0:
         return
-    batch_bytes = sum(_in_pages(tensor.nbytes // len(tensor) * batch_size) for tensor in example)
+    batch_bytes = sum(_in_pages(tensor.nbytes // len(tensor) * batch_size) for tensor in tensors_of(example))
     batches = min(steps, PREFETCH * loader.workers + 1)
     needed_bytes = batches * batch_bytes + (LOCK_PAGES + LOCK_PAGES_PER_PROCESS * loader.workers) * mmap.PAGESIZE
     free_bytes = free_shared_bytes()
@@ -51,12 +52,11 @@ def in_shared_memory(batch: Batch) -> Batch:
     torch itself would do this later, in a thread whose errors are lost, and the loop would wait forever.
     """
     try:
-        inputs, targets = map(_shared, batch)
+        return map_tensors(_shared, batch)
     except RuntimeError as error:
         if "shared memory" not in str(error):
             raise
         raise _no_shared_memory(f"a batch did not fit into shared memory: {error}.") from error
-    return inputs, targets
 
 
 def loader_failure(error: RuntimeError) -> Failure | None:

@@ -5,8 +5,10 @@ from torch import Tensor
 
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.request.data import PluginData
-from halftime.plugin import DataShape, Part, Source
-from worker.data.layout import LayoutMismatch, check_inputs, check_targets, layout_of
+from halftime.plugin import Batch, Part, Source, TrainingTask
+from worker.data.batches import map_tensors, tensors_of
+from worker.data.layout import Layout, LayoutMismatch, check_inputs, check_targets, layout_of
+from worker.data.source import best_possible
 from worker.plugins import load, plugin_errors
 
 GROUP = "halftime.data"
@@ -18,36 +20,58 @@ CHECKED_SAMPLES = 2
 class PluginSource:
     """A plugin's source with checks. Raises TrialFailed (`invalid_data`) when its samples do not fit the model."""
 
-    def __init__(self, name: str, source: Source, shape: DataShape) -> None:
-        self._name, self._source, self._layout = name, source, layout_of(shape)
+    def __init__(self, name: str, source: Source, task: TrainingTask) -> None:
+        self._name, self._source = name, source
+        self._layout = layout_of(task.shape) if task.shape else None
         with plugin_errors(f"The data plugin {name!r} must return a halftime.plugin.Source", FailureCode.INVALID_DATA):
             self.best_possible_loss = _maybe_float(source.best_possible_loss)
             self.best_possible_accuracy = _maybe_float(source.best_possible_accuracy)
+            self.best_possible = {name: _maybe_float(value) for name, value in best_possible(source).items()}
             self.sample_bytes = max(1, int(source.sample_bytes))
         parts: tuple[Part, Part] = ("training", "validation")
         for part in parts:
             self.sample(part, CHECKED_SAMPLES, torch.Generator().manual_seed(0))
 
-    def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draws inputs and targets of the model's layout; targets int64."""
+    def sample(self, part: Part, count: int, generator: torch.Generator) -> Batch:
+        """Draws a batch; for a model with a shape, inputs and targets of its layout, targets int64."""
         with plugin_errors(f"The data plugin {self._name!r} could not draw {part} samples", FailureCode.INVALID_DATA):
-            inputs, targets = self._source.sample(part, count, generator)
-            for values, what, check in ((inputs, "inputs", check_inputs), (targets, "targets", check_targets)):
-                if not isinstance(values, Tensor) or values.device.type != "cpu" or values.shape[:1] != (count,):
-                    raise LayoutMismatch(f"the {what} must be a tensor of {count} samples on the CPU")
-                try:
-                    check(values, self._layout)
-                except LayoutMismatch as error:
-                    raise LayoutMismatch(f"the tensor of {what} {error}") from error
-        return inputs.float() if self._layout.vocab_size is None else inputs.long(), targets.long()
+            batch = self._source.sample(part, count, generator)
+            return _pair(batch, self._layout, count) if self._layout else _tree(batch, count)
 
 
-def plugin_source(shape: DataShape, config: PluginData, seed: int) -> PluginSource:
+def plugin_source(task: TrainingTask, config: PluginData, seed: int) -> PluginSource:
     """Calls the entry point with its arguments. Raises TrialFailed (`invalid_data`) that quotes the plugin's error."""
     make = load(GROUP, config.name, FailureCode.INVALID_DATA)
     with plugin_errors(f"The data plugin {config.name!r} rejected its arguments", FailureCode.INVALID_DATA):
-        source: Source = make(shape, seed, **config.arguments)  # type: ignore[operator] # a TypeError is handled like any other error
-    return PluginSource(config.name, source, shape)
+        source: Source = make(task.shape or task, seed, **config.arguments)  # type: ignore[operator] # a TypeError is handled like any other error
+    return PluginSource(config.name, source, task)
+
+
+def _pair(batch: Batch, layout: Layout, count: int) -> tuple[Tensor, Tensor]:
+    inputs, targets = batch
+    for values, what, check in ((inputs, "inputs", check_inputs), (targets, "targets", check_targets)):
+        _check_samples(values, f"the {what}", count)
+        try:
+            check(values, layout)
+        except LayoutMismatch as error:
+            raise LayoutMismatch(f"the tensor of {what} {error}") from error
+    return inputs.float() if layout.vocab_size is None else inputs.long(), targets.long()
+
+
+def _tree(batch: Batch, count: int) -> Batch:
+    """Checks what any task needs. Floats become FP32, which every leg starts from."""
+    if not tensors_of(batch):
+        raise LayoutMismatch("a batch must have at least one tensor")
+    for values in tensors_of(batch):
+        _check_samples(values, "every part of a batch", count)
+        if values.is_floating_point() and not bool(values.isfinite().all()):
+            raise LayoutMismatch("a batch contains a NaN or an infinity")
+    return map_tensors(lambda values: values.float() if values.is_floating_point() else values, batch)
+
+
+def _check_samples(values: object, what: str, count: int) -> None:
+    if not isinstance(values, Tensor) or values.device.type != "cpu" or values.shape[:1] != (count,):
+        raise LayoutMismatch(f"{what} must be a tensor of {count} samples on the CPU")
 
 
 def _maybe_float(value: float | None) -> float | None:

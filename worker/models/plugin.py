@@ -1,20 +1,24 @@
 """Builds a model from the plugin of an installed package."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from halftime.contract.models import PluginSpec
 from halftime.contract.report.failure import FailureCode
-from halftime.plugin import Blueprint, DataShape
+from halftime.plugin import Blueprint, DataShape, Source, TrainingTask
+from worker.data.batches import map_tensors
 from worker.data.layout import layout_of
 from worker.errors import TrialFailed
 from worker.plugins import load, plugin_errors
 
 GROUP = "halftime.models"
+
+METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 def plugin_blueprint(spec: PluginSpec) -> Blueprint:
@@ -22,10 +26,31 @@ def plugin_blueprint(spec: PluginSpec) -> Blueprint:
     make = load(GROUP, spec.name, FailureCode.INVALID_MODEL)
     with plugin_errors(f"The model plugin {spec.name!r} rejected its arguments", FailureCode.INVALID_MODEL):
         blueprint = make(**spec.arguments)  # type: ignore[operator] # a TypeError is handled like any other error
-    shape, build = getattr(blueprint, "shape", None), getattr(blueprint, "build", None)
-    if not isinstance(shape, get_args(DataShape)) or not callable(build):
-        raise _invalid(spec, "must return a halftime.plugin.Blueprint: a `shape` and a function `build`")
-    return Blueprint(shape, partial(_build, spec, build))
+    task, build = getattr(blueprint, "task", None), getattr(blueprint, "build", None)
+    if not isinstance(task, TrainingTask | DataShape) or not callable(build):
+        raise _invalid(spec, "must return a halftime.plugin.Blueprint: a `task` or a shape, and a function `build`")
+    if isinstance(task, TrainingTask):
+        _check_metrics(spec, task)
+    return Blueprint(task, partial(_build, spec, build))
+
+
+def _check_metrics(spec: PluginSpec, task: TrainingTask) -> None:
+    with plugin_errors(f"The task of plugin {spec.name!r} must list metrics in `reported`", FailureCode.INVALID_MODEL):
+        names = [metric.name for metric in task.reported]
+    if "loss" not in names or len(set(names)) < len(names) or not all(METRIC_NAME.fullmatch(name) for name in names):
+        raise _invalid(spec, f"must report a metric `loss` and others of distinct lower_case names, not {names}")
+
+
+def check_task(spec: PluginSpec, model: nn.Module, task: TrainingTask, source: Source) -> None:
+    """Checks a model and its task on the meta device. Raises TrialFailed (`invalid_model`)."""
+    if task.shape is not None:
+        return check_logits(spec, model, task.shape)
+    batch = source.sample("training", 2, torch.Generator().manual_seed(0))
+    with _errors_on_meta(f"The task of plugin {spec.name!r} failed on two of its samples"), torch.device("meta"):
+        loss = task.loss(model, map_tensors(lambda tensor: tensor.to("meta"), batch))
+        if not isinstance(loss, Tensor) or loss.dim() != 0 or not loss.requires_grad:
+            raise _invalid(spec, f"must return the loss as a scalar tensor with a gradient, not {_described(loss)}")
+    return None
 
 
 def check_logits(spec: PluginSpec, model: nn.Module, shape: DataShape) -> None:
@@ -33,17 +58,25 @@ def check_logits(spec: PluginSpec, model: nn.Module, shape: DataShape) -> None:
     layout = layout_of(shape)
     dtype = torch.float32 if layout.vocab_size is None else torch.int64
     expected = (2, *layout.target_shape, layout.num_classes)
-    with plugin_errors(f"The model of plugin {spec.name!r} failed on samples of its shape", FailureCode.INVALID_MODEL):
+    with _errors_on_meta(f"The model of plugin {spec.name!r} failed on samples of its shape"), torch.device("meta"):
+        logits = model(torch.zeros(2, *layout.input_shape, dtype=dtype))
+        if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+            why = f"must return logits of the shape {expected} for two samples, not {_described(logits)}"
+            raise _invalid(spec, why)
+
+
+@contextmanager
+def _errors_on_meta(what: str) -> Iterator[None]:
+    with plugin_errors(what, FailureCode.INVALID_MODEL):
         try:
-            with torch.device("meta"):
-                logits = model(torch.zeros(2, *layout.input_shape, dtype=dtype))
+            yield
         except (RuntimeError, NotImplementedError) as error:
-            if "meta" in str(error):  # it reads values, which the meta device has not: training will show errors
-                return
-            raise
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
-        actual = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise _invalid(spec, f"must return logits of the shape {expected} for two samples, not {actual}")
+            if "meta" not in str(error):  # else it reads values, which the meta device has not: training shows errors
+                raise
+
+
+def _described(result: object) -> str:
+    return str(tuple(result.shape)) if isinstance(result, Tensor) else type(result).__name__
 
 
 def _build(spec: PluginSpec, build: Callable[[], object]) -> nn.Module:

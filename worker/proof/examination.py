@@ -66,7 +66,7 @@ class Subject:
         """Creates an uncompiled run from the initial weights, with a new optimizer and scaler."""
         if self.initial_state is not None:
             self.model.load_state_dict(self.initial_state)
-        return prepare(self.model, self.precision, self.settings, self.device)
+        return prepare(self.model, self.run.task, self.precision, self.settings, self.device)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def examine(subject: Subject) -> Findings:
     # Always run: without it, the dtype of the leg's matrix products is unproven.
     observed = examiner.attempt("forward_dtypes", 0, lambda: observe_step(subject.run, subject.data.training[0]))
     if observed is None:  # the scaler may be in the middle of a step
-        scaler = prepare(subject.model, subject.precision, subject.settings, subject.device).scaler
+        scaler = prepare(subject.model, subject.run.task, subject.precision, subject.settings, subject.device).scaler
         subject = replace(subject, run=replace(subject.run, scaler=scaler))
     memory = _memory(subject, examiner)
     _free_memory(subject)
@@ -158,7 +158,7 @@ def _memory(subject: Subject, examiner: _Examiner) -> Memory | None:
 
 
 def _peaks_on_cpu(subject: Subject) -> Memory:
-    fresh = prepare(subject.model, subject.precision, subject.settings, subject.device)
+    fresh = prepare(subject.model, subject.run.task, subject.precision, subject.settings, subject.device)
     return memory_on_cpu(subject.run, replace(fresh, forward=subject.run.forward), subject.data.training[0])
 
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from halftime.contract.report.numerics import LayerError, Numerics
-from worker.data import Batch
+from halftime.plugin import Batch
+from worker.data.batches import first_samples, map_tensors, samples_in
 from worker.training.loop import Run, add_gradients
 from worker.training.precision import PRECISIONS, Precision, multiplies_matrices, set_flags
 
@@ -40,7 +41,7 @@ def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
 def _compare(run: Run, precision: Precision, batch: Batch) -> Numerics:
     parts = run.settings.gradient_accumulation
     count = max(SAMPLES, 2 * parts) // parts * parts  # batch norm of vectors needs two samples per part
-    part = (batch[0][:count], batch[1][:count])
+    part = first_samples(batch, count)
     exact_run = _in_fp64(run)
     loss_scale, loss, gradients = _leg_step(run, part)
     set_flags(PRECISIONS["fp32"])
@@ -51,7 +52,7 @@ def _compare(run: Run, precision: Precision, batch: Batch) -> Numerics:
     finally:
         set_flags(precision)
     return Numerics(
-        samples=len(part[0]),
+        samples=samples_in(part),
         loss_scale=loss_scale,
         loss_relative_error=_finite(_ratio(abs(loss - exact_loss), abs(exact_loss))),
         gradient_relative_rmse=_finite(_ratio(_error(gradients, exact), _norm(exact))),
@@ -111,9 +112,9 @@ def _in_fp64(run: Run) -> Run:
 
 
 def _exact_step(run: Run, batch: Batch) -> tuple[float, Gradients]:
-    inputs, targets = batch
     run.model.zero_grad(set_to_none=True)
-    loss = add_gradients(run, (inputs.double() if inputs.is_floating_point() else inputs, targets))
+    exact = map_tensors(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, batch)
+    loss = add_gradients(run, exact)
     return float(loss), _gradients(run.model)
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from worker.data import Batch
+from halftime.plugin import Batch
+from worker.data.batches import device_of
 from worker.proof.flops import FlopWatch
 from worker.proof.products import Product, ProductWatch
 from worker.proof.waits import SynchronisationWatch
@@ -27,7 +28,7 @@ class ObservedStep:
 
 def observe_step(run: Run, batch: Batch) -> ObservedStep:
     """Runs one additional training step of the module itself. It changes the weights and is slow; it is not timed."""
-    dtypes, waits = DtypeWatch(run.model), SynchronisationWatch(batch[0].device)
+    dtypes, waits = DtypeWatch(run.model), SynchronisationWatch(device_of(batch))
     with dtypes, waits, ProductWatch() as products, FlopWatch() as flops:
         training_step(run.uncompiled(), batch)
     return ObservedStep(

@@ -1,17 +1,25 @@
 """Builds the report: derives every figure from samples that the report also contains."""
 
-import math
-import statistics
 from collections.abc import Callable
 from typing import TypeVar
 
 from halftime.contract.report.failure import FailureCode
-from halftime.contract.report.report import Comparison, Estimate, Leg, NoiseFloor, Report, Requirement, Verdict
+from halftime.contract.report.report import (
+    Comparison,
+    Difference,
+    Estimate,
+    Leg,
+    NoiseFloor,
+    Report,
+    Requirement,
+    Verdict,
+)
 from halftime.contract.report.trial import TrialResult
 from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step, paired
-from worker.comparison.estimates import difference_estimate, noise_floor, ratio_estimate, reduction_percent
+from worker.comparison.estimates import noise_floor, ratio_estimate, reduction_percent
 from worker.report.attestation import attest, unobserved_legs
 from worker.report.legs import longest, make_leg
+from worker.report.metrics import equally_trained, metric_differences, same_seed_spreads, spreads
 from worker.report.verdicts import judge, judge_requirements, worst
 from worker.report.warnings import warnings_of
 
@@ -65,17 +73,17 @@ def compare_legs(measured: ComparisonRun, run: LegRun, candidate: Leg, floor: No
     failed = run.failure or measured.baseline.failure
     pairs = [] if failed else paired(measured.baseline, run)
     pilot = measured.request.config.measurement.min_blocks
-    speedup = training_time = memory = accuracy = loss = None
+    speedup = training_time = memory = None
+    differences: dict[str, Difference] = {}
     if len(pairs) >= 2:
         speedup = ratio_estimate(*_columns(pairs, median_step), pilot)
     with_memory = [(one, other) for one, other in pairs if one.memory and other.memory]
     if len(with_memory) >= 2:
         memory = reduction_percent(*_columns(with_memory, _peak_bytes))
-    comparable = [pair for pair in pairs if _equally_trained(*pair)]
+    comparable = [pair for pair in pairs if equally_trained(*pair)]
     if len(comparable) >= 2:
         training_time = ratio_estimate(*_columns(comparable, lambda trial: trial.training_time_seconds), pilot)
-        accuracy = difference_estimate(*_columns(comparable, lambda trial: trial.validation_accuracy), pilot)
-        loss = difference_estimate(*_columns(comparable, _validation_loss), pilot)
+        differences = metric_differences(comparable, pilot)
     compared = Comparison(
         candidate=candidate,
         speedup=speedup,
@@ -83,8 +91,9 @@ def compare_legs(measured: ComparisonRun, run: LegRun, candidate: Leg, floor: No
         indistinguishable_from_noise=_indistinguishable(speedup, floor),
         training_time_ratio=training_time,
         memory_reduction_percent=memory,
-        accuracy_difference=accuracy,
-        loss_difference=loss,
+        accuracy_difference=differences.pop("accuracy", None),
+        loss_difference=differences.pop("loss", None),
+        metric_differences=differences,
         requirements=[],
         verdict="inconclusive",
     )
@@ -110,19 +119,9 @@ def _columns(
     return [figure(baseline) for baseline, _ in pairs], [figure(candidate) for _, candidate in pairs]
 
 
-def _equally_trained(one: TrialResult, other: TrialResult) -> bool:
-    """Whether two trials trained for the same number of steps and were validated on the same share of the data."""
-    return (len(one.loss_curve), one.validation_share) == (len(other.loss_curve), other.validation_share)
-
-
 def _peak_bytes(trial: TrialResult) -> int:
     assert trial.memory is not None
     return trial.memory.peak_bytes
-
-
-def _validation_loss(trial: TrialResult) -> float:
-    assert trial.validation_loss is not None
-    return trial.validation_loss
 
 
 def _noise_floor(measured: ComparisonRun) -> NoiseFloor | None:
@@ -130,30 +129,19 @@ def _noise_floor(measured: ComparisonRun) -> NoiseFloor | None:
     if len(trials) < 2:
         return None
     pairs = paired(measured.baseline, measured.control) if measured.control else []
-    whole = longest(trials)
+    same_seed = same_seed_spreads([pair for pair in pairs if equally_trained(*pair)])
+    over_seeds = spreads(longest(trials))
     pilot = measured.request.config.measurement.min_blocks
     return NoiseFloor(
         ratio=noise_floor([median_step(trial) for trial in trials]),
         control_ratio=ratio_estimate(*_columns(pairs, median_step), pilot) if len(pairs) >= 2 else None,
-        same_seed_loss_spread=_same_seed_spread(pairs, _validation_loss),
-        same_seed_accuracy_spread=_same_seed_spread(pairs, lambda trial: trial.validation_accuracy),
-        loss_spread=_spread([_validation_loss(trial) for trial in whole]),
-        accuracy_spread=_spread([trial.validation_accuracy for trial in whole]),
+        same_seed_loss_spread=same_seed.pop("loss", None),
+        same_seed_accuracy_spread=same_seed.pop("accuracy", None),
+        loss_spread=over_seeds.pop("loss", None),
+        accuracy_spread=over_seeds.pop("accuracy", None),
+        same_seed_metric_spreads=same_seed,
+        metric_spreads=over_seeds,
     )
-
-
-def _spread(values: list[float]) -> float | None:
-    """Standard deviation; None for fewer than two values."""
-    return statistics.stdev(values) if len(values) >= 2 else None
-
-
-def _same_seed_spread(
-    pairs: list[tuple[TrialResult, TrialResult]], metric: Callable[[TrialResult], float]
-) -> float | None:
-    """Standard deviation of one run: the difference of two runs has twice the variance."""
-    comparable = [pair for pair in pairs if _equally_trained(*pair)]
-    squares = [(metric(one) - metric(other)) ** 2 for one, other in comparable]
-    return math.sqrt(statistics.fmean(squares) / 2) if squares else None
 
 
 def _indistinguishable(speedup: Estimate | None, floor: NoiseFloor | None) -> bool | None:

@@ -46,6 +46,9 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         final_train_loss=_mean([trial.loss_curve[-1] for trial in whole]),
         validation_loss=_mean([trial.validation_loss for trial in whole]),
         validation_accuracy=_mean([trial.validation_accuracy for trial in whole]),
+        validation_metrics={
+            name: _mean([trial.metric(name) for trial in whole]) for name in whole[0].validation_metrics
+        },
         loss_curve=[_mean(losses) for losses in zip(*(trial.loss_curve for trial in whole), strict=True)],
         grad_scaler=_scaler_summary(trials),
         numerics=trials[0].numerics,
@@ -125,6 +128,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _empty_leg(leg: LegRun, kernels: KernelSupport | None) -> Leg:
     figures: dict[str, object] = dict.fromkeys(Leg.model_fields)
     figures |= {"precision": leg.precision, "capacity": leg.capacity, "failure": leg.failure}
-    figures |= {"kernels": kernels, "shortened_trials": 0}
+    figures |= {"kernels": kernels, "shortened_trials": 0, "validation_metrics": {}}
     figures |= {"disturbed_trials": 0, "repeated_trials": 0, "loss_curve": [], "trials": []}
     return Leg.model_validate(figures)

@@ -6,16 +6,18 @@ the device: losses, norms, scales and skips stay on it and are read after the lo
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from halftime.contract.request.training import TrainingConfig
-from halftime.plugin import IGNORED
-from worker.data import Batch, Feed
+from halftime.plugin import Batch, TrainingTask
+from worker.data import Feed
+from worker.data.batches import chunks, device_of
 from worker.training.clock import StepClock
 from worker.training.optimizers import make_optimizer
 from worker.training.pace import Pace
@@ -29,7 +31,8 @@ class Run:
 
     model: nn.Module
     #: Called in training: the model itself, or its compiled form.
-    forward: Callable[[Tensor], Tensor]
+    forward: Callable[..., Any]
+    task: TrainingTask
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -108,13 +111,16 @@ class LoopHooks:
     after_step: Callable[[int], None]
 
 
-def prepare(model: nn.Module, precision: Precision, settings: TrainingConfig, device: torch.device) -> Run:
+def prepare(
+    model: nn.Module, task: TrainingTask, precision: Precision, settings: TrainingConfig, device: torch.device
+) -> Run:
     """Creates optimizer, scaler, autocast and schedule for a model that is already on its device."""
     learning_rate = LearningRate(settings, device)
     parameters = list(model.parameters())
     return Run(
         model=model,
         forward=model,
+        task=task,
         parameters=parameters,
         optimizer=make_optimizer(parameters, settings, learning_rate),
         scaler=torch.amp.GradScaler(
@@ -176,13 +182,16 @@ def training_step(run: Run, batch: Batch) -> Step:
 
 
 def add_gradients(run: Run, batch: Batch) -> Tensor:
-    """Returns the loss of a batch and adds its gradients, times the scaler's scale, to those of the parameters."""
-    inputs, targets = batch
-    parts, smoothing = run.settings.gradient_accumulation, run.settings.label_smoothing
-    loss = torch.zeros((), device=inputs.device)
-    for part_inputs, part_targets in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
+    """Returns the loss of a batch and adds its gradients, times the scaler's scale, to those of the parameters.
+
+    The loss is the mean over all predictions of the batch: a part counts by how many of them it has.
+    """
+    parts = chunks(batch, run.settings.gradient_accumulation)
+    predictions = [run.task.predictions(part) for part in parts] if len(parts) > 1 else [1]
+    loss = torch.zeros((), device=device_of(batch))
+    for part, predicted in zip(parts, predictions, strict=True):
         with run.autocast:
-            part_loss = loss_of(run.forward(part_inputs), part_targets, smoothing) / parts
+            part_loss = run.task.loss(run.forward, part) / (sum(predictions) / predicted)
         torch.autograd.backward(run.scaler.scale(part_loss))
         loss += part_loss.detach()
     return loss
@@ -196,39 +205,36 @@ def clip_gradients(run: Run) -> Tensor:
     return gradient_norm
 
 
-def loss_of(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy in nats over the predicted positions; the last dimension of `logits` is the classes.
+@dataclass(frozen=True)
+class Validation:
+    """Metrics of a model on held-out data."""
 
-    Smoothing takes that share of the target's probability and spreads it over all classes (Szegedy et al. 2016,
-    "Rethinking the Inception Architecture", section 7).
-    """
-    return functional.cross_entropy(
-        logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, label_smoothing=label_smoothing
-    )
+    values: dict[str, float]
+    #: What each is a mean over, such as predictions.
+    counts: dict[str, float]
+    #: Share of the held-out batches used.
+    share: float
 
 
 @torch.no_grad()
 def validate(
-    model: nn.Module, batches: list[Batch], seconds_left: Callable[[], float] = lambda: math.inf
-) -> tuple[float, float, float]:
-    """Returns loss (nats) and accuracy, weighted by predictions, and the share of the held-out batches used.
-
-    Runs in FP32 outside autocast. Ends after the batch during which the time runs out.
-    """
+    model: nn.Module, task: TrainingTask, batches: list[Batch], seconds_left: Callable[[], float] = lambda: math.inf
+) -> Validation:
+    """Measures a task's metrics in FP32, outside autocast. Ends after the batch during which the time runs out."""
     model.eval()
-    total_loss = total_correct = predictions = 0.0
+    sums: dict[str, float] = defaultdict(float)
+    counts: dict[str, float] = defaultdict(float)
     done = 0
-    for inputs, targets in batches:
-        logits = model(inputs)
-        predicted = int((targets != IGNORED).sum())
-        total_loss += float(loss_of(logits, targets)) * predicted
-        total_correct += float((logits.argmax(dim=-1) == targets).sum())
-        predictions += predicted
+    for batch in batches:
+        for name, (total, count) in task.metrics(model, batch).items():
+            sums[name] += float(total)
+            counts[name] += float(count)
         done += 1
         if seconds_left() <= 0:
             break
     model.train()
-    return total_loss / predictions, total_correct / predictions, done / len(batches)
+    values = {name: sums[name] / counts[name] if counts[name] else math.nan for name in sums}
+    return Validation(values, dict(counts), done / len(batches))
 
 
 def _found_inf(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer, like: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from torch.distributed._tools.mem_tracker import MemTracker
 
 from halftime.contract.report.trial import Memory, MemoryBreakdown
 from halftime.contract.request.training import CUDA_GRAPH_MODES
-from worker.data import Batch
+from halftime.plugin import Batch
+from worker.data.batches import device_of, tensors_of
 from worker.training.loop import Run, training_step
 
 #: The contract's names of `MemTracker`'s categories.
@@ -91,7 +92,7 @@ def memory_on_cpu(run: Run, fresh: Run, batch: Batch) -> Memory:
 def cpu_step_peak(run: Run, batch: Batch) -> int:
     """Runs one additional training step; returns the peak of the memory that the CPU's allocator held for it."""
     run.optimizer.zero_grad(set_to_none=True)  # as the step does; the profiler has no sizes of earlier allocations
-    held_bytes = sum(_tensor_bytes([*_step_state(run), *batch]))
+    held_bytes = sum(_tensor_bytes([*_step_state(run), *tensors_of(batch)]))
     with profile(profile_memory=True) as step:
         training_step(run, batch)
     assert step.kineto_results is not None
@@ -109,17 +110,16 @@ def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
     The step uses the module itself: `MemTracker` does not support compiled ones.
     """
     tracker = MemTracker()
-    tracker.track_external(run.model, run.optimizer, *batch)
+    tracker.track_external(run.model, run.optimizer, *tensors_of(batch))
 
-    def forward(inputs: Tensor) -> Tensor:
+    def forward(*inputs: Any, **named_inputs: Any) -> Any:  # noqa: ANN401 # a model's own
         tracker.reset_mod_stats()  # it rejects a second call of a module, which micro-batches make
-        logits: Tensor = run.model(inputs)
-        return logits
+        return run.model(*inputs, **named_inputs)
 
     with tracker:
         training_step(replace(run, forward=forward), batch)
     peaks = tracker.get_tracker_snapshot("peak")
-    parts: dict[Any, int] = peaks[batch[0].device]  # keyed by MemTracker's own enumeration, and "Total"
+    parts: dict[Any, int] = peaks[device_of(batch)]  # keyed by MemTracker's own enumeration, and "Total"
     bytes_by_name = {CATEGORIES[kind.value]: size for kind, size in parts.items() if kind != "Total"}
     return MemoryBreakdown.model_validate(bytes_by_name)
 

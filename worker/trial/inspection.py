@@ -10,7 +10,7 @@ from worker.data import make_source
 from worker.errors import TrialFailed
 from worker.messages import Inspection, ModelFacts
 from worker.models import blueprint_of
-from worker.models.plugin import check_logits
+from worker.models.plugin import check_task
 
 #: Address space that an inspection may add: a limit for specs with billions of layers.
 MORE_BYTES = 8 * 2**30
@@ -20,7 +20,7 @@ def inspect_model(inspection: Inspection) -> ModelFacts:
     """Returns the facts of a model without building it. Raises TrialFailed: `invalid_model`, `invalid_data`."""
     _limit_memory()
     blueprint = blueprint_of(inspection.model)
-    make_source(blueprint.shape, inspection.data, inspection.seed)
+    source = make_source(blueprint.task, inspection.data, inspection.seed)
     try:
         with torch.device("meta"):
             model = blueprint.build()
@@ -29,7 +29,7 @@ def inspect_model(inspection: Inspection) -> ModelFacts:
             FailureCode.INVALID_MODEL, "The model has too many layers to fit into memory. Use fewer layers."
         ) from error
     if isinstance(inspection.model, PluginSpec):
-        check_logits(inspection.model, model, blueprint.shape)
+        check_task(inspection.model, model, blueprint.task, source)
     weights = list(model.parameters())
     buffer_bytes = sum(buffer.nbytes for buffer in model.buffers())
     return ModelFacts(

@@ -14,7 +14,9 @@ from torch import nn
 from halftime.contract.models import ConvnetSpec
 from halftime.contract.report.telemetry import Telemetry
 from halftime.contract.report.trial import Attestation, Compilation, GradScalerTrace, TrialResult
+from halftime.plugin import TrainingTask
 from worker.data import TrialData, make_data
+from worker.data.batches import samples_in
 from worker.data.feed import Feed
 from worker.data.loader_limits import loader_failure
 from worker.device import device as devices
@@ -24,11 +26,12 @@ from worker.errors.out_of_memory import is_out_of_memory
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
 from worker.proof.examination import Findings, State, Subject, examine
+from worker.tasks import smoothed
 from worker.training.checkpointing import checkpoint_activations
 from worker.training.clock import StepClock, make_clock
 from worker.training.compilation import CompileWatch, compiled, fresh_compiler
 from worker.training.determinism import deterministic, is_deterministic
-from worker.training.loop import Curves, LoopHooks, Run, Timing, prepare, train, validate
+from worker.training.loop import Curves, LoopHooks, Run, Timing, Validation, prepare, train, validate
 from worker.training.memory import CudaPeaks
 from worker.training.pace import VALIDATION_STEP, Pace
 from worker.training.precision import (
@@ -52,6 +55,7 @@ class Prepared:
     device: torch.device
     precision: Precision
     model: nn.Module
+    task: TrainingTask
     data: TrialData
     #: Recorded before training; probes and the dtypes of the forward pass are added afterwards.
     attestation: Attestation
@@ -101,7 +105,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
     trained = _train(spec, prepared, after_step, pace)
     run, curves, feed, step_seconds = trained.run, trained.curves, trained.feed, trained.clock.step_seconds()
     applied_steps, final_learning_rate = int(run.learning_rate.applied_steps), float(run.learning_rate.value)
-    validation_loss, validation_accuracy, validation_share = _validate_in_fp32(prepared, pace)
+    validation = _validate_in_fp32(prepared, pace)
     skipped_steps = [index for index, found_inf in enumerate(curves.found_infs.tolist()) if found_inf]
     findings = _examine(spec, prepared, trained, skipped_steps, pace)
     attestation_update = {
@@ -130,9 +134,15 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         compilation=trained.compilation,
         deterministic=is_deterministic(),
         grad_scaler=_scaler_trace(trained, len(step_seconds), skipped_steps, findings.first_overflow),
-        validation_loss=validation_loss if math.isfinite(validation_loss) else None,
-        validation_accuracy=validation_accuracy,
-        validation_share=validation_share,
+        validation_loss=_finite_or_none(validation.values["loss"]),
+        validation_accuracy=_finite_or_none(validation.values.get("accuracy", math.nan)),
+        validation_metrics={
+            name: _finite_or_none(value)
+            for name, value in validation.values.items()
+            if name not in {"loss", "accuracy"}
+        },
+        validation_counts=validation.counts,
+        validation_share=validation.share,
         memory=findings.memory,
         attestation=prepared.attestation.model_copy(update=attestation_update),
         data=prepared.data.facts,
@@ -152,13 +162,13 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
 def _train(spec: TrialSpec, prepared: Prepared, after_step: Callable[[int], None], pace: Pace) -> Trained:
     """Runs every step of the leg, including warm-up, with clock and telemetry around the measured ones."""
     device = prepared.device
-    run = prepare(prepared.model, prepared.precision, spec.training, device)
+    run = prepare(prepared.model, prepared.task, prepared.precision, spec.training, device)
     if spec.training.compile is not None:
         run = replace(run, forward=compiled(prepared.model, spec.training.compile))
     initial_scale = run.scaler.get_scale()
     clock = make_clock(device, spec.training.steps + 1)
     validation = prepared.data.validation
-    pace.keep(VALIDATION_STEP * sum(len(inputs) for inputs, _ in validation) / spec.training.batch_size)
+    pace.keep(VALIDATION_STEP * sum(map(samples_in, validation)) / spec.training.batch_size)
     curves = Curves.empty(spec.training.steps, device)
     started_at = datetime.now(UTC)
     peaks, compilations = CudaPeaks(device), CompileWatch()
@@ -220,7 +230,8 @@ def prepare_run(spec: TrialSpec, device: torch.device) -> Prepared:
     start_bytes = devices.reset_memory(device)
 
     torch.manual_seed(spec.seed)
-    data = make_data(blueprint.shape, spec.data, spec.training, spec.seed, spec.max_batches)
+    task = smoothed(blueprint.task, spec.training.label_smoothing)
+    data = make_data(task, spec.data, spec.training, spec.seed, spec.max_batches)
     model = blueprint.build()
     attestation = Attestation(
         flags=flags,
@@ -239,14 +250,15 @@ def prepare_run(spec: TrialSpec, device: torch.device) -> Prepared:
     model.to(device)
     model.to(memory_format=memory_format)  # type: ignore[call-overload] # missing from torch's stubs
     model.train()
-    return Prepared(device, precision, model, data.to(device, memory_format), attestation, start_bytes, initial_state)
+    placed = data.to(device, memory_format)
+    return Prepared(device, precision, model, task, placed, attestation, start_bytes, initial_state)
 
 
-def _validate_in_fp32(prepared: Prepared, pace: Pace) -> tuple[float, float, float]:
-    """Validates in FP32, so that only the weights differ between legs: loss, accuracy, share of the data used."""
+def _validate_in_fp32(prepared: Prepared, pace: Pace) -> Validation:
+    """Validates in FP32, so that only the weights differ between legs."""
     set_flags(PRECISIONS["fp32"])
     try:
-        return validate(prepared.model, prepared.data.validation, lambda: pace.seconds_to_validate)
+        return validate(prepared.model, prepared.task, prepared.data.validation, lambda: pace.seconds_to_validate)
     finally:
         set_flags(prepared.precision)
 
@@ -278,4 +290,8 @@ def _scaler_trace(
 
 
 def _finite(values: torch.Tensor) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in values.tolist()]
+    return list(map(_finite_or_none, values.tolist()))
+
+
+def _finite_or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

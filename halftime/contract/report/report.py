@@ -119,7 +119,10 @@ class Leg(Output):
     memory_breakdown: MemoryBreakdown | None
     final_train_loss: MaybeFloat
     validation_loss: MaybeFloat
+    #: null for a task without an accuracy.
     validation_accuracy: MaybeFloat
+    #: The task's further metrics, by name; `Report.data.metrics` has their units.
+    validation_metrics: dict[str, MaybeFloat] = Field(default={})
     #: Training loss, one entry per step, warm-up included, mean over blocks.
     loss_curve: list[MaybeFloat]
     grad_scaler: GradScalerSummary | None
@@ -167,6 +170,8 @@ class Comparison(Output):
     memory_reduction_percent: Estimate | None
     accuracy_difference: Difference | None
     loss_difference: Difference | None
+    #: Of the task's further metrics, by name.
+    metric_differences: dict[str, Difference] = Field(default={})
     requirements: list[Requirement]
     verdict: Verdict
 
@@ -184,6 +189,9 @@ class NoiseFloor(Output):
     #: Standard deviation over seeds of the baseline's validation loss (nats) and accuracy.
     loss_spread: MaybeFloat
     accuracy_spread: MaybeFloat
+    #: The same of the task's further metrics, by name.
+    same_seed_metric_spreads: dict[str, float] = Field(default={})
+    metric_spreads: dict[str, float] = Field(default={})
 
 
 class AttestationCheck(Output):

@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.metrics import MetricFacts
 from halftime.contract.report.numerics import Numerics
 from halftime.contract.report.telemetry import Telemetry
 from halftime.contract.strict import MaybeFloat, Output
@@ -120,6 +121,8 @@ class DataFacts(Output):
     #: Number of batches before the training data repeats.
     distinct_batches: int
     validation_samples: int
+    #: What the task measures on held-out data, in the order of reports; empty in reports of earlier releases.
+    metrics: list[MetricFacts] = Field(default=[])
 
 
 class Compilation(Output):
@@ -178,7 +181,12 @@ class TrialResult(Output):
     deterministic: bool = False
     grad_scaler: GradScalerTrace | None
     validation_loss: MaybeFloat
-    validation_accuracy: float
+    #: null for a task without an accuracy.
+    validation_accuracy: MaybeFloat
+    #: The task's further metrics on held-out data, by name.
+    validation_metrics: dict[str, MaybeFloat] = Field(default={})
+    #: What each metric is a mean over, such as predictions; empty in reports of earlier releases.
+    validation_counts: dict[str, float] = Field(default={})
     #: Share of the held-out data that loss and accuracy are computed on; below 1 only if time ran out.
     validation_share: float = 1.0
     #: null if time ran out: see `not_examined`.
@@ -209,6 +217,11 @@ class TrialResult(Output):
     disturbances: list[str] = Field(default=[])
     #: Number of earlier runs of this trial that were discarded as disturbed.
     repeats: int = 0
+
+    def metric(self, name: str) -> float | None:
+        """The value of a metric on held-out data, by its name in `DataFacts.metrics`; None if it is not finite."""
+        own = {"loss": self.validation_loss, "accuracy": self.validation_accuracy}
+        return own[name] if name in own else self.validation_metrics.get(name)
 
     def without_samples(self) -> "TrialResult":
         """Returns a copy of the trial without its per-step entries; all figures stay."""

@@ -13,6 +13,7 @@ from halftime.contract.models import MlpSpec
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.request.training import TrainingConfig
 from halftime.contract.resources.worker import PrecisionSupport
+from halftime.plugin import Vectors
 from tests.factories import CPU, comparison, request, telemetry, trial
 from worker.agent.launcher import TrialLauncher, within_time_limit
 from worker.comparison import blocks as comparing
@@ -21,6 +22,7 @@ from worker.comparison.blocks import BenchmarkFailed, compare
 from worker.comparison.time_budget import time_limit
 from worker.messages import TimeLimit, TrialSpec
 from worker.report.build import make_report
+from worker.tasks.cross_entropy import CrossEntropy
 from worker.training import pace as pacing
 from worker.training.loop import validate
 from worker.training.pace import Pace
@@ -313,9 +315,13 @@ async def test_a_repetition_that_ends_early_does_not_replace_a_whole_trial():
 def test_validation_ends_where_the_time_does_and_says_how_much_it_saw():
     model, batches = torch.nn.Linear(4, 3), [(torch.randn(2, 4), torch.tensor([0, 1]))] * 4
     left = iter([2.0, 1.0, 0.0])
-    loss, accuracy, share = validate(model, batches, lambda: next(left))
-    assert share == 0.75
-    assert validate(model, batches) == (pytest.approx(loss), accuracy, 1.0)
+    task = CrossEntropy(Vectors(4, 3))
+    shortened = validate(model, task, batches, lambda: next(left))
+    assert shortened.share == 0.75
+    assert shortened.counts == {"loss": 6, "accuracy": 6}
+    whole = validate(model, task, batches)
+    assert whole.share == 1.0
+    assert whole.values == pytest.approx(shortened.values)
 
 
 def test_what_waiting_has_used_is_no_longer_the_trial_s():

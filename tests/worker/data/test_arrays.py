@@ -20,6 +20,7 @@ from worker.data.array_files import read_arrays
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
+from worker.tasks import as_task
 from worker.trial.run import run_trial
 
 VECTORS = Vectors(4, 3)
@@ -38,7 +39,7 @@ def vectors(samples=20, size=4, classes=3):
 
 def source_of(datasets, arrays, shape=VECTORS, compressed=False):
     (numpy.savez_compressed if compressed else numpy.savez)(datasets / "some.npz", **arrays)
-    return make_source(shape, ArraysData(name="some.npz"), 0)
+    return make_source(as_task(shape), ArraysData(name="some.npz"), 0)
 
 
 def refused(*arguments, **named):
@@ -87,7 +88,7 @@ def test_any_float_and_any_integer_will_do(datasets, dtype, labels):
 def test_safetensors_are_read_bfloat16_included(datasets):
     tensors = {"inputs": torch.arange(20.0)[:, None].repeat(1, 4).bfloat16(), "targets": torch.arange(20) % 3}
     safetensors.torch.save_file(tensors, datasets / "some.safetensors")
-    inputs, targets = drawn(make_source(VECTORS, ArraysData(name="some.safetensors"), 0), "training")
+    inputs, targets = drawn(make_source(as_task(VECTORS), ArraysData(name="some.safetensors"), 0), "training")
     assert torch.equal(inputs[:, 0].long() % 3, targets)
 
 
@@ -254,7 +255,7 @@ def test_what_is_no_such_file_is_refused(datasets, name, body):
     (datasets / name).write_bytes(body)
     if (name, body[:4]) == ("some.npz", b"PK\x05\x06"):  # an archive of nothing
         with pytest.raises(TrialFailed, match="array `inputs` is missing"):
-            make_source(VECTORS, ArraysData(name=name), 0)
+            make_source(as_task(VECTORS), ArraysData(name=name), 0)
     else:
         assert name in read(datasets, name)
 
@@ -300,4 +301,4 @@ def test_a_model_trains_on_arrays(datasets):
 def test_arrays_of_another_model_are_refused(datasets, model):
     numpy.savez(datasets / "some.npz", **vectors())
     with pytest.raises(TrialFailed, match="`inputs` must"):
-        make_data(blueprint_of(model).shape, ArraysData(name="some.npz"), TrainingConfig(), 0)
+        make_data(blueprint_of(model).task, ArraysData(name="some.npz"), TrainingConfig(), 0)

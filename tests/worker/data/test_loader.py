@@ -20,10 +20,11 @@ from worker.agent.launcher import TrialLauncher
 from worker.comparison.comparison_run import paired
 from worker.data import make_data
 from worker.data.feed import DrawnBatches, LoaderFeed
-from worker.data.synthetic.vectors import VectorTask
+from worker.data.synthetic.vectors import VectorSource
 from worker.device.host_counters import HostCounters
 from worker.messages import TrialSpec
 from worker.report.build import make_report
+from worker.tasks import as_task
 from worker.trial.run import run_trial
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +35,7 @@ TRAINING = TrainingConfig(batch_size=8, steps=5, warmup_steps=2)
 
 def loaded(workers, **training):
     settings = TrainingConfig(**{"batch_size": 8, "steps": 5, "warmup_steps": 2} | training)
-    return make_data(SHAPE, SyntheticData(loader=LoaderConfig(workers=workers)), settings, 3)
+    return make_data(as_task(SHAPE), SyntheticData(loader=LoaderConfig(workers=workers)), settings, 3)
 
 
 def trial_spec(workers=0, precision="fp32", training=None, **model):
@@ -77,7 +78,7 @@ def test_the_hash_is_of_what_was_handed_out():
     assert first.sha256(at_hand) != at_hand
 
 
-class SlowSource(VectorTask):
+class SlowSource(VectorSource):
     def sample(self, part, count, generator):
         if part == "training":
             time.sleep(0.05)

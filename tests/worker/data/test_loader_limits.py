@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from halftime.contract.request.data import LoaderConfig
-from halftime.plugin import Blueprint
 from tests.factories import comparison, request, trial
 from tests.mounts import python_with_tmpfs
 from tests.worker.data.test_loader import trial_spec
@@ -18,7 +17,7 @@ from worker.data import make_data
 from worker.data.loader_limits import BATCH_TIMEOUT_SECONDS, in_shared_memory, require_shared_memory
 from worker.device import host_counters
 from worker.errors import TrialFailed
-from worker.models import blueprint_of
+from worker.models import TaskBlueprint, blueprint_of
 from worker.trial.run import run_trial
 
 PAGE = 4096
@@ -73,7 +72,7 @@ def test_where_no_bound_is_told_none_is_held_against_a_loader(free):
 def test_a_trial_is_refused_before_its_model_is_built(free, monkeypatch):
     free(0)
     spec = trial_spec(workers=2)
-    unbuilt = Blueprint(blueprint_of(spec.model).shape, lambda: pytest.fail("the model was built"))
+    unbuilt = TaskBlueprint(blueprint_of(spec.model).task, lambda: pytest.fail("the model was built"))
     monkeypatch.setattr("worker.trial.run.blueprint_of", lambda spec: unbuilt)
     with pytest.raises(TrialFailed, match="docker run --shm-size 1g"):
         run_trial(spec, lambda step: None)
@@ -91,7 +90,7 @@ async def test_the_search_for_the_largest_batch_ends_with_the_cause(free):
     async def run_one(spec, deadline_seconds, after_step):
         free(0 if spec.training.batch_size > 16 else 2**30)
         try:
-            make_data(blueprint_of(spec.model).shape, spec.data, spec.training, spec.seed)
+            make_data(blueprint_of(spec.model).task, spec.data, spec.training, spec.seed)
         except TrialFailed as error:
             return error.failure
         return trial(spec)
@@ -131,7 +130,7 @@ from halftime.contract.models import MlpSpec
 from halftime.contract.request.training import TrainingConfig
 from worker import data
 from worker.data import feed
-from worker.data.synthetic.vectors import VectorTask
+from worker.data.synthetic.vectors import VectorSource
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.trial.run import run_trial
@@ -168,7 +167,7 @@ def test_in_a_small_shared_memory_a_loader_that_fits_trains_and_one_that_outgrow
 
 
 LOST = f"""{TRIALS}
-class Lost(VectorTask):
+class Lost(VectorSource):
     def __init__(self, end):
         super().__init__(1024, 4, torch.Generator())
         self.end = end

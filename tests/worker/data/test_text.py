@@ -15,6 +15,7 @@ from worker.data.text import library_text
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
+from worker.tasks import as_task
 from worker.trial.run import run_trial
 
 EXAMPLE = BenchmarkRequest.model_validate_json((Path(__file__).parents[3] / "examples" / "text.json").read_text())
@@ -30,7 +31,7 @@ def datasets(tmp_path, monkeypatch):
 
 def test_training_and_validation_windows_never_share_a_byte(datasets):
     (datasets / "ab.txt").write_bytes(b"a" * 900 + b"b" * 100)
-    source = make_source(SHAPE, TextData(name="ab.txt"), 0)
+    source = make_source(as_task(SHAPE), TextData(name="ab.txt"), 0)
     for part, byte in (("training", b"a"), ("validation", b"b")):
         inputs, targets = source.sample(part, 500, seeded(part, 0))
         assert set(inputs.flatten().tolist()) | set(targets.flatten().tolist()) == {*byte}
@@ -39,7 +40,7 @@ def test_training_and_validation_windows_never_share_a_byte(datasets):
 def test_the_target_is_the_next_byte_and_every_place_can_be_drawn(datasets):
     text = bytes(range(200))
     (datasets / "rising.bin").write_bytes(text)
-    source = make_source(CausalTokens(256, 8), TextData(name="rising.bin"), 0)
+    source = make_source(as_task(CausalTokens(256, 8)), TextData(name="rising.bin"), 0)
     inputs, targets = source.sample("training", 5000, seeded("training", 0))
     assert inputs.shape == targets.shape == (5000, 8)
     assert inputs.dtype == targets.dtype == torch.int64
@@ -51,13 +52,13 @@ def test_the_target_is_the_next_byte_and_every_place_can_be_drawn(datasets):
 def test_a_text_shorter_than_its_windows_is_refused(datasets, size):
     (datasets / "short.txt").write_bytes(b"x" * size)
     with pytest.raises(TrialFailed, match="a shorter sequence") as raised:
-        make_source(CausalTokens(256, 17), TextData(name="short.txt"), 0)
+        make_source(as_task(CausalTokens(256, 17)), TextData(name="short.txt"), 0)
     assert raised.value.failure.code == "invalid_data"
 
 
 def test_the_least_text_that_a_refusal_names_is_enough(datasets):
     (datasets / "short.txt").write_bytes(b"x" * 181)
-    make_source(CausalTokens(256, 17), TextData(name="short.txt"), 0).sample("validation", 3, seeded("v", 0))
+    make_source(as_task(CausalTokens(256, 17)), TextData(name="short.txt"), 0).sample("validation", 3, seeded("v", 0))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_the_least_text_that_a_refusal_names_is_enough(datasets):
 )
 def test_a_model_that_reads_no_bytes_is_refused_at_the_first_look(model, words):
     with pytest.raises(TrialFailed, match=words) as raised:
-        make_source(blueprint_of(model).shape, TextData(), 0)
+        make_source(blueprint_of(model).task, TextData(), 0)
     assert raised.value.failure.code == "invalid_data"
 
 
@@ -106,4 +107,4 @@ def test_a_small_transformer_learns_real_text(precision):
 
 def test_the_example_asks_for_text_on_any_device():
     assert (EXAMPLE.config.data, EXAMPLE.config.device) == (TextData(), "auto")
-    make_source(blueprint_of(EXAMPLE.model).shape, EXAMPLE.config.data, 0)
+    make_source(blueprint_of(EXAMPLE.model).task, EXAMPLE.config.data, 0)

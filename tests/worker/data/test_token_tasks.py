@@ -7,11 +7,11 @@ from halftime.contract.models import TransformersSpec
 from halftime.contract.request.training import TrainingConfig
 from halftime.plugin import IGNORED, ClassifiedTokens, MaskedTokens, TokenPairs
 from worker.data import seeded
-from worker.data.synthetic import make_task
-from worker.data.synthetic.classified import LABEL_NOISE, ClassifiedTask
-from worker.data.synthetic.language import START_TOKEN, ContinuationTask
+from worker.data.synthetic import synthetic_source
+from worker.data.synthetic.classified import LABEL_NOISE, ClassifiedSource
+from worker.data.synthetic.language import START_TOKEN, ContinuationSource
 from worker.data.synthetic.markov import MarkovChain
-from worker.data.synthetic.masked import MaskedTask
+from worker.data.synthetic.masked import MaskedSource
 from worker.messages import TrialSpec
 from worker.trial.run import run_trial
 
@@ -46,7 +46,7 @@ def test_a_walk_takes_each_step_as_often_as_the_matrix_says():
 
 def test_the_best_guess_of_a_hidden_token_scores_the_optimum():
     """With the hidden token's neighbours, from products of the dense matrix."""
-    task = MaskedTask(MaskedTokens(41, 15, mask_token=40), seeded("task", 0))
+    task = MaskedSource(MaskedTokens(41, 15, mask_token=40), seeded("task", 0))
     inputs, targets = task.sample("validation", 4000, seeded("samples", 0))
     matrix = matrix_of(task.language.chain)
     row, column = (targets != IGNORED).nonzero(as_tuple=True)
@@ -63,7 +63,7 @@ def test_the_best_guess_of_a_hidden_token_scores_the_optimum():
 @pytest.mark.parametrize("length", [3, 4, 7, 64])
 @pytest.mark.parametrize("mask_token", [0, 4, 8])
 def test_hidden_tokens_stand_alone_between_two_that_are_seen(length, mask_token):
-    task = MaskedTask(MaskedTokens(9, length, mask_token), seeded("task", 0))
+    task = MaskedSource(MaskedTokens(9, length, mask_token), seeded("task", 0))
     inputs, targets = task.sample("training", 50, seeded("samples", 0))
     hidden = targets != IGNORED
     assert torch.equal(inputs == mask_token, hidden)
@@ -77,7 +77,7 @@ def test_hidden_tokens_stand_alone_between_two_that_are_seen(length, mask_token)
 def test_the_best_guess_of_a_class_scores_the_optimum():
     """With the likelihood multiplied up from each class's own dense matrix."""
     classes, length = 3, 4
-    task = ClassifiedTask(ClassifiedTokens(20, length, classes), seeded("task", 0))
+    task = ClassifiedSource(ClassifiedTokens(20, length, classes), seeded("task", 0))
     tokens, labels = task.sample("validation", 20_000, seeded("samples", 0))
     likelihood = torch.ones(len(tokens), classes, dtype=torch.float64)
     for index, shift in enumerate(task.shifts.tolist()):
@@ -94,13 +94,13 @@ def test_the_best_guess_of_a_class_scores_the_optimum():
 
 
 def test_more_classes_than_tokens_cannot_all_be_told_apart():
-    task = ClassifiedTask(ClassifiedTokens(5, 64, 10), seeded("task", 0))
+    task = ClassifiedSource(ClassifiedTokens(5, 64, 10), seeded("task", 0))
     assert task.best_possible_accuracy == pytest.approx((1 - LABEL_NOISE) / 2 + LABEL_NOISE / 10, abs=0.01)
 
 
 def test_the_best_guess_of_what_follows_scores_the_optimum():
     """The first target given the source's last token, each other given the one before it."""
-    task = ContinuationTask(TokenPairs(30, 5, 7), seeded("task", 0))
+    task = ContinuationSource(TokenPairs(30, 5, 7), seeded("task", 0))
     inputs, targets = task.sample("validation", 4000, seeded("samples", 0))
     assert inputs.shape == (4000, 12)
     assert bool((inputs[:, 5] == START_TOKEN).all())
@@ -118,7 +118,7 @@ SHAPES = [MaskedTokens(50_257, 16, 50_256), ClassifiedTokens(50_257, 16, 1000), 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: type(shape).__name__)
 def test_a_large_vocabulary_has_its_task(shape):
-    inputs, _ = make_task(shape, seeded("task", 0)).sample("training", 8, seeded("samples", 0))
+    inputs, _ = synthetic_source(shape, seeded("task", 0)).sample("training", 8, seeded("samples", 0))
     assert inputs.shape == (8, 16)
     assert 0 <= int(inputs.min()) <= int(inputs.max()) < 50_257
 

@@ -140,7 +140,7 @@ def test_an_accepted_model_trains(precision, model):
     training = TrainingConfig(batch_size=4, steps=2, warmup_steps=1, validation_samples=4)
     inputs, targets = data_of(spec, training).training[0]
     torch.manual_seed(0)
-    run = prepare(blueprint_of(spec).build(), PRECISIONS[precision], training, CPU)
+    run = prepare(blueprint_of(spec).build(), blueprint_of(spec).task, PRECISIONS[precision], training, CPU)
     step = training_step(run, (inputs, targets))
     assert step.loss.isfinite()
 
@@ -229,12 +229,12 @@ SHAPES = {
 def test_the_input_decides_what_a_classifier_is_trained_on(name):
     given, first, shape = SHAPES[name]
     head = [{"type": "flatten"}, {"type": "linear", "out_features": 10}]
-    assert blueprint_of(model_of(first + head, **given)).shape == shape
+    assert blueprint_of(model_of(first + head, **given)).task.shape == shape
 
 
 def test_a_causal_language_model_is_trained_on_the_next_token():
     layers = [{"type": "embedding", "embedding_dim": 4}, {"type": "linear", "out_features": 11}]
-    assert blueprint_of(model_of(layers, task="causal-lm", **TOKENS)).shape == CausalTokens(11, 7)
+    assert blueprint_of(model_of(layers, task="causal-lm", **TOKENS)).task.shape == CausalTokens(11, 7)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
@@ -281,7 +281,7 @@ def test_a_model_without_any_gradient_is_measured_all_the_same():
 def test_batch_norm_of_vectors_is_compared_with_fp64_in_micro_batches_of_two():
     spec = model_of([{"type": "linear", "out_features": 10}, {"type": "batch_norm"}], input_shape=[4])
     training = TrainingConfig(batch_size=16, gradient_accumulation=8, steps=2, warmup_steps=1)
-    run = prepare(blueprint_of(spec).build(), PRECISIONS["fp32"], training, CPU)
+    run = prepare(blueprint_of(spec).build(), blueprint_of(spec).task, PRECISIONS["fp32"], training, CPU)
     numerics = compare_with_fp64(run, PRECISIONS["fp32"], data_of(spec, training).training[0])
     assert numerics.samples == 16
     assert numerics.gradient_relative_rmse < 1e-4

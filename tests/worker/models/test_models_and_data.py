@@ -8,7 +8,7 @@ from halftime.contract.request.data import SyntheticData
 from halftime.contract.request.training import TrainingConfig
 from tests.factories import data_of
 from worker.data import make_source, seeded
-from worker.data.synthetic.language import LanguageTask
+from worker.data.synthetic.language import LanguageSource
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
 from worker.trial.run import run_trial
@@ -48,7 +48,7 @@ def test_the_same_seed_gives_the_same_data_and_another_gives_other_data():
 
 
 def test_the_task_stays_while_the_samples_change_with_the_block():
-    one, other = (make_source(blueprint_of(MlpSpec()).shape, SyntheticData(), seed=5) for _ in range(2))
+    one, other = (make_source(blueprint_of(MlpSpec()).task, SyntheticData(), seed=5) for _ in range(2))
     assert one.best_possible_loss == other.best_possible_loss
 
 
@@ -61,7 +61,7 @@ def test_training_data_on_the_device_is_bounded():
 
 
 def test_the_entropy_rate_is_what_the_true_chain_scores_on_its_own_samples():
-    task = LanguageTask(64, 64, seeded("task", 0))
+    task = LanguageSource(64, 64, seeded("task", 0))
     inputs, targets = task.sample("validation", 2000, seeded("samples", 0))
     matrix = torch.zeros(64, 64, dtype=torch.float64).scatter_(
         1, task.chain.successors(torch.arange(64)), task.chain.probabilities
@@ -74,7 +74,7 @@ def test_the_entropy_rate_is_what_the_true_chain_scores_on_its_own_samples():
 
 
 def test_a_large_vocabulary_needs_no_dense_matrix():
-    task = LanguageTask(50_257, 8, seeded("task", 0))
+    task = LanguageSource(50_257, 8, seeded("task", 0))
     assert task.chain.probabilities.shape == (50_257, 64)
     assert 0 < task.best_possible_loss < 3
 

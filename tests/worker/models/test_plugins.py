@@ -17,6 +17,7 @@ from worker.errors import TrialFailed
 from worker.messages import Inspection, TrialSpec
 from worker.models import blueprint_of
 from worker.models.plugin import check_logits
+from worker.tasks import as_task
 
 REQUEST = BenchmarkRequest.model_validate_json((EXAMPLE_PLUGIN / "request.json").read_text())
 
@@ -78,32 +79,32 @@ MODELS = """
     from halftime.plugin import Vectors
 
     def fine(size=4):
-        return SimpleNamespace(shape=Vectors(size, 3), build=lambda: nn.Linear(size, 3))
+        return SimpleNamespace(task=Vectors(size, 3), build=lambda: nn.Linear(size, 3))
 
     def shapeless():
         return nn.Linear(4, 3)
 
     def no_module():
-        return SimpleNamespace(shape=Vectors(4, 3), build=lambda: "a model")
+        return SimpleNamespace(task=Vectors(4, 3), build=lambda: "a model")
 
     def no_weights():
-        return SimpleNamespace(shape=Vectors(4, 3), build=lambda: nn.Flatten())
+        return SimpleNamespace(task=Vectors(4, 3), build=lambda: nn.Flatten())
 
     def broken():
-        return SimpleNamespace(shape=Vectors(4, 3), build=lambda: nn.Linear(-4, 3))
+        return SimpleNamespace(task=Vectors(4, 3), build=lambda: nn.Linear(-4, 3))
 
     def too_narrow():
-        return SimpleNamespace(shape=Vectors(4, 3), build=lambda: nn.Linear(4, 2))
+        return SimpleNamespace(task=Vectors(4, 3), build=lambda: nn.Linear(4, 2))
 
     def other_inputs():
-        return SimpleNamespace(shape=Vectors(4, 3), build=lambda: nn.Linear(5, 3))
+        return SimpleNamespace(task=Vectors(4, 3), build=lambda: nn.Linear(5, 3))
 
     class Asking(nn.Linear):
         def forward(self, inputs):
             return super().forward(inputs) * float(inputs.sum())
 
     def asking():
-        return SimpleNamespace(shape=Vectors(4, 3), build=lambda: Asking(4, 3))
+        return SimpleNamespace(task=Vectors(4, 3), build=lambda: Asking(4, 3))
 
     not_callable = 7
 """
@@ -163,7 +164,7 @@ def look_at(name):
     blueprint = blueprint_of(spec)
     with torch.device("meta"):
         model = blueprint.build()
-    check_logits(spec, model, blueprint.shape)
+    check_logits(spec, model, blueprint.task.shape)
 
 
 def test_a_plugin_s_weights_come_from_the_block_s_seed(installed):
@@ -178,7 +179,7 @@ def test_a_plugin_s_weights_come_from_the_block_s_seed(installed):
 
 def test_synthetic_data_fits_a_plugin_s_shape(installed):
     installed(MODELS, models=["fine"])
-    assert blueprint_of(PluginSpec(name="fine", arguments={"size": 9})).shape == Vectors(9, 3)
+    assert blueprint_of(PluginSpec(name="fine", arguments={"size": 9})).task.shape == Vectors(9, 3)
 
 
 def test_a_package_that_fails_to_import_is_quoted(installed):
@@ -201,7 +202,9 @@ def test_nothing_is_imported_for_an_unknown_name(installed):
 
 def test_without_any_package_a_refusal_says_none():
     assert "Installed: none" in refused(lambda: blueprint_of(PluginSpec(name="fine")).build(), "invalid_model")
-    assert "Installed: none" in refused(lambda: make_source(Vectors(4, 3), PluginData(name="fine"), 0), "invalid_data")
+    assert "Installed: none" in refused(
+        lambda: make_source(as_task(Vectors(4, 3)), PluginData(name="fine"), 0), "invalid_data"
+    )
 
 
 DATA = """
@@ -244,7 +247,9 @@ def data_of(installed, **arguments):
 
 
 def test_a_plugin_s_samples_are_what_the_loop_trains_on(installed):
-    data = make_data(Vectors(4, 3), data_of(installed), TrainingConfig(batch_size=5, steps=4, warmup_steps=1), 0)
+    data = make_data(
+        as_task(Vectors(4, 3)), data_of(installed), TrainingConfig(batch_size=5, steps=4, warmup_steps=1), 0
+    )
     inputs, targets = data.training[0]
     assert (inputs.shape, inputs.dtype, targets.shape, targets.dtype) == ((5, 4), torch.float32, (5,), torch.int64)
     assert data.facts.best_possible_loss == 0.5
@@ -265,13 +270,15 @@ def test_a_plugin_s_samples_are_what_the_loop_trains_on(installed):
 )
 def test_samples_that_do_not_fit_are_refused_at_the_first_look(installed, fault, words):
     config = data_of(installed, fault=fault)
-    assert words in refused(lambda: make_source(Vectors(4, 3), config, 0), "invalid_data")
+    assert words in refused(lambda: make_source(as_task(Vectors(4, 3)), config, 0), "invalid_data")
 
 
 def test_data_for_another_model_or_with_other_arguments_is_refused(installed):
     config = data_of(installed)
-    assert "must have the model's shape" in refused(lambda: make_source(CausalTokens(5, 5), config, 0), "invalid_data")
+    assert "must have the model's shape" in refused(
+        lambda: make_source(as_task(CausalTokens(5, 5)), config, 0), "invalid_data"
+    )
     other = config.model_copy(update={"arguments": {"seed": 1}})
-    assert "multiple values" in refused(lambda: make_source(Vectors(4, 3), other, 0), "invalid_data")
+    assert "multiple values" in refused(lambda: make_source(as_task(Vectors(4, 3)), other, 0), "invalid_data")
     nothing = PluginData(name="nothing")
-    assert "must return a" in refused(lambda: make_source(Vectors(4, 3), nothing, 0), "invalid_data")
+    assert "must return a" in refused(lambda: make_source(as_task(Vectors(4, 3)), nothing, 0), "invalid_data")

@@ -167,14 +167,14 @@ def test_the_module_adds_no_parameters_of_its_own():
 
 
 def test_an_image_is_as_large_as_the_architecture_says():
-    assert blueprint_of(TransformersSpec(preset="vit-base")).shape.height == 224
-    assert blueprint_of(TransformersSpec(preset="resnet-50", image_size=64)).shape.width == 64
+    assert blueprint_of(TransformersSpec(preset="vit-base")).task.shape.height == 224
+    assert blueprint_of(TransformersSpec(preset="resnet-50", image_size=64)).task.shape.width == 64
 
 
 def test_a_sequence_is_as_long_as_the_positions():
-    assert blueprint_of(TransformersSpec(preset="roberta-base")).shape.length == 512
-    assert blueprint_of(TransformersSpec(preset="gpt2", config=GPT2)).shape.length == 32
-    assert blueprint_of(TransformersSpec(preset="llama-1b", config=LLAMA)).shape.length == 512
+    assert blueprint_of(TransformersSpec(preset="roberta-base")).task.shape.length == 512
+    assert blueprint_of(TransformersSpec(preset="gpt2", config=GPT2)).task.shape.length == 32
+    assert blueprint_of(TransformersSpec(preset="llama-1b", config=LLAMA)).task.shape.length == 512
 
 
 REFUSED = {

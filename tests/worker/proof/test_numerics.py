@@ -5,13 +5,11 @@ import torch
 
 from halftime.contract.models import ConvnetSpec, MlpSpec, TransformerSpec, TransformersSpec
 from halftime.contract.request.training import TrainingConfig
-from tests.factories import comparison, data_of, numerics, trial
+from tests.factories import comparison, data_of, numerics, run_of, trial
 from worker.comparison.blocks import compare
-from worker.models import blueprint_of
 from worker.proof.numerics import compare_with_fp64
 from worker.proof.overflow import first_overflow
 from worker.report.build import make_report
-from worker.training.loop import prepare
 from worker.training.precision import PRECISIONS, read_flags, set_flags
 from worker.training.precision_facts import FACTS
 
@@ -26,8 +24,7 @@ MODELS = [
 
 def prepared(spec, precision, settings=SETTINGS):
     torch.manual_seed(0)
-    model = blueprint_of(spec).build()
-    return prepare(model, PRECISIONS[precision], settings, CPU), data_of(spec, settings).training
+    return run_of(spec, precision, settings), data_of(spec, settings).training
 
 
 def against_fp64(spec, precision, settings=SETTINGS):

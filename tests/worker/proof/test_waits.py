@@ -7,12 +7,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from tests.factories import data_of, request
-from worker.models import blueprint_of
+from tests.factories import data_of, request, run_of
 from worker.proof.observed_step import observe_step
 from worker.proof.waits import SYNCHRONISES, SynchronisationWatch
-from worker.training.loop import prepare
-from worker.training.precision import PRECISIONS
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 VALUES, MASK = torch.arange(4.0), torch.tensor([True, False, True, False])
@@ -130,7 +127,7 @@ def test_copies_between_host_and_device_wait_unless_they_may_go_on(debugging, co
 
 def test_a_step_that_picks_by_a_mask_is_told_of():
     asked = request()
-    run = prepare(blueprint_of(asked.model).build(), PRECISIONS["fp32"], asked.config.training, CPU)
+    run = run_of(asked.model, "fp32", asked.config.training)
     batch = data_of(asked.model, asked.config.training).training[0]
     run.model.register_forward_hook(lambda module, inputs, result: result + result[result > 1e9].sum())
     found = observe_step(run, batch).synchronisations

@@ -155,7 +155,7 @@ def _train(spec, precision, settings, answering=False):
         )
         # The rate lies on the device: SGD asks whether it is negative, Adam whether it is positive.
         with Answers(settings.optimizer != "sgd"):
-            run = prepare(model, precision, settings, DEVICE)
+            run = prepare(model, blueprint_of(spec).task, precision, settings, DEVICE)
         assert run.scaler.is_enabled() == precision.uses_grad_scaler
         watch = SynchronisationWatch(DEVICE)
         try:
@@ -167,7 +167,7 @@ def _train(spec, precision, settings, answering=False):
         if (settings.optimizer, settings.implementation) == OPTIMIZERS[0]:  # the others differ in their step alone
             _examine(run, batches[0], precision)
             with Answers(1):
-                validate(model, held_out)
+                validate(model, run.task, held_out)
     return ""
 
 

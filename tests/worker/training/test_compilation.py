@@ -16,14 +16,13 @@ from app.reports.text.wording import context_lines
 from halftime.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
 from halftime.contract.report.trial import Compilation, MemoryBreakdown
 from halftime.contract.request.training import CompileConfig, TrainingConfig
-from halftime.plugin import Blueprint
 from tests.factories import comparison, request, trial
 from tests.mounts import python_with_tmpfs
 from worker.agent.launcher import TrialLauncher
 from worker.comparison.blocks import compare
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
-from worker.models import blueprint_of
+from worker.models import TaskBlueprint, blueprint_of
 from worker.report.build import make_report
 from worker.training import compilation
 from worker.training.compilation import CompileWatch, fresh_compiler, remove_caches
@@ -94,7 +93,7 @@ class Breaks(nn.Module):
 
 def building(monkeypatch, module):
     """Trials train this module, on the data of an MLP."""
-    blueprint = Blueprint(blueprint_of(MODELS[0]).shape, module)
+    blueprint = TaskBlueprint(blueprint_of(MODELS[0]).task, module)
     monkeypatch.setattr("worker.trial.run.blueprint_of", lambda spec: blueprint)
 
 

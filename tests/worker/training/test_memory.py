@@ -5,9 +5,11 @@ import torch
 
 from halftime.contract.models import MODEL_KINDS, ConvnetSpec, LayersSpec, MlpSpec, TransformerSpec, TransformersSpec
 from halftime.contract.request.training import CompileConfig, TrainingConfig
+from halftime.plugin import Vectors
 from tests.factories import data_of
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
+from worker.tasks.cross_entropy import CrossEntropy
 from worker.training.loop import prepare, training_step
 from worker.training.memory import CudaPeaks, account_for_step, break_down, cpu_step_peak, memory_on_cuda
 from worker.training.precision import PRECISIONS
@@ -31,6 +33,7 @@ MODELS = {
         }
     ),
 }
+TASK = CrossEntropy(Vectors(64, 10))
 SETTINGS = TrainingConfig(batch_size=16, steps=4, warmup_steps=1)
 
 #: Peaks of CUDA's allocator in the first step, and in measured ones.
@@ -84,7 +87,7 @@ def test_two_independent_counts_agree(kind):
     """The allocator's record of one step, and the sum over tensors of another."""
     torch.manual_seed(0)
     batch = data_of(MODELS[kind], SETTINGS).training[0]
-    run = prepare(blueprint_of(MODELS[kind]).build(), PRECISIONS["bf16"], SETTINGS, torch.device("cpu"))
+    run = prepare(blueprint_of(MODELS[kind]).build(), TASK, PRECISIONS["bf16"], SETTINGS, torch.device("cpu"))
     training_step(run, batch)
     assert cpu_step_peak(run, batch) == pytest.approx(account_for_step(run, batch).total_bytes(), rel=0.02)
 
@@ -92,7 +95,7 @@ def test_two_independent_counts_agree(kind):
 def test_a_peak_is_of_its_step_and_not_of_what_came_before():
     """The fault is planted: something large was allocated, and freed, before the step."""
     batch = data_of(MODELS["mlp"], SETTINGS).training[0]
-    run = prepare(blueprint_of(MODELS["mlp"]).build(), PRECISIONS["fp32"], SETTINGS, torch.device("cpu"))
+    run = prepare(blueprint_of(MODELS["mlp"]).build(), TASK, PRECISIONS["fp32"], SETTINGS, torch.device("cpu"))
     training_step(run, batch)
     before = cpu_step_peak(run, batch)
     large = torch.ones(10 * before, dtype=torch.uint8)
@@ -135,7 +138,7 @@ def test_steps_that_are_replayed_are_measured_by_what_the_allocator_holds(
     peaks.before_measured()
     peaks.after_training()
     settings = SETTINGS.model_copy(update={"compile": CompileConfig(mode=mode) if mode else None})
-    run = prepare(blueprint_of(MODELS["mlp"]).build(), PRECISIONS["fp32"], settings, torch.device("cpu"))
+    run = prepare(blueprint_of(MODELS["mlp"]).build(), TASK, PRECISIONS["fp32"], settings, torch.device("cpu"))
     batch = data_of(MODELS["mlp"], SETTINGS).training[0]
     memory = memory_on_cuda(run, start_bytes=0, peaks=peaks, waiting_bytes=1000)
     assert (memory.source, memory.peak_reserved_bytes) == (source, 3 * 10**8)

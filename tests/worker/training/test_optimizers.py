@@ -6,11 +6,11 @@ from torch import nn
 
 from halftime.contract.models import MlpSpec
 from halftime.contract.request.training import FUSED, TrainingConfig
-from tests.factories import data_of
+from tests.factories import data_of, run_of
 from worker.models import blueprint_of
-from worker.training.loop import loss_of, prepare, training_step
+from worker.tasks.cross_entropy import cross_entropy
+from worker.training.loop import training_step
 from worker.training.memory import account_for_step
-from worker.training.precision import PRECISIONS
 from worker.training.schedule import share_of_peak
 
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ def config(**settings):
 
 def prepared(precision, settings):
     torch.manual_seed(0)
-    return prepare(blueprint_of(MODEL).build(), PRECISIONS[precision], settings, CPU), data_of(MODEL, settings).training
+    return run_of(MODEL, precision, settings), data_of(MODEL, settings).training
 
 
 def overflowing(run):
@@ -65,7 +65,7 @@ def test_an_optimizer_steps_as_torch_s_own_does_by_hand(name, implementation):
         training_step(run, batches[step])
         optimizer.param_groups[0]["lr"] = 0.05 * [1 / 2, 1, 2 / 3, 1 / 3][step]
         optimizer.zero_grad()
-        loss_of(model(inputs), targets).backward()
+        cross_entropy(model(inputs), targets).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 0.5)
         optimizer.step()
     for ours, theirs in zip(run.parameters, model.parameters(), strict=True):

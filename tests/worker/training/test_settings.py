@@ -12,16 +12,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from app.reports.text.wording import context_lines
 from halftime.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
 from halftime.contract.request.training import FUSED, TrainingConfig
-from halftime.plugin import Blueprint
+from halftime.plugin import Vectors
 from tests.factories import comparison, data_of, request, trial
 from worker.comparison.blocks import compare
 from worker.comparison.capacity import measure_capacity
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
-from worker.models import blueprint_of
+from worker.models import TaskBlueprint, blueprint_of
 from worker.proof.numerics import compare_with_fp64, without_randomness
 from worker.proof.waits import SynchronisationWatch
 from worker.report.build import make_report
+from worker.tasks import smoothed
+from worker.tasks.cross_entropy import CrossEntropy
 from worker.training.checkpointing import checkpoint_activations
 from worker.training.determinism import is_deterministic
 from worker.training.loop import prepare, training_step, validate
@@ -50,9 +52,10 @@ def prepared(spec, precision="fp32", **changes):
     torch.manual_seed(0)
     chosen = config(**changes)
     model = blueprint_of(spec).build()
+    task = smoothed(blueprint_of(spec).task, chosen.label_smoothing)
     if chosen.activation_checkpointing:
         checkpoint_activations(model)
-    return prepare(model, PRECISIONS[precision], chosen, CPU), data_of(spec, chosen)
+    return prepare(model, task, PRECISIONS[precision], chosen, CPU), data_of(spec, chosen)
 
 
 def trial_spec(model=MLP, precision="fp32", **changes):
@@ -65,14 +68,14 @@ def result(model=MLP, precision="fp32", **changes):
 
 def building(monkeypatch, module):
     """Trials train this module, on the data of an MLP."""
-    blueprint = Blueprint(blueprint_of(MLP).shape, module)
+    blueprint = TaskBlueprint(blueprint_of(MLP).task, module)
     monkeypatch.setattr("worker.trial.run.blueprint_of", lambda spec: blueprint)
 
 
 def test_label_smoothing_changes_the_training_loss_and_not_validation():
     plain, data = prepared(MLP)
     smooth, _ = prepared(MLP, label_smoothing=0.3)
-    assert validate(plain.model, data.validation) == validate(smooth.model, data.validation)
+    assert validate(plain.model, plain.task, data.validation) == validate(smooth.model, smooth.task, data.validation)
     losses = [float(training_step(run, data.training[0]).loss) for run in (plain, smooth)]
     inputs, targets = data.training[0]
     torch.manual_seed(0)
@@ -108,7 +111,8 @@ class CountCasts(TorchDispatchMode):
 @pytest.mark.parametrize(("cached", "casts"), [(True, 1), (False, 2)])
 def test_the_autocast_cache_keeps_weights_or_does_not(cached, casts):
     layer = nn.Linear(8, 8)
-    run = prepare(nn.Sequential(layer, layer), PRECISIONS["bf16"], config(autocast_cache=cached), CPU)
+    model, task = nn.Sequential(layer, layer), CrossEntropy(Vectors(8, 8))
+    run = prepare(model, task, PRECISIONS["bf16"], config(autocast_cache=cached), CPU)
     with run.autocast, CountCasts() as counted:
         run.model(torch.randn(4, 8))
     assert counted.casts == casts
@@ -201,7 +205,7 @@ def test_dropout_is_seeded_and_off_in_validation_and_against_fp64(spec):
     found = compare_with_fp64(run, PRECISIONS["fp32"], data.training[0])
     assert found.gradient_relative_rmse < 1e-5
     assert found.loss_relative_error < 1e-5
-    assert validate(run.model, data.validation) == validate(run.model, data.validation)
+    assert validate(run.model, run.task, data.validation) == validate(run.model, run.task, data.validation)
 
 
 @pytest.mark.parametrize("spec", DROPPING, ids=lambda spec: spec.kind)

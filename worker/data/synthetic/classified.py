@@ -17,7 +17,7 @@ ESTIMATE_LOOKUPS = 2**21
 MIN_SAMPLES = 16
 
 
-class ClassifiedTask:
+class ClassifiedSource:
     """Every sequence starts at a random token and follows the chain of its class; one label in ten is random.
 
     The chains share their successors; class c draws one after token t with the probabilities of token t + shift(c).

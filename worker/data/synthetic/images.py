@@ -21,7 +21,7 @@ SHIFT = 1 / 8
 LABEL_NOISE = 0.1
 
 
-class ImageTask:
+class ImageSource:
     """A sample is its class's template, rolled and with Gaussian noise; one label in ten is random.
 
     Even a model that recognises every template cannot predict the random labels, so the best possible accuracy is

@@ -10,7 +10,7 @@ from worker.data.synthetic.markov import MarkovChain
 START_TOKEN = 0
 
 
-class LanguageTask:
+class LanguageSource:
     """Samples are token sequences; the target at each position is the next token.
 
     The chain's entropy rate is the lowest possible loss per token, the expected largest transition probability the
@@ -37,11 +37,11 @@ class LanguageTask:
         return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
 
-class ContinuationTask:
+class ContinuationSource:
     """The source is the beginning of a sequence, and the target is its continuation.
 
     Every target is the next token of a stationary chain, given the previous one (the source's last, for the first), so
-    the optimum is that of `LanguageTask`.
+    the optimum is that of `LanguageSource`.
     """
 
     best_possible_loss: float | None
@@ -49,7 +49,7 @@ class ContinuationTask:
 
     def __init__(self, shape: TokenPairs, generator: torch.Generator) -> None:
         length = shape.source_length + shape.target_length
-        self.whole = LanguageTask(shape.vocab_size, length - 1, generator)
+        self.whole = LanguageSource(shape.vocab_size, length - 1, generator)
         self._shape = shape
         self.sample_bytes = 8 * (length + shape.target_length)
         self.best_possible_loss = self.whole.best_possible_loss

@@ -5,13 +5,13 @@ from torch import Tensor
 
 from halftime.plugin import IGNORED, MaskedTokens, Part
 from worker.data.layout import predictions_per_sample
-from worker.data.synthetic.language import LanguageTask
+from worker.data.synthetic.language import LanguageSource
 
 #: Masked tokens that the best possible loss and accuracy are estimated on.
 ESTIMATE_SAMPLES = 65_536
 
 
-class MaskedTask:
+class MaskedSource:
     """About one token in seven is replaced by the mask token, but not the first, the last, or two adjacent ones.
 
     Given its two neighbours, a token of a chain depends on no other, so the best model predicts
@@ -25,7 +25,7 @@ class MaskedTask:
 
     def __init__(self, shape: MaskedTokens, generator: torch.Generator) -> None:
         assert shape.length >= 3, "a masked token has two neighbours"
-        self.language = LanguageTask(shape.vocab_size - 1, shape.length - 1, generator)
+        self.language = LanguageSource(shape.vocab_size - 1, shape.length - 1, generator)
         self._shape = shape
         self.masked = min(predictions_per_sample(shape), (shape.length - 1) // 2)
         self.sample_bytes = 2 * 8 * shape.length

@@ -15,7 +15,7 @@ SHARPNESS = 4.0
 ESTIMATE_SAMPLES = 16_384
 
 
-class VectorTask:
+class VectorSource:
     """Samples are Gaussian vectors; the class is drawn from the softmax of a two-layer teacher network.
 
     The best model predicts the teacher's own probabilities: its loss is their mean entropy, its accuracy their mean
