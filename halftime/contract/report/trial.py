@@ -65,6 +65,9 @@ class GradScalerTrace(Output):
     #: Modules that produced the first non-finite numbers in the first skipped step. Determined in a leg's first trial
     #: up to step 32; else null.
     first_overflow: list[str] | None
+    #: Largest magnitude among the inputs of the first skipped step; FP16 ends at 65,504. null if no step was skipped,
+    #: or inputs are token ids.
+    largest_input: MaybeFloat = None
 
 
 class Probe(Output):
