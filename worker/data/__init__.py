@@ -9,8 +9,9 @@ from halftime.contract.report.trial import DataFacts
 from halftime.contract.request.data import ArraysData, DataConfig, LoaderConfig, PluginData, SyntheticData, TextData
 from halftime.contract.request.training import TrainingConfig
 from halftime.plugin import DataShape, Part, Source
+from worker.data.chance import chance_of
 from worker.data.feed import Batches, DrawnBatches, Feed, LoaderFeed, Place, ResidentFeed
-from worker.data.layout import predictions_per_sample
+from worker.data.layout import layout_of, predictions_per_sample
 from worker.data.loader_limits import require_shared_memory
 from worker.data.plugin import plugin_source
 from worker.data.source import Batch, seeded, sha256
@@ -100,13 +101,17 @@ def make_data(
     validation = _draw(source, "validation", held_out, part, block_seed)
     if config.loader is not None:
         require_shared_memory(config.loader, validation[0], training.batch_size, training.steps)
+    chance = chance_of((targets for _, targets in validation), layout_of(shape).num_classes)
     batches = _training_batches(source, config.loader, training, block_seed, max_batches or training.steps)
     facts = DataFacts(
         kind=config.kind,
         best_possible_loss=source.best_possible_loss,
         best_possible_accuracy=source.best_possible_accuracy,
+        chance_loss=chance.loss,
+        chance_accuracy=chance.accuracy,
         distinct_batches=len(batches),
         validation_samples=held_out,
+        validation_predictions=chance.predictions,
     )
     return TrialData(batches, validation, facts, config.loader)
 

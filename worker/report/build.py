@@ -11,7 +11,7 @@ from halftime.contract.report.trial import TrialResult
 from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step, paired
 from worker.comparison.estimates import difference_estimate, noise_floor, ratio_estimate, reduction_percent
 from worker.report.attestation import attest, unobserved_legs
-from worker.report.legs import longest, make_leg
+from worker.report.legs import longest, make_leg, predictions_of
 from worker.report.verdicts import judge, judge_requirements, worst
 from worker.report.warnings import warnings_of
 
@@ -25,7 +25,8 @@ def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
     floor = _noise_floor(measured)
     candidates = [make_leg(leg, config, measured.device) for leg in measured.candidates]
     comparisons = [
-        compare_legs(measured, run, leg, floor) for run, leg in zip(measured.candidates, candidates, strict=True)
+        compare_legs(measured, run, baseline, leg, floor)
+        for run, leg in zip(measured.candidates, candidates, strict=True)
     ]
     attestation = attest(measured)
     verdict, reasons = judge(comparisons, baseline, [check for check in attestation.checks if not check.ok])
@@ -60,7 +61,9 @@ def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
     )
 
 
-def compare_legs(measured: ComparisonRun, run: LegRun, candidate: Leg, floor: NoiseFloor | None) -> Comparison:
+def compare_legs(
+    measured: ComparisonRun, run: LegRun, baseline: Leg, candidate: Leg, floor: NoiseFloor | None
+) -> Comparison:
     """Compares one candidate with the baseline over the blocks in which both have a trial."""
     failed = run.failure or measured.baseline.failure
     pairs = [] if failed else paired(measured.baseline, run)
@@ -74,7 +77,10 @@ def compare_legs(measured: ComparisonRun, run: LegRun, candidate: Leg, floor: No
     comparable = [pair for pair in pairs if _equally_trained(*pair)]
     if len(comparable) >= 2:
         training_time = ratio_estimate(*_columns(comparable, lambda trial: trial.training_time_seconds), pilot)
-        accuracy = difference_estimate(*_columns(comparable, lambda trial: trial.validation_accuracy), pilot)
+        predictions = predictions_of([one for one, _ in comparable])
+        accuracy = difference_estimate(
+            *_columns(comparable, lambda trial: trial.validation_accuracy), pilot, predictions
+        )
         loss = difference_estimate(*_columns(comparable, _validation_loss), pilot)
     compared = Comparison(
         candidate=candidate,
@@ -88,7 +94,7 @@ def compare_legs(measured: ComparisonRun, run: LegRun, candidate: Leg, floor: No
         requirements=[],
         verdict="inconclusive",
     )
-    requirements = judge_requirements(measured.request.requirements, compared)
+    requirements = judge_requirements(measured.request.requirements, compared, baseline)
     verdict = _comparison_verdict(measured, run, requirements)
     return compared.model_copy(update={"requirements": requirements, "verdict": verdict})
 

@@ -120,6 +120,10 @@ class Leg(Output):
     final_train_loss: MaybeFloat
     validation_loss: MaybeFloat
     validation_accuracy: MaybeFloat
+    #: How far the leg got beyond a model that ignores its inputs, mean over trials with its interval. null with fewer
+    #: than two trials, or if chance is unknown.
+    loss_below_chance: Estimate | None = None
+    accuracy_above_chance: Estimate | None = None
     #: Training loss, one entry per step, warm-up included, mean over blocks.
     loss_curve: list[MaybeFloat]
     grad_scaler: GradScalerSummary | None

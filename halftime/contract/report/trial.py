@@ -120,9 +120,16 @@ class DataFacts(Output):
     #: Lowest validation loss (nats) and highest accuracy that any model can reach; null if unknown.
     best_possible_loss: float | None
     best_possible_accuracy: float | None
+    #: Validation loss (nats) and accuracy of the best model that ignores its inputs, from the frequencies of the
+    #: held-out targets: learning begins beyond these. null in reports of earlier releases.
+    chance_loss: float | None = None
+    chance_accuracy: float | None = None
     #: Number of batches before the training data repeats.
     distinct_batches: int
     validation_samples: int
+    #: Held-out targets that are predicted: in language modelling, several per sample. null in reports of earlier
+    #: releases.
+    validation_predictions: int | None = None
 
 
 class Compilation(Output):
