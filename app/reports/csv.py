@@ -109,7 +109,7 @@ def _leg(leg: NamedLeg) -> Iterator[Row]:
         if _has_row(figure, figures):
             yield {**common, **_figure(figure, figures)}
     if figures.failure:
-        yield {**common, "name": "failure", "value": figures.failure.detail, "status": figures.failure.code.value}
+        yield {**common, "name": "failure", "value": figures.failure.detail, "status": str(figures.failure.code)}
     for part, size_bytes in (figures.memory_breakdown.model_dump() if figures.memory_breakdown else {}).items():
         yield {"section": "memory", "leg": leg.name, "name": part, "value": size_bytes, "unit": "B"}
 

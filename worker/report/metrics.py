@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from halftime.contract.report.report import Difference
 from halftime.contract.report.trial import TrialResult
 from worker.comparison.estimates import difference_estimate
+from worker.report.legs import predictions_of
 
 Pairs = Sequence[tuple[TrialResult, TrialResult]]
 
 
 def metric_differences(pairs: Pairs, pilot: int) -> dict[str, Difference]:
     """By the name of a metric, its difference; without a metric that is not finite in every trial."""
+    predictions = {"accuracy": predictions_of([one for one, _ in pairs])}
     return {
-        name: difference_estimate([one for one, _ in values], [other for _, other in values], pilot)
+        name: difference_estimate(
+            [one for one, _ in values], [other for _, other in values], pilot, predictions.get(name)
+        )
         for name, values in _values(pairs).items()
         if values
     }

@@ -16,6 +16,7 @@ from halftime.contract.report.figures import (
 from halftime.contract.report.named_legs import named_legs
 from halftime.contract.report.report import Comparison, Difference, Estimate, Leg, Report, Requirement, Verdict
 from halftime.contract.report.requirements import REQUIREMENTS
+from halftime.contract.report.sensitivity import can_tell_apart
 from halftime.contract.report.trial import MemoryBreakdown
 
 MIB = 2**20
@@ -76,7 +77,7 @@ def _outcome(report: Report, comparison: Comparison, baseline: str, device: str)
     else:
         return f"could not be compared with {baseline} on {device}{_failed(report, comparison)}"
     clauses += [_memory(comparison.memory_reduction_percent)] if comparison.memory_reduction_percent else []
-    clauses += [_accuracy(comparison.accuracy_difference)] if comparison.accuracy_difference else []
+    clauses += [_accuracy(report, comparison)] if comparison.accuracy_difference else []
     listed = ", ".join(clauses[:-1])
     return f"{listed}{',' if len(clauses) > 2 else ''} and {clauses[-1]}" if listed else clauses[0]
 
@@ -295,7 +296,12 @@ def _memory(reduction: Estimate) -> str:
     return f"needs {abs(reduction.value):.0f} % {'less' if reduction.value >= 0 else 'more'} memory"
 
 
-def _accuracy(difference: Difference) -> str:
+def _accuracy(report: Report, comparison: Comparison) -> str:
+    difference, kind = comparison.accuracy_difference, REQUIREMENTS["max_accuracy_difference"]
+    assert difference is not None
+    tolerance = next((one.threshold for one in comparison.requirements if one.name == kind.name), None) or 0.0
+    if not can_tell_apart(kind, tolerance, report.baseline):
+        return "trains too little to compare accuracies"
     if difference.ci_low <= 0 <= difference.ci_high:
         return "trains to the same accuracy within noise"
     worse = difference.signed_mean > 0

@@ -123,6 +123,8 @@ LEG_FIGURES: dict[str, Figure[Leg]] = _by_name([
            depends_on_steps=True),
     Figure("validation_accuracy", "Validation accuracy", "", lambda leg: leg.validation_accuracy, "higher",
            _FRACTION, depends_on_steps=True),
+    Figure("loss_below_chance", None, "nats", lambda leg: leg.loss_below_chance, "higher", of_optional_part=True),
+    Figure("accuracy_above_chance", None, "", lambda leg: leg.accuracy_above_chance, "higher", of_optional_part=True),
     Figure("skipped_steps", "Skipped steps", "",
            lambda leg: leg.grad_scaler.skipped_steps if leg.grad_scaler else None, "lower", _COUNT,
            of_optional_part=True),

@@ -123,6 +123,10 @@ class Leg(Output):
     validation_accuracy: MaybeFloat
     #: The task's further metrics, by name; `Report.data.metrics` has their units.
     validation_metrics: dict[str, MaybeFloat] = Field(default={})
+    #: How far the leg got beyond a model that ignores its inputs, mean over trials with its interval. null with fewer
+    #: than two trials, or if chance is unknown.
+    loss_below_chance: Estimate | None = None
+    accuracy_above_chance: Estimate | None = None
     #: Training loss, one entry per step, warm-up included, mean over blocks.
     loss_curve: list[MaybeFloat]
     grad_scaler: GradScalerSummary | None

@@ -24,6 +24,8 @@ class RequirementKind:
     direction: Literal["at_least", "below"]
     #: What is asked for, with a place for the threshold.
     sentence: str
+    #: For a tolerance: the name in LEG_FIGURES of what the baseline must have learned for it to mean something.
+    gain: str | None = None
 
     @property
     def sign(self) -> str:
@@ -42,7 +44,19 @@ REQUIREMENTS: dict[RequirementName, RequirementKind] = {
             "at_least",
             "a memory reduction of at least {:g} %",
         ),
-        RequirementKind("max_accuracy_difference", "accuracy_difference", "below", "an accuracy difference below {:g}"),
-        RequirementKind("max_loss_difference", "loss_difference", "below", "a loss difference below {:g}"),
+        RequirementKind(
+            "max_accuracy_difference",
+            "accuracy_difference",
+            "below",
+            "an accuracy difference below {:g}",
+            gain="accuracy_above_chance",
+        ),
+        RequirementKind(
+            "max_loss_difference",
+            "loss_difference",
+            "below",
+            "a loss difference below {:g}",
+            gain="loss_below_chance",
+        ),
     )
 }

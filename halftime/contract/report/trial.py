@@ -66,6 +66,9 @@ class GradScalerTrace(Output):
     #: Modules that produced the first non-finite numbers in the first skipped step. Determined in a leg's first trial
     #: up to step 32; else null.
     first_overflow: list[str] | None
+    #: Largest magnitude among the inputs of the first skipped step; FP16 ends at 65,504. null if no step was skipped,
+    #: or inputs are token ids.
+    largest_input: MaybeFloat = None
 
 
 class Probe(Output):
@@ -118,11 +121,18 @@ class DataFacts(Output):
     #: Lowest validation loss (nats) and highest accuracy that any model can reach; null if unknown.
     best_possible_loss: float | None
     best_possible_accuracy: float | None
+    #: Validation loss (nats) and accuracy of the best model that ignores its inputs, from the frequencies of the
+    #: held-out targets: learning begins beyond these. null in reports of earlier releases.
+    chance_loss: float | None = None
+    chance_accuracy: float | None = None
     #: Number of batches before the training data repeats.
     distinct_batches: int
     validation_samples: int
     #: What the task measures on held-out data, in the order of reports; empty in reports of earlier releases.
     metrics: list[MetricFacts] = Field(default=[])
+    #: Held-out targets that are predicted: in language modelling, several per sample. null in reports of earlier
+    #: releases.
+    validation_predictions: int | None = None
 
 
 class Compilation(Output):

@@ -67,3 +67,26 @@ async def test_a_report_follows_from_its_raw_samples():
     difference = found["loss_difference"]
     assert [difference["signed_mean"], difference["ci_low"], difference["ci_high"]] == pytest.approx([mean, low, high])
     assert difference["value"] == pytest.approx(abs(mean))
+
+    counts = [round(a["validation_share"] * a["data"]["validation_predictions"]) for a in baseline]
+    normal = stats.norm.ppf(0.975)
+
+    def widened(values, variances):
+        """The interval of shares of predictions: at least the error of their samples, and one prediction."""
+        mean, low, _ = interval(values)
+        sampled = normal * math.sqrt(sum(v / n for v, n in zip(variances, counts, strict=True))) / blocks
+        half_width = max(mean - low, sampled, 1 / min(counts))
+        return [mean, mean - half_width, mean + half_width]
+
+    accuracies = [a["validation_accuracy"] for a in baseline]
+    shares = [a - b["validation_accuracy"] for a, b in zip(accuracies, candidate, strict=True)]
+    mean, low, high = widened(shares, [abs(d) - d**2 for d in shares])
+    difference = found["accuracy_difference"]
+    assert [difference["signed_mean"], difference["ci_low"], difference["ci_high"]] == pytest.approx([mean, low, high])
+
+    gains = [a["validation_accuracy"] - a["data"]["chance_accuracy"] for a in baseline]
+    assert numbers(report["baseline"]["accuracy_above_chance"]) == pytest.approx(
+        widened(gains, [share * (1 - share) for share in accuracies])
+    )
+    gains = [a["data"]["chance_loss"] - a["validation_loss"] for a in baseline]
+    assert numbers(report["baseline"]["loss_below_chance"]) == pytest.approx(interval(gains))
