@@ -157,7 +157,8 @@ async def test_autocast_off_in_the_amp_leg_makes_the_report_invalid(monkeypatch)
     report = await report_of(really)
     assert report.verdict == "invalid"
     assert [(check.leg, check.name) for check in report.attestation.checks if not check.ok] == [
-        ("bf16", "forward_dtypes")
+        ("bf16", "forward_dtypes"),
+        ("bf16", "multiplied_dtypes"),
     ]
 
 

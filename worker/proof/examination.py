@@ -1,11 +1,12 @@
 """Runs a trial's examinations after training; none is timed, and all may change the weights."""
 
+import contextlib
 import gc
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -54,6 +55,8 @@ class Subject:
     start_bytes: int | None
     #: Initial weights on the CPU; set for a leg's first trial, which alone is compared with FP64.
     initial_state: State | None
+    #: Why there is no copy of the initial weights though the trial is a leg's first.
+    why_no_initial_state: str | None
     skipped_steps: list[int]
     #: Whether to measure the ceiling; not if the trial may use only part of the device.
     ceiling_wanted: bool
@@ -61,6 +64,15 @@ class Subject:
     pace: Pace
     #: Mean duration of a step.
     step_seconds: float
+
+    def trained_run(self) -> Run:
+        """Returns the trained run with a new scaler of the same scale.
+
+        An examination that failed may have left the old one in the middle of a step.
+        """
+        scaler = torch.amp.GradScaler(self.device.type, enabled=self.run.scaler.is_enabled())
+        scaler.load_state_dict(self.run.scaler.state_dict())
+        return replace(self.run, scaler=scaler)
 
     def start_over(self) -> Run:
         """Creates an uncompiled run from the initial weights, with a new optimizer and scaler."""
@@ -82,6 +94,17 @@ class Findings:
     #: Missing results with their reasons.
     not_examined: dict[str, str]
     seconds: float
+
+    def attested(self, precision: Precision) -> dict[str, Any]:
+        """Returns the fields of the attestation that are found after training."""
+        if self.observed is None:
+            return {"probes": self.probes}
+        return {
+            "probes": self.probes,
+            "forward_dtypes": self.observed.forward_dtypes,
+            "multiplied_flops": self.observed.multiplied_flops,
+            "multiplied_elsewhere": self.observed.elsewhere(precision.matmul_dtype_name),
+        }
 
 
 class _Examiner:
@@ -117,11 +140,9 @@ def examine(subject: Subject) -> Findings:
     """Runs the observed step, memory breakdown, comparison with FP64, ceiling and probes."""
     began = time.perf_counter()
     examiner = _Examiner(subject.pace, subject.step_seconds)
+    batch = subject.data.training[0]
     # Always run: without it, the dtype of the leg's matrix products is unproven.
-    observed = examiner.attempt("forward_dtypes", 0, lambda: observe_step(subject.run, subject.data.training[0]))
-    if observed is None:  # the scaler may be in the middle of a step
-        scaler = prepare(subject.model, subject.run.task, subject.precision, subject.settings, subject.device).scaler
-        subject = replace(subject, run=replace(subject.run, scaler=scaler))
+    observed = examiner.attempt("forward_dtypes", 0, lambda: observe_step(subject.trained_run(), batch))
     memory = _memory(subject, examiner)
     _free_memory(subject)
     numerics = overflow = None
@@ -130,6 +151,8 @@ def examine(subject: Subject) -> Findings:
         if subject.skipped_steps:
             steps = subject.skipped_steps[0] + 1
             overflow = examiner.attempt("first_overflow", steps, lambda: _overflow(subject))
+    elif subject.why_no_initial_state is not None:
+        examiner.missing["numerics"] = subject.why_no_initial_state
     _free_memory(subject)
     ceiling = None
     if subject.ceiling_wanted:
@@ -137,9 +160,9 @@ def examine(subject: Subject) -> Findings:
         ceiling = examiner.attempt(
             "ceiling", 0, lambda: measure_ceiling(subject.precision, subject.device, products), CEILING_SECONDS
         )
-    probes = probe_precision(subject.precision, subject.device)
+    probes = examiner.attempt("probes", 0, lambda: probe_precision(subject.precision, subject.device))
     return Findings(
-        observed, memory, numerics, overflow, ceiling, probes, examiner.missing, time.perf_counter() - began
+        observed, memory, numerics, overflow, ceiling, probes or [], examiner.missing, time.perf_counter() - began
     )
 
 
@@ -153,13 +176,16 @@ def _memory(subject: Subject, examiner: _Examiner) -> Memory | None:
         memory = examiner.attempt("memory", PEAK_STEPS, lambda: _peaks_on_cpu(subject))
     if memory is None:
         return None
-    account = examiner.attempt("memory_breakdown", ACCOUNT_STEPS, lambda: account_for_step(subject.run, batch))
+    account = examiner.attempt(
+        "memory_breakdown", ACCOUNT_STEPS, lambda: account_for_step(subject.trained_run(), batch)
+    )
     return memory.model_copy(update={"breakdown": account and break_down(account, memory.peak_bytes)})
 
 
 def _peaks_on_cpu(subject: Subject) -> Memory:
     fresh = prepare(subject.model, subject.run.task, subject.precision, subject.settings, subject.device)
-    return memory_on_cpu(subject.run, replace(fresh, forward=subject.run.forward), subject.data.training[0])
+    fresh = replace(fresh, forward=subject.run.forward)
+    return memory_on_cpu(subject.trained_run(), fresh, subject.data.training[0])
 
 
 def _free_memory(subject: Subject) -> None:
@@ -168,7 +194,8 @@ def _free_memory(subject: Subject) -> None:
     subject.model.zero_grad(set_to_none=True)
     if subject.device.type == "cuda":
         gc.collect()
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):  # of a context that an examination broke; the figures stand
+            torch.cuda.empty_cache()
 
 
 def _numerics(subject: Subject, memory: Memory | None) -> Numerics:

@@ -14,10 +14,12 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from halftime.contract.report.numerics import LayerError, Numerics
 from halftime.plugin import Batch
 from worker.data.batches import first_samples, map_tensors, samples_in
+from worker.proof.grouped_products import GroupedProducts
 from worker.training.loop import Run, add_gradients
 from worker.training.precision import PRECISIONS, Precision, multiplies_matrices, set_flags
 
@@ -34,16 +36,12 @@ def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
 
     Raises torch's out-of-memory error when FP64 does not fit.
     """
-    with without_randomness(run.model):
-        return _compare(run, precision, batch)
-
-
-def _compare(run: Run, precision: Precision, batch: Batch) -> Numerics:
     parts = run.settings.gradient_accumulation
     count = max(SAMPLES, 2 * parts) // parts * parts  # batch norm of vectors needs two samples per part
     part = first_samples(batch, count)
     exact_run = _in_fp64(run)
-    loss_scale, loss, gradients = _leg_step(run, part)
+    with without_randomness(run.model):
+        loss_scale, loss, gradients = _leg_step(run, part)
     set_flags(PRECISIONS["fp32"])
     try:
         exact_loss, exact = _exact_step(exact_run, part)
@@ -55,8 +53,8 @@ def _compare(run: Run, precision: Precision, batch: Batch) -> Numerics:
         samples=samples_in(part),
         loss_scale=loss_scale,
         loss_relative_error=_finite(_ratio(abs(loss - exact_loss), abs(exact_loss))),
-        gradient_relative_rmse=_finite(_ratio(_error(gradients, exact), _norm(exact))),
-        explained_relative_rmse=_finite(_ratio(_error(perturbed, exact), _norm(exact))),
+        gradient_relative_rmse=_finite(_ratio(_norm(_differences(gradients, exact)), _norm(exact))),
+        explained_relative_rmse=_finite(_ratio(_norm(_differences(perturbed, exact)), _norm(exact))),
         worst_layers=_worst_layers(gradients, exact),
     )
 
@@ -66,18 +64,20 @@ def without_randomness(model: nn.Module) -> Iterator[None]:
     """Disables dropout and other randomness, with which two steps would compute different functions.
 
     Sets all modules to evaluation mode, except batch norms, which normalise by the batch in training, and recurrent
-    layers, whose kernels have no backward pass otherwise.
+    layers, whose kernels have no backward pass otherwise. A module may keep results from one pass to the next in
+    evaluation mode and drop them when training is switched on, so every step is in a context of its own.
     """
-    trained = [module for module in model.modules() if module.training]
+    modes = {module: module.training for module in model.modules()}
     model.eval()
-    for module in trained:
+    for module, trained in modes.items():
         if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.RNNBase):
-            module.training = True
+            module.training = trained
     try:
         yield
     finally:
-        for module in trained:
-            module.training = True
+        model.train()
+        for module, trained in modes.items():
+            module.training = trained
 
 
 def _leg_step(run: Run, batch: Batch) -> tuple[float, float, Gradients]:
@@ -101,7 +101,7 @@ def _leg_step(run: Run, batch: Batch) -> tuple[float, float, Gradients]:
 def _in_fp64(run: Run) -> Run:
     """Copies the run with its model in FP64, without autocast and scaler, but with the same micro-batches."""
     device_type = next(run.model.parameters()).device.type
-    model = copy.deepcopy(run.model).double()
+    model = _copy(run.model).double()
     return replace(
         run,
         model=model,
@@ -111,11 +111,30 @@ def _in_fp64(run: Run) -> Run:
     )
 
 
+def _copy(model: nn.Module) -> nn.Module:
+    """Copies a model. Results of its last step that modules keep, such as a recurrent state, are copied as values."""
+    kept = [value for module in model.modules() for value in tree_leaves(vars(module)) if isinstance(value, Tensor)]
+    results = {id(value): value.detach().clone() for value in kept if not value.is_leaf}
+    return copy.deepcopy(model, results)
+
+
 def _exact_step(run: Run, batch: Batch) -> tuple[float, Gradients]:
     run.model.zero_grad(set_to_none=True)
     exact = map_tensors(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, batch)
-    loss = add_gradients(run, exact)
+    with without_randomness(run.model), _constants_in_fp64(), GroupedProducts():
+        loss = add_gradients(run, exact)
     return float(loss), _gradients(run.model)
+
+
+@contextmanager
+def _constants_in_fp64() -> Iterator[None]:
+    """Makes FP64 the dtype of numbers that a forward pass turns into tensors: its smallest number is beyond FP32."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 class _Perturbation:
@@ -127,7 +146,8 @@ class _Perturbation:
     def __init__(self, model: nn.Module, roundoff: float) -> None:
         self._modules = [module for module in model.modules() if multiplies_matrices(module)]
         self._roundoff = roundoff
-        weights = [module.get_parameter("weight") for module in self._modules]
+        own = [dict(module.named_parameters(recurse=False)) for module in self._modules]  # not a computed weight
+        weights = [parameters["weight"] for parameters in own if "weight" in parameters]
         self._weights = {id(weight): weight for weight in weights}  # layers may share a weight
         self._kept: list[Tensor] = []
         device = next(model.parameters()).device
@@ -148,8 +168,8 @@ class _Perturbation:
             for weight, kept in zip(self._weights.values(), self._kept, strict=True):
                 weight.copy_(kept)
 
-    def _on_operands(self, _: nn.Module, operands: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(map(self._perturb, operands))
+    def _on_operands(self, _: nn.Module, operands: tuple[object, ...]) -> tuple[object, ...]:
+        return tuple(self._perturb(one) if isinstance(one, Tensor) else one for one in operands)
 
     def _on_result(self, _: nn.Module, __: object, result: object) -> object:
         return self._perturb(result) if isinstance(result, Tensor) else result
@@ -160,25 +180,29 @@ class _Perturbation:
 
 
 def _gradients(model: nn.Module) -> Gradients:
+    """Returns the gradients of weights that have one: not of frozen ones, nor of experts without tokens."""
     return {name: value.grad.detach() for name, value in model.named_parameters() if value.grad is not None}
 
 
 def _worst_layers(gradients: Gradients, exact: Gradients) -> list[LayerError]:
-    errors = {name: _norm({name: gradients[name].double() - exact[name]}) for name in exact}
+    errors = {name: _norm({name: difference}) for name, difference in _differences(gradients, exact).items()}
     total = math.sqrt(sum(error**2 for error in errors.values()))
     worst = sorted(errors, key=lambda name: errors[name] if math.isfinite(errors[name]) else math.inf, reverse=True)
     return [
         LayerError(
             name=name,
-            relative_rmse=_finite(_ratio(errors[name], _norm({name: exact[name]}))),
+            relative_rmse=_finite(_ratio(errors[name], _norm({name: exact[name]} if name in exact else {}))),
             share_of_error=_finite(_ratio(errors[name] ** 2, total**2)),
         )
         for name in worst[:WORST_LAYERS]
     ]
 
 
-def _error(gradients: Gradients, exact: Gradients) -> float:
-    return _norm({name: gradients[name].double() - exact[name] for name in exact})
+def _differences(gradients: Gradients, exact: Gradients) -> Gradients:
+    """Returns the errors of all gradients; one that is missing is zero."""
+    names = list(dict.fromkeys([*exact, *gradients]))
+    zero = torch.zeros((), dtype=torch.float64)
+    return {name: gradients.get(name, zero).double() - exact.get(name, zero) for name in names}
 
 
 def _norm(gradients: Gradients) -> float:

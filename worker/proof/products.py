@@ -1,4 +1,4 @@
-"""Matrix products of training: records those of a step, and measures the duration of each.
+"""Matrix products of training, and how long each takes.
 
 A linear layer has three products: input and weight, output gradient and weight, and output gradient and input. They
 differ in which operand is transposed in memory, and a kernel may be twenty times faster in one layout than in
@@ -7,25 +7,18 @@ another.
 
 import functools
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
-from typing_extensions import override
 
 #: Repetitions of a product after its first execution; the fastest is used.
 REPEATS = 3
 
 #: Total duration after which a product is not repeated.
 MAX_TOTAL_SECONDS = 0.05
-
-#: The operators that multiply matrices, with the positions of their two operands.
-OPERANDS = {"aten::mm": (0, 1), "aten::addmm": (1, 2), "aten::bmm": (0, 1), "aten::baddbmm": (1, 2)}
 
 
 @dataclass(frozen=True)
@@ -71,32 +64,6 @@ def product_seconds(product: Product, dtype: torch.dtype, device: torch.device, 
     while len(seconds) <= repeats and sum(seconds) < MAX_TOTAL_SECONDS:
         seconds.append(_seconds(multiply, device))
     return min(seconds)
-
-
-class ProductWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
-    """Counts the matrix products that are computed while it is open."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._seen: Counter[tuple[torch.dtype, Product]] = Counter()
-
-    def by_dtype(self) -> dict[torch.dtype, list[Product]]:
-        """Returns the distinct products by the dtype of their operands, in descending order of total work."""
-        products: defaultdict[torch.dtype, list[Product]] = defaultdict(list)
-        for dtype, product in sorted(self._seen, key=lambda one: one[1].flops * self._seen[one], reverse=True):
-            products[dtype].append(product)
-        return dict(products)
-
-    @override
-    def __torch_dispatch__(
-        self, func: OpOverload, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
-    ) -> object:
-        """Records a product, then executes the operator."""
-        if func._schema.name in OPERANDS:
-            left, right = (args[position] for position in OPERANDS[func._schema.name])
-            if isinstance(left, Tensor) and isinstance(right, Tensor):
-                self._seen[left.dtype, Product.of(left, right)] += 1
-        return func(*args, **kwargs or {})
 
 
 def _is_transposed(matrix: Tensor) -> bool:

@@ -3,13 +3,20 @@
 from collections.abc import Callable, Sequence
 
 from halftime.contract.report.report import AttestationCheck, ReportAttestation
-from halftime.contract.report.trial import NEAR_ZERO_BYTES, Probe, TrialResult
+from halftime.contract.report.trial import NEAR_ZERO_BYTES, Attestation, Probe, TrialResult
 from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step
+from worker.report.multiplied import multiplied_checks
 from worker.training.precision_facts import FACTS, expected_flags
 
 #: Largest accepted throughput relative to the ceiling: a margin for a ceiling that was measured while the machine was
 #: slower than during training.
 PLAUSIBLE_SHARE = 1.25
+
+#: What is unproven where an examination is missing from all trials of a leg.
+UNPROVEN = {
+    "forward_dtypes": "no step could be observed, so the dtype of its matrix products is unproven",
+    "probes": "the probes could not run, so the arithmetic of its matrix products is unproven",
+}
 
 
 def attest(measured: ComparisonRun) -> ReportAttestation:
@@ -38,6 +45,7 @@ def _leg_checks(leg: LegRun) -> list[AttestationCheck]:
         ),
         *_probe_checks(leg),
         *_dtype_checks(leg),
+        *multiplied_checks(leg),
         _all_equal(leg, "starts_from_empty_device", "yes", _starts_empty),
         *_alone_checks(leg),
         *_plausibility_checks(leg),
@@ -65,9 +73,10 @@ def _all_equal(
     return AttestationCheck(leg=leg.precision, name=name, expected=expected, observed=observed, ok=observed == expected)
 
 
-def unobserved_legs(legs: Sequence[LegRun]) -> list[LegRun]:
-    """Returns the legs that trained but have no observed step."""
-    return [leg for leg in legs if leg.trials and not _observed(leg)]
+def unproven(leg: LegRun) -> list[str]:
+    """Returns what nothing proves about a leg that trained: its trials stand, but it may not pass."""
+    missing = [trial.not_examined for trial in leg.trials]
+    return [why for examination, why in UNPROVEN.items() if missing and all(examination in one for one in missing)]
 
 
 def _observed(leg: LegRun) -> list[TrialResult]:
@@ -75,10 +84,15 @@ def _observed(leg: LegRun) -> list[TrialResult]:
 
 
 def _dtype_checks(leg: LegRun) -> list[AttestationCheck]:
-    """Returns no check if no step was observed; a warning states why."""
-    observed = _observed(leg)
+    """Returns no check if no step was observed, which a warning states, or if only operations show the dtypes."""
+    observed = [trial for trial in _observed(leg) if not _only_operations(trial.attestation)]
     expected = FACTS[leg.precision].matmul_dtype_name
     return [_all_equal(leg, "forward_dtypes", expected, _dtypes, observed)] if observed else []
+
+
+def _only_operations(attestation: Attestation) -> bool:
+    """Whether a model multiplies, but has no module that is known to."""
+    return not attestation.forward_dtypes and bool(attestation.multiplied_flops)
 
 
 def _dtypes(trial: TrialResult) -> str:

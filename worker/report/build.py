@@ -17,7 +17,7 @@ from halftime.contract.report.report import (
 from halftime.contract.report.trial import TrialResult
 from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step, paired
 from worker.comparison.estimates import noise_floor, ratio_estimate, reduction_percent
-from worker.report.attestation import attest, unobserved_legs
+from worker.report.attestation import attest, unproven
 from worker.report.legs import longest, make_leg
 from worker.report.metrics import equally_trained, metric_differences, same_seed_spreads, spreads
 from worker.report.verdicts import judge, judge_requirements, worst
@@ -40,10 +40,7 @@ def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
     verdict, reasons = judge(comparisons, baseline, [check for check in attestation.checks if not check.ok])
     if verdict == "invalid":  # then no candidate passes
         comparisons = [comparison.model_copy(update={"verdict": verdict}) for comparison in comparisons]
-    reasons += [
-        f"{leg.name}: no step could be observed, so the dtype of its matrix products is unproven"
-        for leg in unobserved_legs(measured.legs)
-    ]
+    reasons += [f"{leg.name}: {why}" for leg in measured.legs for why in unproven(leg)]
     trials = [trial for leg in measured.legs for trial in leg.trials]
     measured_seconds = sum(trial.measured_wall_seconds for trial in trials)
     return Report(
@@ -113,7 +110,7 @@ def _comparison_verdict(measured: ComparisonRun, run: LegRun, requirements: list
     if run.failure:
         return "fail"
     verdict = worst([requirement.status for requirement in requirements])
-    return "inconclusive" if verdict == "pass" and unobserved_legs([measured.baseline, run]) else verdict
+    return "inconclusive" if verdict == "pass" and (unproven(measured.baseline) or unproven(run)) else verdict
 
 
 def _columns(

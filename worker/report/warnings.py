@@ -10,6 +10,7 @@ from halftime.contract.report.numerics import Numerics
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.training import TrainingConfig
 from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step, paired
+from worker.report.multiplied import about_multiplications
 from worker.training.pace import NO_TIME
 from worker.training.precision_facts import FACTS, LARGEST_FP32_ERROR
 
@@ -37,6 +38,7 @@ EXAMINATIONS = {
     "numerics": "comparison of a step with FP64",
     "first_overflow": "search for the first module that overflowed",
     "ceiling": "rate of the fastest matrix product",
+    "probes": "probe of its arithmetic",
 }
 
 
@@ -208,6 +210,7 @@ def _about_the_trials(leg: LegRun, measured: ComparisonRun) -> Iterator[str]:
             f"disturbed trial: {'; '.join(disturbed[0].disturbances)}. Repeat the benchmark when the machine is idle."
         )
     yield from _about_what_is_missing(leg)
+    yield from about_multiplications(leg, measured.request.model)
     numerics = leg.trials[0].numerics
     if numerics is not None and not _is_explained(numerics, leg.precision):
         layers = ", ".join(layer.name for layer in numerics.worst_layers)

@@ -74,8 +74,10 @@ class Curves:
         return cls(*(torch.full((steps,), math.nan, device=device) for _ in range(4)))
 
     def first(self, steps: int) -> "Curves":
-        """Returns the rows of the first steps: those that were run."""
-        return Curves(*(rows[:steps] for rows in (self.losses, self.gradient_norms, self.found_infs, self.scales)))
+        """Returns the rows of the first steps, those that were run, on the CPU."""
+        return Curves(
+            *(rows[:steps].cpu() for rows in (self.losses, self.gradient_norms, self.found_infs, self.scales))
+        )
 
     def record(self, index: int, step: Step) -> None:
         """Stores the results of a step."""

@@ -5,6 +5,7 @@ torch's profiler records every allocation and release, including kernels' worksp
 step can be summed up. `MemTracker` attributes tensors to categories.
 """
 
+from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.profiler import profile
 from torch.distributed._tools.mem_tracker import MemTracker
+from torch.utils.hooks import RemovableHandle
 
 from halftime.contract.report.trial import Memory, MemoryBreakdown
 from halftime.contract.request.training import CUDA_GRAPH_MODES
@@ -110,6 +112,10 @@ def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
     The step uses the module itself: `MemTracker` does not support compiled ones.
     """
     tracker = MemTracker()
+    for weight in run.parameters:
+        if not weight.requires_grad:  # a frozen weight takes no hook, and needs none: it has no gradient
+            no_hook = RemovableHandle(OrderedDict())
+            tracker._param_to_grad_hook_handles[weight] = (no_hook, no_hook)
     tracker.track_external(run.model, run.optimizer, *tensors_of(batch))
 
     def forward(*inputs: Any, **named_inputs: Any) -> Any:  # noqa: ANN401 # a model's own

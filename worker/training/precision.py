@@ -55,6 +55,9 @@ SECRET_VALUE = re.compile(r"://[^/@]*@")
 #: Modules that multiply matrices, which autocast runs in lower precision.
 MATMUL_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
+#: torch's number of the running backward pass while none runs.
+NO_BACKWARD = -1
+
 #: GPT-2's linear layer with transposed weight; by name, because the library is loaded only for models that need it.
 TRANSPOSED_LINEAR = ("transformers.pytorch_utils", "Conv1D")
 
@@ -139,7 +142,7 @@ def multiplies_matrices(module: nn.Module) -> bool:
 
 
 class DtypeWatch:
-    """Records the output dtypes of matrix-multiplying modules while it is open."""
+    """Records the output dtypes of matrix-multiplying modules in forward passes while it is open."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -162,6 +165,8 @@ class DtypeWatch:
 
     def _note(self, module: nn.Module, _: object, output: object) -> None:
         if not isinstance(output, torch.Tensor):  # a router derived from a linear layer returns more than its product
+            return
+        if torch._C._current_graph_task_id() != NO_BACKWARD:  # a pass recomputed there may be outside autocast
             return
         self._seen.setdefault(type(module).__name__, set()).add(str(output.dtype).removeprefix("torch."))
 

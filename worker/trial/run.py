@@ -65,6 +65,8 @@ class Prepared:
     start_bytes: int | None
     #: A copy of the initial weights on the CPU, for the comparison with FP64; None without one.
     initial_state: State | None
+    #: Why there is none though the trial is to be compared.
+    why_no_initial_state: str | None
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,8 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
     validation = _validate_in_fp32(prepared, pace)
     skipped_steps = [index for index, found_inf in enumerate(curves.found_infs.tolist()) if found_inf]
     findings = _examine(spec, prepared, trained, skipped_steps, pace)
-    attestation_update = {
-        "probes": findings.probes,
-        "forward_dtypes": findings.observed.forward_dtypes if findings.observed else {},
-        "data_sha256": feed.sha256(prepared.attestation.data_sha256),
+    attestation_update = findings.attested(prepared.precision) | {
+        "data_sha256": feed.sha256(prepared.attestation.data_sha256)
     }
     return TrialResult(
         block=spec.block,
@@ -226,6 +226,7 @@ def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_step
             peaks=trained.peaks,
             start_bytes=prepared.start_bytes,
             initial_state=prepared.initial_state,
+            why_no_initial_state=prepared.why_no_initial_state,
             skipped_steps=skipped_steps,
             ceiling_wanted=spec.phase == "measure",
             pace=pace,
@@ -260,7 +261,7 @@ def prepare_run(spec: TrialSpec, device: torch.device) -> Prepared:
         initial_weights_sha256=hash_weights(model),
         data_sha256=data.sha256(),
     )
-    initial_state = {name: value.clone() for name, value in model.state_dict().items()} if spec.examined else None
+    initial_state, why_none = _copy_of_state(model, device) if spec.examined else (None, None)
     if spec.training.activation_checkpointing:
         checkpoint_activations(model)
     channels_last = spec.training.channels_last or (isinstance(spec.model, ConvnetSpec) and spec.model.channels_last)
@@ -269,7 +270,20 @@ def prepare_run(spec: TrialSpec, device: torch.device) -> Prepared:
     model.to(memory_format=memory_format)  # type: ignore[call-overload] # missing from torch's stubs
     model.train()
     placed = data.to(device, memory_format)
-    return Prepared(device, precision, model, task, placed, attestation, start_bytes, initial_state)
+    return Prepared(device, precision, model, task, placed, attestation, start_bytes, initial_state, why_none)
+
+
+def _copy_of_state(model: nn.Module, device: torch.device) -> tuple[State | None, str | None]:
+    """Returns a copy of the weights, or why the host has no memory for it: training does without one."""
+    state = model.state_dict()
+    copy_bytes = sum(value.nbytes for value in state.values())
+    still_needed = MIN_HOST_BYTES_PER_PARAMETER[device.type] - MIN_HOST_BYTES_PER_PARAMETER["cuda"]  # beside weights
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    try:
+        devices.require_host_memory(copy_bytes + still_needed * parameters)
+    except TrialFailed as error:
+        return None, error.failure.detail
+    return {name: value.clone() for name, value in state.items()}, None
 
 
 def _validate_in_fp32(prepared: Prepared, pace: Pace) -> Validation:

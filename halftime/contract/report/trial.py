@@ -10,6 +10,9 @@ from halftime.contract.report.numerics import Numerics
 from halftime.contract.report.telemetry import Telemetry
 from halftime.contract.strict import MaybeFloat, Output
 
+#: Stands for the class of a module where no module ran: the backward pass calls none.
+NO_MODULE = "backward pass"
+
 #: Memory that a fresh CUDA process may hold before the model is built.
 NEAR_ZERO_BYTES = 2**20
 
@@ -82,6 +85,19 @@ class Probe(Output):
     errors: dict[str, MaybeFloat] = Field(default={})
 
 
+class MultiplyingModules(Output):
+    """Operations of one training step that multiplied: those of one class of modules, by one operator, in one dtype."""
+
+    #: Class of the innermost module whose forward pass ran them; `backward pass` if it was no forward pass.
+    module_class: str
+    #: Name in the model of the first such module; empty for the model itself.
+    module: str
+    #: torch's name of the operator.
+    operator: str
+    dtype: str
+    flops: float
+
+
 class Attestation(Output):
     """The settings that the trial actually ran with, read back after they were set."""
 
@@ -95,10 +111,20 @@ class Attestation(Output):
     probes: list[Probe]
     #: Output dtype of every matrix-multiplying module in one forward pass of the training step, by module kind.
     forward_dtypes: dict[str, list[str]]
+    #: FLOPs that the operations of one training step multiplied, by the dtype of their operands, forward and backward:
+    #: matrix products, convolutions, attention and recurrent layers. Empty in reports of earlier releases.
+    multiplied_flops: dict[str, float] = Field(default={})
+    #: The modules that multiplied in another dtype than the leg's, the most work first.
+    multiplied_elsewhere: list[MultiplyingModules] = Field(default=[])
     #: SHA-256 of the initial state dict.
     initial_weights_sha256: str
     #: SHA-256 of all training and validation batches in order.
     data_sha256: str
+
+    def share_multiplied_in(self, dtype: str) -> float | None:
+        """Share of the multiplied FLOPs whose operands had a dtype; None if none were recorded."""
+        total = sum(self.multiplied_flops.values())
+        return self.multiplied_flops.get(dtype, 0.0) / total if total else None
 
 
 class Environment(Output):

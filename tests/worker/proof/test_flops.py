@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from worker.proof.flops import FlopWatch
+from worker.proof.multiplications import MultiplicationWatch
 
 SAMPLES, SIDE = 2, 8
 PIXELS = SAMPLES * SIDE * SIDE
@@ -26,9 +26,10 @@ LAYERS = {
 
 
 def counted(layer, inputs):
-    with FlopWatch() as forward:
+    model = layer if isinstance(layer, nn.Module) else nn.Identity()
+    with MultiplicationWatch(model) as forward:
         outputs = layer(inputs)
-    with FlopWatch() as backward:
+    with MultiplicationWatch(model) as backward:
         outputs.sum().backward()
     return forward.least_flops(), backward.least_flops()
 
@@ -64,7 +65,29 @@ def test_strides_and_other_dimensions_count_as_by_hand(layer, inputs, expected):
 
 def test_products_count_in_full_and_attention_does_not():
     query = torch.randn(1, 2, 16, 8, requires_grad=True)
-    with FlopWatch() as products:
+    with MultiplicationWatch(nn.Identity()) as products:
         torch.randn(4, 8) @ torch.randn(8, 16)
     assert products.least_flops() == 2 * 4 * 8 * 16
     assert counted(lambda one: nn.functional.scaled_dot_product_attention(one, one, one), query) == (0, 0)
+
+
+def test_grouped_products_count_up_to_the_end_of_the_last_group():
+    """A kernel leaves out the rows beyond it, so counting them would be no lower bound."""
+    rows, experts = torch.randn(8, 16, requires_grad=True), torch.randn(2, 16, 32, requires_grad=True)
+    ends = torch.tensor([3, 6], dtype=torch.int32)
+    forward = 2 * 6 * 16 * 32
+
+    def multiplied(inputs):
+        return nn.functional.grouped_mm(inputs, experts, offs=ends)[:6].square()
+
+    assert counted(multiplied, rows) == (forward, 2 * forward)
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_recurrent_layers_count_every_position_and_backward_at_least_as_much(is_frozen):
+    layer = nn.LSTM(8, 16)
+    layer.requires_grad_(not is_frozen)
+    forward, backward = counted(lambda inputs: layer(inputs)[0], torch.randn(5, 3, 8, requires_grad=True))
+    every_position = 2 * 5 * 3 * (4 * 16 * 8 + 4 * 16 * 16)
+    assert forward == every_position
+    assert backward >= every_position

@@ -11,7 +11,7 @@ from halftime.contract.resources.worker import WorkerDevice
 from worker.proof import precision_support
 from worker.proof.ceiling import measure_ceiling
 from worker.proof.precision_support import MeasuredRate, measure_support
-from worker.proof.products import Product, ProductWatch, product_seconds, square_products
+from worker.proof.products import Product, product_seconds
 from worker.report.attestation import PLAUSIBLE_SHARE
 
 CPU = torch.device("cpu")
@@ -105,24 +105,6 @@ def test_a_precision_whose_kernels_are_missing_is_absent(monkeypatch):
     found = support_of("bf16", monkeypatch)
     assert found.kernels == "absent"
     assert "no bf16 kernels for cpu" in found.remedy
-
-
-def test_a_linear_layer_is_seen_to_multiply_in_the_three_layouts_of_the_ceiling():
-    layer = torch.nn.Linear(64, 64, bias=False)
-    inputs = torch.randn(64, 64, requires_grad=True)
-    with ProductWatch() as watch:
-        layer(inputs).square().sum().backward()
-    assert set(watch.by_dtype()[torch.float32]) == set(square_products(64))
-
-
-def test_products_are_told_apart_by_dtype_and_the_largest_come_first():
-    with ProductWatch() as watch:
-        torch.randn(4, 4) @ torch.randn(4, 4)
-        torch.randn(8, 4) @ torch.randn(4, 8)
-        torch.randn(4, 4).bfloat16() @ torch.randn(4, 4).bfloat16()
-    seen = watch.by_dtype()
-    assert [product.rows for product in seen[torch.float32]] == [8, 4]
-    assert seen[torch.bfloat16] == [Product(4, 4, 4)]
 
 
 def test_the_model_s_own_products_raise_the_ceiling(monkeypatch):
