@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from halftime.contract.resources.benchmark import TERMINAL
+from testing.waiting import wait_until
 from tests.cases.answers import (
     Answer,
     exits_with_the_verdict,
@@ -28,6 +30,9 @@ from tests.cases.answers import (
 from tests.cases.data_files import write_data_files
 from tests.conftest import new_database
 from tests.service import running_service
+
+#: Four trials that import an architecture of the library each, on a machine that may be busy with other tests.
+PATIENCE_SECONDS = 300
 
 REQUESTS = Path(__file__).parent / "requests"
 
@@ -69,6 +74,7 @@ OTHERWISE = {"cli-surrogate", "ga-uneven-1"}
 PENDING = {
     "amp-deberta",
     "fp64-xglm",
+    "ga-uneven-1",
     "hub-config-bert",
     "image-hiera-size",
     "image-imagegpt",
@@ -117,7 +123,11 @@ def answered(service, text):
 
 
 def ended(service, benchmark_id):
-    benchmark = service.until_status(benchmark_id, "succeeded", "failed")
+    def has_ended():
+        benchmark = service.get(benchmark_id)
+        return benchmark if benchmark["status"] in TERMINAL else None
+
+    benchmark = wait_until(has_ended, timeout_seconds=PATIENCE_SECONDS, log=service.log)
     if benchmark["status"] == "failed":
         return Answer(benchmark=benchmark)
     report = service.http.get(f"/benchmarks/{benchmark_id}/report", params={"format": "json"}).json()
@@ -140,15 +150,19 @@ def test_a_request_has_its_right_answer(service, name):
 
 @pytest.mark.parametrize("name", [marked("ga-uneven-1")])
 def test_accumulation_leaves_the_training_loss_as_it_is(service, name):
-    """The mean is over predictions, of which the parts of a batch have unequally many."""
+    """The mean is over predictions, of which the parts of a batch have unequally many.
+
+    A mean over parts is off by some tenths of a percent from the first step on; rounding is far below that.
+    """
     request = json.loads(written(name))
+    request["config"]["training"]["steps"] = 20
     losses = []
     for parts in (1, 8):
         request["config"]["training"]["gradient_accumulation"] = parts
         answer = answered(service, json.dumps(request))
         trains(answer)
         losses.append(answer.report["baseline"]["loss_curve"])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 @pytest.mark.parametrize("name", [marked("cli-surrogate")])
@@ -157,7 +171,7 @@ def test_a_request_as_json_dumps_writes_it_runs_from_the_command_line(service, n
     few = ["training.steps=6", "training.warmup_steps=2", "measurement.min_blocks=2", "measurement.max_blocks=2"]
     command = [sys.executable, "-m", "app.cli", "run", str(path), "--server", service.url, "--json"]
     command += [part for setting in few for part in ("--set", setting)]
-    ran = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False, timeout=90)
+    ran = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False, timeout=PATIENCE_SECONDS)
     assert "Traceback" not in ran.stderr, ran.stderr
     report = json.loads(ran.stdout)
     benchmark = service.get(report["benchmark_id"])
