@@ -1,30 +1,16 @@
 """Reads requests from files and applies options to them."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from app.cli.request_text import UnreadableRequest, decode, parse, require_json
 from app.cli.shared import fail
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.faults import field_errors
 from halftime.contract.resources.sweep import SweepRequest
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads YAML with JSON's scalar types: 1e-3 is a number, and 2026-11-23 is text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 
 def read_request(path: Path, overrides: list[str], labels: dict[str, str] | None = None) -> dict[str, Any]:
@@ -33,9 +19,9 @@ def read_request(path: Path, overrides: list[str], labels: dict[str, str] | None
     A path of `--set` whose first part is no field of the request is taken to be within `config`.
     """
     try:
-        body = _parse(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        fail(f"{path} is neither JSON nor YAML: {error}", 2)
+        body = parse(decode(path.read_bytes()))
+    except UnreadableRequest as error:
+        fail(f"{path} {error}.", 2)
     if not isinstance(body, dict):
         fail(f"{path} is not a request: it must be an object with `model`.", 2)
     request = body.setdefault("request", {}) if is_sweep(body) else body
@@ -64,15 +50,11 @@ def is_sweep(body: dict[str, Any]) -> bool:
     return "vary" in body
 
 
-def _parse(text: str) -> Any:  # noqa: ANN401 # any JSON value
-    return yaml.load(text, _Loader)  # noqa: S506 # a SafeLoader; JSON is YAML
-
-
 def _check(path: Path, body: dict[str, Any]) -> None:
     try:
-        json.dumps(body, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        fail(f"{path} has a value that JSON does not allow: {error}. Use finite numbers, text, lists and objects.", 2)
+        require_json(body)
+    except UnreadableRequest as error:
+        fail(f"{path} {error}.", 2)
 
 
 def _apply(body: dict[str, Any], override: str) -> None:
@@ -86,9 +68,9 @@ def _apply(body: dict[str, Any], override: str) -> None:
     for step in steps[:-1]:
         place = _section(place, step, f"--set {dotted}")
     try:
-        place[steps[-1]] = _parse(text)
-    except yaml.YAMLError:
-        fail(f"--set {override!r}: the value is neither JSON nor YAML", 2)
+        place[steps[-1]] = parse(text)
+    except UnreadableRequest as error:
+        fail(f"--set {override!r}: the value {error}.", 2)
 
 
 def _section(place: dict[str, Any], name: str, option: str) -> dict[str, Any]:

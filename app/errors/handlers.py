@@ -1,6 +1,7 @@
 """Exception handlers: every error of the app as application/problem+json (RFC 9457)."""
 
 from http import HTTPStatus
+from json import JSONDecodeError
 from typing import Any
 
 import psycopg
@@ -66,13 +67,23 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
     assert isinstance(error, RequestValidationError)
     errors = field_errors(error.errors(), error.body)
     if any(fault.type == "json_invalid" for fault in errors):
-        return problem_response(request, BadRequest("The body is not valid JSON. Correct it and send it again."))
+        return problem_response(request, BadRequest(_invalid_json(error)))
     if any(fault.loc == "" for fault in errors) and "json" not in request.headers.get("Content-Type", ""):
         return problem_response(
             request, Invalid("Send the body as JSON, with `Content-Type: application/json`.", errors)
         )
     where = ", ".join(sorted({field.loc or "the body" for field in errors})[:5])
     return problem_response(request, Invalid(f"Not valid at {where}. `errors` explains each fault.", errors))
+
+
+def _invalid_json(error: RequestValidationError) -> str:
+    """Returns the detail about a body that is not JSON, with the place that the framework found."""
+    (fault,) = error.errors()
+    found = JSONDecodeError(fault["ctx"]["error"], error.body, fault["loc"][-1])
+    return (
+        f"The body is not valid JSON: line {found.lineno}, column {found.colno}: {found.msg}. "
+        "Correct it and send it again."
+    )
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:

@@ -40,7 +40,10 @@ SHARE_OF_HOST_MEMORY = 0.5
 async def measure_capacity(
     comparison: ComparisonRun, run_trial: TrialRunner, on_progress: Callable[[Progress], None]
 ) -> None:
-    """Sets the capacity of every leg that trains; partial if the time is over before the search ends."""
+    """Sets the capacity of every leg: partial if the time is over before its search ends, empty if the leg failed.
+
+    A leg that ran out of memory is searched too: a smaller batch may fit.
+    """
     began = time.monotonic()
     limit_bytes = memory_limit_bytes(comparison)
     if comparison.device.kind == "cpu" and limit_bytes is None:
@@ -48,18 +51,18 @@ async def measure_capacity(
     config = comparison.request.config
     left_seconds = config.timeout_seconds - comparison.total_seconds
     searches = [
-        _Search(comparison, leg, limit_bytes, run_trial)
-        for leg in [comparison.baseline, *comparison.candidates]
-        if leg.failure is None or leg.failure.code is FailureCode.OUT_OF_MEMORY
+        _Search(comparison, leg, limit_bytes, run_trial) for leg in [comparison.baseline, *comparison.candidates]
     ]
+    budget = anyio.move_on_after(min(config.measurement.time_budget_seconds, left_seconds))
     try:
-        with anyio.move_on_after(min(config.measurement.time_budget_seconds, left_seconds)):
+        with budget:
             for index, search in enumerate(searches):
                 on_progress(_progress(comparison, search, index / len(searches)))
                 await search.run()
     finally:
         for search in searches:
-            search.leg.capacity = search.result()
+            if search.has_ended or budget.cancelled_caught:  # else an error of ours ended it
+                search.leg.capacity = search.result()
         comparison.total_seconds += time.monotonic() - began
 
 
@@ -85,7 +88,7 @@ class _Search:
         self._fits: int | None = None
         self._too_large: int | None = None
         self._at_largest: TrialResult | None = None
-        self._failure: Failure | None = None
+        self._failure = leg.failure if leg.failure and leg.failure.code is not FailureCode.OUT_OF_MEMORY else None
         self._attempts = 0
         self._finished = False
 
@@ -104,6 +107,11 @@ class _Search:
                 self._too_large = self._fits
                 self._fits = max(0, self._fits - self._step(self._fits)) or None
         self._finished = self._failure is None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the search has its result, or a failure ended it."""
+        return self._finished or self._failure is not None
 
     def result(self) -> Capacity:
         """The result so far, whether or not the search is finished."""

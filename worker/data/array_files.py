@@ -3,12 +3,14 @@
 import math
 import zipfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 import numpy
 import safetensors.torch
 import torch
 from numpy.lib import format as npy
+from torch import Tensor
 
 from worker.data.files import MAX_BYTES, invalid
 from worker.device.device import require_host_memory
@@ -18,15 +20,22 @@ from worker.errors.out_of_memory import is_out_of_memory
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Arrays = dict[str, NDArray[numpy.generic]]
-
 #: Most characters of an array's header in `.npy`: numpy's own limit.
 MAX_HEADER_CHARACTERS = 10_000
 
 NUMPY_FLOATS = (torch.float16, torch.float32, torch.float64)
 
 
-def read_arrays(file: BinaryIO, name: str, wanted: Iterable[str], max_bytes: int = MAX_BYTES) -> "Arrays":
+@dataclass(frozen=True)
+class FileArray:
+    """An array of a file."""
+
+    values: "NDArray[numpy.generic]"
+    #: As the file has it: numpy does not support bfloat16 or narrower floats, whose values are FP32.
+    dtype: str
+
+
+def read_arrays(file: BinaryIO, name: str, wanted: Iterable[str], max_bytes: int = MAX_BYTES) -> dict[str, FileArray]:
     """Reads those of the wanted arrays that are in the file. Raises TrialFailed (`invalid_data`)."""
     try:
         if name.endswith(".npz"):
@@ -40,7 +49,7 @@ def read_arrays(file: BinaryIO, name: str, wanted: Iterable[str], max_bytes: int
         raise invalid(name, f"cannot be parsed: {type(error).__name__}: {str(error)[:300]}") from error
 
 
-def _read_npz(file: BinaryIO, name: str, wanted: Iterable[str], max_bytes: int) -> "Arrays":
+def _read_npz(file: BinaryIO, name: str, wanted: Iterable[str], max_bytes: int) -> dict[str, FileArray]:
     with zipfile.ZipFile(file) as archive:
         entries = archive.namelist()
         if len(set(entries)) < len(entries):
@@ -56,7 +65,7 @@ def _read_npz(file: BinaryIO, name: str, wanted: Iterable[str], max_bytes: int) 
                 _check_header(entry, name, one, size)
         file.seek(0)
         with numpy.load(file, allow_pickle=False) as arrays:
-            return {one: arrays[one] for one in present}
+            return {one: _of_numpy(arrays[one]) for one in present}
 
 
 def _check_header(entry: IO[bytes], name: str, array: str, size: int) -> None:
@@ -72,12 +81,17 @@ def _check_header(entry: IO[bytes], name: str, array: str, size: int) -> None:
         raise invalid(name, f"has `{array}` with a header that does not match its size")
 
 
-def _read_safetensors(file: BinaryIO, wanted: Iterable[str]) -> "Arrays":
+def _of_numpy(values: "NDArray[numpy.generic]") -> FileArray:
+    """Names a dtype without its byte order; text and records have no short name."""
+    return FileArray(values, values.dtype.name if values.dtype.kind in "biufc" else str(values.dtype))
+
+
+def _read_safetensors(file: BinaryIO, wanted: Iterable[str]) -> dict[str, FileArray]:
     """Reads uncompressed tensors; the library checks that the header matches the file exactly."""
     tensors = safetensors.torch.load(file.read())
-    present = {name: tensors[name] for name in wanted if name in tensors}
-    # numpy does not support bfloat16 or narrower floats.
-    return {
-        name: (tensor.float() if tensor.is_floating_point() and tensor.dtype not in NUMPY_FLOATS else tensor).numpy()
-        for name, tensor in present.items()
-    }
+    return {name: _of_torch(tensors[name]) for name in wanted if name in tensors}
+
+
+def _of_torch(tensor: Tensor) -> FileArray:
+    narrow = tensor.is_floating_point() and tensor.dtype not in NUMPY_FLOATS
+    return FileArray((tensor.float() if narrow else tensor).numpy(), str(tensor.dtype).removeprefix("torch."))

@@ -1,6 +1,6 @@
 """Samples from the arrays of a file."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy
 import torch
@@ -10,13 +10,10 @@ from app.settings import Settings
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.request.data import ArraysData
 from halftime.plugin import DataShape, Part
-from worker.data.array_files import read_arrays
+from worker.data.array_files import FileArray, read_arrays
 from worker.data.files import open_data_file
 from worker.data.layout import Layout, LayoutMismatch, check_inputs, check_targets, layout_of
 from worker.errors import TrialFailed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: Share of the samples, at the end, that is held out if the file has no validation arrays.
 HELD_OUT_SHARE = 0.1
@@ -64,13 +61,10 @@ def arrays_source(shape: DataShape, config: ArraysData) -> ArraysSource:
         raise TrialFailed.because(FailureCode.INVALID_DATA, f"The data file {config.name!r}: {error}.") from error
 
 
-def _samples(arrays: "dict[str, NDArray[numpy.generic]]", names: tuple[str, str], layout: Layout) -> Samples:
-    inputs, targets = (_tensor(arrays, name) for name in names)
-    for name, values, check in zip(names, (inputs, targets), (check_inputs, check_targets), strict=True):
-        try:
-            check(values, layout)
-        except LayoutMismatch as error:
-            raise LayoutMismatch(f"`{name}` {error}") from error
+def _samples(arrays: dict[str, FileArray], names: tuple[str, str], layout: Layout) -> Samples:
+    convert_inputs = _floats if layout.vocab_size is None else _integers
+    inputs = _checked(arrays, names[0], convert_inputs, lambda values: check_inputs(values, layout))
+    targets = _checked(arrays, names[1], _integers, lambda values: check_targets(values, layout))
     if len(inputs) != len(targets) or len(inputs) == 0:
         raise LayoutMismatch(
             f"`{names[0]}` has {len(inputs)} samples, but `{names[1]}` has {len(targets)}; both need the same number"
@@ -78,22 +72,42 @@ def _samples(arrays: "dict[str, NDArray[numpy.generic]]", names: tuple[str, str]
     return inputs, targets
 
 
-def _tensor(arrays: "dict[str, NDArray[numpy.generic]]", name: str) -> Tensor:
-    """Converts to the machine's byte order; floats to FP32, integers to the narrowest type that torch computes with."""
+def _checked(
+    arrays: dict[str, FileArray],
+    name: str,
+    convert: Callable[[FileArray], Tensor],
+    check: Callable[[Tensor], None],
+) -> Tensor:
+    """Returns an array as a tensor that fits the model. Raises LayoutMismatch that begins with its name."""
     if name not in arrays:
         raise LayoutMismatch(
             f"array `{name}` is missing; present: {', '.join(sorted(arrays)) or 'none of the known names'}"
         )
-    array = arrays[name]
-    if array.dtype.kind == "f":
-        with numpy.errstate(over="ignore"):  # values beyond FP32 become infinite, which the check rejects
-            return torch.from_numpy(array.astype(numpy.float32, copy=False))
-    if array.dtype.kind not in "iu":
-        raise LayoutMismatch(f"`{name}` must be floats or integers, not {array.dtype}")
-    narrow = numpy.int32 if array.dtype.itemsize < 4 or array.dtype == numpy.int32 else numpy.int64
-    if array.dtype.kind == "u" and array.size and int(array.max()) > numpy.iinfo(narrow).max:
-        raise LayoutMismatch(f"`{name}` contains {int(array.max())}, which is too large for a label or token id")
-    return torch.from_numpy(array.astype(narrow, copy=False))
+    try:
+        tensor = convert(arrays[name])
+        check(tensor)
+    except LayoutMismatch as error:
+        raise LayoutMismatch(f"`{name}` {error}") from error
+    return tensor
+
+
+def _floats(array: FileArray) -> Tensor:
+    """Converts floats of any width and byte order to FP32."""
+    if array.values.dtype.kind != "f":
+        raise LayoutMismatch(f"must be floats, not {array.dtype}. Save it as float32, scaled as the model shall see it")
+    with numpy.errstate(over="ignore"):  # values beyond FP32 become infinite, which the check rejects
+        return torch.from_numpy(array.values.astype(numpy.float32, copy=False))
+
+
+def _integers(array: FileArray) -> Tensor:
+    """Converts integers of any width and byte order to the narrowest type that torch computes with."""
+    values = array.values
+    if values.dtype.kind not in "iu":
+        raise LayoutMismatch(f"must be integers, not {array.dtype}. Save it as int64")
+    narrow = numpy.int32 if values.dtype.itemsize < 4 or values.dtype == numpy.int32 else numpy.int64
+    if values.dtype.kind == "u" and values.size and int(values.max()) > numpy.iinfo(narrow).max:
+        raise LayoutMismatch(f"contains {int(values.max())}, which is too large for a label or token id")
+    return torch.from_numpy(values.astype(narrow, copy=False))
 
 
 def _held_out(samples: Samples) -> tuple[Samples, Samples]:

@@ -50,7 +50,7 @@ def layout_of(shape: DataShape) -> Layout:
 
 
 def check_inputs(inputs: Tensor, layout: Layout) -> None:
-    """Raises Misfit unless the samples have the layout: shape, dtype, finite values, ids in range."""
+    """Raises LayoutMismatch unless the samples have the layout: shape, dtype, finite values, ids in range."""
     _check_shape(inputs, layout.input_shape)
     if layout.vocab_size is None:
         if not inputs.is_floating_point():
@@ -63,7 +63,9 @@ def check_inputs(inputs: Tensor, layout: Layout) -> None:
 
 
 def check_targets(targets: Tensor, layout: Layout) -> None:
-    """Raises Misfit unless the targets have the layout: shape, dtype, classes in range."""
+    """Raises LayoutMismatch unless the targets have the layout: shape, dtype, classes in range."""
+    if tuple(targets.shape[1:]) == (*layout.target_shape, layout.num_classes):
+        raise LayoutMismatch("has a value for each class. Use the number of the class, as numpy.argmax gives it")
     _check_shape(targets, layout.target_shape)
     _check_integers(targets)
     if not layout.may_ignore:

@@ -1,5 +1,6 @@
 """Byte-level language modelling of real text."""
 
+import codecs
 import os
 import sysconfig
 from pathlib import Path
@@ -11,7 +12,7 @@ from app.settings import Settings
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.request.data import TextData
 from halftime.plugin import CausalTokens, DataShape, Part
-from worker.data.files import open_data_file
+from worker.data.files import invalid, open_data_file
 from worker.errors import TrialFailed
 
 BYTE_VALUES = 256
@@ -24,6 +25,10 @@ LIBRARY_BYTES = 8 * 2**20
 
 #: Folders that are not sources of the library itself: installed packages, and tests with generated tables.
 LEFT_OUT = frozenset({"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3"})
+
+
+#: Byte order marks of encodings with two or four bytes per character.
+WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 class TextSource:
@@ -68,7 +73,12 @@ def text_source(shape: DataShape, config: TextData) -> TextSource:
     if config.name is None:
         return TextSource(library_text(Path(sysconfig.get_path("stdlib"))), shape.length)
     with open_data_file(config.name, Settings().datasets_dir) as file:
-        return TextSource(file.read(), shape.length)
+        text = file.read()
+    if not text:
+        raise invalid(config.name, "is empty")
+    if text.startswith(WIDE_MARKS):
+        raise invalid(config.name, "is text in UTF-16 or UTF-32. Convert it to UTF-8")
+    return TextSource(text, shape.length)
 
 
 def library_text(root: Path, max_bytes: int = LIBRARY_BYTES) -> bytes:

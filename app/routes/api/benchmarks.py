@@ -22,6 +22,7 @@ from app.routes.http.dependencies import (
 )
 from app.routes.http.long_poll import LONGEST_WAIT_SECONDS
 from app.routes.http.prefer_header import preferred_wait
+from app.routes.http.unique_names import UniqueNames
 from app.routes.use_cases import benchmarks as use_cases
 from app.store import benchmarks
 from app.store.benchmarks import Filters
@@ -56,6 +57,7 @@ Wait = Annotated[
 @router.post(
     "",
     status_code=202,
+    dependencies=[UniqueNames],
     responses={
         200: {"model": Preview, "description": "With `validate_only`: what the request would run; nothing is stored"},
         **errors.problem_responses(

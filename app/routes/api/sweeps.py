@@ -11,6 +11,7 @@ from app.routes.http.auth import require
 from app.routes.http.dependencies import AdmissionDep, IdempotencyKey, SessionDep, SettingsDep, SweepId
 from app.routes.http.etags import matches, strong_etag
 from app.routes.http.negotiation import choose
+from app.routes.http.unique_names import UniqueNames
 from app.routes.use_cases import sweeps
 from halftime.contract.resources.sweep import Sweep, SweepRequest
 
@@ -29,6 +30,7 @@ RENDERERS: dict[SweepFormat, Callable[[Sweep], str]] = {
 @router.post(
     "",
     status_code=202,
+    dependencies=[UniqueNames],
     responses=errors.problem_responses(
         errors.BadRequest,
         errors.BodyTooLarge,

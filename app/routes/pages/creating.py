@@ -1,6 +1,5 @@
 """`/ui/new`: submits a benchmark, from a form beside its JSON."""
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -25,6 +24,7 @@ from app.web.formats import format_json
 from halftime.contract.request.request import BenchmarkRequest, stored_request
 from halftime.contract.resources.faults import field_errors
 from halftime.contract.resources.worker import WorkerDevice
+from halftime.contract.strict_json import AmbiguousJson, InvalidJson, parse_json
 
 router = APIRouter(prefix="/ui/new", include_in_schema=False)
 
@@ -84,9 +84,11 @@ def _form(
 def _parse(written: str) -> BenchmarkRequest:
     """Parses a request. Raises BadRequest for invalid JSON, Invalid for an invalid request."""
     try:
-        body = json.loads(written)
-    except (ValueError, RecursionError) as error:
+        body = parse_json(written)
+    except InvalidJson as error:
         raise errors.BadRequest(f"This is not JSON: {error}. Correct it and submit again.") from error
+    except AmbiguousJson as error:
+        raise errors.BadRequest(f"The request {error}. Correct it and submit again.") from error
     try:
         return BenchmarkRequest.model_validate(body)
     except ValidationError as error:

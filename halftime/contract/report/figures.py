@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from halftime.contract.report.named_legs import median_seconds
-from halftime.contract.report.report import Comparison, Difference, Estimate, Leg
+from halftime.contract.report.report import Capacity, Comparison, Difference, Estimate, Leg
 from halftime.contract.report.trial import TrialResult
 
 Owner = TypeVar("Owner", Leg, TrialResult, Comparison)
@@ -93,11 +93,25 @@ def _share_of_ceiling(leg: Leg) -> float | None:
 
 
 def _largest_batch(leg: Leg) -> str | None:
-    if leg.capacity is None:
+    """The largest batch that fits, or how far the search for it came and why no further."""
+    found = leg.capacity
+    if found is None:
         return None
-    if leg.capacity.largest_batch_size is None:
-        return "none found"
-    return f"{'at least ' if leg.capacity.smallest_too_large is None else ''}{leg.capacity.largest_batch_size}"
+    if found.largest_batch_size is None:
+        return _no_largest_batch(found)
+    is_bounded = found.stopped_by == "found" and found.smallest_too_large is not None
+    return f"{'' if is_bounded else 'at least '}{found.largest_batch_size}"
+
+
+def _no_largest_batch(found: Capacity) -> str:
+    why = found.failure.title if found.failure else "the time was over"
+    if found.tries == 0:
+        return f"not searched: {why}"
+    if found.smallest_too_large is None:
+        return f"not found: {why}"
+    if found.stopped_by == "found":
+        return f"none: {found.smallest_too_large} is too large"
+    return f"below {found.smallest_too_large}, search ended: {why}"
 
 
 _SECONDS, _MILLISECONDS = Shown(",.3f", "s"), Shown(",.3f", "ms", 1000)

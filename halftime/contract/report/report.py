@@ -79,7 +79,7 @@ class GradScalerSummary(Output):
 class Capacity(Output):
     """The largest batch that fits into memory, and the throughput with it."""
 
-    #: null if no batch size fits
+    #: null if no batch size fits, or if none was tried that does: see `tries` and `stopped_by`.
     largest_batch_size: int | None
     #: The smallest batch size tried that does not fit; null if all of them fitted.
     smallest_too_large: int | None
@@ -89,7 +89,7 @@ class Capacity(Output):
     peak_memory_bytes: int | None
     #: Throughput at the largest batch in one short trial, hence without an interval.
     samples_per_second: float | None
-    #: Fresh processes started for the search.
+    #: Fresh processes started for the search; 0 if there was no time for it, or the leg had failed.
     tries: int
     stopped_by: Literal["found", "time_budget", "failure"]
     #: Why the search ended early.

@@ -1,5 +1,6 @@
 """The errors of an invalid request, each with its location in the body."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,35 @@ def _message(fault: dict[str, Any]) -> str:
     """Returns the error message without the input, which pydantic quotes for an unknown tag of a union."""
     if fault["type"] == "union_tag_invalid":
         return f"{fault['ctx']['discriminator']} must be one of {fault['ctx']['expected_tags']}"
-    return str(fault["msg"])
+    return _notation(fault) or str(fault["msg"])
+
+
+#: Integers up to this size are exact in a float, and short enough for a message.
+LARGEST_EXACT = 2**53
+
+
+def _notation(fault: dict[str, Any]) -> str | None:
+    """Returns how to write a number that is right but in the wrong notation, such as 1e2; None for another error."""
+    number = _number(fault["input"]) if fault["type"] in {"int_type", "float_type"} else None
+    if number is None:
+        return None
+    is_text = isinstance(fault["input"], str)
+    if fault["type"] == "float_type":
+        return f"must be a number, written without quotes: {number}" if is_text else None
+    if not number.is_integer() or abs(number) > LARGEST_EXACT:
+        return None
+    return f"must be an integer, written without {'quotes' if is_text else 'a decimal point or exponent'}: {number:.0f}"
+
+
+def _number(value: object) -> float | None:
+    """Returns the finite number that a value is or, as text, denotes; None if there is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 #: Fields that are mappings, whose keys are chosen by clients.

@@ -13,7 +13,8 @@ import pytest
 import typer
 import yaml
 
-from app.cli.exit_codes import EXIT_CODES
+from app.cli import main
+from app.cli.exit_codes import EXIT_CODES, NO_REPORT, OUTPUT_CLOSED, UNEXPECTED_ERROR
 from app.cli.requests import read_request
 from testing.processes import children
 from testing.processes import command as command_line
@@ -55,7 +56,7 @@ def test_set_reaches_every_section_and_config_by_default(tmp_path):
     }
 
 
-@pytest.mark.parametrize(("text", "said"), [("[]", "must be an object"), ("{", "neither JSON nor YAML")])
+@pytest.mark.parametrize(("text", "said"), [("[]", "must be an object"), ("{", "is not JSON: line 1")])
 def test_a_file_that_is_no_request_is_a_usage_error(tmp_path, text, said):
     path = tmp_path / "bad.json"
     path.write_text(text)
@@ -150,6 +151,34 @@ def test_a_worker_without_its_device_says_what_to_do():
     assert result.returncode == 1
     assert "nvidia-smi" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+#: Codes that mean a verdict; none of them may end a command that gave none.
+VERDICTS = set(EXIT_CODES.values()) - {NO_REPORT}
+
+
+def test_an_error_of_the_command_itself_is_no_verdict(monkeypatch, capsys):
+    monkeypatch.setattr("app.cli.commands.running.read_request", lambda *_: 1 / 0)
+    monkeypatch.setattr("sys.argv", ["halftime", "run", __file__])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == UNEXPECTED_ERROR
+    assert UNEXPECTED_ERROR not in VERDICTS
+    shown = capsys.readouterr().err
+    assert "ZeroDivisionError" in shown
+    assert "not a result" in shown
+
+
+@pytest.mark.parametrize("arguments", ["doctor", "doctor --json"])
+def test_output_that_nobody_reads_is_no_verdict(settings, arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = os.environ | {"HALFTIME_DATABASE_URL": settings.database_url, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "app.cli", *arguments.split()]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    os.close(writing)
+    assert ended.returncode == OUTPUT_CLOSED, ended.stderr
+    assert OUTPUT_CLOSED not in VERDICTS
 
 
 def test_doctor_says_what_this_machine_offers(settings):

@@ -128,6 +128,13 @@ async def test_run_without_waiting_names_the_benchmark(live, halftime, job):
     assert json.loads(result.stdout)["id"] == benchmark["id"]
 
 
+async def test_a_request_is_submitted_as_json_has_it(live, halftime, job):
+    note = "\N{GRINNING FACE} 日本"
+    assert (await halftime("run", job(CPU_JOB | {"labels": {"note": note}}), "--no-wait")).exit_code == 0
+    (benchmark,) = await submitted(live)
+    assert benchmark["labels"] == {"note": note}
+
+
 async def test_run_of_a_failing_benchmark_says_why(live, halftime, job):
     await register(live)
     result = await halftime("run", job({"model": {"kind": "mlp"}, "config": {"device": "cuda"}}))

@@ -147,6 +147,33 @@ async def test_a_body_that_cannot_be_read_is_refused(client, name):
     assert await nothing_stored(client)
 
 
+@pytest.mark.parametrize("path", ["/benchmarks", "/benchmarks?validate_only=true", "/sweeps"])
+async def test_a_name_that_is_set_twice_is_refused_at_its_place(client, path):
+    body = b'{"model": {"kind": "mlp"}, "config": {"training": {"steps": 8, "steps": 9}}}'
+    response = await client.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422, response.text
+    assert response.json()["errors"] == [
+        {"loc": "/config/training/steps", "msg": "is set more than once", "type": "repeated_name"}
+    ]
+    assert await nothing_stored(client)
+
+
+async def test_a_body_that_is_not_json_is_refused_with_the_place(client):
+    headers = {"Content-Type": "application/json"}
+    response = await client.post("/benchmarks", content=b'{"model": 1,\n "config" 2}', headers=headers)
+    assert response.status_code == 400
+    assert "line 2, column 11: Expecting ':' delimiter" in response.json()["detail"]
+
+
+async def test_an_integer_with_an_exponent_is_told_without_it(client):
+    headers = {"Content-Type": "application/json"}
+    body = b'{"model": {"kind": "mlp"}, "config": {"training": {"steps": 1e2}}}'
+    problem = (await client.post("/benchmarks", content=body, headers=headers)).json()
+    assert [fault["msg"] for fault in problem["errors"]] == [
+        "must be an integer, written without a decimal point or exponent: 100"
+    ]
+
+
 #: Values that a request may nest as it likes, as far as the contract goes.
 NESTED = {
     "a setting": '{"model": {"kind": "transformers", "preset": "gpt2", "config": {"a": %s}}}',

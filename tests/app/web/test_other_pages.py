@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.app.acts import CPU_JOB, EMULATED, finish, post, register, support
-from tests.app.web.browsing import FROM_HERE, cancelled, page_of, see, succeeded
+from tests.app.web.browsing import FROM_HERE, cancelled, page_of, parsed, see, succeeded
 from tests.factories import request
 
 pytestmark = pytest.mark.anyio
@@ -113,6 +113,24 @@ async def test_a_worker_is_drained_and_undrained_on_the_page(client):
         assert (await client.post(path, headers=FROM_HERE)).headers["Location"] == "/ui/workers"
         assert (await client.get("/workers")).json()["items"][0]["state"] == state
     assert (await client.post("/ui/workers/nobody/drain", headers=FROM_HERE)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ('{"model": {"kind": "mlp", "kind": "convnet"}}', "sets /model/kind more than once"),
+        ('{"model": NaN}', "contains NaN"),
+        ('{"model": {"kind": "mlp",}}', "This is not JSON: line 1, column 2"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+async def test_a_form_with_text_that_is_not_strict_json_says_why_and_keeps_it(client, written, words):
+    response = await client.post("/ui/new", data={"request": written}, headers=FROM_HERE)
+    assert response.status_code == 400
+    page = parsed(response.text)
+    assert words in page.text
+    assert written in page.text
+    assert (await client.get("/benchmarks")).json()["items"] == []
 
 
 async def test_a_silent_worker_is_offline(client):

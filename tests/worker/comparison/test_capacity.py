@@ -6,11 +6,14 @@ import pytest
 from app.reports.markdown import to_markdown
 from halftime.contract.models import TransformerSpec
 from halftime.contract.report.failure import Failure, FailureCode
-from tests.factories import comparison, request, trial
+from halftime.contract.report.figures import LEG_FIGURES
+from halftime.contract.report.report import Capacity
+from tests.factories import CPU, comparison, request, trial
 from worker.comparison import capacity
 from worker.comparison.blocks import compare
 from worker.comparison.capacity import measure_capacity
 from worker.report.build import make_report
+from worker.report.legs import make_leg
 from worker.trial.run import run_trial
 
 pytestmark = pytest.mark.anyio
@@ -137,6 +140,70 @@ async def test_when_the_time_is_over_what_is_known_stays():
     await measure_capacity(measured, run_one, lambda progress: None)
     assert (measured.baseline.capacity.largest_batch_size, measured.baseline.capacity.stopped_by) == (16, "time_budget")
     assert measured.candidates[0].capacity.tries == 0
+
+
+async def test_a_leg_that_failed_is_not_searched_unless_it_ran_out_of_memory():
+    measured = comparison(asking())
+    measured.baseline.failure = Failure.of(FailureCode.OUT_OF_MEMORY, "too big")
+    measured.candidates[0].failure = Failure.of(FailureCode.NONFINITE_LOSS, "overflowed")
+    searched = []
+
+    async def run_one(spec, deadline_seconds, after_step):
+        searched.append(spec.precision)
+        return fits_up_to(3)(spec)
+
+    await measure_capacity(measured, run_one, lambda progress: None)
+    assert set(searched) == {"fp32"}
+    assert measured.baseline.capacity.largest_batch_size == 3
+    assert measured.candidates[0].capacity.tries == 0
+    assert measured.candidates[0].capacity.failure == measured.candidates[0].failure
+
+
+async def test_an_error_of_ours_takes_nothing_from_what_was_found_and_is_no_lack_of_time():
+    measured = comparison(asking())
+
+    async def run_one(spec, deadline_seconds, after_step):
+        if spec.precision == "bf16":
+            raise RuntimeError("a fault of ours")
+        return fits_up_to(8)(spec)
+
+    with pytest.raises(RuntimeError):
+        await measure_capacity(measured, run_one, lambda progress: None)
+    assert measured.baseline.capacity.largest_batch_size == 8
+    assert measured.candidates[0].capacity is None
+
+
+def said(**fields):
+    """What a report says about the largest batch of a leg."""
+    values = {"limit_bytes": None, "peak_memory_bytes": None, "samples_per_second": None, "failure": None} | fields
+    leg = make_leg(comparison().baseline, request().config, CPU)
+    return LEG_FIGURES["capacity.largest_batch_size"].words(
+        leg.model_copy(update={"capacity": Capacity.model_validate(values)})
+    )
+
+
+FAULT = Failure.of(FailureCode.NONFINITE_LOSS, "overflowed")
+
+
+@pytest.mark.parametrize(
+    ("largest", "too_large", "tries", "stopped_by", "failure", "words"),
+    [
+        (36, 37, 9, "found", None, "36"),
+        (65_536, None, 9, "found", None, "at least 65536"),
+        (16, 32, 3, "time_budget", None, "at least 16"),
+        (None, 1, 5, "found", None, "none: 1 is too large"),
+        (None, None, 0, "time_budget", None, "not searched: the time was over"),
+        (None, None, 0, "failure", FAULT, "not searched: The loss is not finite"),
+        (None, None, 1, "time_budget", None, "not found: the time was over"),
+        (None, 8, 2, "time_budget", None, "below 8, search ended: the time was over"),
+        (None, 8, 2, "failure", FAULT, "below 8, search ended: The loss is not finite"),
+    ],
+)
+def test_a_report_says_how_far_the_search_came_and_why_no_further(
+    largest, too_large, tries, stopped_by, failure, words
+):
+    found = {"largest_batch_size": largest, "smallest_too_large": too_large, "tries": tries}
+    assert said(**found, stopped_by=stopped_by, failure=failure) == words
 
 
 async def test_a_limit_on_a_cpu_is_at_most_half_of_what_is_at_hand(monkeypatch):

@@ -77,7 +77,7 @@ def test_inputs_and_targets_stay_together(datasets):
 
 
 @pytest.mark.parametrize("dtype", ["<f2", ">f4", ">f8", "<f8"])
-@pytest.mark.parametrize("labels", ["|u1", ">i2", "<i4", "<u8", "|i1"])
+@pytest.mark.parametrize("labels", ["|u1", ">i2", ">u2", "<i4", "<u8", "|i1"])
 def test_any_float_and_any_integer_will_do(datasets, dtype, labels):
     arrays = vectors()
     arrays = {"inputs": arrays["inputs"].astype(dtype), "targets": arrays["targets"].astype(labels)}
@@ -90,6 +90,13 @@ def test_safetensors_are_read_bfloat16_included(datasets):
     safetensors.torch.save_file(tensors, datasets / "some.safetensors")
     inputs, targets = drawn(make_source(as_task(VECTORS), ArraysData(name="some.safetensors"), 0), "training")
     assert torch.equal(inputs[:, 0].long() % 3, targets)
+
+
+def test_a_dtype_is_named_as_safetensors_have_it(datasets):
+    tensors = {"inputs": torch.zeros(20, 4), "targets": torch.zeros(20).bfloat16()}
+    safetensors.torch.save_file(tensors, datasets / "some.safetensors")
+    with pytest.raises(TrialFailed, match="`targets` must be integers, not bfloat16"):
+        make_source(VECTORS, ArraysData(name="some.safetensors"), 0)
 
 
 TOKENS = numpy.tile(numpy.arange(6), (20, 1))
@@ -132,12 +139,15 @@ MISFITS = [
     (changed(inputs=numpy.float32(1)), "`inputs` must have the model's shape"),
     (changed(targets=numpy.zeros((20, 1), dtype=int)), "`targets` must have the model's shape (samples)"),
     (changed(targets=LABELS[:19]), "20 samples, but `targets` has 19"),
-    (changed(inputs=numpy.zeros((20, 4), dtype=int)), "`inputs` must be floats"),
-    (changed(inputs=numpy.zeros((20, 4), dtype=complex)), "`inputs` must be floats or integers, not complex128"),
-    (changed(inputs=numpy.zeros((20, 4), dtype="U3")), "`inputs` must be floats or integers"),
-    (changed(inputs=numpy.zeros((20, 4), dtype=[("a", "f4")])), "`inputs` must be floats or integers"),
-    (changed(targets=numpy.zeros(20)), "`targets` must be integers"),
-    (changed(targets=numpy.zeros(20, dtype=bool)), "`targets` must be floats or integers, not bool"),
+    (changed(inputs=numpy.zeros((20, 4), dtype="u1")), "`inputs` must be floats, not uint8"),
+    (changed(inputs=numpy.zeros((20, 4), dtype=bool)), "`inputs` must be floats, not bool"),
+    (changed(inputs=numpy.zeros((20, 4), dtype=complex)), "`inputs` must be floats, not complex128"),
+    (changed(inputs=numpy.zeros((20, 4), dtype="U3")), "`inputs` must be floats, not <U3"),
+    (changed(inputs=numpy.zeros((20, 4), dtype=[("a", "f4")])), "`inputs` must be floats, not [('a', '<f4')]"),
+    (changed(targets=numpy.zeros(20)), "`targets` must be integers, not float64"),
+    (changed(targets=numpy.zeros(20, dtype=">f2")), "`targets` must be integers, not float16"),
+    (changed(targets=numpy.zeros(20, dtype=bool)), "`targets` must be integers, not bool"),
+    (changed(targets=numpy.eye(3, dtype="u1")[LABELS]), "`targets` has a value for each class"),
     (with_value(numpy.nan), "`inputs` contains a NaN"),
     (with_value(numpy.inf), "`inputs` contains a NaN or an infinity"),
     (changed(inputs=numpy.full((20, 4), 1e300)), "`inputs` contains a NaN or an infinity"),
