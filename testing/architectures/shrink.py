@@ -1,53 +1,76 @@
 """Shrinks the default config of an architecture to toy size, by the names of its sizes.
 
-Widths are divided by one factor, so that their ratios and the number of heads stay valid; counts of layers, experts and
-tokens are cut to a few.
+Widths are divided by one factor, so that their ratios and the number of heads stay valid; counts of layers, experts,
+positions and tokens are cut to a few.
 """
 
 import dataclasses
 import re
 from typing import Any
 
-WIDTH_FACTOR = 8
-FEW_LAYERS = 2
-FEW_TOKENS = 64
-FEW_EXPERTS = 4
+import transformers
 
-LAYERS = re.compile(r"^(num|n)_(hidden_)?layers?$|^num_(encoder|decoder|hidden|self_attends|blocks)_?(layers|per_block)?$"
-                    r"|(encoder|decoder)_layers$|^num_blocks$|^n_block$")
-TOKENS = re.compile(r"vocab_size|^num_hash_buckets$")
-POSITIONS = re.compile(r"max_(source_|target_)?position(_embedding)?s$|^n_positions$|^max_seq_len$|^n_ctx$")
-EXPERTS = re.compile(r"^(n_routed|num|num_local|n|moe_num)_experts$|^moe_num_experts$|^num_local_experts$")
-CHOSEN = re.compile(r"^num_experts_per_tok(en)?$|^moe_k$|^(moe_)?top_?k$|^num_selected_experts$|_top_?k$")
-DEPTHS = re.compile(r"depths?$")
+WIDTH_FACTOR = 8
+#: Width from which another factor is used: the quadratic cost of a few architectures of many billion parameters.
+LARGE_WIDTH = 12_288
+LARGE_WIDTH_FACTOR = 32
+
+#: Patterns of counts, and how many remain.
+FEW = (
+    (re.compile(r"depths?$"), 1),
+    (
+        re.compile(
+            r"^(num|n)_(hidden_)?layers?$|^num_(encoder|decoder)_layers$|(encoder|decoder)_layers$|^num_blocks$"
+            r"|^n_block$|^depth$|^num_self_attends_per_block$"
+        ),
+        2,
+    ),
+    (re.compile(r"vocab_size|^num_hash_buckets$|encoder_hash_byte_group_vocab"), 64),
+    (re.compile(r"max_(source_|target_)?position(_embedding)?s$|^n_positions$|^max_seq_len$|^n_ctx$"), 64),
+    (re.compile(r"^(n_routed|num|num_local|n|moe_num)_experts$"), 4),
+    (re.compile(r"^num_experts_per_tok(en)?$|^moe_k$|^(moe_)?top_?k$|^num_selected_experts$|_top_?k$"), 2),
+)
 WIDTH = re.compile(
-    r"(hidden|intermediate|embed(ding)?|model|inner|latents?|entity_emb|bottleneck)_(size|dim)s?$|hidden_dims?$|^hidden_sizes$"
-    r"|^d_(model|ff|kv|inner|latents|embed)$|^dff$|ffn_(dim|hidden_size)$|^dim$|^hidden_dim$|^n_embd$|^head_dim$"
-    r"|_head_dim$|_lora_rank$|^embed_dims?$|^neck_hidden_sizes$|^encoder_hidden_size$|^dim_(head|model|ff)$|embed_proj_dim$"
+    r"(hidden|intermediate|embed(ding)?|model|inner|latents?|entity_emb|bottleneck|emb)_(size|dim)s?$|hidden_dims?$"
+    r"|^hidden_sizes$|^d_(model|ff|kv|inner|latents|embed)$|^dff$|ffn_(dim|hidden_size)$|^dim$|^hidden_dim$|^n_embd$"
+    r"|head_dim$|_lora_rank$|^embed_dims?$|^neck_hidden_sizes$|^dim_(head|model|ff)$|embed_proj_dim$"
+    r"|^coordinate_size$|^shape_size$"
 )
 
 
-def shrink(config_class: Any, vocab_size: int = FEW_TOKENS) -> dict[str, Any]:
+def shrink(config_class: Any) -> dict[str, Any]:
     """Returns the settings that make the default config of a class a toy."""
+    fields = {field.name: field.default for field in dataclasses.fields(config_class)}
+    factor = _width_factor(fields)
     settings: dict[str, Any] = {}
-    for field in dataclasses.fields(config_class):
-        if field.name in config_class.sub_configs:
-            part = config_class.sub_configs[field.name]
-            if dataclasses.is_dataclass(part):
-                settings[field.name] = shrink(part, vocab_size)
-        elif (value := _small(field.name, field.default, vocab_size)) != field.default:
-            settings[field.name] = value
+    for name, value in fields.items():
+        if name in config_class.sub_configs_defaults:
+            settings[name] = _shrink_part(config_class.sub_configs_defaults[name])
+        elif (small := _small(name, value, factor)) != value:
+            settings[name] = list(small) if isinstance(small, tuple) else small
     return {name: value for name, value in settings.items() if value != {}}
 
 
-def _small(name: str, value: Any, vocab_size: int) -> Any:
+def _shrink_part(part: Any) -> dict[str, Any]:
+    """The settings of a nested config, whose class may follow from its type."""
+    if part.optional:
+        return {}
+    if dataclasses.is_dataclass(part.config_class):
+        return shrink(part.config_class)
+    return shrink(transformers.CONFIG_MAPPING[part.model_type]) | {"model_type": part.model_type}
+
+
+def _width_factor(fields: dict[str, Any]) -> int:
+    widths = [value for name, value in fields.items() if WIDTH.search(name) and isinstance(value, int)]
+    return LARGE_WIDTH_FACTOR if max(widths, default=0) >= LARGE_WIDTH else WIDTH_FACTOR
+
+
+def _small(name: str, value: Any, factor: int) -> Any:
     if isinstance(value, list | tuple):
-        return [_small(name, item, vocab_size) for item in value]
+        return type(value)(_small(name, item, factor) for item in value)
     if not isinstance(value, int) or isinstance(value, bool):
         return value
-    if DEPTHS.search(name):
-        return min(value, 1)
-    for names, limit in ((LAYERS, FEW_LAYERS), (TOKENS, vocab_size), (POSITIONS, FEW_TOKENS), (EXPERTS, FEW_EXPERTS), (CHOSEN, 2)):
+    for names, limit in FEW:
         if names.search(name):
             return min(value, limit)
-    return max(value // WIDTH_FACTOR, 1) if WIDTH.search(name) and value >= WIDTH_FACTOR else value
+    return value // factor if WIDTH.search(name) and value >= factor else value

@@ -87,6 +87,8 @@ def _read_without_seeing_ahead(spec: TransformersSpec, config: Config, config_cl
 
 def _fill_in(part: Config) -> None:
     """Fills in settings whose default is documented, but left at null by some architectures."""
+    if vars(part).get("languages") and vars(part).get("default_language", "") is None:
+        part.default_language = part.languages[0]
     heads, width = getattr(part, "num_attention_heads", None), getattr(part, "hidden_size", None)
     if not isinstance(heads, int) or not isinstance(width, int):
         return
