@@ -28,6 +28,8 @@ FEW = (
     (re.compile(r"vocab_size|^num_hash_buckets$|encoder_hash_byte_group_vocab"), 64),
     (re.compile(r"max_(source_|target_)?position(_embedding)?s$|^n_positions$|^max_seq_len$|^n_ctx$"), 64),
     (re.compile(r"^(n_routed|num|num_local|n|moe_num)_experts$"), 4),
+    (re.compile(r"^(n|topk)_group$"), 1),
+    (re.compile(r"^(mamba_)?chunk_size$"), 16),
     (re.compile(r"^num_experts_per_tok(en)?$|^moe_k$|^(moe_)?top_?k$|^num_selected_experts$|_top_?k$"), 2),
 )
 WIDTH = re.compile(

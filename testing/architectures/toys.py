@@ -20,7 +20,7 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
     "bit": {"num_groups": 4},
     "dbrx": {"attn_config": {"rope_theta": 10_000.0}},
     "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 32},
-    "efficientnet": {"hidden_dim": 320},
+    "efficientnet": {"hidden_dim": 2560},
     "esm": {"vocab_size": 64, "esmfold_config": None},
     "gemma3n_text": {"num_kv_shared_layers": 0},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
@@ -35,12 +35,11 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
         "axial_pos_shape": [4, 4],
         "max_position_embeddings": SEQUENCE_LENGTH,
     },
-    "zamba": {"layers_block_type": ["mamba", "hybrid"]},
+    "swin": {"window_size": 2},
+    "donut-swin": {"window_size": 2},
+    "zamba": {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"]},
     "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
 }
-
-#: Image sizes of architectures that do not take any.
-IMAGE_SIZES: dict[str, int] = {}
 
 PAIRS: list[tuple[TransformersTask, str]] = [
     (task, model_type)
@@ -55,7 +54,7 @@ def toy(task: TransformersTask, model_type: str) -> Request:
     settings = shrink(transformers.CONFIG_MAPPING[model_type]) | EXCEPTIONS.get(model_type, {})
     size: Request = {"sequence_length": SEQUENCE_LENGTH}
     if task == "image-classification":
-        size = {"image_size": IMAGE_SIZES.get(model_type, IMAGE_SIZE)}
+        size = {"image_size": IMAGE_SIZE}
         settings.pop("image_size", None)
     classes = {"num_classes": CLASSES} if task.endswith("classification") else {}
     return {"kind": "transformers", "task": task, "model_type": model_type, "config": settings} | size | classes

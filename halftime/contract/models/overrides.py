@@ -46,7 +46,7 @@ SIZED = re.compile(r"size|dim$|^dim_|dims$|^(num|n|d)_|heads?$|positions?$|posit
 MAX_SIZE = 2**21
 #: Keys of sizes that may be 0 to omit a part of a model.
 MAY_BE_ZERO = re.compile(
-    r"^type_vocab_size$|^chunk_size|shared|nextn|^num_(global|mem)|dense|(rope|only|moe)_layers$|experts"
+    r"^type_vocab_size$|^chunk_size|shared|nextn|^num_(global|mem)|dense|(rope|only|moe)_layers$|experts|^pretrained_"
 )
 #: Keys of sizes for which published files write -1: as many as the architecture has positions.
 MAY_BE_UNLIMITED = re.compile(r"^max_relative_positions$|^position_buckets$")

@@ -1,5 +1,6 @@
 """Runs a model on torch's meta device, which has shapes and no values: what does not fit is found before training."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from worker.models.transformers.sizes import data_shape, positions_of
 
 #: An id that no token has.
 NO_TOKEN = -1
+#: How an error says that it is about the padding token, and not about a size.
+NEEDS_PADDING = re.compile(r"pad_token|NoneType")
 #: Samples of a rehearsal: the least of a batch that batch norm trains with.
 SAMPLES = 2
 #: Sizes that architectures divide images by.
@@ -57,16 +60,19 @@ def find_padding(spec: TransformersSpec, config: Config, shape: DataShape) -> Pa
     need one though, and a sequence classifier looks for the last token that is not padding. Raises TrialFailed
     (`invalid_model`) if the architecture does not run at all.
     """
-    choices = _choices(config, shape)
-    rehearsals = [Rehearsal()]
-    for padding in choices:
-        rehearsals.append(rehearse(spec, config, shape, padding))
-        if rehearsals[-1] == Rehearsal():
+    incomplete: Padding | None = None
+    error = ""
+    for padding in _choices(config, shape):
+        rehearsal = rehearse(spec, config, shape, padding)
+        if rehearsal == Rehearsal():
             return padding
-    for padding, rehearsal in reversed(list(zip(choices, rehearsals[1:], strict=True))):
-        if rehearsal.error is None:
-            return padding
-    raise _misfit(spec, config, shape, rehearsals[-1].error or "")
+        if not rehearsal.complete:
+            incomplete = padding if incomplete is None or incomplete.read is None else incomplete
+        elif not NEEDS_PADDING.search(error := rehearsal.error or ""):
+            raise _misfit(spec, config, shape, error)
+    if incomplete is None:
+        raise _misfit(spec, config, shape, error)
+    return incomplete
 
 
 def _choices(config: Config, shape: DataShape) -> list[Padding]:
@@ -86,8 +92,10 @@ def rehearse(spec: TransformersSpec, config: Config, shape: DataShape, padding: 
         with torch.device("meta"), torch.no_grad(), truths:
             model = TransformersModel(spec.trained_task, config, shape, padding)
             logits = model(torch.zeros(SAMPLES, *layout.input_shape, dtype=dtype))
-    except (TrialFailed, MemoryError):
+    except TrialFailed:
         raise
+    except MemoryError:
+        return Rehearsal(complete=False)
     except Exception as error:  # the library's own code: of any type
         return Rehearsal(complete=False) if truths.asked or _is_metas(error) else Rehearsal(error=quoted(error))
     return Rehearsal(error=_wrong_shape(logits, expected))
