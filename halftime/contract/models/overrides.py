@@ -104,11 +104,9 @@ def _fault_of_setting(name: str, value: object) -> str | None:
         return _fault_of_implementation(value, IMPLEMENTATIONS[public])
     if names_code(name, value):
         return "is not allowed because it may name code, files or addresses"
-    if NAMES_CODE.search(name) and is_off(value):
-        return None
-    if len(name) > MAX_KEY_LENGTH or not KEY.fullmatch(name):
-        return "is not a valid name of a setting"
-    return None
+    is_valid = len(name) <= MAX_KEY_LENGTH and KEY.fullmatch(name)
+    is_harmless = NAMES_CODE.search(name) and is_off(value)
+    return None if is_valid or is_harmless else "is not a valid name of a setting"
 
 
 def names_code(name: str, value: object) -> bool:

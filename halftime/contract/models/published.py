@@ -9,8 +9,9 @@ from typing import Any
 FACTS = frozenset(
     {
         "_attn_implementation_autoset", "_commit_hash", "_diffusers_version", "_name_or_path", "_num_labels",
-        "architectures", "dtype", "finetuning_task", "id2label", "label2id", "output_past", "prefix", "return_dict", "task_specific_params", "tf_legacy_loss", "tokenizer_class",
-        "torch_dtype", "torchscript", "transformers_version", "use_bfloat16", "use_cache",
+        "architectures", "dtype", "finetuning_task", "id2label", "label2id", "output_past", "prefix",
+        "return_dict", "task_specific_params", "tf_legacy_loss", "tokenizer_class", "torch_dtype", "torchscript",
+        "transformers_version", "use_bfloat16", "use_cache",
     }
 )  # fmt: skip
 

@@ -78,7 +78,7 @@ INVALID = {
     "one named label": (classifier(config={"id2label": {"0": "x"}}), "/model/config/id2label"),
     "classes twice": (classifier(config={"num_labels": 7}, num_classes=3), "/model/config/num_labels"),
     "a regression": (classifier(config={"problem_type": "regression"}), "/model/config/problem_type"),
-    "a label with a NUL": (classifier(config={"id2label": {"0": "\0", "1": "b"}}), "/model/config/id2label"),
+    "a class with a NUL": (classifier(config={"id2label": {"0": "\0", "1": "b"}}), "/model/config/id2label"),
     "a backbone to download": (gpt2(backbone="resnet50"), "/model/config/backbone"),
     "a module by name": (gpt2(structure_module="os"), "/model/config/structure_module"),
     "experts to download": (gpt2(experts_implementation="a/b"), "/model/config/experts_implementation"),

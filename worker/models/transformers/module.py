@@ -70,11 +70,12 @@ class TransformersModel(nn.Module):
         return {"input_ids": inputs}
 
 
-def _set_padding(config: Any, padding: int | None) -> None:  # noqa: ANN401 # torch's stubs have no such attribute
+def _set_padding(config: Config, padding: int | None) -> None:
     """Sets the padding token: the one that embeddings are built with, or later the one read at every forward pass.
 
-    Set through `vars` to avoid the config's check, which requires a token of the vocabulary.
+    Set through `__dict__` to avoid the config's check, which requires a token of the vocabulary.
     """
     for part in parts(config):
-        vars(part)["pad_token_id"] = padding
-        vars(part).setdefault("decoder_start_token_id", START_TOKEN)
+        settings: dict[str, Any] = part.__dict__
+        settings["pad_token_id"] = padding
+        settings.setdefault("decoder_start_token_id", START_TOKEN)

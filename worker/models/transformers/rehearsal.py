@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
 from halftime.contract.models import TransformersSpec
+from halftime.contract.models.transformers import DEFAULT_SEQUENCE_LENGTH
 from halftime.plugin import ClassifiedTokens, DataShape, Images
 from worker.data.layout import layout_of
 from worker.errors import TrialFailed
@@ -38,11 +39,11 @@ class Rehearsal:
     complete: bool = True
 
 
-class Truths(TorchDispatchMode):
+class Truths(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has no types here
     """Answers every question about values on the meta device, such as whether a mask is full, with yes."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.asked = False
 
     @override
@@ -139,7 +140,7 @@ def _other_sizes(spec: TransformersSpec, config: Config, shape: DataShape) -> li
         rounded = size // IMAGE_MULTIPLE * IMAGE_MULTIPLE
         sizes = [usual, rounded, rounded + IMAGE_MULTIPLE, size // 2, 2 * size]
     else:
-        length = shape.length if hasattr(shape, "length") else shape.source_length
+        length = spec.sequence_length or DEFAULT_SEQUENCE_LENGTH
         rounded = 2 ** (length.bit_length() - 1)
         sizes = [positions_of(spec, config), rounded, 2 * rounded]
     return [size for size in dict.fromkeys(sizes) if isinstance(size, int) and size > 0]

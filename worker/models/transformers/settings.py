@@ -76,7 +76,7 @@ def _is_left_out(name: str, value: object, known: set[str], published: bool) -> 
     if _is_replaced(name) or name in GENERATION or name in {"model_type", "image_size"}:
         return True
     if name in RETIRED:
-        return value == RETIRED[name]
+        return bool(value == RETIRED[name])
     if NAMES_CODE.search(name) and is_off(value):
         return True
     return published and not difflib.get_close_matches(name, known, n=1, cutoff=MISSPELT)

@@ -44,12 +44,10 @@ def positions_of(spec: TransformersSpec, config: Config) -> int | None:
     limits = [limit for part in _text_parts(config) for name in POSITIONS if (limit := _count(part, name)) is not None]
     if not limits:
         return None
-    padding = (
-        (getattr(text_config(config), "pad_token_id", None) or 0) + 1
-        if spec.architecture in POSITIONS_AFTER_PADDING
-        else 0
-    )
-    return min(limits) - padding - ends_with_a_token(spec, config)
+    unused = 0
+    if spec.architecture in POSITIONS_AFTER_PADDING:
+        unused = (getattr(text_config(config), "pad_token_id", None) or 0) + 1
+    return min(limits) - unused - ends_with_a_token(spec, config)
 
 
 def _images(spec: TransformersSpec, config: Config) -> Images:
