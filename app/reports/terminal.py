@@ -47,7 +47,7 @@ def print_report(console: Console, report: Report) -> None:
     """Prints legs, requirements, reasons, warnings and conditions, and last the headline."""
     console.print(_legs(report))
     for title, comparison in titled_comparisons(report):
-        console.print(_requirements(title, requirement_rows(comparison)))
+        console.print(_requirements(title, requirement_rows(comparison, report.data)))
     for title, lines in (("Reason", report.reasons), ("Warning", report.warnings)):
         for line in lines:
             console.print(safe_text(f"{title}: {line}", most=LONGEST))

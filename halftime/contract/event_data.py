@@ -4,16 +4,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.failure import AnyFailureCode, Failure
 from halftime.contract.report.report import Estimate
 from halftime.contract.request.tracking import TrackerName
 from halftime.contract.strict import Json, MaybeFloat
 
 #: What a trial is for: a block of the comparison, or the search for the largest batch.
 TrialPhase = Literal["measure", "capacity"]
-
-#: A code of this release, or one that a newer server has added.
-AnyFailureCode = Annotated[FailureCode | str, Field(union_mode="left_to_right")]
 
 #: A trial's batch size, which only events of the search for capacity hold.
 CapacityBatchSize = Annotated[int | None, Field(exclude_if=lambda size: size is None)]

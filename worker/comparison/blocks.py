@@ -11,16 +11,12 @@ from halftime.contract.resources.benchmark import Progress
 from worker.comparison.block_order import order_of_block
 from worker.comparison.comparison_run import ComparisonRun, LegRun
 from worker.comparison.disturbance import disturbances
+from worker.comparison.leg_failures import ends_benchmark, in_its_role
+from worker.comparison.nonfinite import nonfinite
 from worker.comparison.progress import progress_of
 from worker.comparison.stopping_rule import stop_reason
 from worker.comparison.time_budget import limit_of_next_trial, out_of_time
 from worker.messages import TimeLimit, TrialSpec
-
-#: Failures that end one leg; all others end the benchmark.
-LEG_FAILURES = frozenset({FailureCode.OUT_OF_MEMORY, FailureCode.NONFINITE_LOSS, FailureCode.TIME_BUDGET})
-
-#: Those that end the benchmark if they occur in the baseline: candidates cannot be compared without it.
-BASELINE_FAILURES = frozenset({FailureCode.NONFINITE_LOSS, FailureCode.TIME_BUDGET})
 
 #: A trial's deadline as a multiple of its leg's slowest trial.
 DEADLINE_FACTOR = 10
@@ -67,9 +63,7 @@ async def compare(
     stopped_by = _resume_blocks(comparison, earlier)
     while stopped_by is None:
         block = await _run_block(comparison, run_trial, on_progress)
-        if all(leg.failure is not None for leg in comparison.legs):
-            assert comparison.baseline.failure is not None
-            raise BenchmarkFailed(comparison.baseline.failure)
+        _require_a_measured_leg(comparison)
         if block is None:
             stopped_by = "time_budget"
         else:
@@ -79,6 +73,16 @@ async def compare(
     for leg in comparison.legs:
         flag_disturbed(leg)
     return comparison
+
+
+def _require_a_measured_leg(comparison: ComparisonRun) -> None:
+    """Raises BenchmarkFailed when every leg has failed, or the device lacks the precision of every candidate."""
+    if comparison.baseline.failure is not None and all(leg.failure is not None for leg in comparison.legs):
+        raise BenchmarkFailed(comparison.baseline.failure)
+    failures = [leg.failure for leg in comparison.candidates if leg.failure is not None]
+    unsupported = [failure for failure in failures if failure.code is FailureCode.UNSUPPORTED_PRECISION]
+    if len(unsupported) == len(comparison.candidates):
+        raise BenchmarkFailed(unsupported[0])
 
 
 def _resume_blocks(comparison: ComparisonRun, earlier: Sequence[KeptBlock]) -> StoppedBy | None:
@@ -165,7 +169,11 @@ async def _run_leg(
     if isinstance(outcome, TrialResult):
         leg.trials.append(outcome)
         _limit_later_steps(comparison, outcome)
-    failure = nonfinite(outcome) if isinstance(outcome, TrialResult) else outcome
+    is_baseline = leg is comparison.baseline
+    if isinstance(outcome, TrialResult):
+        failure = nonfinite(comparison, leg, outcome)
+    else:
+        failure = in_its_role(outcome, is_baseline)
     if failure is None:
         after_step(spec.training.steps)
         return
@@ -173,7 +181,7 @@ async def _run_leg(
         if leg.trials:  # earlier trials remain valid
             return
         failure = out_of_time(comparison, leg, steps_done)
-    if failure.code not in LEG_FAILURES or (leg is comparison.baseline and failure.code in BASELINE_FAILURES):
+    if ends_benchmark(failure, is_baseline):
         raise BenchmarkFailed(failure)
     leg.failure = failure
 
@@ -229,22 +237,6 @@ def flag_disturbed(leg: LegRun) -> None:
         trial.model_copy(update={"disturbances": disturbances(trial, leg.trials[:index] + leg.trials[index + 1 :])})
         for index, trial in enumerate(leg.trials)
     ]
-
-
-def nonfinite(trial: TrialResult) -> Failure | None:
-    """Returns a failure if the loss is not finite in a step that changed the weights, or at validation; else None."""
-    skipped = set(trial.grad_scaler.skipped_steps) if trial.grad_scaler else set()
-    broken = [step for step, loss in enumerate(trial.loss_curve) if loss is None and step not in skipped]
-    where = f"step {broken[0]}" if broken else "validation" if trial.validation_loss is None else None
-    if trial.applied_steps == 0 and not trial.ended_early:  # in a short trial the scale may still be decreasing
-        where = "every step, all of which the gradient scaler skipped"
-    if where is None:
-        return None
-    return Failure.of(
-        FailureCode.NONFINITE_LOSS,
-        f"{trial.precision}: the loss was not finite at {where} (block {trial.block}). Lower the learning rate or clip "
-        f"gradients{', or use bf16' if trial.precision == 'fp16' else ''}.",
-    )
 
 
 def _deadline_seconds(comparison: ComparisonRun, leg: LegRun) -> float:

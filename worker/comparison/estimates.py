@@ -4,11 +4,14 @@ import functools
 import math
 import statistics
 from collections.abc import Sequence
+from typing import Literal
 
 from halftime.contract.report.report import Difference, Estimate, RequirementStatus
 
 CONFIDENCE = 0.95
 
+#: Two-sided quantile of the normal distribution: half-width of an interval in known standard errors.
+NORMAL_QUANTILE = statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 #: Halvings of a right angle until the rest is below a float's resolution.
 BISECTIONS = 60
@@ -82,13 +85,61 @@ def log_ratios(numerators: Sequence[float], denominators: Sequence[float]) -> li
     return [math.log(above / below) for above, below in zip(numerators, denominators, strict=True)]
 
 
-def difference_estimate(baseline: Sequence[float], candidate: Sequence[float], pilot: int) -> Difference:
+def difference_estimate(
+    baseline: Sequence[float], candidate: Sequence[float], pilot: int, predictions: Sequence[int] | None = None
+) -> Difference:
     """Absolute value of the mean signed difference (baseline - candidate), with the interval of the signed mean.
 
-    The mean of absolute differences would be biased away from zero.
+    The mean of absolute differences would be biased away from zero. For a metric that is a share of right predictions,
+    `predictions` is their number in each block, the same ones in both legs.
     """
-    mean, half_width = mean_interval([a - b for a, b in zip(baseline, candidate, strict=True)], pilot)
+    differences = [a - b for a, b in zip(baseline, candidate, strict=True)]
+    mean, half_width = mean_interval(differences, pilot)
+    if predictions is not None:
+        half_width = max(half_width, paired_sampling_half_width(differences, predictions))
     return Difference(value=abs(mean), signed_mean=mean, ci_low=mean - half_width, ci_high=mean + half_width)
+
+
+def gain_estimate(
+    values: Sequence[float],
+    chances: Sequence[float],
+    pilot: int,
+    predictions: Sequence[int] | None = None,
+    better: Literal["higher", "lower"] = "higher",
+) -> Estimate:
+    """How far a metric is beyond chance, in its direction of improvement: the mean over all blocks, with its interval.
+
+    `predictions` as in `difference_estimate`.
+    """
+    sign = 1 if better == "higher" else -1
+    mean, half_width = mean_interval([sign * (a - b) for a, b in zip(values, chances, strict=True)], pilot)
+    if predictions is not None:
+        half_width = max(half_width, sampling_half_width(values, predictions))
+    return Estimate(value=mean, ci_low=mean - half_width, ci_high=mean + half_width)
+
+
+def sampling_half_width(shares: Sequence[float], predictions: Sequence[int]) -> float:
+    """Smallest half-width of the mean of shares of right predictions: their binomial error, at least one prediction.
+
+    Equal shares in few blocks have no spread, yet other held-out samples would have given others.
+    """
+    return _at_least_one([share * (1 - share) for share in shares], predictions)
+
+
+def paired_sampling_half_width(differences: Sequence[float], predictions: Sequence[int]) -> float:
+    """Smallest half-width of the mean difference of two shares of the same predictions, at least one prediction.
+
+    Where the shares differ by d, the legs disagree on at least |d| of the predictions. The net of disagreements has the
+    variance of a trinomial, (share of disagreements - d²) / n (McNemar 1947, Psychometrika 12, 153-157), which is then
+    at least (|d| - d²) / n.
+    """
+    return _at_least_one([abs(difference) - difference**2 for difference in differences], predictions)
+
+
+def _at_least_one(variances: Sequence[float], predictions: Sequence[int]) -> float:
+    """Half-width of a mean over blocks from the variance of one prediction in each; at least one of a block's."""
+    of_means = [variance / count for variance, count in zip(variances, predictions, strict=True)]
+    return max(NORMAL_QUANTILE * math.sqrt(sum(of_means)) / len(of_means), 1 / min(predictions))
 
 
 def reduction_percent(baseline_bytes: Sequence[int], candidate_bytes: Sequence[int]) -> Estimate:

@@ -128,13 +128,13 @@ def make_data(
         best_possible_accuracy=source.best_possible_accuracy,
         distinct_batches=len(batches),
         validation_samples=held_out,
-        metrics=_metric_facts(task, source),
+        metrics=_metric_facts(task, source, validation),
     )
     return TrialData(batches, validation, facts, config.loader)
 
 
-def _metric_facts(task: TrainingTask, source: Source) -> list[MetricFacts]:
-    best = best_possible(source)
+def _metric_facts(task: TrainingTask, source: Source, held_out: list[Batch]) -> list[MetricFacts]:
+    best, chance = best_possible(source), task.chance(held_out)
     return [
         MetricFacts(
             name=metric.name,
@@ -142,7 +142,8 @@ def _metric_facts(task: TrainingTask, source: Source) -> list[MetricFacts]:
             unit=metric.unit,
             better=metric.better,
             best_possible=best.get(metric.name) if metric.best is None else metric.best,
-            chance=metric.chance,
+            chance=chance.get(metric.name, metric.chance),
+            is_share=metric.is_share,
         )
         for metric in task.reported
     ]

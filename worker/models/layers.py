@@ -12,9 +12,7 @@ from typing_extensions import override
 from halftime.contract.models import LayersSpec
 from halftime.contract.models.layers import convolution, dense, normalisation, sequence, structure
 from halftime.contract.models.layers.layer import Layer, Shape, shape_after
-from halftime.contract.report.failure import FailureCode
 from halftime.plugin import CausalTokens, ClassifiedTokens, DataShape, Images, Vectors
-from worker.errors import TrialFailed
 
 
 class PositionalEmbedding(nn.Module):
@@ -63,16 +61,8 @@ class Recurrent(nn.Module):
 
     @override
     def forward(self, hidden: Tensor) -> Tensor:
-        """Returns the states. Raises TrialFailed (`unsupported_precision`) when the CPU has no kernel for them."""
-        try:
-            states: Tensor = self.network(hidden)[0]
-        except RuntimeError as error:
-            if "could not create a primitive descriptor" not in str(error):
-                raise
-            raise TrialFailed.because(
-                FailureCode.UNSUPPORTED_PRECISION,
-                "This CPU has no lstm kernel in the leg's precision. Use another precision, a gru, or a GPU.",
-            ) from error
+        """Returns the states."""
+        states: Tensor = self.network(hidden)[0]
         return states
 
 

@@ -81,8 +81,7 @@ class TransformersModel(nn.Module):
     @override
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns logits whose last dimension is the classes or tokens."""
-        with _library_errors():
-            logits = self.model(**self._arguments(inputs)).logits
+        logits = self.model(**self._arguments(inputs)).logits
         assert isinstance(logits, Tensor)
         return logits
 

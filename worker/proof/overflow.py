@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from worker.data import Batches
+from worker.data import Batch, Batches
+from worker.data.batches import tensors_of
 from worker.training.loop import Run, add_gradients, training_step
 
 #: Latest step up to which training is repeated.
@@ -54,6 +55,12 @@ class OverflowWatch:
     def _note(self, name: str, values: Tensor) -> None:
         if not bool(torch.isfinite(values).all()) and name not in self.seen:
             self.seen.append(name)
+
+
+def largest_input(batch: Batch) -> float | None:
+    """Returns the largest magnitude among a batch's floats; None for token ids."""
+    floats = [values for values in tensors_of(batch) if values.is_floating_point()]
+    return max((float(values.abs().max()) for values in floats), default=None)
 
 
 def first_overflow(run: Run, batches: Batches, skipped_step: int) -> list[str] | None:

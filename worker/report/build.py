@@ -33,7 +33,8 @@ def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
     floor = _noise_floor(measured)
     candidates = [make_leg(leg, config, measured.device) for leg in measured.candidates]
     comparisons = [
-        compare_legs(measured, run, leg, floor) for run, leg in zip(measured.candidates, candidates, strict=True)
+        compare_legs(measured, run, baseline, leg, floor)
+        for run, leg in zip(measured.candidates, candidates, strict=True)
     ]
     attestation = attest(measured)
     verdict, reasons = judge(comparisons, baseline, [check for check in attestation.checks if not check.ok])
@@ -68,7 +69,9 @@ def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
     )
 
 
-def compare_legs(measured: ComparisonRun, run: LegRun, candidate: Leg, floor: NoiseFloor | None) -> Comparison:
+def compare_legs(
+    measured: ComparisonRun, run: LegRun, baseline: Leg, candidate: Leg, floor: NoiseFloor | None
+) -> Comparison:
     """Compares one candidate with the baseline over the blocks in which both have a trial."""
     failed = run.failure or measured.baseline.failure
     pairs = [] if failed else paired(measured.baseline, run)
@@ -97,7 +100,7 @@ def compare_legs(measured: ComparisonRun, run: LegRun, candidate: Leg, floor: No
         requirements=[],
         verdict="inconclusive",
     )
-    requirements = judge_requirements(measured.request.requirements, compared)
+    requirements = judge_requirements(measured.request.requirements, compared, baseline)
     verdict = _comparison_verdict(measured, run, requirements)
     return compared.model_copy(update={"requirements": requirements, "verdict": verdict})
 

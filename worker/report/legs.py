@@ -12,6 +12,7 @@ from halftime.contract.resources.worker import KernelSupport, WorkerDevice
 from worker.comparison.comparison_run import LegRun, median_step
 from worker.comparison.estimates import geometric_mean
 from worker.report.attestation import achieved_flops_per_second
+from worker.report.metrics import gains_over_chance
 from worker.report.warnings import data_wait_share
 
 Figure = TypeVar("Figure", int, float)
@@ -49,6 +50,7 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         validation_metrics={
             name: _mean([trial.metric(name) for trial in whole]) for name in whole[0].validation_metrics
         },
+        gains_over_chance=gains_over_chance(whole, config.measurement.min_blocks),
         loss_curve=[_mean(losses) for losses in zip(*(trial.loss_curve for trial in whole), strict=True)],
         grad_scaler=_scaler_summary(trials),
         numerics=trials[0].numerics,
@@ -128,6 +130,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _empty_leg(leg: LegRun, kernels: KernelSupport | None) -> Leg:
     figures: dict[str, object] = dict.fromkeys(Leg.model_fields)
     figures |= {"precision": leg.precision, "capacity": leg.capacity, "failure": leg.failure}
-    figures |= {"kernels": kernels, "shortened_trials": 0, "validation_metrics": {}}
+    figures |= {"kernels": kernels, "shortened_trials": 0, "validation_metrics": {}, "gains_over_chance": {}}
     figures |= {"disturbed_trials": 0, "repeated_trials": 0, "loss_curve": [], "trials": []}
     return Leg.model_validate(figures)

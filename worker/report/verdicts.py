@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from halftime.contract.precisions import leg_names
-from halftime.contract.report.figures import COMPARISON_FIGURES, Value
+from halftime.contract.report.figures import Value, judged_figure
 from halftime.contract.report.report import (
     AttestationCheck,
     Comparison,
@@ -14,9 +14,17 @@ from halftime.contract.report.report import (
     RequirementStatus,
     Verdict,
 )
-from halftime.contract.report.requirements import REQUIREMENTS, RequirementKind
+from halftime.contract.report.requirements import (
+    REQUIREMENTS,
+    RequirementKind,
+    metric_requirement,
+    requirement_kind,
+)
+from halftime.contract.report.sensitivity import can_tell_apart, gain_of
+from halftime.contract.report.trial import metrics_of
 from halftime.contract.request.request import Requirements
 from worker.comparison.estimates import judge_at_least, judge_below, judge_within
+from worker.report.metrics import metric_of, predictions_of
 
 
 def judge(
@@ -38,17 +46,21 @@ def judge(
             reasons.append(f"{name}: {failure.title}. {failure.detail}")
             continue
         reasons += [
-            f"{name}: {REQUIREMENTS[requirement.name].sentence.format(requirement.threshold)} is required, "
-            f"{_in_words(requirement)}"
+            f"{name}: {_kind(requirement).sentence.format(requirement.threshold)} is required, "
+            f"{_in_words(requirement, baseline)}"
             for requirement in comparison.requirements
             if requirement.status in {"fail", "inconclusive"}
         ]
     return worst([comparison.verdict for comparison in comparisons]), reasons
 
 
-def judge_requirements(wanted: Requirements, comparison: Comparison) -> list[Requirement]:
+def judge_requirements(wanted: Requirements, comparison: Comparison, baseline: Leg) -> list[Requirement]:
     """Every requirement on a comparison's figures, with its own verdict."""
-    return [_requirement(kind, getattr(wanted, kind.name), comparison) for kind in REQUIREMENTS.values()]
+    metrics = metrics_of(baseline.trials[0].data if baseline.trials else None)
+    wanted = wanted.of_task([metric.name for metric in metrics])
+    thresholds = [(kind, getattr(wanted, kind.name)) for kind in REQUIREMENTS.values()]
+    thresholds += [(metric_requirement(name), most) for name, most in wanted.max_metric_differences.items()]
+    return [_requirement(kind, threshold, comparison, baseline) for kind, threshold in thresholds]
 
 
 def worst(statuses: Sequence[RequirementStatus | Verdict]) -> Verdict:
@@ -58,20 +70,65 @@ def worst(statuses: Sequence[RequirementStatus | Verdict]) -> Verdict:
     return "inconclusive" if "inconclusive" in statuses else "pass"
 
 
-def _in_words(requirement: Requirement) -> str:
+def _in_words(requirement: Requirement, baseline: Leg) -> str:
+    kind, threshold = _kind(requirement), requirement.threshold
     if requirement.status == "fail":
         return "and not met"
-    return "and not measured" if requirement.measured is None else "and undecided: its interval contains the threshold"
+    if requirement.measured is None or threshold is None:
+        return "and not measured"
+    if _status(kind, threshold, requirement.measured) == "pass":
+        return f"and undecided: {_too_little_learned(kind, threshold, baseline)}"
+    return f"and undecided: its interval contains the threshold{_too_coarse(kind, threshold, baseline)}"
 
 
-def _requirement(kind: RequirementKind, threshold: float | None, comparison: Comparison) -> Requirement:
-    measured = COMPARISON_FIGURES[kind.figure].read(comparison)
+def _too_little_learned(kind: RequirementKind, threshold: float, baseline: Leg) -> str:
+    """Why legs that differ by less than the threshold prove nothing, and what to change."""
+    gain = gain_of(kind, baseline)
+    assert gain is not None
+    metric = metric_of(baseline.trials[0], kind.metric or "")
+    possible = metric.possible_gain if metric else None
+    if possible is not None and possible <= threshold:
+        remedy = f"No model can get beyond chance by more than {possible:.2g} here: lower {kind.name}"
+    elif gain.value <= threshold:
+        remedy = "Use more steps or a higher learning rate"
+    else:
+        remedy = "Use more validation samples or blocks"
+    return (
+        f"{baseline.precision}'s gain over chance is {gain.value:.2g} ({gain.ci_low:.2g} to {gain.ci_high:.2g}), so a "
+        f"leg that learned nothing might meet it too. {remedy}"
+    )
+
+
+def _too_coarse(kind: RequirementKind, threshold: float, baseline: Leg) -> str:
+    """What to change where one prediction more or less is a difference as large as the threshold; else empty."""
+    predictions = predictions_of(baseline.trials, kind.metric) if kind.metric else None
+    if predictions is None or min(predictions) * threshold > 1:
+        return ""
+    return f". One of {min(predictions)} held-out predictions is as much: use more validation_samples"
+
+
+def _kind(requirement: Requirement) -> RequirementKind:
+    return requirement_kind(requirement.name, requirement.metric)
+
+
+def _requirement(kind: RequirementKind, threshold: float | None, comparison: Comparison, baseline: Leg) -> Requirement:
+    data = baseline.trials[0].data if baseline.trials else None
+    measured = judged_figure(kind, data).read(comparison)
     status: RequirementStatus = "off"
     if threshold is not None:
         status = _status(kind, threshold, measured)
+        if status == "pass" and not can_tell_apart(kind, threshold, baseline):
+            status = "inconclusive"
     met = {"pass": True, "fail": False}.get(status)
     return Requirement.model_validate(
-        {"name": kind.name, "threshold": threshold, "measured": measured, "met": met, "status": status}
+        {
+            "name": kind.name,
+            "metric": None if kind.name in REQUIREMENTS else kind.metric,
+            "threshold": threshold,
+            "measured": measured,
+            "met": met,
+            "status": status,
+        }
     )
 
 

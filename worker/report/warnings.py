@@ -142,16 +142,15 @@ def _about_the_legs(measured: ComparisonRun) -> Iterator[str]:
     for leg in measured.candidates:
         if leg.precision == measured.baseline.precision:
             yield f"Both legs are {leg.precision} (an A/A run): any difference between them is noise."
-        unsettled = [
-            trial.block for trial in leg.trials if trial.grad_scaler and trial.grad_scaler.unsettled_after_warmup
-        ]
+        trained = [trial for trial in leg.trials if trial.applied_steps]  # else the leg's failure says why none was
+        unsettled = [trial.block for trial in trained if trial.grad_scaler and trial.grad_scaler.unsettled_after_warmup]
         if unsettled:
             yield (
                 f"{leg.precision}: the loss scale had not settled by the end of warm-up in {len(unsettled)} trial(s): "
                 "the measured steps may include skipped ones. Raise warmup_steps, or use bf16."
             )
 
-        overflowing = [trial.block for trial in leg.trials if _skips_after_warmup(trial) >= REPEATED_OVERFLOWS]
+        overflowing = [trial.block for trial in trained if _skips_after_warmup(trial) >= REPEATED_OVERFLOWS]
         if overflowing:
             yield (
                 f"{leg.precision}: gradients kept overflowing after warm-up in {len(overflowing)} trial(s). Each "
@@ -302,7 +301,9 @@ def _about_the_blocks(measured: ComparisonRun) -> Iterator[str]:
             "before an interruption. Device, versions and request were identical."
         )
     if measured.blocks % 2 and measured.blocks > 1 and measured.can_compare():
-        yield f"{measured.blocks} blocks is an odd number, so linear drift does not cancel. Use an even number."
+        out_of_time = measured.stopped_by == "time_budget"
+        remedy = "Raise measurement.time_budget_seconds, which ended it there" if out_of_time else "Use an even number"
+        yield f"{measured.blocks} blocks is an odd number, so linear drift does not cancel. {remedy}."
     least = measured.request.config.measurement.min_blocks
     if measured.stopped_by == "time_budget" and measured.blocks < least:
         pairs = max(len(paired(measured.baseline, leg)) for leg in measured.candidates)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from halftime.contract.models import ConvnetSpec
+from halftime.contract.report.failure import Failure
 from halftime.contract.report.telemetry import Telemetry
 from halftime.contract.report.trial import Attestation, Compilation, GradScalerTrace, TrialResult
 from halftime.plugin import TrainingTask
@@ -26,6 +27,7 @@ from worker.errors.out_of_memory import is_out_of_memory
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
 from worker.proof.examination import Findings, State, Subject, examine
+from worker.proof.overflow import largest_input
 from worker.tasks import smoothed
 from worker.training.checkpointing import checkpoint_activations
 from worker.training.clock import StepClock, make_clock
@@ -43,6 +45,7 @@ from worker.training.precision import (
     recorded_environment,
     set_flags,
 )
+from worker.trial.training_failure import training_failure
 
 #: Lower bound of host memory per parameter: weights, gradients and two moments in FP32; on CUDA, weights alone.
 MIN_HOST_BYTES_PER_PARAMETER = {"cpu": 16, "cuda": 4}
@@ -84,18 +87,33 @@ class Trained:
 
 
 def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult:
-    """Trains one leg once and measures it. Raises TrialFailed."""
+    """Trains one leg once and measures it. Raises TrialFailed; any other exception is an error of Halftime."""
     device = torch.device(spec.device)
+    steps_done = 0
+
+    def count(step: int) -> None:
+        nonlocal steps_done
+        steps_done = step
+        after_step(step)
+
     try:
         with deterministic(spec.training.deterministic), fresh_compiler(spec.training.compile, device):
-            return _run(spec, device, after_step)
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            raise devices.out_of_memory(device, error) from error
-        failure = loader_failure(error) if isinstance(error, RuntimeError) else None
-        if failure is not None:
-            raise TrialFailed(failure) from error
+            return _run(spec, device, count)
+    except TrialFailed:
         raise
+    except Exception as error:
+        failure = _failure_of(error, spec, device, steps_done)
+        if failure is None:
+            raise
+        raise TrialFailed(failure) from error
+
+
+def _failure_of(error: Exception, spec: TrialSpec, device: torch.device, steps_done: int) -> Failure | None:
+    """Returns the typed failure of an exception; None if it is an error of Halftime or of the device."""
+    if is_out_of_memory(error):
+        return devices.out_of_memory(device, error).failure
+    loading = loader_failure(error) if isinstance(error, RuntimeError) else None
+    return loading or training_failure(error, spec, steps_done)
 
 
 def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None]) -> TrialResult:
@@ -133,7 +151,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         fused_optimizer=bool(run.optimizer.defaults.get("fused")),
         compilation=trained.compilation,
         deterministic=is_deterministic(),
-        grad_scaler=_scaler_trace(trained, len(step_seconds), skipped_steps, findings.first_overflow),
+        grad_scaler=_scaler_trace(prepared, trained, skipped_steps, findings.first_overflow),
         validation_loss=_finite_or_none(validation.values["loss"]),
         validation_accuracy=_finite_or_none(validation.values.get("accuracy", math.nan)),
         validation_metrics={
@@ -273,12 +291,13 @@ def hash_weights(model: nn.Module) -> str:
 
 
 def _scaler_trace(
-    trained: Trained, measured_steps: int, skipped: list[int], first_overflow: list[str] | None
+    prepared: Prepared, trained: Trained, skipped: list[int], first_overflow: list[str] | None
 ) -> GradScalerTrace | None:
     if not trained.run.scaler.is_enabled():
         return None
     scales = _finite(trained.curves.scales)
-    warmup_steps = trained.timing.steps - measured_steps
+    warmup_steps = trained.timing.steps - len(trained.clock.step_seconds())
+    batches = prepared.data.training
     return GradScalerTrace(
         initial_scale=trained.initial_scale,
         final_scale=float(trained.curves.scales[-1]),
@@ -286,6 +305,7 @@ def _scaler_trace(
         scale_trace=scales,
         unsettled_after_warmup=any(step >= warmup_steps - 1 for step in skipped),
         first_overflow=first_overflow,
+        largest_input=largest_input(batches[skipped[0] % len(batches)]) if skipped else None,
     )
 
 

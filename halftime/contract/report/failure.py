@@ -1,6 +1,9 @@
 """Why a benchmark, a leg or a trial ended without a result."""
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from halftime.contract.strict import Output
 
@@ -16,8 +19,12 @@ class FailureCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     #: The loss became infinite or NaN.
     NONFINITE_LOSS = "nonfinite_loss"
-    #: The model could not be built or trained as requested.
+    #: A leg's forward pass, backward pass, optimizer or validation raised an error.
+    TRAINING_FAILED = "training_failed"
+    #: The model could not be built, or not be trained as the baseline.
     INVALID_MODEL = "invalid_model"
+    #: A requirement names a metric that the model's task does not have.
+    UNKNOWN_METRIC = "unknown_metric"
     #: The data could not be loaded as requested.
     INVALID_DATA = "invalid_data"
     #: A trial or the whole run exceeded its time limit.
@@ -34,12 +41,17 @@ class FailureCode(StrEnum):
     INTERNAL = "internal"
 
 
+#: A code of this release, or one that a newer server has added.
+AnyFailureCode = Annotated[FailureCode | str, Field(union_mode="left_to_right")]
+
 TITLES: dict[FailureCode, str] = {
     FailureCode.CUDA_UNAVAILABLE: "No CUDA device is available",
     FailureCode.UNSUPPORTED_PRECISION: "The device does not support a precision",
     FailureCode.OUT_OF_MEMORY: "Out of memory",
     FailureCode.NONFINITE_LOSS: "The loss is not finite",
+    FailureCode.TRAINING_FAILED: "The leg could not be trained",
     FailureCode.INVALID_MODEL: "The model cannot be trained",
+    FailureCode.UNKNOWN_METRIC: "A requirement is on an unknown metric",
     FailureCode.INVALID_DATA: "The data cannot be used",
     FailureCode.TIMEOUT: "Timed out",
     FailureCode.TIME_BUDGET: "The time budget was used up",
@@ -64,7 +76,7 @@ RETRYABLE = frozenset(
 class Failure(Output):
     """A typed failure: its code, its meaning, and how to resolve it."""
 
-    code: FailureCode
+    code: AnyFailureCode
     title: str
     detail: str
     retryable: bool

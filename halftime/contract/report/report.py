@@ -53,11 +53,18 @@ class Requirement(Output):
     """One threshold, the figure measured for it, and whether it is met."""
 
     name: RequirementName
+    #: The metric that a threshold of `max_metric_differences` is for; null for the other requirements.
+    metric: str | None = None
     threshold: float | None
     measured: Estimate | Difference | None
     #: null if inconclusive or switched off
     met: bool | None
     status: RequirementStatus
+
+    @property
+    def key(self) -> str:
+        """Its name among all requirements of a comparison."""
+        return self.name if self.metric is None else f"{self.name}.{self.metric}"
 
 
 class GradScalerSummary(Output):
@@ -123,6 +130,9 @@ class Leg(Output):
     validation_accuracy: MaybeFloat
     #: The task's further metrics, by name; `Report.data.metrics` has their units.
     validation_metrics: dict[str, MaybeFloat] = Field(default={})
+    #: By the name of a metric, how far the leg got beyond chance, in the metric's direction of improvement: mean over
+    #: trials with its interval. Without metrics whose chance is unknown; empty with fewer than two trials.
+    gains_over_chance: dict[str, Estimate] = Field(default={})
     #: Training loss, one entry per step, warm-up included, mean over blocks.
     loss_curve: list[MaybeFloat]
     grad_scaler: GradScalerSummary | None
@@ -175,6 +185,11 @@ class Comparison(Output):
     requirements: list[Requirement]
     verdict: Verdict
 
+    def difference(self, metric: str) -> Difference | None:
+        """The difference of a metric by its name; None if it was not measured in both legs."""
+        own = {"loss": self.loss_difference, "accuracy": self.accuracy_difference}
+        return own[metric] if metric in own else self.metric_differences.get(metric)
+
 
 class NoiseFloor(Output):
     """The differences that this machine shows for identical work."""
@@ -183,10 +198,10 @@ class NoiseFloor(Output):
     ratio: Estimate
     #: Speedup of the control leg, paired by block; null without a control leg.
     control_ratio: Estimate | None
-    #: Standard deviation between two runs of the baseline from the same seed (nats); null without a control leg.
+    #: Standard deviation between two runs of the baseline from the same seed; null without a control leg.
     same_seed_loss_spread: float | None
     same_seed_accuracy_spread: float | None
-    #: Standard deviation over seeds of the baseline's validation loss (nats) and accuracy.
+    #: Standard deviation over seeds of the baseline's validation loss and accuracy.
     loss_spread: MaybeFloat
     accuracy_spread: MaybeFloat
     #: The same of the task's further metrics, by name.

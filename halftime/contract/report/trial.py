@@ -1,11 +1,12 @@
 """One trial: one leg trained once in a fresh process, and all its measurements."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import Field
 
 from halftime.contract.precisions import PrecisionName
-from halftime.contract.report.metrics import MetricFacts
+from halftime.contract.report.metrics import CLASSIFICATION, MetricFacts
 from halftime.contract.report.numerics import Numerics
 from halftime.contract.report.telemetry import Telemetry
 from halftime.contract.strict import MaybeFloat, Output
@@ -66,6 +67,9 @@ class GradScalerTrace(Output):
     #: Modules that produced the first non-finite numbers in the first skipped step. Determined in a leg's first trial
     #: up to step 32; else null.
     first_overflow: list[str] | None
+    #: Largest magnitude among the inputs of the first skipped step; FP16 ends at 65,504. null if no step was skipped,
+    #: or inputs are token ids.
+    largest_input: MaybeFloat = None
 
 
 class Probe(Output):
@@ -115,7 +119,7 @@ class DataFacts(Output):
     """Properties of the task's data."""
 
     kind: str
-    #: Lowest validation loss (nats) and highest accuracy that any model can reach; null if unknown.
+    #: Lowest validation loss and highest accuracy that any model can reach; null if unknown.
     best_possible_loss: float | None
     best_possible_accuracy: float | None
     #: Number of batches before the training data repeats.
@@ -123,6 +127,11 @@ class DataFacts(Output):
     validation_samples: int
     #: What the task measures on held-out data, in the order of reports; empty in reports of earlier releases.
     metrics: list[MetricFacts] = Field(default=[])
+
+
+def metrics_of(data: DataFacts | None) -> Sequence[MetricFacts]:
+    """What a task measures; those of a classification where a report of an earlier release does not say."""
+    return data.metrics if data and data.metrics else CLASSIFICATION
 
 
 class Compilation(Output):

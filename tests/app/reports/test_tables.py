@@ -122,7 +122,7 @@ def test_a_new_requirement_is_in_csv(report, noise):
 def test_a_new_requirement_is_judged(report, monkeypatch, noise, threshold, status):
     monkeypatch.setattr(Requirement, "model_validate", lambda values: Requirement.model_construct(**values))
     wanted = SimpleNamespace(**Requirements().model_dump(), max_noise_ratio=threshold)
-    *_, last = judge_requirements(wanted, report.comparisons[0])
+    *_, last = judge_requirements(wanted, report.comparisons[0], report.baseline)
     assert (last.name, last.measured, last.status) == ("max_noise_ratio", noise, status)
 
 

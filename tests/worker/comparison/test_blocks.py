@@ -196,7 +196,18 @@ async def test_fp16_that_keeps_overflowing_is_told_to_use_bf16():
 
 async def test_an_odd_number_of_blocks_is_noted():
     report, _, _ = await run(blocks(3), trial)
-    assert any("odd number" in warning for warning in report.warnings)
+    assert any("odd number" in warning and "Use an even number" in warning for warning in report.warnings)
+
+
+async def test_an_odd_number_of_blocks_for_lack_of_time_is_no_matter_of_the_number():
+    async def run_trial(spec, deadline_seconds, after_step):
+        return trial(spec)
+
+    measured = await compare(comparison(blocks(3, 4)), run_trial, lambda progress: None)
+    measured.stopped_by = "time_budget"
+    (warning,) = [warning for warning in make_report("id", measured).warnings if "odd number" in warning]
+    assert "Raise measurement.time_budget_seconds" in warning
+    assert "Use an even number" not in warning
 
 
 async def test_more_than_one_candidate_each_gets_its_comparison():

@@ -4,6 +4,7 @@ import math
 import random
 import statistics
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from halftime.contract.report.report import Difference, Estimate
 from worker.comparison.estimates import (
     blocks_needed,
     difference_estimate,
+    gain_estimate,
     judge_at_least,
     judge_within,
     mean_interval,
@@ -124,3 +126,59 @@ def test_the_two_stage_interval_covers_the_truth_as_often_as_it_says():
         mean, half_width = mean_interval(log_ratios[:blocks], pilot=6)
         covered += abs(mean - math.log(2)) <= half_width
     assert 0.945 <= covered / 4000 <= 0.97
+
+
+shares = st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), min_size=2, max_size=16)
+
+
+@given(shares)
+def test_a_difference_of_shares_is_never_surer_than_one_prediction(pairs):
+    baseline, candidate = ([count / 100 for count in counts] for counts in zip(*pairs, strict=True))
+    blocks = len(pairs)
+    measured = difference_estimate(baseline, candidate, blocks, [100] * blocks)
+    plain = difference_estimate(baseline, candidate, blocks)
+    assert measured.ci_high - measured.signed_mean >= 0.01 - 1e-12
+    assert measured.ci_low <= plain.ci_low + 1e-12, "sampling only widens"
+    assert plain.ci_high <= measured.ci_high + 1e-12
+    assert measured.signed_mean == plain.signed_mean
+
+
+def test_equal_differences_of_shares_keep_the_error_of_their_samples():
+    """Ten predictions of 1000 in both blocks: the net of at least 20 disagreements among 2000."""
+    measured = difference_estimate([0.51, 0.61], [0.50, 0.60], 2, [1000, 1000])
+    half_width = stats.norm.ppf(0.975) * math.sqrt((0.01 - 0.01**2) / 2000)
+    assert (measured.ci_low, measured.ci_high) == pytest.approx((0.01 - half_width, 0.01 + half_width))
+
+
+def test_equal_shares_keep_the_error_of_their_samples():
+    measured = gain_estimate([0.5, 0.5], [0.1, 0.2], 2, [100, 100])
+    t_half_width = stats.t.ppf(0.975, 1) * statistics.stdev([0.4, 0.3]) / math.sqrt(2)
+    assert measured.ci_high - measured.value == pytest.approx(t_half_width)
+    measured = gain_estimate([0.5, 0.5], [0.25, 0.25], 2, [100, 100])
+    assert measured.ci_high - measured.value == pytest.approx(stats.norm.ppf(0.975) * math.sqrt(0.25 / 200))
+
+
+def test_a_loss_without_chance_s_samples_has_the_ordinary_interval():
+    measured = gain_estimate([1.0, 1.0], [4.0, 4.1], 2, better="lower")
+    assert measured.value == pytest.approx(3.05)
+    assert measured.ci_high - measured.value == pytest.approx(
+        stats.t.ppf(0.975, 1) * statistics.stdev([3.0, 3.1]) / math.sqrt(2)
+    )
+
+
+@pytest.mark.parametrize("disagreements", [0.002, 0.02, 0.2])
+def test_the_interval_of_a_difference_of_shares_covers_the_truth(disagreements):
+    """2,000 simulated jobs of two blocks, in which equal differences are frequent, beside the plain t interval."""
+    chance = np.random.default_rng(7)
+    predictions, better = 256, 0.7
+    truth = disagreements * (2 * better - 1)
+    covered = plainly = 0
+    for _ in range(2000):
+        net = [2 * chance.binomial(count, better) - count for count in chance.binomial(predictions, disagreements, 2)]
+        shares = [0.5 + value / predictions for value in net]
+        for sampled in (True, False):
+            found = difference_estimate(shares, [0.5, 0.5], 2, [predictions] * 2 if sampled else None)
+            covers = found.ci_low <= truth <= found.ci_high
+            covered, plainly = covered + (sampled and covers), plainly + (not sampled and covers)
+    assert plainly <= covered
+    assert covered / 2000 >= 0.95

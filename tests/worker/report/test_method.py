@@ -67,3 +67,26 @@ async def test_a_report_follows_from_its_raw_samples():
     difference = found["loss_difference"]
     assert [difference["signed_mean"], difference["ci_low"], difference["ci_high"]] == pytest.approx([mean, low, high])
     assert difference["value"] == pytest.approx(abs(mean))
+
+    counts = [round(a["validation_counts"]["accuracy"]) for a in baseline]
+    normal = stats.norm.ppf(0.975)
+
+    def widened(values, variances):
+        """The interval of shares of predictions: at least the error of their samples, and one prediction."""
+        mean, low, _ = interval(values)
+        sampled = normal * math.sqrt(sum(v / n for v, n in zip(variances, counts, strict=True))) / blocks
+        half_width = max(mean - low, sampled, 1 / min(counts))
+        return [mean, mean - half_width, mean + half_width]
+
+    accuracies = [a["validation_accuracy"] for a in baseline]
+    shares = [a - b["validation_accuracy"] for a, b in zip(accuracies, candidate, strict=True)]
+    mean, low, high = widened(shares, [abs(d) - d**2 for d in shares])
+    difference = found["accuracy_difference"]
+    assert [difference["signed_mean"], difference["ci_low"], difference["ci_high"]] == pytest.approx([mean, low, high])
+
+    chances = [{metric["name"]: metric["chance"] for metric in a["data"]["metrics"]} for a in baseline]
+    found = report["baseline"]["gains_over_chance"]
+    gains = [share - chance["accuracy"] for share, chance in zip(accuracies, chances, strict=True)]
+    assert numbers(found["accuracy"]) == pytest.approx(widened(gains, [share * (1 - share) for share in accuracies]))
+    gains = [chance["loss"] - a["validation_loss"] for a, chance in zip(baseline, chances, strict=True)]
+    assert numbers(found["loss"]) == pytest.approx(interval(gains))
