@@ -57,7 +57,11 @@ class Figure(Generic[Owner]):
     @property
     def heading(self) -> str:
         """The title with the unit that people read it in."""
-        return f"{self.title} ({self.shown.unit})" if self.shown.unit else f"{self.title}"
+        return self.in_unit(f"{self.title}")
+
+    def in_unit(self, title: str) -> str:
+        """A title with the unit that people read the figure in."""
+        return f"{title} ({self.shown.unit})" if self.shown.unit else title
 
 
 def flat(name: str, value: Value) -> dict[str, float]:

@@ -158,6 +158,11 @@ class Leg(Output):
     failure: Failure | None
     trials: list[TrialResult]
 
+    def metric(self, name: str) -> float | None:
+        """The value of a metric on held-out data, by its name in `DataFacts.metrics`; None if it is not finite."""
+        own = {"loss": self.validation_loss, "accuracy": self.validation_accuracy}
+        return own[name] if name in own else self.validation_metrics.get(name)
+
     def without_samples(self) -> "Leg":
         """Returns a copy of the leg without its trials' raw samples."""
         return self.model_copy(update={"trials": [trial.without_samples() for trial in self.trials]})
