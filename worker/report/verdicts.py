@@ -57,9 +57,13 @@ def judge(
 def judge_requirements(wanted: Requirements, comparison: Comparison, baseline: Leg) -> list[Requirement]:
     """Every requirement on a comparison's figures, with its own verdict."""
     metrics = metrics_of(baseline.trials[0].data if baseline.trials else None)
-    wanted = wanted.of_task([metric.name for metric in metrics])
+    names = [metric.name for metric in metrics]
+    wanted = wanted.of_task(names)
+    differences = wanted.max_metric_differences
     thresholds = [(kind, getattr(wanted, kind.name)) for kind in REQUIREMENTS.values()]
-    thresholds += [(metric_requirement(name), most) for name, most in wanted.max_metric_differences.items()]
+    known = [name for name in names if name in differences]
+    in_order = [*known, *(name for name in differences if name not in known)]
+    thresholds += [(metric_requirement(name), differences[name]) for name in in_order]
     return [_requirement(kind, threshold, comparison, baseline) for kind, threshold in thresholds]
 
 
