@@ -116,6 +116,9 @@ class Metric:
     best: float | None = None
     #: Of a model that has learned nothing; None if unknown.
     chance: float | None = None
+    #: Whether each prediction counts as 0 or 1 and the count is their number, so that the figure's sampling error is
+    #: known: an accuracy is a share; a mean of errors is none.
+    is_share: bool = False
 
 
 #: The mean of `TrainingTask.loss` on held-out data. Every task has a metric of this name.
@@ -155,6 +158,13 @@ class TrainingTask(ABC):
         while not hasattr(batch, "shape"):
             batch = next(iter(batch.values() if isinstance(batch, Mapping) else batch))
         return int(batch.shape[0])
+
+    def chance(self, held_out: Sequence[Batch]) -> Mapping[str, float]:
+        """Returns metrics of the best prediction that ignores its inputs, where they depend on the held-out batches.
+
+        By the name of a metric; it takes the place of `Metric.chance`. Default: none.
+        """
+        return {}
 
     def source(self, seed: int) -> Source:
         """Creates the synthetic data. Raises NotImplementedError if there is none: then a request names data."""

@@ -22,6 +22,8 @@ class Inspection(BaseModel):
     model: ModelSpec
     data: DataConfig
     seed: int
+    #: Metrics that the model's task must have.
+    metrics: list[str] = []
 
     @property
     def name(self) -> str:

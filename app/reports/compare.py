@@ -1,12 +1,19 @@
 """Compares two reports by combining the intervals that they contain; nothing is measured here."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from app.reports.text.wording import legs_of
+from halftime.contract.report.metrics import MetricFacts
 from halftime.contract.report.report import Estimate, Leg, Report
-from halftime.contract.report.report_comparison import EnvironmentDifference, LegChange, ReportComparison, SpeedupChange
-from halftime.contract.report.trial import Environment
+from halftime.contract.report.report_comparison import (
+    EnvironmentDifference,
+    LegChange,
+    MetricChange,
+    ReportComparison,
+    SpeedupChange,
+)
+from halftime.contract.report.trial import Environment, metrics_of
 
 
 def why_not_comparable(baseline: Report, contender: Report) -> list[str]:
@@ -24,7 +31,7 @@ def compare(baseline: Report, contender: Report) -> ReportComparison:
         baseline_verdict=baseline.verdict,
         contender_verdict=contender.verdict,
         legs=[
-            _leg(leg, contender_legs[leg.precision])
+            _leg(leg, contender_legs[leg.precision], metrics_of(baseline.data))
             for leg in _unique_legs(baseline)
             if leg.precision in contender_legs
         ],
@@ -72,7 +79,7 @@ def _unique_legs(report: Report) -> list[Leg]:
     return list({leg.precision: leg for leg in reversed(legs_of(report))}.values())[::-1]
 
 
-def _leg(baseline: Leg, contender: Leg) -> LegChange:
+def _leg(baseline: Leg, contender: Leg, metrics: Sequence[MetricFacts]) -> LegChange:
     step_time = memory = None
     if baseline.mean_step_seconds and contender.mean_step_seconds:
         step_time = ratio(baseline.mean_step_seconds, contender.mean_step_seconds)
@@ -84,7 +91,13 @@ def _leg(baseline: Leg, contender: Leg) -> LegChange:
         peak_memory_ratio=memory,
         baseline_validation_loss=baseline.validation_loss,
         contender_validation_loss=contender.validation_loss,
+        metrics=[_metric(metric, baseline, contender) for metric in metrics],
     )
+
+
+def _metric(metric: MetricFacts, baseline: Leg, contender: Leg) -> MetricChange:
+    values = {"baseline": baseline.metric(metric.name), "contender": contender.metric(metric.name)}
+    return MetricChange.model_validate(metric.model_dump() | values)
 
 
 def _speedup(candidate: str, baseline: Estimate | None, contender: Estimate | None) -> SpeedupChange:

@@ -5,10 +5,18 @@ import io
 from collections.abc import Iterator
 
 from app.reports.text.wording import context_lines, headline, other_answers
-from halftime.contract.report.figures import COMPARISON_FIGURES, LEG_FIGURES, TRIAL_FIGURES, Figure, Owner, Value
+from halftime.contract.report.figures import (
+    Figure,
+    Owner,
+    Value,
+    comparison_figures,
+    judged_figure,
+    leg_figures,
+    trial_figures,
+)
 from halftime.contract.report.named_legs import NamedLeg, named_legs, ratios_by_block
 from halftime.contract.report.report import Comparison, Difference, Estimate, Report, Requirement
-from halftime.contract.report.requirements import REQUIREMENTS
+from halftime.contract.report.requirements import requirement_kind
 from halftime.contract.report.trial import TrialResult
 
 Row = dict[str, object]
@@ -45,9 +53,9 @@ def _rows(report: Report) -> Iterator[Row]:
         yield from _comparison(comparison, report)
     yield from _noise_floor(report)
     for leg in named_legs(report):
-        yield from _leg(leg)
+        yield from _leg(leg, report)
         for trial in leg.leg.trials:
-            yield from _trial(leg.name, trial)
+            yield from _trial(leg.name, trial, report)
     for check in report.attestation.checks:
         outcome = {"value": check.observed, "expected": check.expected, "status": "pass" if check.ok else "fail"}
         yield {"section": "attestation", "leg": check.leg, "name": check.name, **outcome}
@@ -62,19 +70,21 @@ def _rows(report: Report) -> Iterator[Row]:
 def _comparison(comparison: Comparison, report: Report) -> Iterator[Row]:
     leg = comparison.candidate.precision
     for requirement in comparison.requirements:
-        yield {"section": "requirement", "leg": leg, "name": requirement.name, **_requirement(requirement)}
-    for figure in COMPARISON_FIGURES.values():
+        yield {"section": "requirement", "leg": leg, **_requirement(requirement, report)}
+    for figure in comparison_figures(report.data).values():
         yield {"section": "comparison", "leg": leg, **_figure(figure, comparison)}
     for block, ratio in ratios_by_block(report.baseline, comparison.candidate):
         yield {"section": "block", "leg": leg, "block": block, "name": "speedup", "value": ratio, "unit": "x"}
 
 
-def _requirement(requirement: Requirement) -> Row:
+def _requirement(requirement: Requirement, report: Report) -> Row:
     """Returns the value that is compared with the threshold: for a difference, the absolute one."""
     measured = requirement.measured
+    figure = judged_figure(requirement_kind(requirement.name, requirement.metric), report.data)
     return {
+        "name": requirement.key,
         **({"value": measured.value} if isinstance(measured, Difference) else _interval(measured)),
-        "unit": COMPARISON_FIGURES[REQUIREMENTS[requirement.name].figure].unit,
+        "unit": figure.unit,
         "threshold": requirement.threshold,
         "status": requirement.status,
     }
@@ -100,12 +110,15 @@ def _noise_floor(report: Report) -> Iterator[Row]:
     if report.noise_floor is None:
         return
     for name, value in dict(report.noise_floor).items():
-        yield {"section": "noise_floor", "name": name, **_interval(value)}
+        of_metrics = value if isinstance(value, dict) else None
+        named = {name: value} if of_metrics is None else {f"{name}.{one}": of_metrics[one] for one in of_metrics}
+        for full_name, figure in named.items():
+            yield {"section": "noise_floor", "name": full_name, **_interval(figure)}
 
 
-def _leg(leg: NamedLeg) -> Iterator[Row]:
+def _leg(leg: NamedLeg, report: Report) -> Iterator[Row]:
     figures, common = leg.leg, {"section": "leg", "leg": leg.name}
-    for figure in LEG_FIGURES.values():
+    for figure in leg_figures(report.data).values():
         if _has_row(figure, figures):
             yield {**common, **_figure(figure, figures)}
     if figures.failure:
@@ -114,9 +127,9 @@ def _leg(leg: NamedLeg) -> Iterator[Row]:
         yield {"section": "memory", "leg": leg.name, "name": part, "value": size_bytes, "unit": "B"}
 
 
-def _trial(leg: str, trial: TrialResult) -> Iterator[Row]:
+def _trial(leg: str, trial: TrialResult, report: Report) -> Iterator[Row]:
     common = {"section": "trial", "leg": leg, "block": trial.block + 1}
-    for figure in TRIAL_FIGURES.values():
+    for figure in trial_figures(report.data).values():
         if _has_row(figure, trial):
             yield {**common, **_figure(figure, trial)}
     for disturbance in trial.disturbances:

@@ -30,11 +30,15 @@ BENCHMARK_COLUMNS = (
 )
 
 
+#: Column of the differences of metrics that only some tasks have, as JSON by the metric's name.
+FURTHER_METRICS = "metric_differences"
+
+
 def columns() -> list[str]:
     """Returns the header: all figures of a comparison with their intervals, and the exported figures of both legs."""
     compared = [name for figure in COMPARISON_FIGURES.values() for name in flat_names(figure)]
     of_legs = [f"{side}_{figure.name}" for figure in _leg_figures() for side in ("baseline", "candidate")]
-    return [*BENCHMARK_COLUMNS, *compared, *of_legs, "failure"]
+    return [*BENCHMARK_COLUMNS, *compared, *of_legs, "failure", FURTHER_METRICS]
 
 
 def write_csv(file: TextIO, benchmarks: Iterable[tuple[Benchmark, Report | None]]) -> int:
@@ -84,6 +88,9 @@ def _figures(report: Report, comparison: Comparison) -> Row:
         row |= flat(compared.name, compared.read(comparison))
     for figure in _leg_figures():
         row |= {f"baseline_{figure.name}": figure.read(baseline), f"candidate_{figure.name}": figure.read(candidate)}
+    if comparison.metric_differences:
+        further = {name: difference.model_dump() for name, difference in comparison.metric_differences.items()}
+        row |= {FURTHER_METRICS: json.dumps(further)}
     return row
 
 

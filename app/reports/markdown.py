@@ -37,14 +37,14 @@ def _lines(report: Report) -> Iterator[str]:
         yield from [f"## {title}", ""]
         yield from _table(
             ["Requirement", "Measured (95 % interval)", "Threshold", "Verdict"],
-            [(*row, requirement_words(status)) for *row, status in requirement_rows(comparison)],
+            [(*row, requirement_words(status)) for *row, status in requirement_rows(comparison, report.data)],
         )
     yield from ["## Legs", ""]
     yield from _table(["", *leg_names(report)], leg_rows(report))
     yield from ["## Peak memory by part (MiB)", ""]
     yield from _table(["", *leg_names(report)], memory_rows(report))
     yield from ["## Trials in the order of execution", ""]
-    yield from _table(trial_columns(), trial_rows(report))
+    yield from _table(trial_columns(report), trial_rows(report))
     yield from _section("Warnings", report.warnings)
     yield from _section("Measurement conditions", context_lines(report))
     yield from ["## Attestation", ""]

@@ -14,6 +14,7 @@ from app.reports.text.wording import (
     interval,
     leg_names,
     leg_rows,
+    metric_text,
     other_answers,
     requirement_rows,
     titled_comparisons,
@@ -47,7 +48,7 @@ def print_report(console: Console, report: Report) -> None:
     """Prints legs, requirements, reasons, warnings and conditions, and last the headline."""
     console.print(_legs(report))
     for title, comparison in titled_comparisons(report):
-        console.print(_requirements(title, requirement_rows(comparison)))
+        console.print(_requirements(title, requirement_rows(comparison, report.data)))
     for title, lines in (("Reason", report.reasons), ("Warning", report.warnings)):
         for line in lines:
             console.print(safe_text(f"{title}: {line}", most=LONGEST))
@@ -63,14 +64,13 @@ def print_comparison(console: Console, comparison: ReportComparison) -> None:
     """Prints the legs and speedups of both reports with their ratios, differing environment facts, and warnings."""
     verdicts = f"{verdict_words(comparison.baseline_verdict)} → {verdict_words(comparison.contender_verdict)}"
     console.print(Text(f"Baseline {comparison.baseline_id}, contender {comparison.contender_id}: {verdicts}"))
-    legs = _table("Leg", "Step time, baseline / contender", "Peak memory, contender / baseline", "Validation loss")
+    metrics = [metric.heading for metric in comparison.legs[0].metrics] if comparison.legs else []
+    legs = _table("Leg", "Step time, baseline / contender", "Peak memory, contender / baseline", *metrics)
     for leg in comparison.legs:
-        memory, losses = (
-            _number(leg.peak_memory_ratio, 3),
-            (leg.baseline_validation_loss, leg.contender_validation_loss),
-        )
-        loss = " → ".join(_number(one, 4) for one in losses)
-        legs.add_row(leg.precision, _times(leg.step_time_ratio), memory, loss)
+        memory = _number(leg.peak_memory_ratio, 3)
+        values = [[metric_text(one, value) for value in (one.baseline, one.contender)] for one in leg.metrics]
+        changes = [" → ".join(both) for both in values]
+        legs.add_row(leg.precision, _times(leg.step_time_ratio), memory, *changes)
     console.print(legs)
     speedups = _table("Speedup of", "Baseline", "Contender", "Contender / baseline")
     for change in comparison.speedups:

@@ -209,6 +209,7 @@ def summarise(report: Report) -> Summary:
         memory_reduction_percent=first.memory_reduction_percent,
         accuracy_difference=first.accuracy_difference,
         loss_difference=first.loss_difference,
+        metric_differences=first.metric_differences,
         legs=[
             _leg_summary(report.baseline),
             *(_leg_summary(comparison.candidate, comparison) for comparison in report.comparisons),

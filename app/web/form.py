@@ -7,9 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from halftime.contract.models import MODEL_KINDS
-from halftime.contract.report.requirements import REQUIREMENTS
 from halftime.contract.request.data import DATA_KINDS
-from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.request.request import BenchmarkRequest, Requirements
 from halftime.contract.resources.catalogue import least_example
 
 Schema = dict[str, Any]
@@ -20,7 +19,7 @@ FRONT: dict[str, tuple[str, ...]] = {
     "Device": ("/config/device", "/config/gpu", "/config/min_gpu_memory_gib"),
     "Precisions": ("/config/baseline", "/config/candidates"),
     "Training": tuple(f"/config/training/{name}" for name in ("batch_size", "steps", "optimizer", "learning_rate")),
-    "Requirements": tuple(f"/requirements/{name}" for name in REQUIREMENTS),
+    "Requirements": tuple(f"/requirements/{name}" for name in Requirements.model_fields),
     "Labels": ("/labels",),
 }
 

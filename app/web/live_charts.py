@@ -23,10 +23,11 @@ class Series:
 
 @dataclass(frozen=True)
 class LossChart:
-    """Training loss (nats) of every leg over the steps, averaged over the blocks so far."""
+    """Training loss of every leg over the steps, averaged over the blocks so far."""
 
     axes: Frame
     series: list[Series]
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def loss_chart(state: LiveState) -> LossChart | None:
         return None
     steps = max(trial.steps or len(trial.loss_curve) for trial in trials)
     axes = drawing.frame((0, steps), _padded(values))
-    return LossChart(axes, [Series(leg, drawing.line(_at_steps(steps, mean), axes)) for leg, mean in means.items()])
+    series = [Series(leg, drawing.line(_at_steps(steps, mean), axes)) for leg, mean in means.items()]
+    return LossChart(axes, series, state.loss_unit)
 
 
 def interval_chart(state: LiveState, planned_blocks: int, required: float | None) -> IntervalChart | None:

@@ -19,6 +19,7 @@ def environment() -> jinja2.Environment:
     templates.filters |= {
         "headline": wording.headline,
         "other_answers": wording.other_answers,
+        "metric_text": wording.metric_text,
         "requirement_rows": wording.requirement_rows,
         "leg_names": wording.leg_names,
         "titled_comparisons": wording.titled_comparisons,

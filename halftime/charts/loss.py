@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 
 from halftime.charts.theme import AGAIN, DASHES, INK, LEGS, QUIET, Chart, axis_above, layered, rows, styled
+from halftime.contract.report.figures import leg_figures
 from halftime.contract.report.named_legs import NamedLeg, named_legs
 from halftime.contract.report.report import Report
 
@@ -32,7 +33,7 @@ def loss(report: Report) -> Chart | None:
         DASHES[precision] if name == precision else AGAIN for name, precision in zip(names, precisions, strict=True)
     ]
     scale = alt.Scale(zero=False, domain=_domain(curves, best), nice=False)
-    y = alt.Y("loss:Q", scale=scale, **axis_above("Training loss (nats)", ticks=5))
+    y = _axis(report, scale)
     colour = alt.Color(
         "leg:N",
         scale=alt.Scale(domain=names, range=colours),
@@ -58,7 +59,7 @@ def loss(report: Report) -> Chart | None:
             tooltip=["leg:N", "step:Q", alt.Tooltip("loss:Q", format=".4f")],
         )
     )
-    layers = [lines, *(_optimum(best, scale) if best is not None else [])]
+    layers = [lines, *(_optimum(best, y) if best is not None else [])]
     return styled(layered(HEIGHT, *layers), _description(legs, best), _caption(legs))
 
 
@@ -89,9 +90,13 @@ def _domain(curves: list[dict[str, Any]], best: float | None) -> list[float]:
     return [least - margin, most + margin]
 
 
-def _optimum(best: float, scale: alt.Scale) -> list[alt.Chart]:
+def _axis(report: Report, scale: alt.Scale) -> alt.Y:
+    heading = leg_figures(report.data)["final_train_loss"].in_unit("Training loss")
+    return alt.Y("loss:Q", scale=scale, **axis_above(heading, ticks=5))
+
+
+def _optimum(best: float, y: alt.Y) -> list[alt.Chart]:
     at = rows([{"loss": best, "label": f"best possible {best:.4g}"}])
-    y = alt.Y("loss:Q", scale=scale, **axis_above("Training loss (nats)", ticks=5))
     rule = alt.Chart(at).mark_rule(color=QUIET, strokeDash=[4, 3]).encode(y=y)
     label = (
         alt.Chart(at)

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from halftime.contract.report.failure import AnyFailureCode, Failure
+from halftime.contract.report.metrics import MetricValue
 from halftime.contract.report.report import Estimate
 from halftime.contract.request.tracking import TrackerName
 from halftime.contract.strict import Json, MaybeFloat
@@ -76,12 +77,19 @@ class TrialFinished(TrialData):
 
     kind: ClassVar[str] = "trial_finished"
     median_step_seconds: float
-    #: In nats; null where it is not finite.
+    #: null where it is not finite.
     validation_loss: MaybeFloat
+    #: What the task measures, with values; empty in events of earlier releases, whose loss is in nats.
+    metrics: list[MetricValue] = Field(default=[])
     #: Training steps, warm-up included.
     steps: int | None = None
-    #: Training loss (nats) at up to 60 steps, evenly apart, the first and the last among them.
+    #: Training loss at up to 60 steps, evenly apart, the first and the last among them.
     loss_curve: list[MaybeFloat] = Field(default=[])
+
+    def metric(self, name: str) -> float | None:
+        """The value of a metric by its name; None if it is not finite."""
+        values = {"loss": self.validation_loss} | {metric.name: metric.value for metric in self.metrics}
+        return values.get(name)
 
 
 class TrialFailed(TrialData):

@@ -2,6 +2,7 @@
 
 import inspect
 import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from halftime.contract.models import TransformerSpec
 from halftime.contract.request.training import TrainingConfig
-from halftime.plugin import IGNORED
+from halftime.plugin import IGNORED, TrainingTask
 from tests.factories import data_of, request
+from worker.data.batches import split
 from worker.models import blueprint_of
 from worker.training import loop as training
 from worker.training import optimizers, schedule
@@ -145,6 +147,54 @@ def check_validation_is_in_fp32(loop):
     assert watch.seen() == {"Linear": ["float32"]}
 
 
+class Functional(TrainingTask):
+    """A loss and a metric that multiply matrices themselves, outside of any module; notes their dtypes."""
+
+    def __init__(self):
+        self.of_loss, self.of_metrics = [], []
+
+    def loss(self, model, batch):
+        inputs, _ = batch
+        scores = model(inputs) @ inputs.new_ones(4, 2)
+        self.of_loss.append(scores.dtype)
+        return scores.float().square().mean()
+
+    def metrics(self, model, batch):
+        inputs, _ = batch
+        self.of_metrics.append((model(inputs) @ inputs.new_ones(4, 2)).dtype)
+        return {"loss": (0.0, 1)}
+
+
+def functional_run(loop):
+    run, batches = prepared(loop, "bf16")
+    return replace(run, task=Functional()), batches
+
+
+def check_a_loss_is_under_autocast(loop):
+    run, batches = functional_run(loop)
+    loop.add_gradients(run, batches[0])
+    assert run.task.of_loss == [torch.bfloat16]
+
+
+def check_a_metric_is_in_fp32(loop):
+    run, batches = functional_run(loop)
+    loop.validate(run.model, run.task, batches[:1])
+    assert run.task.of_metrics == [torch.float32]
+
+
+def check_validation_counts_every_prediction_once(loop):
+    run, batches = prepared(loop, "fp32")
+    uneven = [batches[0], *split(batches[1], 1)]
+    whole = [joined(batches[0], batches[1])]
+    assert loop.validate(run.model, run.task, uneven).values == pytest.approx(
+        loop.validate(run.model, run.task, whole).values, rel=1e-5
+    )
+
+
+def joined(one, other):
+    return tuple(torch.cat(pair) for pair in zip(one, other, strict=True))
+
+
 CLIP = "    gradient_norm = clip_gradients(run)\n"
 UNSCALE = "    run.scaler.unscale_(run.optimizer)\n"
 
@@ -202,6 +252,24 @@ FAULTS = [
         "task.metrics(model, batch).items()",
         "torch.autocast('cpu', torch.bfloat16)(task.metrics)(model, batch).items()",
         id="validation under autocast",
+    ),
+    pytest.param(
+        check_a_metric_is_in_fp32,
+        "task.metrics(model, batch).items()",
+        "torch.autocast('cpu', torch.bfloat16)(task.metrics)(model, batch).items()",
+        id="a metric under autocast",
+    ),
+    pytest.param(
+        check_a_loss_is_under_autocast,
+        "run.task.loss(run.forward, part)",
+        "torch.autocast('cpu', enabled=False)(run.task.loss)(run.forward, part)",
+        id="a loss outside autocast",
+    ),
+    pytest.param(
+        check_validation_counts_every_prediction_once,
+        "            sums[name] += float(total)\n            counts[name] += float(count)\n",
+        "            sums[name] += float(total) / float(count)\n            counts[name] += 1\n",
+        id="a mean of the batches' means",
     ),
 ]
 

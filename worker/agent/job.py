@@ -19,6 +19,7 @@ from app.store import blocks, claims
 from app.store.claims import Claim, ClaimLost
 from app.store.workers import LEASE
 from halftime.contract.event_data import InspectionFailed, InternalFault
+from halftime.contract.models.classification import is_classification
 from halftime.contract.report.block import Block, Fingerprint
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import Report
@@ -220,14 +221,18 @@ class Job:
             log.exception("capacity not measured")
 
     async def _inspect(self, claim: Claim) -> int | None:
-        """Inspects model and data if only torch can count the parameters or the data must be read; returns that count.
+        """Inspects model and data if only torch can count the parameters, data must be read, or metrics be looked up.
 
-        Raises BenchmarkFailed, before anything is trained, when model or data are unusable.
+        Returns that count. Raises BenchmarkFailed, before anything is trained, when model, data or requirements are
+        unusable.
         """
         model, config = claim.request.model, claim.request.config
-        if model.parameter_count() is not None and config.data.kind == "synthetic":
+        metrics = [] if is_classification(model) else claim.request.requirements.metrics()
+        if model.parameter_count() is not None and config.data.kind == "synthetic" and not metrics:
             return None
-        inspection = Inspection(device=self._device.name, model=model, data=config.data, seed=config.training.seed)
+        inspection = Inspection(
+            device=self._device.name, model=model, data=config.data, seed=config.training.seed, metrics=metrics
+        )
         result, logs = await self._launcher.inspect(inspection, INSPECTION_SECONDS)
         if isinstance(result, Failure):
             await self.in_transaction(claims.record, claim, InspectionFailed(code=result.code), logs)

@@ -4,6 +4,7 @@ import functools
 import math
 import statistics
 from collections.abc import Sequence
+from typing import Literal
 
 from halftime.contract.report.report import Difference, Estimate, RequirementStatus
 
@@ -100,13 +101,18 @@ def difference_estimate(
 
 
 def gain_estimate(
-    values: Sequence[float], chances: Sequence[float], pilot: int, predictions: Sequence[int] | None = None
+    values: Sequence[float],
+    chances: Sequence[float],
+    pilot: int,
+    predictions: Sequence[int] | None = None,
+    better: Literal["higher", "lower"] = "higher",
 ) -> Estimate:
-    """How far a metric is beyond chance: the mean of value - chance over all blocks, with its interval.
+    """How far a metric is beyond chance, in its direction of improvement: the mean over all blocks, with its interval.
 
-    For a metric that is better when lower, exchange the two. `predictions` as in `difference_estimate`.
+    `predictions` as in `difference_estimate`.
     """
-    mean, half_width = mean_interval([a - b for a, b in zip(values, chances, strict=True)], pilot)
+    sign = 1 if better == "higher" else -1
+    mean, half_width = mean_interval([sign * (a - b) for a, b in zip(values, chances, strict=True)], pilot)
     if predictions is not None:
         half_width = max(half_width, sampling_half_width(values, predictions))
     return Estimate(value=mean, ci_low=mean - half_width, ci_high=mean + half_width)

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from halftime.contract.event_data import BlockFinished, TrialFailed, TrialFinished
 from halftime.contract.report.failure import Failure
+from halftime.contract.report.metrics import MetricValue
 from halftime.contract.report.report import Estimate
 from halftime.contract.report.trial import TrialResult
 from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step, paired
@@ -36,6 +37,9 @@ def after_trial(spec: TrialSpec, outcome: TrialResult | Failure) -> TrialFinishe
         batch_size=batch_size,
         median_step_seconds=median_step(outcome),
         validation_loss=outcome.validation_loss,
+        metrics=[
+            MetricValue(**metric.model_dump(), value=outcome.metric(metric.name)) for metric in outcome.data.metrics
+        ],
         steps=len(outcome.loss_curve),
         loss_curve=evenly(outcome.loss_curve, POINTS),
     )

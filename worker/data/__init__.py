@@ -12,9 +12,7 @@ from halftime.contract.request.data import ArraysData, DataConfig, LoaderConfig,
 from halftime.contract.request.training import TrainingConfig
 from halftime.plugin import Batch, DataShape, Part, Source, TrainingTask
 from worker.data.batches import bytes_of, map_tensors, sha256, split
-from worker.data.chance import Chance, chance_of
 from worker.data.feed import Batches, DrawnBatches, Feed, LoaderFeed, Place, ResidentFeed
-from worker.data.layout import layout_of
 from worker.data.loader_limits import require_shared_memory
 from worker.data.plugin import plugin_source
 from worker.data.source import best_possible, seeded
@@ -123,31 +121,20 @@ def make_data(
     validation = _draw(source, "validation", held_out, part, block_seed)
     if config.loader is not None:
         require_shared_memory(config.loader, validation[0], training.batch_size, training.steps)
-    chance = _chance(task.shape, validation)
     batches = _training_batches(source, config.loader, training, block_seed, max_batches or training.steps)
     facts = DataFacts(
         kind=config.kind,
         best_possible_loss=source.best_possible_loss,
         best_possible_accuracy=source.best_possible_accuracy,
-        chance_loss=chance.loss if chance else None,
-        chance_accuracy=chance.accuracy if chance else None,
         distinct_batches=len(batches),
         validation_samples=held_out,
-        validation_predictions=chance.predictions if chance else None,
-        metrics=_metric_facts(task, source),
+        metrics=_metric_facts(task, source, validation),
     )
     return TrialData(batches, validation, facts, config.loader)
 
 
-def _chance(shape: DataShape | None, validation: list[Batch]) -> Chance | None:
-    """The best constant prediction of the held-out classes; None for a task of another kind."""
-    if shape is None:
-        return None
-    return chance_of((targets for _, targets in validation), layout_of(shape).num_classes)
-
-
-def _metric_facts(task: TrainingTask, source: Source) -> list[MetricFacts]:
-    best = best_possible(source)
+def _metric_facts(task: TrainingTask, source: Source, held_out: list[Batch]) -> list[MetricFacts]:
+    best, chance = best_possible(source), task.chance(held_out)
     return [
         MetricFacts(
             name=metric.name,
@@ -155,7 +142,8 @@ def _metric_facts(task: TrainingTask, source: Source) -> list[MetricFacts]:
             unit=metric.unit,
             better=metric.better,
             best_possible=best.get(metric.name) if metric.best is None else metric.best,
-            chance=metric.chance,
+            chance=chance.get(metric.name, metric.chance),
+            is_share=metric.is_share,
         )
         for metric in task.reported
     ]

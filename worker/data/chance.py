@@ -14,7 +14,6 @@ from halftime.plugin import IGNORED
 class Chance:
     """The best constant prediction for some targets."""
 
-    predictions: int
     #: In nats.
     loss: float
     accuracy: float
@@ -34,4 +33,4 @@ def chance_of(targets: Iterable[Tensor], num_classes: int) -> Chance:
     counts = counts[counts > 0]
     others = predictions - 1 + num_classes
     loss = -float((counts / predictions * (counts / others).log()).sum())
-    return Chance(predictions, min(loss, math.log(num_classes)), float(counts.max()) / predictions)
+    return Chance(min(loss, math.log(num_classes)), float(counts.max()) / predictions)

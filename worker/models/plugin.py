@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from halftime.contract.models import PluginSpec
 from halftime.contract.report.failure import FailureCode
+from halftime.contract.report.metrics import METRIC_NAME
 from halftime.plugin import Blueprint, DataShape, Source, TrainingTask
 from worker.data.batches import map_tensors
 from worker.data.layout import layout_of
@@ -17,8 +18,6 @@ from worker.errors import TrialFailed
 from worker.plugins import load, plugin_errors
 
 GROUP = "halftime.models"
-
-METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 def plugin_blueprint(spec: PluginSpec) -> Blueprint:
@@ -37,7 +36,8 @@ def plugin_blueprint(spec: PluginSpec) -> Blueprint:
 def _check_metrics(spec: PluginSpec, task: TrainingTask) -> None:
     with plugin_errors(f"The task of plugin {spec.name!r} must list metrics in `reported`", FailureCode.INVALID_MODEL):
         names = [metric.name for metric in task.reported]
-    if "loss" not in names or len(set(names)) < len(names) or not all(METRIC_NAME.fullmatch(name) for name in names):
+    well_named = all(re.fullmatch(METRIC_NAME, name) for name in names)
+    if "loss" not in names or len(set(names)) < len(names) or not well_named:
         raise _invalid(spec, f"must report a metric `loss` and others of distinct lower_case names, not {names}")
 
 

@@ -59,8 +59,8 @@ class OverflowWatch:
 
 def largest_input(batch: Batch) -> float | None:
     """Returns the largest magnitude among a batch's floats; None for token ids."""
-    floats = [tensor for tensor in tensors_of(batch) if tensor.is_floating_point()]
-    return max((float(tensor.abs().max()) for tensor in floats), default=None)
+    floats = [values for values in tensors_of(batch) if values.is_floating_point()]
+    return max((float(values.abs().max()) for values in floats), default=None)
 
 
 def first_overflow(run: Run, batches: Batches, skipped_step: int) -> list[str] | None:

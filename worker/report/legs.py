@@ -4,14 +4,15 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from halftime.contract.report.report import Estimate, GradScalerSummary, Leg
+from halftime.contract.report.report import GradScalerSummary, Leg
 from halftime.contract.report.telemetry import GpuTelemetry
 from halftime.contract.report.trial import Memory, MemoryBreakdown, TrialResult
 from halftime.contract.request.request import BenchmarkConfig
 from halftime.contract.resources.worker import KernelSupport, WorkerDevice
 from worker.comparison.comparison_run import LegRun, median_step
-from worker.comparison.estimates import gain_estimate, geometric_mean
+from worker.comparison.estimates import geometric_mean
 from worker.report.attestation import achieved_flops_per_second
+from worker.report.metrics import gains_over_chance
 from worker.report.warnings import data_wait_share
 
 Figure = TypeVar("Figure", int, float)
@@ -49,8 +50,7 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         validation_metrics={
             name: _mean([trial.metric(name) for trial in whole]) for name in whole[0].validation_metrics
         },
-        loss_below_chance=_loss_below_chance(whole, config.measurement.min_blocks),
-        accuracy_above_chance=_accuracy_above_chance(whole, config.measurement.min_blocks),
+        gains_over_chance=gains_over_chance(whole, config.measurement.min_blocks),
         loss_curve=[_mean(losses) for losses in zip(*(trial.loss_curve for trial in whole), strict=True)],
         grad_scaler=_scaler_summary(trials),
         numerics=trials[0].numerics,
@@ -111,35 +111,6 @@ def longest(trials: list[TrialResult]) -> list[TrialResult]:
     return [trial for trial in trials if (len(trial.loss_curve), trial.validation_share) == most]
 
 
-def predictions_of(trials: list[TrialResult]) -> list[int] | None:
-    """Number of held-out predictions that each trial was validated on; None if unknown."""
-    counts = [trial.data.validation_predictions for trial in trials]
-    known = [count for count in counts if count is not None]
-    if len(known) < len(counts):
-        return None
-    return [max(1, round(trial.validation_share * count)) for trial, count in zip(trials, known, strict=True)]
-
-
-def _accuracy_above_chance(trials: list[TrialResult], pilot: int) -> Estimate | None:
-    chances = _known([trial.data.chance_accuracy for trial in trials])
-    accuracies = _known([trial.validation_accuracy for trial in trials])
-    if chances is None or accuracies is None:
-        return None
-    return gain_estimate(accuracies, chances, pilot, predictions_of(trials))
-
-
-def _loss_below_chance(trials: list[TrialResult], pilot: int) -> Estimate | None:
-    chances = _known([trial.data.chance_loss for trial in trials])
-    losses = _known([trial.validation_loss for trial in trials])
-    return None if chances is None or losses is None else gain_estimate(chances, losses, pilot)
-
-
-def _known(values: Sequence[float | None]) -> list[float] | None:
-    """The values if all of them are known and an interval of them is possible, else None."""
-    known = [value for value in values if value is not None]
-    return known if len(values) >= 2 and len(known) == len(values) else None
-
-
 def _low_median(values: list[int]) -> int | None:
     return statistics.median_low(values) if values else None
 
@@ -159,6 +130,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _empty_leg(leg: LegRun, kernels: KernelSupport | None) -> Leg:
     figures: dict[str, object] = dict.fromkeys(Leg.model_fields)
     figures |= {"precision": leg.precision, "capacity": leg.capacity, "failure": leg.failure}
-    figures |= {"kernels": kernels, "shortened_trials": 0, "validation_metrics": {}}
+    figures |= {"kernels": kernels, "shortened_trials": 0, "validation_metrics": {}, "gains_over_chance": {}}
     figures |= {"disturbed_trials": 0, "repeated_trials": 0, "loss_curve": [], "trials": []}
     return Leg.model_validate(figures)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from halftime.contract.precisions import leg_names
-from halftime.contract.report.figures import COMPARISON_FIGURES, Value
+from halftime.contract.report.figures import Value, judged_figure
 from halftime.contract.report.report import (
     AttestationCheck,
     Comparison,
@@ -14,11 +14,17 @@ from halftime.contract.report.report import (
     RequirementStatus,
     Verdict,
 )
-from halftime.contract.report.requirements import REQUIREMENTS, RequirementKind
+from halftime.contract.report.requirements import (
+    REQUIREMENTS,
+    RequirementKind,
+    metric_requirement,
+    requirement_kind,
+)
 from halftime.contract.report.sensitivity import can_tell_apart, gain_of
+from halftime.contract.report.trial import metrics_of
 from halftime.contract.request.request import Requirements
 from worker.comparison.estimates import judge_at_least, judge_below, judge_within
-from worker.report.legs import predictions_of
+from worker.report.metrics import metric_of, predictions_of
 
 
 def judge(
@@ -40,7 +46,7 @@ def judge(
             reasons.append(f"{name}: {failure.title}. {failure.detail}")
             continue
         reasons += [
-            f"{name}: {REQUIREMENTS[requirement.name].sentence.format(requirement.threshold)} is required, "
+            f"{name}: {_kind(requirement).sentence.format(requirement.threshold)} is required, "
             f"{_in_words(requirement, baseline)}"
             for requirement in comparison.requirements
             if requirement.status in {"fail", "inconclusive"}
@@ -50,7 +56,15 @@ def judge(
 
 def judge_requirements(wanted: Requirements, comparison: Comparison, baseline: Leg) -> list[Requirement]:
     """Every requirement on a comparison's figures, with its own verdict."""
-    return [_requirement(kind, getattr(wanted, kind.name), comparison, baseline) for kind in REQUIREMENTS.values()]
+    metrics = metrics_of(baseline.trials[0].data if baseline.trials else None)
+    names = [metric.name for metric in metrics]
+    wanted = wanted.of_task(names)
+    differences = wanted.max_metric_differences
+    thresholds = [(kind, getattr(wanted, kind.name)) for kind in REQUIREMENTS.values()]
+    known = [name for name in names if name in differences]
+    in_order = [*known, *(name for name in differences if name not in known)]
+    thresholds += [(metric_requirement(name), differences[name]) for name in in_order]
+    return [_requirement(kind, threshold, comparison, baseline) for kind, threshold in thresholds]
 
 
 def worst(statuses: Sequence[RequirementStatus | Verdict]) -> Verdict:
@@ -61,21 +75,22 @@ def worst(statuses: Sequence[RequirementStatus | Verdict]) -> Verdict:
 
 
 def _in_words(requirement: Requirement, baseline: Leg) -> str:
-    kind, threshold = REQUIREMENTS[requirement.name], requirement.threshold
+    kind, threshold = _kind(requirement), requirement.threshold
     if requirement.status == "fail":
         return "and not met"
     if requirement.measured is None or threshold is None:
         return "and not measured"
     if _status(kind, threshold, requirement.measured) == "pass":
         return f"and undecided: {_too_little_learned(kind, threshold, baseline)}"
-    return f"and undecided: its interval contains the threshold{_too_coarse(requirement, baseline)}"
+    return f"and undecided: its interval contains the threshold{_too_coarse(kind, threshold, baseline)}"
 
 
 def _too_little_learned(kind: RequirementKind, threshold: float, baseline: Leg) -> str:
     """Why legs that differ by less than the threshold prove nothing, and what to change."""
     gain = gain_of(kind, baseline)
     assert gain is not None
-    possible = _possible_gain(kind, baseline)
+    metric = metric_of(baseline.trials[0], kind.metric or "")
+    possible = metric.possible_gain if metric else None
     if possible is not None and possible <= threshold:
         remedy = f"No model can get beyond chance by more than {possible:.2g} here: lower {kind.name}"
     elif gain.value <= threshold:
@@ -88,29 +103,21 @@ def _too_little_learned(kind: RequirementKind, threshold: float, baseline: Leg) 
     )
 
 
-def _possible_gain(kind: RequirementKind, baseline: Leg) -> float | None:
-    """How far the best possible model is from chance; None if unknown."""
-    facts = baseline.trials[0].data
-    by_gain = {
-        "accuracy_above_chance": (facts.best_possible_accuracy, facts.chance_accuracy),
-        "loss_below_chance": (facts.chance_loss, facts.best_possible_loss),
-    }
-    high, low = by_gain[kind.gain or ""]
-    return None if high is None or low is None else high - low
-
-
-def _too_coarse(requirement: Requirement, baseline: Leg) -> str:
+def _too_coarse(kind: RequirementKind, threshold: float, baseline: Leg) -> str:
     """What to change where one prediction more or less is a difference as large as the threshold; else empty."""
-    predictions = predictions_of(baseline.trials)
-    if requirement.name != "max_accuracy_difference" or requirement.threshold is None or predictions is None:
-        return ""
-    if min(predictions) * requirement.threshold > 1:
+    predictions = predictions_of(baseline.trials, kind.metric) if kind.metric else None
+    if predictions is None or min(predictions) * threshold > 1:
         return ""
     return f". One of {min(predictions)} held-out predictions is as much: use more validation_samples"
 
 
+def _kind(requirement: Requirement) -> RequirementKind:
+    return requirement_kind(requirement.name, requirement.metric)
+
+
 def _requirement(kind: RequirementKind, threshold: float | None, comparison: Comparison, baseline: Leg) -> Requirement:
-    measured = COMPARISON_FIGURES[kind.figure].read(comparison)
+    data = baseline.trials[0].data if baseline.trials else None
+    measured = judged_figure(kind, data).read(comparison)
     status: RequirementStatus = "off"
     if threshold is not None:
         status = _status(kind, threshold, measured)
@@ -118,7 +125,14 @@ def _requirement(kind: RequirementKind, threshold: float | None, comparison: Com
             status = "inconclusive"
     met = {"pass": True, "fail": False}.get(status)
     return Requirement.model_validate(
-        {"name": kind.name, "threshold": threshold, "measured": measured, "met": met, "status": status}
+        {
+            "name": kind.name,
+            "metric": None if kind.name in REQUIREMENTS else kind.metric,
+            "threshold": threshold,
+            "measured": measured,
+            "met": met,
+            "status": status,
+        }
     )
 
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from halftime.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, TransformerSpec, TransformersSpec
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.numerics import Numerics
-from halftime.contract.report.trial import TrialResult
+from halftime.contract.report.trial import TrialResult, metrics_of
 from halftime.contract.request.training import TrainingConfig
 from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step, paired
 from worker.report.multiplied import about_multiplications
@@ -70,6 +70,7 @@ def warnings_of(measured: ComparisonRun) -> list[str]:
         *_about_the_time(measured),
         *_about_the_legs(measured),
         *_about_the_settings(measured),
+        *_about_the_quality(measured),
         *(warning for leg in measured.legs if leg.trials for warning in _about_the_trials(leg, measured)),
         *_about_the_blocks(measured),
     ]
@@ -177,6 +178,22 @@ def _about_tf32(leg: LegRun) -> Iterator[str]:
             )
 
 
+def _about_the_quality(measured: ComparisonRun) -> Iterator[str]:
+    """Warns if no requirement is on a metric of the trained model: then training that learns nothing may pass."""
+    trials = [trial for leg in measured.legs for trial in leg.trials]
+    metrics = [metric.name for metric in metrics_of(trials[0].data if trials else None)]
+    wanted = measured.request.requirements.of_task(metrics)
+    if wanted.max_accuracy_difference or wanted.max_loss_difference or wanted.max_metric_differences:
+        return
+    named = [name for name in metrics if name not in {"loss", "accuracy"}]
+    further = f", or requirements.max_metric_differences ({', '.join(named)})" if named else ""
+    own = "max_accuracy_difference or " if "accuracy" in metrics else ""
+    yield (
+        "No requirement judges what the models learned: the verdict is on speed and memory alone. Set requirements."
+        f"{own}max_loss_difference{further}."
+    )
+
+
 def _about_the_settings(measured: ComparisonRun) -> Iterator[str]:
     training = measured.request.config.training
     scaled = [leg.precision for leg in measured.legs if FACTS[leg.precision].uses_grad_scaler]
@@ -245,8 +262,8 @@ def _about_what_is_missing(leg: LegRun) -> Iterator[str]:
 def _sync_source(training: TrainingConfig) -> str:
     """Names what may synchronise: without a fused optimizer, the scaler reads `found_inf`; Adafactor reads norms."""
     if training.implementation == "fused":
-        return "the model"
-    return f"{training.optimizer} (foreach), its gradient scaler, or the model"
+        return "the model or its loss"
+    return f"{training.optimizer} (foreach), its gradient scaler, the model, or its loss"
 
 
 def _about_waiting(leg: LegRun, training: TrainingConfig) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Classification by cross-entropy, of whole samples or of every token: the task of most models."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from halftime.plugin import (
     Source,
     TrainingTask,
 )
+from worker.data.chance import chance_of
 from worker.data.layout import layout_of, predictions_per_sample
 from worker.data.source import seeded
 from worker.data.synthetic import synthetic_source
@@ -37,7 +38,7 @@ class CrossEntropy(TrainingTask):
         classes = layout_of(self.shape).num_classes
         return (
             Metric("loss", "lower", LOSS.title, "nats", chance=math.log(classes)),
-            Metric("accuracy", "higher", "validation accuracy", chance=1 / classes),
+            Metric("accuracy", "higher", "validation accuracy", chance=1 / classes, is_share=True),
         )
 
     @property
@@ -65,6 +66,11 @@ class CrossEntropy(TrainingTask):
     def predictions(self, batch: Batch) -> Tensor | int:
         _, targets = batch
         return (targets != IGNORED).sum() if layout_of(self.shape).may_ignore else len(targets)
+
+    @override
+    def chance(self, held_out: Sequence[Batch]) -> dict[str, float]:
+        found = chance_of((targets for _, targets in held_out), layout_of(self.shape).num_classes)
+        return {"loss": found.loss, "accuracy": found.accuracy}
 
     @override
     def source(self, seed: int) -> Source:

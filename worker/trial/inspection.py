@@ -6,6 +6,7 @@ import torch
 
 from halftime.contract.models import PluginSpec
 from halftime.contract.report.failure import FailureCode
+from halftime.plugin import TrainingTask
 from worker.data import make_source
 from worker.errors import TrialFailed
 from worker.messages import Inspection, ModelFacts
@@ -17,9 +18,13 @@ MORE_BYTES = 8 * 2**30
 
 
 def inspect_model(inspection: Inspection) -> ModelFacts:
-    """Returns the facts of a model without building it. Raises TrialFailed: `invalid_model`, `invalid_data`."""
+    """Returns the facts of a model without building it.
+
+    Raises TrialFailed: `invalid_model`, `invalid_data`, `unknown_metric`.
+    """
     _limit_memory()
     blueprint = blueprint_of(inspection.model)
+    _require_metrics(inspection.metrics, blueprint.task)
     source = make_source(blueprint.task, inspection.data, inspection.seed)
     try:
         with torch.device("meta"):
@@ -36,6 +41,17 @@ def inspect_model(inspection: Inspection) -> ModelFacts:
         parameter_count=sum(weight.numel() for weight in weights),
         min_memory_bytes=2 * sum(weight.nbytes for weight in weights) + buffer_bytes,
     )
+
+
+def _require_metrics(names: list[str], task: TrainingTask) -> None:
+    known = [metric.name for metric in task.reported]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise TrialFailed.because(
+            FailureCode.UNKNOWN_METRIC,
+            f"The model's task does not measure {', '.join(unknown)}, which `requirements` has a threshold for. Its "
+            f"metrics are: {', '.join(known)}.",
+        )
 
 
 def _limit_memory() -> None:

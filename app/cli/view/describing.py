@@ -71,6 +71,8 @@ def _results(summary: Summary) -> Iterator[tuple[str, RenderableType]]:
         yield "Memory", Text(f"{abs(percent):.1f} % {'less' if percent >= 0 else 'more'}")
     if summary.accuracy_difference:
         yield "Accuracy", Text(f"differs by {summary.accuracy_difference.value:.4f}")
+    for name, difference in summary.metric_differences.items():
+        yield name.capitalize().replace("_", " "), safe_text(f"differs by {difference.value:.4g}")
 
 
 def _legs(summary: Summary) -> Table:

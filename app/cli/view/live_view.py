@@ -1,7 +1,7 @@
 """The live view of a running benchmark in a terminal: legs, speedups and remaining time."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,12 +16,15 @@ from app.reports.terminal import STATES
 from app.reports.text.interval_bar import Scale, interval_bar, meets
 from app.reports.text.relative_time import duration
 from app.reports.text.sanitize import safe_text
-from app.reports.text.wording import NOTHING
+from app.reports.text.wording import NOTHING, metric_text
+from halftime.contract.report.metrics import MetricFacts
 from halftime.contract.report.report import Estimate
 
 #: Minimum widths in columns for all figures, and for the bars of intervals.
 WIDE = 76
 MIDDLE = 60
+#: Width of a further metric.
+METRIC = 18
 
 #: Number of warnings that are shown, newest last.
 WARNINGS = 4
@@ -76,13 +79,14 @@ def _title(live: LiveBenchmark) -> Text:
 def _legs(live: LiveBenchmark, width: int) -> Table:
     columns = [Column("Leg"), Column("Blocks", justify="right"), Column("Step (ms)", justify="right")]
     if width >= WIDE:
-        columns += [Column("Samples/s", justify="right"), Column("Val. loss (nats)", justify="right")]
+        headings = ["Samples/s", *(_heading(metric) for metric in _metrics(live, width))]
+        columns += [Column(safe_text(heading), justify="right") for heading in headings]
     table = Table(*columns, Column(""), box=None, padding=(0, 2, 0, 0), header_style="dim")
     for leg in live.legs():
         blocks = f"{len(live.state.of_leg(leg))}/{_planned(live)}"
         figures = [_median_ms(live, leg)]
         if width >= WIDE:
-            figures += [_throughput(live, leg), _loss(live, leg)]
+            figures += [_throughput(live, leg), *(_mean(live, leg, metric) for metric in _metrics(live, width))]
         table.add_row(safe_text(leg, "bold"), blocks, *figures, _step(live, leg, width))
     return table
 
@@ -184,9 +188,20 @@ def _throughput(live: LiveBenchmark, leg: str) -> str:
     return f"{live.benchmark.request.config.training.batch_size / seconds:,.0f}" if seconds else NOTHING
 
 
-def _loss(live: LiveBenchmark, leg: str) -> str:
-    losses = [trial.validation_loss for trial in live.state.of_leg(leg) if trial.validation_loss is not None]
-    return f"{statistics.mean(losses):.4f}" if losses else NOTHING
+def _metrics(live: LiveBenchmark, width: int) -> Sequence[MetricFacts]:
+    """The loss, and as many further metrics as the width allows."""
+    return live.state.metrics[: 1 + (width - WIDE) // METRIC]
+
+
+def _heading(metric: MetricFacts) -> str:
+    title = f"Val. {metric.short_title}"
+    return f"{title} ({metric.unit})" if metric.unit else title
+
+
+def _mean(live: LiveBenchmark, leg: str, metric: MetricFacts) -> str:
+    values = [trial.metric(metric.name) for trial in live.state.of_leg(leg)]
+    finite = [value for value in values if value is not None]
+    return metric_text(metric, statistics.mean(finite) if finite else None)
 
 
 def _times(live: LiveBenchmark, now: datetime) -> str:

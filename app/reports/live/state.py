@@ -2,10 +2,12 @@
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from halftime.contract.event_data import TrialFailed, TrialFinished
+from halftime.contract.report.metrics import CLASSIFICATION, MetricFacts
 from halftime.contract.report.report import Estimate
 from halftime.contract.resources.benchmark import Benchmark, Progress, Status
 
@@ -88,6 +90,17 @@ class LiveState:
     def finished(self) -> list[TrialFinished]:
         """Returns the trials with a result, in the order of their first end."""
         return [trial for trial in self.attempt.trials.values() if isinstance(trial, TrialFinished)]
+
+    @property
+    def metrics(self) -> Sequence[MetricFacts]:
+        """What the trials measured on held-out data; the loss alone if their events do not say."""
+        trials = self.finished()
+        return (trials[-1].metrics if trials else []) or CLASSIFICATION[:1]
+
+    @property
+    def loss_unit(self) -> str:
+        """The unit of the loss."""
+        return next(metric.unit for metric in self.metrics if metric.name == "loss")
 
     def of_leg(self, leg: str) -> list[TrialFinished]:
         """Returns the trials of a leg with a result, in the order of blocks."""

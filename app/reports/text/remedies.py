@@ -9,6 +9,7 @@ REMEDIES: dict[str, str] = {
     FailureCode.NONFINITE_LOSS: "Correct the settings or the data as the message above says.",
     FailureCode.TRAINING_FAILED: "Correct the model, or remove the precision, as the message above says.",
     FailureCode.INVALID_MODEL: "Correct `model` as the message above says.",
+    FailureCode.UNKNOWN_METRIC: "Correct `requirements` as the message above says.",
     FailureCode.INVALID_DATA: "Correct `config.data` as the message above says.",
     FailureCode.TIMEOUT: "Increase `timeout_seconds`, or make the benchmark smaller.",
     FailureCode.TIME_BUDGET: "Increase `measurement.time_budget_seconds`, or make the benchmark smaller.",

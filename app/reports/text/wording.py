@@ -5,21 +5,27 @@ from collections.abc import Sequence
 from app.reports.text.settings import model_line, training_line
 from app.reports.text.verdict_words import verdict_words
 from halftime.contract.report.figures import (
-    COMPARISON_FIGURES,
-    LEG_FIGURES,
-    TRIAL_FIGURES,
     Figure,
     Owner,
     Shown,
     Value,
+    comparison_figures,
+    judged_figure,
+    leg_figures,
+    shown_as,
+    trial_figures,
 )
+from halftime.contract.report.metrics import MetricFacts
 from halftime.contract.report.named_legs import named_legs
 from halftime.contract.report.report import Comparison, Difference, Estimate, Leg, Report, Requirement, Verdict
-from halftime.contract.report.requirements import REQUIREMENTS
+from halftime.contract.report.requirements import metric_requirement, requirement_kind
 from halftime.contract.report.sensitivity import can_tell_apart
-from halftime.contract.report.trial import MemoryBreakdown
+from halftime.contract.report.trial import DataFacts, MemoryBreakdown, metrics_of
 
 MIB = 2**20
+
+#: Titles of metrics in the plural; others are the same.
+PLURALS = {"accuracy": "accuracies", "loss": "losses"}
 
 #: Placeholder for a missing figure.
 NOTHING = "–"
@@ -77,7 +83,7 @@ def _outcome(report: Report, comparison: Comparison, baseline: str, device: str)
     else:
         return f"could not be compared with {baseline} on {device}{_failed(report, comparison)}"
     clauses += [_memory(comparison.memory_reduction_percent)] if comparison.memory_reduction_percent else []
-    clauses += [_accuracy(report, comparison)] if comparison.accuracy_difference else []
+    clauses += _quality(report, comparison)
     listed = ", ".join(clauses[:-1])
     return f"{listed}{',' if len(clauses) > 2 else ''} and {clauses[-1]}" if listed else clauses[0]
 
@@ -111,16 +117,16 @@ def titled_comparisons(report: Report) -> list[tuple[str, Comparison]]:
     ]
 
 
-def requirement_rows(comparison: Comparison) -> list[tuple[str, str, str, str]]:
+def requirement_rows(comparison: Comparison, data: DataFacts | None) -> list[tuple[str, str, str, str]]:
     """Returns title, measured value with interval, threshold and status of each requirement.
 
     In an invalid comparison the status is `invalid`. Figures without a requirement come last, without threshold and
     status.
     """
-    judged = {REQUIREMENTS[requirement.name].figure for requirement in comparison.requirements}
-    others = [figure for name, figure in COMPARISON_FIGURES.items() if name not in judged]
+    judged = {requirement_kind(one.name, one.metric).figure for one in comparison.requirements}
+    others = [figure for name, figure in comparison_figures(data).items() if name not in judged]
     return [
-        *(_requirement_row(requirement, comparison) for requirement in comparison.requirements),
+        *(_requirement_row(requirement, comparison, data) for requirement in comparison.requirements),
         *(
             (f"{figure.title}", _text(figure, value), NOTHING, "")
             for figure in others
@@ -129,9 +135,11 @@ def requirement_rows(comparison: Comparison) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _requirement_row(requirement: Requirement, comparison: Comparison) -> tuple[str, str, str, str]:
-    kind = REQUIREMENTS[requirement.name]
-    figure = COMPARISON_FIGURES[kind.figure]
+def _requirement_row(
+    requirement: Requirement, comparison: Comparison, data: DataFacts | None
+) -> tuple[str, str, str, str]:
+    kind = requirement_kind(requirement.name, requirement.metric)
+    figure = judged_figure(kind, data)
     invalid = comparison.verdict == "invalid" and requirement.status != "off"
     return (
         f"{figure.title}",
@@ -145,8 +153,8 @@ def leg_rows(report: Report) -> list[tuple[str, ...]]:
     """Returns one row per figure: its name with the unit, then the value of the baseline and of every candidate."""
     legs = legs_of(report)
     rows = [
-        (figure.heading, *(_after_steps(figure, legs) if figure.depends_on_steps else _cells(figure, legs)))
-        for figure in LEG_FIGURES.values()
+        (figure.heading, *(_after_steps(figure, legs) if figure.metric else _cells(figure, legs)))
+        for figure in leg_figures(report.data).values()
         if figure.title
     ]
     return [row for row in rows if set(row[1:]) != {NOTHING}]
@@ -177,19 +185,20 @@ def memory_rows(report: Report) -> list[tuple[str, ...]]:
     ]
 
 
-def trial_columns() -> list[str]:
+def trial_columns(report: Report) -> list[str]:
     """Returns the column headings of `trial_rows`."""
-    return ["Block", "Leg", *(figure.heading for figure in TRIAL_FIGURES.values()), "Disturbed by"]
+    return ["Block", "Leg", *(figure.heading for figure in trial_figures(report.data).values()), "Disturbed by"]
 
 
 def trial_rows(report: Report) -> list[tuple[str, ...]]:
     """Returns one row per trial in the order of execution, with the columns of `trial_columns`."""
+    figures = trial_figures(report.data)
     trials = [(leg.name, trial) for leg in named_legs(report) for trial in leg.leg.trials]
     return [
         (
             str(trial.block + 1),
             name,
-            *(cell for figure in TRIAL_FIGURES.values() for cell in _cells(figure, [trial])),
+            *(cell for figure in figures.values() for cell in _cells(figure, [trial])),
             "; ".join(trial.disturbances) or NOTHING,
         )
         for name, trial in sorted(trials, key=lambda named: named[1].training_started_at)
@@ -227,10 +236,7 @@ def context_lines(report: Report) -> list[str]:
         )
         if report.noise_floor.control_ratio:
             lines.append(f"Speedup of the control leg: {interval(report.noise_floor.control_ratio, 3)} ×.")
-    if report.data and report.data.best_possible_loss is not None:
-        best, accuracy = report.data.best_possible_loss, report.data.best_possible_accuracy
-        known = f", accuracy {accuracy:.4f}" if accuracy is not None else ""
-        lines.append(f"Best possible result on this data: loss {best:.4f} nats{known}.")
+    lines += _best_possible(report)
     checks = report.attestation.checks
     passed = sum(check.ok for check in checks)
     lines.append(f"Attestation: {passed} of {len(checks)} checks passed.")
@@ -245,6 +251,21 @@ def context_lines(report: Report) -> list[str]:
         f"of which {report.proof_seconds:.1f} s for checks of precision, memory and numerics."
     )
     return lines
+
+
+def _best_possible(report: Report) -> list[str]:
+    """Names the metrics whose best possible value is known."""
+    data = report.data
+    if data is None:
+        return []
+    known = {"loss": data.best_possible_loss, "accuracy": data.best_possible_accuracy}
+    best = [(metric, known.get(metric.name, metric.best_possible)) for metric in metrics_of(data)]
+    listed = [
+        f"{metric.short_title} {metric_text(metric, value)} {metric.unit}".rstrip()
+        for metric, value in best
+        if value is not None
+    ]
+    return [f"Best possible result on this data: {', '.join(listed)}."] if listed else []
 
 
 def _compilation_lines(report: Report) -> list[str]:
@@ -296,16 +317,31 @@ def _memory(reduction: Estimate) -> str:
     return f"needs {abs(reduction.value):.0f} % {'less' if reduction.value >= 0 else 'more'} memory"
 
 
-def _accuracy(report: Report, comparison: Comparison) -> str:
-    difference, kind = comparison.accuracy_difference, REQUIREMENTS["max_accuracy_difference"]
-    assert difference is not None
-    tolerance = next((one.threshold for one in comparison.requirements if one.name == kind.name), None) or 0.0
-    if not can_tell_apart(kind, tolerance, report.baseline):
-        return "trains too little to compare accuracies"
+def _quality(report: Report, comparison: Comparison) -> list[str]:
+    """Compares the task's first metric that is not its loss, if both legs have it."""
+    metrics = metrics_of(report.data)
+    metric = next((one for one in metrics if one.name != "loss"), metrics[0])
+    difference = comparison.difference(metric.name)
+    if difference is None:
+        return []
+    if not _shows_differences(report, comparison, metric.name):
+        return [f"trains too little to compare {PLURALS.get(metric.short_title, metric.short_title)}"]
     if difference.ci_low <= 0 <= difference.ci_high:
-        return "trains to the same accuracy within noise"
-    worse = difference.signed_mean > 0
-    return f"trains to {'a lower' if worse else 'a higher'} accuracy (by {difference.value:.4f})"
+        return [f"trains to the same {metric.short_title} within noise"]
+    size = metric_text(metric, difference.value)
+    return [f"trains to {'a lower' if difference.signed_mean > 0 else 'a higher'} {metric.short_title} (by {size})"]
+
+
+def _shows_differences(report: Report, comparison: Comparison, metric: str) -> bool:
+    """Whether the baseline learned enough for its requirement on a metric, or for any difference, to mean something."""
+    kinds = [(requirement_kind(one.name, one.metric), one.threshold) for one in comparison.requirements]
+    kind, threshold = next((one for one in kinds if one[0].metric == metric), (metric_requirement(metric), None))
+    return can_tell_apart(kind, threshold or 0.0, report.baseline)
+
+
+def metric_text(metric: MetricFacts, value: float | None) -> str:
+    """Formats a metric's value without its unit."""
+    return NOTHING if value is None else _number(value, shown_as(metric))
 
 
 def _text(figure: Figure[Owner], value: Value, with_unit: bool = True) -> str:

@@ -23,6 +23,8 @@ class FailureCode(StrEnum):
     TRAINING_FAILED = "training_failed"
     #: The model could not be built, or not be trained as the baseline.
     INVALID_MODEL = "invalid_model"
+    #: A requirement names a metric that the model's task does not have.
+    UNKNOWN_METRIC = "unknown_metric"
     #: The data could not be loaded as requested.
     INVALID_DATA = "invalid_data"
     #: A trial or the whole run exceeded its time limit.
@@ -49,6 +51,7 @@ TITLES: dict[FailureCode, str] = {
     FailureCode.NONFINITE_LOSS: "The loss is not finite",
     FailureCode.TRAINING_FAILED: "The leg could not be trained",
     FailureCode.INVALID_MODEL: "The model cannot be trained",
+    FailureCode.UNKNOWN_METRIC: "A requirement is on an unknown metric",
     FailureCode.INVALID_DATA: "The data cannot be used",
     FailureCode.TIMEOUT: "Timed out",
     FailureCode.TIME_BUDGET: "The time budget was used up",

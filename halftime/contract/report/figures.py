@@ -1,16 +1,20 @@
 """The figures of a leg, of a trial and of a comparison: their names, titles and units, and how each is read.
 
-Every format of a report lists its figures from these tables. A new figure is a field of the contract, an entry here,
-and the place where it is computed.
+Every format of a report lists its figures from `leg_figures`, `trial_figures` and `comparison_figures`: the tables
+here, with the metrics of the report's task. A new figure is a field of the contract, an entry here, and the place where
+it is computed.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Generic, Literal, TypeVar
 
+from halftime.contract.report.metrics import MetricFacts, further
 from halftime.contract.report.named_legs import median_seconds
 from halftime.contract.report.report import Capacity, Comparison, Difference, Estimate, Leg
-from halftime.contract.report.trial import TrialResult
+from halftime.contract.report.requirements import RequirementKind
+from halftime.contract.report.trial import DataFacts, TrialResult, metrics_of
 
 Owner = TypeVar("Owner", Leg, TrialResult, Comparison)
 Value = float | Estimate | Difference | None
@@ -41,8 +45,8 @@ class Figure(Generic[Owner]):
     shown: Shown = Shown(",.1f")
     #: What people read where it is more than the number; None where there is nothing.
     words: Callable[[Owner], str | None] | None = None
-    #: A loss or an accuracy, which only compares between legs that trained for as many steps.
-    depends_on_steps: bool = False
+    #: The metric of the training task that it is, or is in the unit of.
+    metric: str | None = None
     #: A figure of a leg that an export gives of both legs of a comparison.
     exported: bool = False
     #: Its value is a Difference, whose interval belongs to the signed mean.
@@ -53,7 +57,11 @@ class Figure(Generic[Owner]):
     @property
     def heading(self) -> str:
         """The title with the unit that people read it in."""
-        return f"{self.title} ({self.shown.unit})" if self.shown.unit else f"{self.title}"
+        return self.in_unit(f"{self.title}")
+
+    def in_unit(self, title: str) -> str:
+        """A title with the unit that people read the figure in."""
+        return f"{title} ({self.shown.unit})" if self.shown.unit else title
 
 
 def flat(name: str, value: Value) -> dict[str, float]:
@@ -72,6 +80,33 @@ def flat_names(figure: Figure[Owner]) -> list[str]:
     """The names that `flat` gives a figure of a comparison."""
     parts = Difference.model_fields if figure.is_difference else Estimate.model_fields
     return [figure.name if part == "value" else f"{figure.name}_{part}" for part in parts]
+
+
+def leg_figures(data: DataFacts | None) -> dict[str, Figure[Leg]]:
+    """The figures of a report's legs, in the order in which people read them, with all metrics of the task."""
+    metrics = metrics_of(data)
+    gains = [_gain(metric) for metric in metrics]
+    return _of_task(LEG_FIGURES, metrics, [_of_leg(metric) for metric in further(metrics)] + gains)
+
+
+def trial_figures(data: DataFacts | None) -> dict[str, Figure[TrialResult]]:
+    """The figures of one trial, beside its block and its leg, with all metrics of the task."""
+    metrics = metrics_of(data)
+    return _of_task(TRIAL_FIGURES, metrics, [_of_trial(metric) for metric in further(metrics)])
+
+
+def comparison_figures(data: DataFacts | None) -> dict[str, Figure[Comparison]]:
+    """The figures of one candidate against the baseline, with the differences of all metrics of the task."""
+    metrics = metrics_of(data)
+    return _of_task(COMPARISON_FIGURES, metrics, [_difference(metric) for metric in further(metrics)])
+
+
+def judged_figure(kind: RequirementKind, data: DataFacts | None) -> Figure[Comparison]:
+    """The figure that a requirement judges, also where nothing is known of the metric."""
+    figures = COMPARISON_FIGURES | comparison_figures(data)
+    if kind.metric is None or kind.figure in figures:
+        return figures[kind.figure]
+    return _difference(MetricFacts.named(kind.metric))
 
 
 def _by_name(figures: Sequence[Figure[Owner]]) -> dict[str, Figure[Owner]]:
@@ -132,13 +167,11 @@ LEG_FIGURES: dict[str, Figure[Leg]] = _by_name([
            _MIB),
     Figure("peak_device_bytes", "In use on the GPU", "B", lambda leg: leg.peak_device_bytes, "lower", _MIB),
     Figure("final_train_loss", "Final training loss", "nats", lambda leg: leg.final_train_loss, "lower", _NATS,
-           depends_on_steps=True),
+           metric="loss"),
     Figure("validation_loss", "Validation loss", "nats", lambda leg: leg.validation_loss, "lower", _NATS,
-           depends_on_steps=True),
+           metric="loss"),
     Figure("validation_accuracy", "Validation accuracy", "", lambda leg: leg.validation_accuracy, "higher",
-           _FRACTION, depends_on_steps=True),
-    Figure("loss_below_chance", None, "nats", lambda leg: leg.loss_below_chance, "higher", of_optional_part=True),
-    Figure("accuracy_above_chance", None, "", lambda leg: leg.accuracy_above_chance, "higher", of_optional_part=True),
+           _FRACTION, metric="accuracy"),
     Figure("skipped_steps", "Skipped steps", "",
            lambda leg: leg.grad_scaler.skipped_steps if leg.grad_scaler else None, "lower", _COUNT,
            of_optional_part=True),
@@ -172,12 +205,13 @@ TRIAL_FIGURES: dict[str, Figure[TrialResult]] = _by_name([
     Figure("median_step_seconds", "Median step", "s", median_seconds, "lower", _MILLISECONDS),
     Figure("peak_memory_bytes", "Peak memory", "B",
            lambda trial: trial.memory.peak_bytes if trial.memory else None, "lower", _MIB, of_optional_part=True),
-    Figure("validation_loss", "Validation loss", "nats", lambda trial: trial.validation_loss, "lower", _NATS),
+    Figure("validation_loss", "Validation loss", "nats", lambda trial: trial.validation_loss, "lower", _NATS,
+           metric="loss"),
     Figure("validation_accuracy", "Validation accuracy", "", lambda trial: trial.validation_accuracy, "higher",
-           _FRACTION),
+           _FRACTION, metric="accuracy"),
 ])  # fmt: skip
 
-#: Of one candidate against the baseline. A requirement judges one of these.
+#: Of one candidate against the baseline.
 COMPARISON_FIGURES: dict[str, Figure[Comparison]] = _by_name([
     Figure("speedup", "Speedup", "x", lambda found: found.speedup, "higher", Shown(".3f", "×")),
     Figure("training_time_ratio", "Training time ratio", "x", lambda found: found.training_time_ratio,
@@ -185,7 +219,67 @@ COMPARISON_FIGURES: dict[str, Figure[Comparison]] = _by_name([
     Figure("memory_reduction_percent", "Memory reduction", "%", lambda found: found.memory_reduction_percent,
            "higher", Shown(".1f", "%")),
     Figure("accuracy_difference", "Accuracy difference", "", lambda found: found.accuracy_difference, "lower",
-           Shown(".5f"), is_difference=True),
+           Shown(".5f"), is_difference=True, metric="accuracy"),
     Figure("loss_difference", "Loss difference", "nats", lambda found: found.loss_difference, "lower",
-           Shown(".5f"), is_difference=True),
+           Shown(".5f"), is_difference=True, metric="loss"),
 ])  # fmt: skip
+
+
+def _of_task(
+    table: dict[str, Figure[Owner]], metrics: Sequence[MetricFacts], more: list[Figure[Owner]]
+) -> dict[str, Figure[Owner]]:
+    """A table in the units of a task, without metrics that it lacks; more figures follow its last metric."""
+    of_task = {metric.name: metric for metric in metrics}
+    last = [figure.name for figure in table.values() if figure.metric][-1]
+    found: list[Figure[Owner]] = []
+    for name, figure in table.items():
+        if figure.metric is None:
+            found.append(figure)
+        elif figure.metric in of_task:
+            found.append(_in_unit(figure, of_task[figure.metric]))
+        if name == last:
+            found += more
+    return _by_name(found)
+
+
+def _in_unit(figure: Figure[Owner], metric: MetricFacts) -> Figure[Owner]:
+    """The figure as it is if it has the metric's unit, else in that unit, and as exact whatever its size."""
+    if figure.unit == metric.unit:
+        return figure
+    return replace(figure, unit=metric.unit, shown=Shown(",.4g", metric.unit if figure.shown.unit else ""))
+
+
+def shown_as(metric: MetricFacts) -> Shown:
+    """How people read a metric: shares and nats by decimals; other values, which may have any size, by digits."""
+    return Shown(",.4f" if metric.is_share or metric.unit == "nats" else ",.4g", metric.unit)
+
+
+def _of_leg(metric: MetricFacts) -> Figure[Leg]:
+    def read(leg: Leg) -> Value:
+        return leg.validation_metrics.get(metric.name)
+
+    name = f"validation_{metric.name}"
+    return Figure(name, metric.heading, metric.unit, read, metric.better, shown_as(metric), metric=metric.name)
+
+
+def _of_trial(metric: MetricFacts) -> Figure[TrialResult]:
+    name, read = f"validation_{metric.name}", partial(TrialResult.metric, name=metric.name)
+    return Figure(name, metric.heading, metric.unit, read, metric.better, shown_as(metric), metric=metric.name)
+
+
+def _gain(metric: MetricFacts) -> Figure[Leg]:
+    """How far a metric got beyond chance: for programs."""
+
+    def read(leg: Leg) -> Value:
+        return leg.gains_over_chance.get(metric.name)
+
+    return Figure(f"{metric.name}_gain_over_chance", None, metric.unit, read, "higher", of_optional_part=True)
+
+
+def _difference(metric: MetricFacts) -> Figure[Comparison]:
+    def read(found: Comparison) -> Value:
+        return found.metric_differences.get(metric.name)
+
+    shown = Shown(".5f") if metric.is_share else Shown(".3g", metric.unit)
+    name, title = f"{metric.name}_difference", f"{metric.heading} difference"
+    return Figure(name, title, metric.unit, read, "lower", shown, is_difference=True, metric=metric.name)

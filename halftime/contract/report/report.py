@@ -53,11 +53,18 @@ class Requirement(Output):
     """One threshold, the figure measured for it, and whether it is met."""
 
     name: RequirementName
+    #: The metric that a threshold of `max_metric_differences` is for; null for the other requirements.
+    metric: str | None = None
     threshold: float | None
     measured: Estimate | Difference | None
     #: null if inconclusive or switched off
     met: bool | None
     status: RequirementStatus
+
+    @property
+    def key(self) -> str:
+        """Its name among all requirements of a comparison."""
+        return self.name if self.metric is None else f"{self.name}.{self.metric}"
 
 
 class GradScalerSummary(Output):
@@ -123,10 +130,9 @@ class Leg(Output):
     validation_accuracy: MaybeFloat
     #: The task's further metrics, by name; `Report.data.metrics` has their units.
     validation_metrics: dict[str, MaybeFloat] = Field(default={})
-    #: How far the leg got beyond a model that ignores its inputs, mean over trials with its interval. null with fewer
-    #: than two trials, or if chance is unknown.
-    loss_below_chance: Estimate | None = None
-    accuracy_above_chance: Estimate | None = None
+    #: By the name of a metric, how far the leg got beyond chance, in the metric's direction of improvement: mean over
+    #: trials with its interval. Without metrics whose chance is unknown; empty with fewer than two trials.
+    gains_over_chance: dict[str, Estimate] = Field(default={})
     #: Training loss, one entry per step, warm-up included, mean over blocks.
     loss_curve: list[MaybeFloat]
     grad_scaler: GradScalerSummary | None
@@ -151,6 +157,11 @@ class Leg(Output):
     #: Why the leg has no figures, or fewer than the other legs.
     failure: Failure | None
     trials: list[TrialResult]
+
+    def metric(self, name: str) -> float | None:
+        """The value of a metric on held-out data, by its name in `DataFacts.metrics`; None if it is not finite."""
+        own = {"loss": self.validation_loss, "accuracy": self.validation_accuracy}
+        return own[name] if name in own else self.validation_metrics.get(name)
 
     def without_samples(self) -> "Leg":
         """Returns a copy of the leg without its trials' raw samples."""
@@ -179,6 +190,11 @@ class Comparison(Output):
     requirements: list[Requirement]
     verdict: Verdict
 
+    def difference(self, metric: str) -> Difference | None:
+        """The difference of a metric by its name; None if it was not measured in both legs."""
+        own = {"loss": self.loss_difference, "accuracy": self.accuracy_difference}
+        return own[metric] if metric in own else self.metric_differences.get(metric)
+
 
 class NoiseFloor(Output):
     """The differences that this machine shows for identical work."""
@@ -187,10 +203,10 @@ class NoiseFloor(Output):
     ratio: Estimate
     #: Speedup of the control leg, paired by block; null without a control leg.
     control_ratio: Estimate | None
-    #: Standard deviation between two runs of the baseline from the same seed (nats); null without a control leg.
+    #: Standard deviation between two runs of the baseline from the same seed; null without a control leg.
     same_seed_loss_spread: float | None
     same_seed_accuracy_spread: float | None
-    #: Standard deviation over seeds of the baseline's validation loss (nats) and accuracy.
+    #: Standard deviation over seeds of the baseline's validation loss and accuracy.
     loss_spread: MaybeFloat
     accuracy_spread: MaybeFloat
     #: The same of the task's further metrics, by name.

@@ -1,8 +1,18 @@
 """The comparison of two reports of the same work: changes between machines, drivers, versions, or days."""
 
+from pydantic import Field
+
 from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.metrics import MetricFacts
 from halftime.contract.report.report import Estimate, Verdict
 from halftime.contract.strict import MaybeFloat, Output
+
+
+class MetricChange(MetricFacts):
+    """One metric on held-out data in both reports."""
+
+    baseline: MaybeFloat
+    contender: MaybeFloat
 
 
 class LegChange(Output):
@@ -15,6 +25,8 @@ class LegChange(Output):
     peak_memory_ratio: float | None
     baseline_validation_loss: MaybeFloat
     contender_validation_loss: MaybeFloat
+    #: Every metric of the task, the loss among them.
+    metrics: list[MetricChange] = Field(default=[])
 
 
 class SpeedupChange(Output):

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 RequirementName = Literal[
-    "min_speedup", "min_memory_reduction_percent", "max_accuracy_difference", "max_loss_difference"
+    "min_speedup",
+    "min_memory_reduction_percent",
+    "max_accuracy_difference",
+    "max_loss_difference",
+    "max_metric_differences",
 ]
 
 
@@ -18,14 +22,14 @@ class RequirementKind:
 
     #: In the report, and the field of the request's `requirements` that holds the threshold.
     name: RequirementName
-    #: A name in COMPARISON_FIGURES, which has the title, the unit and how it is read.
+    #: A name in `comparison_figures`, which has the title, the unit and how it is read.
     figure: str
     #: at_least: the figure must reach the threshold. below: it must stay under it.
     direction: Literal["at_least", "below"]
     #: What is asked for, with a place for the threshold.
     sentence: str
-    #: For a tolerance: the name in LEG_FIGURES of what the baseline must have learned for it to mean something.
-    gain: str | None = None
+    #: For a tolerance: the metric whose difference it limits, and that the baseline must have learned.
+    metric: str | None = None
 
     @property
     def sign(self) -> str:
@@ -33,7 +37,7 @@ class RequirementKind:
         return "≥" if self.direction == "at_least" else "<"
 
 
-#: In the order in which people read them.
+#: Those with a field of their own in a request, in the order in which people read them.
 REQUIREMENTS: dict[RequirementName, RequirementKind] = {
     kind.name: kind
     for kind in (
@@ -49,14 +53,27 @@ REQUIREMENTS: dict[RequirementName, RequirementKind] = {
             "accuracy_difference",
             "below",
             "an accuracy difference below {:g}",
-            gain="accuracy_above_chance",
+            metric="accuracy",
         ),
         RequirementKind(
             "max_loss_difference",
             "loss_difference",
             "below",
             "a loss difference below {:g}",
-            gain="loss_below_chance",
+            metric="loss",
         ),
     )
 }
+
+
+def metric_requirement(metric: str) -> RequirementKind:
+    """The requirement that `max_metric_differences` sets on one metric."""
+    words = metric.replace("_", " ")
+    return RequirementKind(
+        "max_metric_differences", f"{metric}_difference", "below", f"a difference of {words} below {{:g}}", metric
+    )
+
+
+def requirement_kind(name: RequirementName, metric: str | None) -> RequirementKind:
+    """The requirement of a report's name and, for `max_metric_differences`, metric."""
+    return REQUIREMENTS[name] if metric is None else metric_requirement(metric)

@@ -1,14 +1,12 @@
 """Whether a comparison could have found a difference: two legs that learned nothing are equal as well."""
 
-from halftime.contract.report.figures import LEG_FIGURES
 from halftime.contract.report.report import Estimate, Leg
 from halftime.contract.report.requirements import RequirementKind
 
 
 def gain_of(kind: RequirementKind, leg: Leg) -> Estimate | None:
-    """What a leg learned, in the figure that a tolerance is for; None if that is unknown or the kind is none."""
-    gain = LEG_FIGURES[kind.gain].read(leg) if kind.gain else None
-    return gain if isinstance(gain, Estimate) else None
+    """What a leg learned, in the metric that a tolerance is for; None if that is unknown or the kind is none."""
+    return leg.gains_over_chance.get(kind.metric) if kind.metric else None
 
 
 def can_tell_apart(kind: RequirementKind, tolerance: float, baseline: Leg) -> bool:

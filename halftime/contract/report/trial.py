@@ -1,11 +1,12 @@
 """One trial: one leg trained once in a fresh process, and all its measurements."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import Field
 
 from halftime.contract.precisions import PrecisionName
-from halftime.contract.report.metrics import MetricFacts
+from halftime.contract.report.metrics import CLASSIFICATION, MetricFacts
 from halftime.contract.report.numerics import Numerics
 from halftime.contract.report.telemetry import Telemetry
 from halftime.contract.strict import MaybeFloat, Output
@@ -144,21 +145,19 @@ class DataFacts(Output):
     """Properties of the task's data."""
 
     kind: str
-    #: Lowest validation loss (nats) and highest accuracy that any model can reach; null if unknown.
+    #: Lowest validation loss and highest accuracy that any model can reach; null if unknown.
     best_possible_loss: float | None
     best_possible_accuracy: float | None
-    #: Validation loss (nats) and accuracy of the best model that ignores its inputs, from the frequencies of the
-    #: held-out targets: learning begins beyond these. null in reports of earlier releases.
-    chance_loss: float | None = None
-    chance_accuracy: float | None = None
     #: Number of batches before the training data repeats.
     distinct_batches: int
     validation_samples: int
     #: What the task measures on held-out data, in the order of reports; empty in reports of earlier releases.
     metrics: list[MetricFacts] = Field(default=[])
-    #: Held-out targets that are predicted: in language modelling, several per sample. null in reports of earlier
-    #: releases.
-    validation_predictions: int | None = None
+
+
+def metrics_of(data: DataFacts | None) -> Sequence[MetricFacts]:
+    """What a task measures; those of a classification where a report of an earlier release does not say."""
+    return data.metrics if data and data.metrics else CLASSIFICATION
 
 
 class Compilation(Output):

@@ -1,12 +1,16 @@
 """The request that a client posts: the model, its training and measurement, and the requirements."""
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from halftime.contract.models import LayersSpec, ModelSpec
+from halftime.contract.models.classification import is_classification
 from halftime.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName, supported
+from halftime.contract.report.metrics import MetricName
+from halftime.contract.report.requirements import REQUIREMENTS
 from halftime.contract.request.data import DataConfig, SyntheticData
 from halftime.contract.request.tracking import Tracking
 from halftime.contract.request.training import TrainingConfig
@@ -111,6 +115,10 @@ class BenchmarkConfig(Input):
         return self.candidates or [DEFAULT_CANDIDATE[device]]
 
 
+#: Largest absolute difference of a metric, in its unit.
+MetricTolerance = Annotated[float, Field(gt=0, le=1e12)]
+
+
 class Requirements(Input):
     """Thresholds that a candidate must meet; null switches a requirement off."""
 
@@ -124,8 +132,32 @@ class Requirements(Input):
         default=0.01, gt=0, le=1, description="largest absolute difference of validation accuracy, as a fraction"
     )
     max_loss_difference: float | None = Field(
-        default=None, gt=0, le=1e6, description="largest absolute difference of validation loss, in nats"
+        default=None, gt=0, le=1e6, description="largest absolute difference of validation loss, in its unit"
     )
+    max_metric_differences: dict[MetricName, MetricTolerance] = Field(
+        default={},
+        max_length=32,
+        description="by the name of a further metric of the model's task, its largest absolute difference",
+    )
+
+    @model_validator(mode="after")
+    def _further_metrics(self) -> Self:
+        for name, kind in ((kind.metric, kind) for kind in REQUIREMENTS.values()):
+            if name in self.max_metric_differences:
+                reason = f"the metric {name} has a requirement of its own: {kind.name}"
+                raise fault_at(("max_metric_differences", name), "has_its_own_requirement", reason)
+        return self
+
+    def metrics(self) -> list[str]:
+        """The metrics that the client named a threshold for, which the model's task must have."""
+        accuracy = self.max_accuracy_difference is not None and "max_accuracy_difference" in self.model_fields_set
+        return [*(["accuracy"] if accuracy else []), *self.max_metric_differences]
+
+    def of_task(self, metrics: Collection[str]) -> "Requirements":
+        """The requirements on a task with these metrics: the default one on accuracy is off if it has none."""
+        if "accuracy" in metrics or "max_accuracy_difference" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"max_accuracy_difference": None})
 
 
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
@@ -146,6 +178,28 @@ class BenchmarkRequest(Input):
         default=None, description="receiver of messages when the benchmark starts or ends"
     )
     tracking: Tracking | None = Field(default=None, description="experiment trackers that the report is logged to")
+
+    @model_validator(mode="after")
+    def _task_has_the_metrics(self) -> Self:
+        further = self.requirements.max_metric_differences
+        if further and is_classification(self.model):
+            reason = (
+                "this model is trained to classify; its metrics are the loss and the accuracy, which "
+                "max_loss_difference and max_accuracy_difference are for"
+            )
+            raise fault_at(("requirements", "max_metric_differences", next(iter(further))), "unknown_metric", reason)
+        return self
+
+    def storable(self) -> dict[str, Any]:
+        """Returns the request with every default filled in, as JSON that reads as the same request.
+
+        Without the default of `max_accuracy_difference`: it is off for a task without an accuracy, which only a value
+        that the client chose is not.
+        """
+        body = self.model_dump(mode="json")
+        if "max_accuracy_difference" not in self.requirements.model_fields_set:
+            del body["requirements"]["max_accuracy_difference"]
+        return body
 
     @model_validator(mode="after")
     def _norms_have_values(self) -> Self:

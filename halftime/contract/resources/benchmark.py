@@ -71,6 +71,8 @@ class Summary(Output):
     memory_reduction_percent: Estimate | None
     accuracy_difference: Difference | None
     loss_difference: Difference | None
+    #: Of the task's further metrics, by name.
+    metric_differences: dict[str, Difference] = Field(default={})
     #: The baseline, then every candidate.
     legs: list[LegSummary] = Field(default=[])
     #: Time outside measured steps per trial; used to estimate the cost of later benchmarks.

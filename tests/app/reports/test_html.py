@@ -79,7 +79,7 @@ def test_the_answer_its_verdict_and_its_uncertainty_come_before_everything_else(
     text = Page(to_html(judged(verdict, report))).text
     first = text[: text.index("Charts")]
     assert text.index(verdict_words(verdict)) < text.index(headline(judged(verdict, report)))
-    for _, measured, _, status in requirement_rows(report.comparisons[0]):
+    for _, measured, _, status in requirement_rows(report.comparisons[0], report.data):
         assert measured in first
         assert requirement_words(status) in first
     assert f"because it is {verdict}" in first
@@ -96,7 +96,7 @@ def test_nothing_of_an_invalid_report_passes():
     found = anyio.run(partial(reported, mislabelled))
     assert [found.verdict, *(one.verdict for one in found.comparisons)] == ["invalid"] * 3
     assert headline(found).startswith("Invalid comparison: BF16 is ")
-    statuses = {status for one in found.comparisons for *_, status in requirement_rows(one) if status}
+    statuses = {status for one in found.comparisons for *_, status in requirement_rows(one, found.data) if status}
     assert statuses == {"invalid", "off"}
 
 

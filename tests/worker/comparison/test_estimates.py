@@ -159,7 +159,7 @@ def test_equal_shares_keep_the_error_of_their_samples():
 
 
 def test_a_loss_without_chance_s_samples_has_the_ordinary_interval():
-    measured = gain_estimate([4.0, 4.1], [1.0, 1.0], 2)
+    measured = gain_estimate([1.0, 1.0], [4.0, 4.1], 2, better="lower")
     assert measured.value == pytest.approx(3.05)
     assert measured.ci_high - measured.value == pytest.approx(
         stats.t.ppf(0.975, 1) * statistics.stdev([3.0, 3.1]) / math.sqrt(2)

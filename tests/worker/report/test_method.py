@@ -68,7 +68,7 @@ async def test_a_report_follows_from_its_raw_samples():
     assert [difference["signed_mean"], difference["ci_low"], difference["ci_high"]] == pytest.approx([mean, low, high])
     assert difference["value"] == pytest.approx(abs(mean))
 
-    counts = [round(a["validation_share"] * a["data"]["validation_predictions"]) for a in baseline]
+    counts = [round(a["validation_counts"]["accuracy"]) for a in baseline]
     normal = stats.norm.ppf(0.975)
 
     def widened(values, variances):
@@ -84,9 +84,9 @@ async def test_a_report_follows_from_its_raw_samples():
     difference = found["accuracy_difference"]
     assert [difference["signed_mean"], difference["ci_low"], difference["ci_high"]] == pytest.approx([mean, low, high])
 
-    gains = [a["validation_accuracy"] - a["data"]["chance_accuracy"] for a in baseline]
-    assert numbers(report["baseline"]["accuracy_above_chance"]) == pytest.approx(
-        widened(gains, [share * (1 - share) for share in accuracies])
-    )
-    gains = [a["data"]["chance_loss"] - a["validation_loss"] for a in baseline]
-    assert numbers(report["baseline"]["loss_below_chance"]) == pytest.approx(interval(gains))
+    chances = [{metric["name"]: metric["chance"] for metric in a["data"]["metrics"]} for a in baseline]
+    found = report["baseline"]["gains_over_chance"]
+    gains = [share - chance["accuracy"] for share, chance in zip(accuracies, chances, strict=True)]
+    assert numbers(found["accuracy"]) == pytest.approx(widened(gains, [share * (1 - share) for share in accuracies]))
+    gains = [chance["loss"] - a["validation_loss"] for a, chance in zip(baseline, chances, strict=True)]
+    assert numbers(found["loss"]) == pytest.approx(interval(gains))

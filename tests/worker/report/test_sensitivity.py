@@ -6,6 +6,7 @@ import pytest
 
 from app.reports.text.wording import headline
 from halftime.contract.models import TransformerSpec
+from halftime.contract.report.metrics import MetricFacts
 from halftime.contract.request.request import Requirements
 from tests.factories import comparison, request, trial
 from worker.comparison.blocks import compare
@@ -14,24 +15,27 @@ from worker.trial.run import run_trial
 
 pytestmark = pytest.mark.anyio
 
-#: Four balanced classes, 4096 predictions, and what the best model reaches.
+#: Four balanced classes, and what the best model reaches.
 FACTS = {
-    "chance_accuracy": 0.25,
-    "chance_loss": 1.386,
-    "validation_predictions": 4096,
-    "best_possible_accuracy": 0.9,
-    "best_possible_loss": 0.5,
+    "loss": {"unit": "nats", "better": "lower", "chance": 1.386, "best_possible": 0.5},
+    "accuracy": {"unit": "", "better": "higher", "chance": 0.25, "best_possible": 0.9, "is_share": True},
 }
 LAX = {"min_speedup": None, "min_memory_reduction_percent": None}
 
 
-async def report_of(simulate, facts=FACTS, blocks=2, **tolerances):
+def metrics(facts):
+    return [MetricFacts(name=name, title=name, **of) for name, of in facts.items()]
+
+
+async def report_of(simulate, facts=FACTS, blocks=2, predictions=4096, **tolerances):
     asked = request(measurement={"min_blocks": blocks, "max_blocks": blocks})
     asked = asked.model_copy(update={"requirements": Requirements(**LAX | tolerances)})
 
     async def run(spec, deadline_seconds, after_step):
         made = simulate(spec)
-        return made.model_copy(update={"data": made.data.model_copy(update=facts)})
+        data = made.data.model_copy(update={"metrics": metrics(facts)})
+        counts = {"loss": predictions, "accuracy": predictions}
+        return made.model_copy(update={"data": data, "validation_counts": counts})
 
     return make_report("id", await compare(comparison(asked), run, lambda progress: None))
 
@@ -64,7 +68,7 @@ async def test_equal_accuracies_far_above_chance_pass():
     report = await report_of(reaching(0.6))
     assert (status(report), report.verdict) == ("pass", "pass")
     assert "trains to the same accuracy" in headline(report)
-    gain = report.baseline.accuracy_above_chance
+    gain = report.baseline.gains_over_chance["accuracy"]
     assert 0.3 < gain.ci_low < gain.value == pytest.approx(0.3505)
 
 
@@ -88,7 +92,8 @@ async def test_a_gain_that_is_unsure_asks_for_more_samples():
 
 
 async def test_a_tolerance_beyond_the_best_possible_model_says_so():
-    report = await report_of(reaching(0.28), FACTS | {"best_possible_accuracy": 0.3}, max_accuracy_difference=0.2)
+    facts = FACTS | {"accuracy": FACTS["accuracy"] | {"best_possible": 0.3}}
+    report = await report_of(reaching(0.28), facts, max_accuracy_difference=0.2)
     assert "No model can get beyond chance by more than 0.05 here: lower max_accuracy_difference" in report.reasons[0]
 
 
@@ -97,25 +102,23 @@ async def test_a_loss_is_judged_by_what_was_learned_of_it():
     assert status(await report_of(reaching(0.6, loss=1.0), **tolerances), "max_loss_difference") == "pass"
     report = await report_of(reaching(0.25, loss=1.36), **tolerances)
     assert status(report, "max_loss_difference") == "inconclusive"
-    assert report.baseline.loss_below_chance.value == pytest.approx(0.026)
+    assert report.baseline.gains_over_chance["loss"].value == pytest.approx(0.026)
 
 
 async def test_nothing_is_said_where_chance_is_unknown():
-    report = await report_of(reaching(0.25), facts={"chance_accuracy": None, "chance_loss": None})
-    assert (status(report), report.baseline.accuracy_above_chance) == ("pass", None)
+    unknown = {name: facts | {"chance": None} for name, facts in FACTS.items()}
+    report = await report_of(reaching(0.25), facts=unknown)
+    assert (status(report), report.baseline.gains_over_chance) == ("pass", {})
 
 
 async def test_too_few_predictions_for_the_tolerance_are_named():
-    report = await report_of(reaching(0.75), FACTS | {"validation_predictions": 64})
+    report = await report_of(reaching(0.75), predictions=64)
     assert status(report) == "inconclusive"
     assert "One of 64 held-out predictions is as much: use more validation_samples" in report.reasons[0]
 
 
-async def test_one_prediction_is_of_the_share_that_was_validated_on():
-    def simulate(spec):
-        return reaching(0.75)(spec).model_copy(update={"validation_share": 0.25})
-
-    report = await report_of(simulate, FACTS | {"validation_predictions": 64})
+async def test_one_prediction_is_of_those_that_were_made():
+    report = await report_of(reaching(0.75), predictions=16)
     difference = report.comparisons[0].accuracy_difference
     assert difference.ci_high - difference.signed_mean == 1 / 16
 
@@ -124,7 +127,7 @@ async def test_a_report_of_an_earlier_release_is_read_without_what_was_learned()
     report = await report_of(reaching(0.6))
     stored = json.loads(report.model_dump_json())
     for leg in (stored["baseline"], stored["comparisons"][0]["candidate"]):
-        del leg["accuracy_above_chance"], leg["loss_below_chance"]
+        del leg["gains_over_chance"]
     read = type(report).model_validate(stored)
     assert "trains to the same accuracy" in headline(read)
 
@@ -140,4 +143,4 @@ async def test_a_large_vocabulary_after_eight_steps_is_inconclusive():
 
     report = make_report("id", await compare(comparison(asked), run, lambda progress: None))
     assert (status(report), report.verdict) == ("inconclusive", "inconclusive")
-    assert report.baseline.trials[0].data.validation_predictions == 32 * 8
+    assert report.baseline.trials[0].validation_counts["accuracy"] == 32 * 8

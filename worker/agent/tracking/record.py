@@ -70,13 +70,19 @@ def _name(comparison: Comparison, report: Report) -> str:
 def _figures(model: BaseModel, prefix: str, without: Container[str] = ()) -> Iterator[tuple[str, float]]:
     """Every number in a model and below; an estimate's value bears the estimate's own name. Lists are left out."""
     for field in type(model).model_fields:
-        value = None if field in without else getattr(model, field)
-        if isinstance(value, (Estimate, Difference)):
-            yield from flat(prefix + field, value).items()
-        elif isinstance(value, BaseModel):
-            yield from _figures(value, f"{prefix}{field}/")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield prefix + field, value
+        yield from _numbers(None if field in without else getattr(model, field), prefix + field)
+
+
+def _numbers(value: object, name: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, (Estimate, Difference)):
+        yield from flat(name, value).items()
+    elif isinstance(value, BaseModel):
+        yield from _figures(value, f"{name}/")
+    elif isinstance(value, dict):  # by the names of metrics
+        for key, one in value.items():
+            yield from _numbers(one, f"{name}/{key}")
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield name, value
 
 
 def _series(leg: Leg, name: str) -> dict[str, list[float | None]]:
@@ -85,7 +91,7 @@ def _series(leg: Leg, name: str) -> dict[str, list[float | None]]:
 
 
 def _verdicts(comparison: Comparison, name: str) -> dict[str, str]:
-    judged = {f"{name}/{requirement.name}": requirement.status for requirement in comparison.requirements}
+    judged = {f"{name}/{requirement.key}": requirement.status for requirement in comparison.requirements}
     return {f"{name}/verdict": comparison.verdict, **judged}
 
 
