@@ -16,8 +16,8 @@ from worker.data.synthetic.clicks import ClickSource
 
 @dataclass(frozen=True)
 class ClickPrediction(TrainingTask):
-    """A batch is a dict of `dense` (samples, features), `categories` (samples, tables, bag), int64, and `clicked`, 0.0 or
-    1.0 (samples,). The model maps the first two to logits (samples,)."""
+    """A batch is a dict of `dense` (samples, features), `categories` (samples, tables, bag), int64, and `clicked`
+    (samples,), 0.0 or 1.0. The model maps the first two to logits (samples,)."""
 
     spec: DlrmSpec
 
