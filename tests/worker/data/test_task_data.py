@@ -1,4 +1,4 @@
-"""Synthetic data of the tasks beside classification: a model that knows how they were made scores what is called best."""
+"""Synthetic data of tasks beside classification: a model that knows how it was made scores what is called best."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Training tasks whose models are our own: they learn, in every precision, and their metrics are what they are called."""
+"""Tasks whose models are our own: they learn, in every precision, and their metrics are what they are called."""
 
 import math
 
