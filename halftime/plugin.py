@@ -88,7 +88,8 @@ Batch = Any
 class Source(Protocol):
     """A source of samples.
 
-    It may also have `best_possible`: by the name of a metric, the value of the best possible model.
+    It may also have `best_possible` and `chance`: by the name of a metric, the value of the best possible model, and of
+    one that has learned nothing.
     """
 
     #: Expected loss (nats) and accuracy of the best possible model; None if unknown.
@@ -114,7 +115,7 @@ class Metric:
     unit: str = ""
     #: Of the best possible model, whatever the data; None if unknown or a property of the data.
     best: float | None = None
-    #: Of a model that has learned nothing; None if unknown.
+    #: Of a model that has learned nothing, whatever the data; None if unknown or a property of the data.
     chance: float | None = None
     #: Whether each prediction counts as 0 or 1 and the count is their number, so that the figure's sampling error is
     #: known: an accuracy is a share; a mean of errors is none.

@@ -18,6 +18,20 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
             "config": {"device": "auto", "training": {"batch_size": 64, "steps": 40, "learning_rate": 0.001}},
         },
     ),
+    "dit": (
+        "DiT-S/2, published size",
+        {
+            "model": {"kind": "dit"},
+            "config": {"device": "cuda", "candidates": ["bf16", "fp16"], "training": {"batch_size": 64, "steps": 60}},
+        },
+    ),
+    "dlrm": (
+        "Recommendation model",
+        {
+            "model": {"kind": "dlrm"},
+            "config": {"device": "auto", "training": {"batch_size": 512, "steps": 60, "learning_rate": 0.001}},
+        },
+    ),
     "gpt2": (
         "GPT-2, published size",
         {

@@ -15,7 +15,7 @@ from worker.data.batches import bytes_of, map_tensors, sha256, split
 from worker.data.feed import Batches, DrawnBatches, Feed, LoaderFeed, Place, ResidentFeed
 from worker.data.loader_limits import require_shared_memory
 from worker.data.plugin import plugin_source
-from worker.data.source import best_possible, seeded
+from worker.data.source import best_possible, chance, seeded
 from worker.data.text import text_source
 from worker.errors import TrialFailed
 
@@ -134,7 +134,7 @@ def make_data(
 
 
 def _metric_facts(task: TrainingTask, source: Source, held_out: list[Batch]) -> list[MetricFacts]:
-    best, chance = best_possible(source), task.chance(held_out)
+    best, unlearned = best_possible(source), chance(source) | dict(task.chance(held_out))
     return [
         MetricFacts(
             name=metric.name,
@@ -142,7 +142,7 @@ def _metric_facts(task: TrainingTask, source: Source, held_out: list[Batch]) -> 
             unit=metric.unit,
             better=metric.better,
             best_possible=best.get(metric.name) if metric.best is None else metric.best,
-            chance=chance.get(metric.name, metric.chance),
+            chance=unlearned.get(metric.name, metric.chance),
             is_share=metric.is_share,
         )
         for metric in task.reported

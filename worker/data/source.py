@@ -1,4 +1,4 @@
-"""Seeded generators of samples, and what is known of the best possible model on them."""
+"""Seeded generators of samples, and what is known of the best possible model, and of one that has learned nothing."""
 
 import hashlib
 
@@ -17,3 +17,8 @@ def best_possible(source: Source) -> dict[str, float | None]:
     """By the name of a metric, the value of the best possible model on a source's data."""
     known = {"loss": source.best_possible_loss, "accuracy": source.best_possible_accuracy}
     return known | dict(getattr(source, "best_possible", {}))
+
+
+def chance(source: Source) -> dict[str, float | None]:
+    """By the name of a metric, the value of a model that has learned nothing of a source's data."""
+    return dict(getattr(source, "chance", {}))

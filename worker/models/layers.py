@@ -12,7 +12,8 @@ from typing_extensions import override
 from halftime.contract.models import LayersSpec
 from halftime.contract.models.layers import convolution, dense, normalisation, sequence, structure
 from halftime.contract.models.layers.layer import Layer, Shape, shape_after
-from halftime.plugin import CausalTokens, ClassifiedTokens, DataShape, Images, Vectors
+from halftime.plugin import CausalTokens, ClassifiedTokens, DataShape, Images, TrainingTask, Vectors
+from worker.tasks.regression import Regression
 
 
 class PositionalEmbedding(nn.Module):
@@ -195,8 +196,10 @@ def build_layers(layers: Sequence[Layer], shape: Shape) -> nn.Module:
     return nn.Sequential(*modules)
 
 
-def data_shape(spec: LayersSpec) -> DataShape:
-    """Returns the shape of the data that a model of this input and task is trained on."""
+def task_of(spec: LayersSpec) -> TrainingTask | DataShape:
+    """Returns the task, or for cross-entropy the shape of the data, that a model of this input is trained on."""
+    if spec.task == "regression":
+        return Regression(tuple(spec.input_shape), spec.num_targets)
     if spec.vocab_size is not None:
         (length,) = spec.input_shape
         if spec.task == "causal-lm":

@@ -4,7 +4,17 @@ import statistics
 from collections.abc import Iterator
 from itertools import groupby
 
-from halftime.contract.models import ConvnetSpec, LayersSpec, MlpSpec, ModelSpec, TransformerSpec, TransformersSpec
+from halftime.contract.models import (
+    ConvnetSpec,
+    DiffusersSpec,
+    DitSpec,
+    DlrmSpec,
+    LayersSpec,
+    MlpSpec,
+    ModelSpec,
+    TransformerSpec,
+    TransformersSpec,
+)
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.numerics import Numerics
 from halftime.contract.report.trial import TrialResult, metrics_of
@@ -335,7 +345,7 @@ def _about_the_blocks(measured: ComparisonRun) -> Iterator[str]:
         yield f"The training data repeats after {facts.distinct_batches} of {steps} batches: its size is limited."
 
 
-def _dimensions(model: ModelSpec) -> list[tuple[str, int]]:
+def _dimensions(model: ModelSpec) -> list[tuple[str, int]]:  # noqa: PLR0911 # one return for every kind
     if isinstance(model, MlpSpec):
         return [("input_size", model.input_size), ("hidden_size", model.hidden_size)]
     if isinstance(model, ConvnetSpec):
@@ -346,4 +356,16 @@ def _dimensions(model: ModelSpec) -> list[tuple[str, int]]:
         return [("vocab_size", model.vocab_size), ("hidden_size", model.hidden_size)]
     if isinstance(model, TransformersSpec):
         return [(f"config.{name}", size) for name, size in model.settings.items() if name in TRANSFORMERS_WIDTHS]
+    if isinstance(model, DitSpec):
+        return [("hidden_size", model.hidden_size)]
+    if isinstance(model, DlrmSpec):
+        bottom, top = ([(name, width) for width in getattr(model, name)] for name in ("bottom_widths", "top_widths"))
+        return [("embedding_dim", model.embedding_dim), *bottom, *top]
+    if isinstance(model, DiffusersSpec):
+        return [("config.block_out_channels", width) for width in _block_widths(model)]
     return []
+
+
+def _block_widths(model: DiffusersSpec) -> list[int]:
+    widths = model.config.get("block_out_channels", [])
+    return [width for width in widths if isinstance(width, int)] if isinstance(widths, list) else []

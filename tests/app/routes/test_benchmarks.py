@@ -243,7 +243,10 @@ async def test_the_catalogue_says_what_can_be_asked_for(client):
         "mlp",
         "convnet",
         "transformer",
+        "dit",
+        "dlrm",
         "transformers",
+        "diffusers",
         "layers",
         "plugin",
     ]

@@ -23,11 +23,21 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from halftime.contract.models import ConvnetSpec, LayersSpec, MlpSpec, PluginSpec, TransformersSpec
+from halftime.contract.models import (
+    ConvnetSpec,
+    DiffusersSpec,
+    DitSpec,
+    DlrmSpec,
+    LayersSpec,
+    MlpSpec,
+    PluginSpec,
+    TransformersSpec,
+)
 from halftime.contract.models.transformer import TransformerSpec
 from halftime.contract.request.training import FUSED, TrainingConfig
 from tests.conftest import EXAMPLE_PLUGIN
 from tests.factories import data_of
+from worker.data.batches import map_tensors
 from worker.data.feed import Place, ResidentFeed
 from worker.models import blueprint_of
 from worker.proof.observed_step import observe_step
@@ -40,6 +50,13 @@ from worker.training.precision import PRECISIONS
 
 DEVICE = torch.device("cuda", 0)
 GPT2 = {"vocab_size": 64, "n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2}
+UNET = {
+    "block_out_channels": [8, 16],
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+}
 IMAGE_LAYERS = [
     {"type": "conv2d", "out_channels": 16, "kernel_size": 3, "padding": 1},
     {"type": "batch_norm"},
@@ -53,7 +70,10 @@ MODELS = {
     "mlp": MlpSpec(input_size=16, hidden_size=16, num_layers=1, num_classes=8),
     "convnet": ConvnetSpec(image_size=8, widths=[8], blocks_per_stage=1),
     "transformer": TransformerSpec(vocab_size=16, hidden_size=16, num_layers=1, num_heads=2, sequence_length=8),
+    "dit": DitSpec(image_size=8, hidden_size=16, num_layers=1, num_heads=2, num_classes=4),
+    "dlrm": DlrmSpec(num_tables=3, rows_per_table=16, bag_size=2, bottom_widths=[16], top_widths=[16]),
     "transformers": TransformersSpec(preset="gpt2", sequence_length=8, config=GPT2),
+    "diffusers": DiffusersSpec(image_size=8, num_classes=4, config=UNET),
     "layers": LayersSpec.model_validate({"input_shape": [3, 8, 8], "layers": IMAGE_LAYERS}),
     "plugin": PluginSpec(name="gated-mlp", arguments={"width": 16, "inputs": 16, "classes": 8}),
 }
@@ -150,7 +170,7 @@ def _train(spec, precision, settings, answering=False):
             _lay_out(model)
         place = Place(DEVICE, memory_format)
         batches, held_out = (
-            [place.put(tuple(map(fake.from_tensor, batch))) for batch in part]
+            [place.put(map_tensors(fake.from_tensor, batch)) for batch in part]
             for part in (data.training, data.validation)
         )
         # The rate lies on the device: SGD asks whether it is negative, Adam whether it is positive.

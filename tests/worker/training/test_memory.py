@@ -3,10 +3,21 @@
 import pytest
 import torch
 
-from halftime.contract.models import MODEL_KINDS, ConvnetSpec, LayersSpec, MlpSpec, TransformerSpec, TransformersSpec
+from halftime.contract.models import (
+    MODEL_KINDS,
+    ConvnetSpec,
+    DiffusersSpec,
+    DitSpec,
+    DlrmSpec,
+    LayersSpec,
+    MlpSpec,
+    TransformerSpec,
+    TransformersSpec,
+)
 from halftime.contract.request.training import CompileConfig, TrainingConfig
 from halftime.plugin import Vectors
 from tests.factories import data_of
+from worker.data.batches import bytes_of
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
 from worker.tasks.cross_entropy import CrossEntropy
@@ -19,6 +30,18 @@ MODELS = {
     "mlp": MlpSpec(input_size=64, hidden_size=256),
     "convnet": ConvnetSpec(image_size=16, widths=[32, 64], blocks_per_stage=1),
     "transformer": TransformerSpec(vocab_size=64, hidden_size=64, num_layers=2, sequence_length=64),
+    "dit": DitSpec(image_size=16, hidden_size=64, num_layers=2, num_heads=4, num_classes=4),
+    "dlrm": DlrmSpec(num_tables=4, rows_per_table=100, bottom_widths=[64], top_widths=[64]),
+    "diffusers": DiffusersSpec(
+        image_size=16,
+        config={
+            "block_out_channels": [16, 32],
+            "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+            "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+            "layers_per_block": 1,
+            "norm_num_groups": 8,
+        },
+    ),
     "transformers": TransformersSpec(
         preset="gpt2", sequence_length=64, config={"vocab_size": 64, "n_embd": 64, "n_layer": 2, "n_head": 4}
     ),
@@ -65,7 +88,7 @@ def test_the_parts_add_up_to_what_the_allocator_gave_out(kind, precision):
     memory = memory_of(kind, precision)
     parts = memory.breakdown
     assert parts.total_bytes() == memory.peak_bytes
-    batch_bytes = sum(tensor.nbytes for tensor in data_of(MODELS[kind], SETTINGS).training[0])
+    batch_bytes = bytes_of(data_of(MODELS[kind], SETTINGS).training[0])
     if kind in KERNELS_ALLOCATE:
         assert parts.other >= batch_bytes
     else:

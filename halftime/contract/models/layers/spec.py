@@ -72,14 +72,14 @@ def _small_convnet() -> list[AnyLayer]:
 
 
 class LayersSpec(Input):
-    """A sequence of layers; the output of the last one is a score for every class or token.
+    """A sequence of layers; the output of the last one is a score for every class or token, or the predicted numbers.
 
     With `vocab_size`, the input is token IDs and the first layer must be an `embedding`. In a causal language model,
     every layer must be causal: position-wise, attention with `causal`, or a recurrent network in one direction.
     """
 
     kind: Literal["layers"] = "layers"
-    task: Literal["classification", "causal-lm"] = "classification"
+    task: Literal["classification", "causal-lm", "regression"] = "classification"
     input_shape: list[Size] = Field(
         default=[3, 32, 32],
         min_length=1,
@@ -90,7 +90,10 @@ class LayersSpec(Input):
         default=None, ge=2, le=MAX_FEATURES, description="size of the vocabulary; null: the input is numbers"
     )
     num_classes: int = Field(
-        default=10, ge=2, le=100_000, description="number of classes of a classification; ignored for causal-lm"
+        default=10, ge=2, le=100_000, description="number of classes of a classification; ignored for other tasks"
+    )
+    num_targets: int = Field(
+        default=1, ge=1, le=65_536, description="numbers that a regression predicts; ignored for other tasks"
     )
     layers: Annotated[list[AnyLayer], BeforeValidator(_within_bounds)] = Field(
         default=_small_convnet(), min_length=1, max_length=MAX_LAYERS
@@ -138,6 +141,8 @@ class LayersSpec(Input):
     def _check_input(self) -> None:
         if self.task == "causal-lm" and self.vocab_size is None:
             raise fault_at(("vocab_size",), "vocab_size_missing", "causal-lm needs a vocab_size")
+        if self.task == "regression" and self.vocab_size is not None:
+            raise fault_at(("vocab_size",), "regression_of_tokens", "the input of a regression is numbers, not tokens")
         lengths = {1} if self.vocab_size else {1, 3}
         if len(self.input_shape) not in lengths:
             allowed = "[length]" if self.vocab_size else "[features] or [channels, height, width]"
@@ -152,4 +157,4 @@ class LayersSpec(Input):
         if self.task == "causal-lm":
             assert self.vocab_size is not None
             return (self.input_shape[0], self.vocab_size)
-        return (self.num_classes,)
+        return (self.num_targets if self.task == "regression" else self.num_classes,)
