@@ -1,6 +1,7 @@
 """Object detection by set prediction: classes and boxes of a fixed number of queries (Carion et al. 2020, DETR)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,8 @@ class Detection(OwnLoss):
     def run(self, model: Callable[..., Any], batch: Batch) -> Any:
         pairs = zip(batch["classes"], batch["boxes"], strict=True)
         labels = [{"class_labels": classes, "boxes": boxes} for classes, boxes in pairs]
-        return model(pixel_values=batch["pixel_values"], labels=labels)
+        with default_dtype(batch["boxes"].dtype):
+            return model(pixel_values=batch["pixel_values"], labels=labels)
 
     @override
     def measure(self, output: Any, batch: Batch) -> Mapping[str, Ratio]:
@@ -56,6 +58,17 @@ class Detection(OwnLoss):
     @override
     def source(self, seed: int) -> Source:
         return DetectionSource(self.images, seeded("task", seed))
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Sets torch's default dtype, which the library gives to the weights of the classes in its loss."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def class_scores(logits: Tensor, num_classes: int) -> Tensor:
