@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # Python for targets that need only torch and a few wheels: .venv's, or without .venv one with .wheels on its path
 LIGHT := $(if $(wildcard $(BIN)/python),$(BIN)/python,PYTHONPATH=.wheels:$$PYTHONPATH $(PYTHON))
 
-.PHONY: help setup demo test other-cpu browser check bench images gpu gpu-record up
+.PHONY: help setup demo test other-cpu browser architectures check bench images gpu gpu-record up
 
 help:  ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ browser:  ## installs Chromium for the browser tests, if it is missing and apt-g
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			chromium fonts-dejavu-core >/dev/null || echo "Could not install Chromium: skipping browser tests."; \
 	else echo "Chromium is missing: skipping browser tests."; fi
+
+architectures: setup  ## trains every architecture of the transformers library once, at toy size; an hour on 2 cores
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m architectures --numprocesses 2 tests/worker/models/transformers
 
 check: setup  ## runs ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

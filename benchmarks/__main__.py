@@ -15,6 +15,7 @@ from benchmarks import (
     listeners,
     loop_overhead,
     recovery,
+    seen_architectures,
     submit_to_step,
     throughput,
 )
@@ -36,6 +37,7 @@ BENCHMARKS = {
     "identical_work": identical_work.measure,
     "disturbed_machine": disturbed_machine.measure,
     "architectures": architectures.measure,
+    "seen_architectures": seen_architectures.measure,
     "attacks": attacks.measure,
     "generated_requests": generated_requests.measure,
     "upgrade": upgrade.measure,

@@ -69,3 +69,38 @@ MODEL_TYPES: dict[TransformersTask, frozenset[str]] = {
         """.split()
     ),
 }
+
+_SEES_AHEAD = "this architecture has access to the tokens to predict"
+_NEEDS_AUDIO = "this architecture is conditioned on audio"
+_NO_DECODER = "this architecture has no decoder of its own: it continues its input"
+
+#: Architectures listed above that cannot be trained on the data of a task, and the reason.
+NOT_TRAINED: dict[TransformersTask, dict[str, str]] = {
+    "causal-lm": {
+        "musicgen": _NEEDS_AUDIO,
+        "musicgen_melody": _NEEDS_AUDIO,
+        "xlm": _SEES_AHEAD,
+        "xlnet": _SEES_AHEAD,
+    },
+    "masked-lm": {},
+    "sequence-classification": {},
+    "image-classification": {
+        "imagegpt": "this architecture reads clusters of colours, not pixels",
+        "shieldgemma2": "this architecture reads an image together with a text",
+        "siglip2": "this architecture reads images that are cut into patches",
+    },
+    "seq2seq": {
+        "audioflamingo3": _NO_DECODER,
+        "glmasr": _NO_DECODER,
+        "granite_speech": _NO_DECODER,
+        "granite_speech_plus": _NO_DECODER,
+        "moss_transcribe_diarize": _NO_DECODER,
+        "musicflamingo": _NO_DECODER,
+        "nemo_speechlm": _NO_DECODER,
+        "qwen2_audio": _NO_DECODER,
+        "qwen3_asr": _NO_DECODER,
+        "vibevoice_asr": _NO_DECODER,
+        "voxtral": _NO_DECODER,
+        "voxtral_realtime": _NO_DECODER,
+    },
+}

@@ -2,7 +2,7 @@
 
 Overrides come from clients and reach the constructors of a large library, so only plain values are allowed: no key
 from which the library reads code, a file or an address, no text except short words, and no size that exceeds a
-machine's memory.
+machine's memory. A whole published `config.json` is accepted, with its facts and labels (`published.py`).
 """
 
 import re
@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from halftime.contract.models.published import IMPLEMENTATIONS, SWITCHES, implementation_of, is_fact, is_off
+
 Place = tuple[str | int, ...]
 Overrides = dict[str, Any]
 
@@ -19,32 +21,23 @@ MAX_DEPTH = 4
 MAX_VALUES = 2048
 MAX_KEY_LENGTH = 64
 MAX_NUMBER = 1e12
+#: Limits of the values of facts: labels are the largest, 21,841 in both directions for ImageNet-21k.
+MAX_FACTS = 100_000
+MAX_FACT_LENGTH = 1024
 
 KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
+#: A name of the library, or a list of short names with separators, such as a pattern of layers.
+WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+*|-]{0,255}")
 
-#: Patterns of keys from whose values the library reads code, files, addresses or other packages' models.
-DANGEROUS = re.compile(
+#: Patterns of keys whose text the library reads as code, files, addresses or other packages' models.
+NAMES_CODE = re.compile(
     r"^_|auto_map|remote_code|^path|name_or_path|(file|dir|folder|url|repo|repo_id|revision)(_?name)?s?$|^token$|auth_token"
-    r"|use_pretrained|backbone|timm|quanti[sz]|compression|_plan$|implementation|kernels|_(module|class)(_name)?$"
-    r"|architectures|transformers_version|model_type"
+    r"|backbone$|timm|pretrained|quanti[sz]|compression|_plan$|implementation|kernels$"
 )
-
-#: Keys that Halftime sets itself, and the reason or the alternative.
-OURS = {
-    "dtype": "use `baseline` and `candidates`",
-    "torch_dtype": "use `baseline` and `candidates`",
-    "num_labels": "use `num_classes`",
-    "id2label": "use `num_classes`",
-    "label2id": "use `num_classes`",
-    "problem_type": "use `task`",
-    "image_size": "use the field `image_size`",
-    "use_cache": "training needs no cache",
-    "return_dict": "only logits are read",
-    "output_attentions": "only logits are read",
-    "output_hidden_states": "only logits are read",
-    "gradient_checkpointing": "use `training.activation_checkpointing`",
-}
+#: The same, of keys whose objects are parts of an architecture.
+NAMES_CODE_AS_TEXT = re.compile(NAMES_CODE.pattern + r"|_(module|class)(_name)?$")
+#: Patterns of keys that make the library read one of those if they are true.
+ALLOWS_CODE = re.compile(r"^_|remote_code|use_pretrained|timm|^token$|auth_token")
 
 #: Keys of counts of modules, which are built one by one in Python: a thousand take seconds.
 COUNTED = re.compile(r"layers?$|layer_num$|blocks?$|depths?$|stages?$|groups$|experts$|^num_.*(layers|blocks)")
@@ -52,7 +45,13 @@ MAX_COUNTED = 1024
 SIZED = re.compile(r"size|dim$|^dim_|dims$|^(num|n|d)_|heads?$|positions?$|position_embeddings$|channels$|width|length")
 MAX_SIZE = 2**21
 #: Keys of sizes that may be 0 to omit a part of a model.
-MAY_BE_ZERO = re.compile(r"^type_vocab_size$|^chunk_size|shared|nextn|^num_(global|mem)|dense|(rope|only|moe)_layers$")
+MAY_BE_ZERO = re.compile(
+    r"^type_vocab_size$|^chunk_size|shared|nextn|^num_(global|mem)|dense|(rope|only|moe)_layers$|experts|^pretrained_"
+)
+#: Keys of sizes for which published files write -1: as many as the architecture has positions.
+MAY_BE_UNLIMITED = re.compile(r"^max_relative_positions$|^position_buckets$")
+#: What published files write for a token that the vocabulary does not have.
+NO_TOKEN = -1
 
 
 def refusal(place: Place, why: str) -> InitErrorDetails:
@@ -81,9 +80,9 @@ def _faults(overrides: Overrides) -> Iterator[tuple[Place, str]]:
             yield place, f"must be nested at most {MAX_DEPTH} deep"
         elif isinstance(value, dict):
             for name, inner in value.items():
-                if fault := _fault_of_key(name):
+                if fault := _fault_of_setting(name, inner):
                     yield (*place, name[:MAX_KEY_LENGTH]), fault
-                else:
+                elif _is_a_setting(name, inner):
                     pending.append(((*place, name), name, inner))
         elif isinstance(value, list):
             pending += [((*place, index), key, inner) for index, inner in enumerate(value)]
@@ -91,19 +90,70 @@ def _faults(overrides: Overrides) -> Iterator[tuple[Place, str]]:
             yield place, fault
 
 
-def _fault_of_key(key: str) -> str | None:
-    if key in OURS:
-        return f"is set by Halftime; {OURS[key]}"
-    if DANGEROUS.search(key):
+def _is_a_setting(name: str, value: object) -> bool:
+    """Whether the value of a setting is still to be checked."""
+    return not (is_fact(name) or implementation_of(name) or (NAMES_CODE.search(name) and is_off(value)))
+
+
+def _fault_of_setting(name: str, value: object) -> str | None:
+    if is_fact(name):
+        return _fault_of_fact(value)
+    if name in SWITCHES:
+        return None if is_off(value) else f"is set by Halftime; {SWITCHES[name]}"
+    if public := implementation_of(name):
+        return _fault_of_implementation(value, IMPLEMENTATIONS[public])
+    if names_code(name, value):
         return "is not allowed because it may name code, files or addresses"
-    if len(key) > MAX_KEY_LENGTH or not KEY.fullmatch(key):
-        return "is not a valid name of a setting"
+    is_valid = len(name) <= MAX_KEY_LENGTH and KEY.fullmatch(name)
+    is_harmless = NAMES_CODE.search(name) and is_off(value)
+    return None if is_valid or is_harmless else "is not a valid name of a setting"
+
+
+def names_code(name: str, value: object) -> bool:
+    """Whether a setting makes the library read code, a file or an address: by its text, or by being true."""
+    if value is True:
+        return ALLOWS_CODE.search(name) is not None
+    if isinstance(value, dict):
+        return NAMES_CODE.search(name) is not None
+    texts = value if isinstance(value, list) else [value]
+    return any(isinstance(text, str | list | dict) and text for text in texts) and bool(NAMES_CODE_AS_TEXT.search(name))
+
+
+def _fault_of_implementation(value: object, words: tuple[str, ...]) -> str | None:
+    parts = list(value.values()) if isinstance(value, dict) else [value]
+    if all(part is None or part in words for part in parts):
+        return None
+    return f"must be one of {', '.join(words)}: another name may be code to download"
+
+
+def _fault_of_fact(fact: object) -> str | None:
+    """Facts are only stored, so their texts may be sentences; what a database cannot store is refused."""
+    pending, count = [fact], 0
+    while pending:
+        value = pending.pop()
+        count += 1
+        if count > MAX_FACTS:
+            return f"must have at most {MAX_FACTS:,} values"
+        if isinstance(value, dict):
+            pending += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            pending += value
+        elif isinstance(value, str):
+            if len(value) > MAX_FACT_LENGTH or "\0" in value or not _is_unicode(value):
+                return f"must be text of at most {MAX_FACT_LENGTH} characters"
+        elif isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
+            return f"must be finite and within ± {MAX_NUMBER:g}"
     return None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _fault_of_value(key: str, value: object) -> str | None:
     if isinstance(value, str):
-        return None if WORD.fullmatch(value) else "must be a short word of letters, digits and . + - _"
+        return None if WORD.fullmatch(value) else "must be a short word of letters, digits and . + - _ * |"
     if value is None or isinstance(value, bool):
         return None
     return _fault_of_number(key, value) if isinstance(value, int | float) else "must be a JSON value"
@@ -113,8 +163,10 @@ def _fault_of_number(key: str, value: float) -> str | None:
     if not abs(value) <= MAX_NUMBER:  # also true for NaN
         return f"must be finite and within ± {MAX_NUMBER:g}"
     if key.endswith("_token_id"):
-        return None if value >= 0 else "must not be negative"
+        return None if value >= NO_TOKEN else "must not be negative"
     limit = MAX_COUNTED if COUNTED.search(key) else MAX_SIZE if SIZED.search(key) else None
+    if value == -1 and MAY_BE_UNLIMITED.search(key):
+        return None
     if limit is None or (value == 0 and MAY_BE_ZERO.search(key)) or 0 < value <= limit:
         return None
     return f"must be positive and at most {limit:,}"

@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
-from halftime.contract.models.model_types import MODEL_TYPES
-from halftime.contract.models.overrides import Overrides, check_overrides, refusal
+from halftime.contract.models.model_types import MODEL_TYPES, NOT_TRAINED
+from halftime.contract.models.overrides import Overrides, Place, check_overrides, refusal
 from halftime.contract.models.presets import PRESETS, PresetName, TransformersTask
+from halftime.contract.models.published import labels_of
 from halftime.contract.strict import Input
 
 #: Default tokens in a sample, unless the architecture has fewer positions.
@@ -14,9 +15,7 @@ DEFAULT_SEQUENCE_LENGTH = 512
 #: A masked token needs a token on each side.
 LEAST_MASKED_LENGTH = 3
 
-#: Architectures whose causal head predicts permuted or masked tokens, and so has access to the tokens to predict.
-NOT_CAUSAL = {"xlm", "xlnet"}
-
+MAX_CLASSES = 100_000
 DEFAULT_CLASSES = {"image-classification": 1000, "sequence-classification": 2}
 
 
@@ -37,7 +36,9 @@ class TransformersSpec(Input):
     )
     task: TransformersTask | None = Field(default=None, description="task to train for; null: the preset's task")
     config: Annotated[Overrides, AfterValidator(check_overrides)] = Field(
-        default={}, description="settings of the architecture's config, which override those of the preset"
+        default={},
+        description="settings of the architecture's config, which override those of the preset; a whole published "
+        "`config.json` is accepted",
     )
     sequence_length: int | None = Field(
         default=None,
@@ -52,8 +53,9 @@ class TransformersSpec(Input):
     num_classes: int | None = Field(
         default=None,
         ge=2,
-        le=100_000,
-        description="number of classes of a classification; null: 1000 for images, 2 for sequences",
+        le=MAX_CLASSES,
+        description="number of classes of a classification; null: the config's labels, else 1000 for images, 2 for "
+        "sequences",
     )
 
     @model_validator(mode="after")
@@ -69,10 +71,8 @@ class TransformersSpec(Input):
             raise _refused(
                 "task", f"this architecture does not support {self.trained_task}; it supports {', '.join(supported)}"
             )
-        if self.trained_task == "causal-lm" and self.architecture in NOT_CAUSAL:
-            raise _refused(
-                "task", "this architecture has access to the tokens to predict; choose another task or architecture"
-            )
+        if why := NOT_TRAINED[self.trained_task].get(self.architecture):
+            raise _refused("task", f"{why}; choose another task or architecture")
         return self
 
     @model_validator(mode="after")
@@ -87,6 +87,29 @@ class TransformersSpec(Input):
         if self.trained_task == "masked-lm" and (self.sequence_length or LEAST_MASKED_LENGTH) < LEAST_MASKED_LENGTH:
             raise _refused("sequence_length", f"masked-lm needs at least {LEAST_MASKED_LENGTH} tokens")
         return self
+
+    @model_validator(mode="after")
+    def _agrees_with_its_config(self) -> Self:
+        """A pasted file's own type, classes and image size may not contradict the fields of the request."""
+        model_type = self.config.get("model_type")
+        if model_type is not None and model_type != self.architecture:
+            raise _refused(("config", "model_type"), f"differs from the model's architecture, {self.architecture}")
+        if self.trained_task in DEFAULT_CLASSES:
+            self._check_classes()
+        sizes = [size for size in (self.image_size, self.config.get("image_size")) if size is not None]
+        if len(sizes) == 2 and sizes[1] not in (sizes[0], [sizes[0], sizes[0]]):
+            raise _refused(("config", "image_size"), "differs from the field `image_size`; omit one of them")
+        return self
+
+    def _check_classes(self) -> None:
+        labels = self.config.get("num_labels")
+        if labels is not None and self.num_classes is not None and labels != self.num_classes:
+            raise _refused(("config", "num_labels"), "differs from `num_classes`; omit one of them")
+        if not 2 <= self.classes <= MAX_CLASSES:
+            place = "num_labels" if labels is not None else "id2label"
+            raise _refused(("config", place), f"must have 2 to {MAX_CLASSES:,} classes; or use `num_classes`")
+        if self.config.get("problem_type") not in (None, "single_label_classification"):
+            raise _refused(("config", "problem_type"), "each sample has one of the classes here; omit it")
 
     @property
     def architecture(self) -> str:
@@ -104,13 +127,23 @@ class TransformersSpec(Input):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The preset's config with the overrides applied."""
-        return (PRESETS[self.preset].config if self.preset else {}) | self.config
+        """The preset's config with the overrides applied; a published file's rotary settings find their place."""
+        if self.preset is None:
+            return self.config
+        preset = dict(PRESETS[self.preset].config)
+        if "rope_scaling" in self.config:
+            preset.pop("rope_parameters", None)
+        elif "rope_theta" in self.config and "rope_parameters" in preset:
+            preset["rope_parameters"] = preset["rope_parameters"] | {"rope_theta": self.config["rope_theta"]}
+        return preset | self.config
 
     @property
     def classes(self) -> int:
-        """Number of classes of a classification, with the default filled in."""
-        return self.num_classes or DEFAULT_CLASSES[self.trained_task]
+        """Number of classes of a classification: of the request, its config, or the default."""
+        if self.num_classes is not None:
+            return self.num_classes
+        labels = labels_of(self.config)
+        return DEFAULT_CLASSES[self.trained_task] if labels is None else labels
 
     def parameter_count(self) -> None:
         """Returns None: only the library knows it, and the worker counts the parameters."""
@@ -119,6 +152,7 @@ class TransformersSpec(Input):
         """Returns None: only the library knows it."""
 
 
-def _refused(field: str, reason: str) -> ValidationError:
+def _refused(field: str | Place, reason: str) -> ValidationError:
     """Creates an error at one field, although several fields caused it."""
-    return ValidationError.from_exception_data("model", [refusal((field,), reason)])
+    place = (field,) if isinstance(field, str) else field
+    return ValidationError.from_exception_data("model", [refusal(place, reason)])

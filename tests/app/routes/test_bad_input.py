@@ -24,6 +24,10 @@ def architecture(**fields):
     return {"model": {"kind": "transformers"} | fields}
 
 
+def classifier(**fields):
+    return architecture(preset="bert-base", task="sequence-classification", **fields)
+
+
 INVALID = {
     "unknown field": ({"model": MODEL, "modle": 1}, "/modle"),
     "unknown field deep down": (training(stepz=3), "/config/training/stepz"),
@@ -67,10 +71,22 @@ INVALID = {
     "a private setting": (gpt2(_attn_implementation_internal="a"), "/model/config/_attn_implementation_internal"),
     "a pretrained backbone": (gpt2(use_pretrained_backbone=True), "/model/config/use_pretrained_backbone"),
     "quantisation": (gpt2(quantization_config={}), "/model/config/quantization_config"),
-    "a dtype": (gpt2(dtype="float16"), "/model/config/dtype"),
-    "an old dtype": (gpt2(torch_dtype="float16"), "/model/config/torch_dtype"),
+    "checkpointing in the config": (gpt2(gradient_checkpointing=True), "/model/config/gradient_checkpointing"),
+    "attentions in the config": (gpt2(output_attentions=True), "/model/config/output_attentions"),
     "another architecture": (gpt2(model_type="llama"), "/model/config/model_type"),
-    "labels in the config": (gpt2(num_labels=1), "/model/config/num_labels"),
+    "one label": (classifier(config={"num_labels": 1}), "/model/config/num_labels"),
+    "one named label": (classifier(config={"id2label": {"0": "x"}}), "/model/config/id2label"),
+    "classes twice": (classifier(config={"num_labels": 7}, num_classes=3), "/model/config/num_labels"),
+    "a regression": (classifier(config={"problem_type": "regression"}), "/model/config/problem_type"),
+    "a class with a NUL": (classifier(config={"id2label": {"0": "\0", "1": "b"}}), "/model/config/id2label"),
+    "a backbone to download": (gpt2(backbone="resnet50"), "/model/config/backbone"),
+    "a module by name": (gpt2(structure_module="os"), "/model/config/structure_module"),
+    "experts to download": (gpt2(experts_implementation="a/b"), "/model/config/experts_implementation"),
+    "image sizes that differ": (
+        architecture(preset="vit-base", image_size=32, config={"image_size": 64}),
+        "/model/config/image_size",
+    ),
+    "an image model of clusters": (architecture(model_type="imagegpt", task="image-classification"), "/model/task"),
     "a path for a word": (gpt2(activation_function="../../etc/passwd"), "/model/config/activation_function"),
     "a Unicode setting": (gpt2(**{"n_láyer": 3}), "/model/config/n_láyer"),
     "a setting with a slash": (gpt2(**{"a/b": 3}), "/model/config/a~1b"),

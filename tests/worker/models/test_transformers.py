@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from halftime.contract.models import TransformersSpec
-from halftime.contract.models.model_types import MODEL_TYPES
+from halftime.contract.models.model_types import MODEL_TYPES, NOT_TRAINED
 from halftime.contract.models.presets import PRESETS
-from halftime.contract.models.transformers import NOT_CAUSAL
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.request.training import TrainingConfig
 from tests.factories import data_of
@@ -201,10 +200,10 @@ def test_a_misspelt_setting_is_answered_with_those_it_may_mean():
     assert "n_layer" in refusal_of(preset="gpt2", config={"n_layr": 3}).split("Did you mean")[1]
 
 
-def test_what_fails_in_the_forward_pass_is_a_failure_of_the_model():
+def test_what_fails_in_training_is_not_said_to_be_the_librarys_refusal():
     blueprint = blueprint_of(tiny("gpt2"))
-    with pytest.raises(TrialFailed, match="library rejected"):
-        blueprint.build()(torch.zeros(1, 99, dtype=torch.int64))
+    with pytest.raises(IndexError):
+        blueprint.build()(torch.full((1, 16), 64))
 
 
 def test_out_of_memory_stays_what_it_is():
@@ -230,7 +229,8 @@ def test_the_list_of_architectures_is_the_librarys():
     offered = {task: frozenset(getattr(auto, f"MODEL_FOR_{name}_MAPPING_NAMES")) for task, name in names.items()}
     assert offered == MODEL_TYPES
     assert offered.keys() == AUTO_CLASSES.keys()
-    assert offered["causal-lm"] > NOT_CAUSAL
+    assert NOT_TRAINED.keys() == offered.keys()
+    assert all(offered[task] > NOT_TRAINED[task].keys() for task in offered)
 
 
 def test_the_library_is_loaded_only_where_a_request_names_it_and_starts_no_cuda():

@@ -1,0 +1,60 @@
+"""A request for every offered pair of task and architecture, at toy size."""
+
+from typing import Any
+
+import transformers
+
+from halftime.contract.models.model_types import MODEL_TYPES, NOT_TRAINED
+from halftime.contract.models.presets import TransformersTask
+from testing.architectures.shrink import shrink
+
+Request = dict[str, Any]
+
+SEQUENCE_LENGTH = 16
+IMAGE_SIZE = 64
+CLASSES = 4
+
+#: Settings of architectures whose sizes depend on each other, or whose defaults the library itself cannot build.
+EXCEPTIONS: dict[str, dict[str, Any]] = {
+    "arcee": {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2},
+    "bit": {"num_groups": 4},
+    "dbrx": {"attn_config": {"rope_theta": 10_000.0}},
+    "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 32},
+    "efficientnet": {"hidden_dim": 2560},
+    "esm": {"vocab_size": 64, "esmfold_config": None},
+    "gemma3n_text": {"num_kv_shared_layers": 0},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "mobilevit": {"hidden_sizes": [16, 24, 32], "num_attention_heads": 4},
+    "moshi": {"audio_vocab_size": 64},
+    "neomme": {"head_dim": 16},
+    "perceiver": {"max_position_embeddings": SEQUENCE_LENGTH},
+    "reformer": {
+        "hidden_size": 32,
+        "axial_pos_embds_dim": [8, 24],
+        "axial_pos_shape": [4, 4],
+        "max_position_embeddings": SEQUENCE_LENGTH,
+    },
+    "swin": {"window_size": 2},
+    "donut-swin": {"window_size": 2},
+    "zamba": {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"]},
+    "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
+}
+
+PAIRS: list[tuple[TransformersTask, str]] = [
+    (task, model_type)
+    for task, model_types in MODEL_TYPES.items()
+    for model_type in sorted(model_types)
+    if model_type not in NOT_TRAINED[task]
+]
+
+
+def toy(task: TransformersTask, model_type: str) -> Request:
+    """Returns the model of a request."""
+    settings = shrink(transformers.CONFIG_MAPPING[model_type]) | EXCEPTIONS.get(model_type, {})
+    size: Request = {"sequence_length": SEQUENCE_LENGTH}
+    if task == "image-classification":
+        size = {"image_size": IMAGE_SIZE}
+        settings.pop("image_size", None)
+    classes = {"num_classes": CLASSES} if task.endswith("classification") else {}
+    return {"kind": "transformers", "task": task, "model_type": model_type, "config": settings} | size | classes

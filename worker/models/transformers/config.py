@@ -1,0 +1,119 @@
+"""Creates the config of an architecture from the settings of a request."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from halftime.contract.models import TransformersSpec
+from halftime.contract.models.published import is_published
+from worker.models.transformers.library import library, library_errors, refused
+from worker.models.transformers.settings import Settings, select_settings
+
+Config = Any
+
+
+def make_config(spec: TransformersSpec) -> Config:
+    """Creates the config; raises TrialFailed (`invalid_model`) for a setting that its class does not have."""
+    with library_errors():
+        config_class = library().CONFIG_MAPPING[spec.architecture]
+    settings = select_settings(spec.settings, config_class, is_published(spec.config))
+    settings |= _classes(spec) | _image_size(spec, config_class)
+    with library_errors():
+        config = config_class(**settings)
+    _read_without_seeing_ahead(spec, config, config_class)
+    for part in parts(config):
+        part.use_cache = False
+        _fill_in(part)
+    config.architectures = []  # the library reads this if there are several heads, and fails on null
+    if spec.trained_task != "image-classification":
+        _fit_special_tokens(spec, config)
+    return config
+
+
+def parts(config: Config) -> Iterator[Config]:
+    """Yields a config and the configs nested in it."""
+    yield config
+    for value in vars(config).values():
+        if isinstance(value, library().PreTrainedConfig):
+            yield from parts(value)
+
+
+def text_config(config: Config) -> Config:
+    """The part of the config that has the vocabulary."""
+    decoder = getattr(config, "decoder", None)
+    return decoder if isinstance(decoder, library().PreTrainedConfig) else config.get_text_config()
+
+
+def vocabulary(config: Config) -> int:
+    """Number of tokens. An architecture without a vocabulary hashes its characters into buckets."""
+    text = text_config(config)
+    size = getattr(text, "vocab_size", None) or getattr(text, "num_hash_buckets", None)
+    if not isinstance(size, int) or size < 2:
+        raise refused("config.vocab_size", f"{size} is too small a vocabulary. Use 3 tokens or more.")
+    return size
+
+
+def ends_with_a_token(spec: TransformersSpec, config: Config) -> bool:
+    """Whether sequences end with a reserved token: encoder-decoders classify by it; it is the vocabulary's last."""
+    return spec.trained_task == "sequence-classification" and bool(config.is_encoder_decoder)
+
+
+def _classes(spec: TransformersSpec) -> Settings:
+    is_classification = spec.trained_task in {"image-classification", "sequence-classification"}
+    return {"num_labels": spec.classes} if is_classification else {}
+
+
+def _image_size(spec: TransformersSpec, config_class: Any) -> Settings:  # noqa: ANN401
+    """Setting of the image size, if the architecture has one; convolutional networks have none."""
+    if spec.trained_task != "image-classification" or spec.image_size is None:
+        return {}
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    if "image_size" in fields:
+        is_pair = isinstance(fields["image_size"].default, list | tuple)
+        return {"image_size": [spec.image_size] * 2 if is_pair else spec.image_size}
+    if "vision_config" in fields:
+        return {"vision_config": spec.settings.get("vision_config", {}) | {"image_size": spec.image_size}}
+    return {}
+
+
+def _read_without_seeing_ahead(spec: TransformersSpec, config: Config, config_class: Any) -> None:  # noqa: ANN401
+    """An encoder that is trained as a causal language model would see the tokens that it predicts."""
+    if spec.trained_task != "causal-lm" or config.is_encoder_decoder:
+        return
+    for field in dataclasses.fields(config_class):
+        if field.name in {"is_decoder", "causal"}:
+            setattr(config, field.name, True)
+
+
+def _fill_in(part: Config) -> None:
+    """Fills in settings whose default is documented, but left at null by some architectures."""
+    if vars(part).get("languages") and vars(part).get("default_language", "") is None:
+        part.default_language = part.languages[0]
+    heads, width = getattr(part, "num_attention_heads", None), getattr(part, "hidden_size", None)
+    if not isinstance(heads, int) or not isinstance(width, int):
+        return
+    derived = {"num_key_value_heads": heads, "head_dim": width // heads if heads else None}
+    for name, value in derived.items():
+        if vars(part).get(name, value) is None:
+            setattr(part, name, value)
+
+
+def _fit_special_tokens(spec: TransformersSpec, config: Config) -> None:
+    """Moves special tokens that are outside the (smaller) vocabulary to its last token."""
+    size = vocabulary(config)
+    for part in parts(config):
+        for name, value in list(vars(part).items()):
+            if name.endswith("_token_id") and value is not None:
+                _fit_special_token(spec, part, name, size)
+        if ends_with_a_token(spec, config):
+            part.eos_token_id = size - 1
+
+
+def _fit_special_token(spec: TransformersSpec, part: Config, name: str, size: int) -> None:
+    value = getattr(part, name)
+    tokens = value if isinstance(value, list) else [value]
+    if all(0 <= token < size for token in tokens):
+        return
+    if name == "pad_token_id" and spec.config.get(name, -1) >= size:
+        raise refused(f"config.{name}", f"{value} is not in the vocabulary of {size} tokens.")
+    setattr(part, name, size - 1)
