@@ -4,7 +4,21 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 #: The task a model is trained for; each is a family of heads in the `transformers` library.
-TransformersTask = Literal["causal-lm", "masked-lm", "sequence-classification", "image-classification", "seq2seq"]
+TransformersTask = Literal[
+    "causal-lm",
+    "masked-lm",
+    "sequence-classification",
+    "image-classification",
+    "seq2seq",
+    "token-classification",
+    "question-answering",
+    "semantic-segmentation",
+    "object-detection",
+    "ctc",
+    "speech-seq2seq",
+    "contrastive",
+    "time-series-forecasting",
+]
 
 PresetName = Literal[
     "bart-base",
