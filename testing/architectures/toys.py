@@ -6,11 +6,14 @@ import transformers
 
 from halftime.contract.models.model_types import MODEL_TYPES, NOT_TRAINED
 from halftime.contract.models.presets import TransformersTask
+from halftime.contract.models.transformers import DEFAULT_CLASSES, IMAGE_TASKS, WITHOUT_LENGTH
 from testing.architectures.shrink import shrink
 
 Request = dict[str, Any]
 
 SEQUENCE_LENGTH = 16
+#: In samples of a waveform, or frames; and in steps of a series.
+LENGTHS: dict[TransformersTask, int] = {"ctc": 4000, "time-series-forecasting": 32}
 IMAGE_SIZE = 64
 CLASSES = 4
 
@@ -52,9 +55,11 @@ PAIRS: list[tuple[TransformersTask, str]] = [
 def toy(task: TransformersTask, model_type: str) -> Request:
     """Returns the model of a request."""
     settings = shrink(transformers.CONFIG_MAPPING[model_type]) | EXCEPTIONS.get(model_type, {})
-    size: Request = {"sequence_length": SEQUENCE_LENGTH}
-    if task == "image-classification":
-        size = {"image_size": IMAGE_SIZE}
+    size: Request = {}
+    if task not in WITHOUT_LENGTH:
+        size["sequence_length"] = LENGTHS.get(task, SEQUENCE_LENGTH)
+    if task in IMAGE_TASKS:
+        size["image_size"] = IMAGE_SIZE
         settings.pop("image_size", None)
-    classes = {"num_classes": CLASSES} if task.endswith("classification") else {}
+    classes = {"num_classes": CLASSES} if task in DEFAULT_CLASSES else {}
     return {"kind": "transformers", "task": task, "model_type": model_type, "config": settings} | size | classes

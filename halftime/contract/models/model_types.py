@@ -68,6 +68,65 @@ MODEL_TYPES: dict[TransformersTask, frozenset[str]] = {
         voxtral_realtime
         """.split()
     ),
+    "token-classification": frozenset(
+        """
+        albert apertus arcee axk1 axk2 bert big_bird biogpt bloom bros camembert canine convbert data2vec-text
+        deberta deberta-v2 deepseek_v3 diffllama distilbert electra ernie esm esmc eurobert exaone4 falcon
+        flaubert fnet funnel gemma gemma2 glm glm4 gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gte helium
+        ibert jina_embeddings_v3 layoutlm layoutlmv2 layoutlmv3 lilt llama longformer luke markuplm
+        megatron-bert minimax ministral ministral3 mistral mistral4 mixtral mobilebert modernbert modernvbert
+        mpnet mpt mra mt5 nemotron nomic_bert nystromformer openai_privacy_filter persimmon phi phi3 qwen2
+        qwen2_moe qwen3 qwen3_5 qwen3_asr qwen3_moe qwen3_next rembert roberta roberta-prelayernorm roc_bert
+        roformer seed_oss smollm3 squeezebert stablelm starcoder2 t5 t5gemma t5gemma2 ultrabert ultravbert umt5
+        xlm xlm-roberta xlm-roberta-xl xlnet xmod yoso
+        """.split()
+    ),
+    "question-answering": frozenset(
+        """
+        albert arcee bart bert big_bird bigbird_pegasus bloom camembert canine convbert data2vec-text deberta
+        deberta-v2 diffllama distilbert electra ernie exaone4 falcon flaubert fnet funnel gpt2 gpt_neo gpt_neox
+        gptj ibert jina_embeddings_v3 layoutlmv2 layoutlmv3 led lilt llama longformer luke lxmert markuplm mbart
+        megatron-bert minimax ministral ministral3 mistral mixtral mobilebert modernbert mpnet mpt mra mt5 mvp
+        nemotron nystromformer opt qwen2 qwen2_moe qwen3 qwen3_moe qwen3_next reformer rembert roberta
+        roberta-prelayernorm roc_bert roformer seed_oss smollm3 splinter squeezebert t5 ultrabert umt5 xlm
+        xlm-roberta xlm-roberta-xl xlnet xmod yoso
+        """.split()
+    ),
+    "semantic-segmentation": frozenset(
+        """
+        beit data2vec-vision dpt mobilenet_v2 mobilevit mobilevitv2 sapiens2 segformer tipsv2_dpt upernet
+        """.split()
+    ),
+    "object-detection": frozenset(
+        """
+        conditional_detr d_fine dab-detr deformable_detr deimv2 detr lw_detr pp_doclayout_v2 pp_doclayout_v3
+        pp_doclayout_v4 pp_ocrv5_mobile_det pp_ocrv5_server_det pp_ocrv6_medium_det pp_ocrv6_small_det rf_detr
+        rt_detr rt_detr_v2 table-transformer yolos
+        """.split()
+    ),
+    "ctc": frozenset(
+        """
+        data2vec-audio granite_speech5_ctc hubert lasr_ctc parakeet_ctc sew sew-d unispeech unispeech-sat
+        wav2vec2 wav2vec2-bert wav2vec2-conformer wavlm
+        """.split()
+    ),
+    "speech-seq2seq": frozenset(
+        """
+        canary cohere_asr dia fun_asr_nano granite_speech granite_speech_plus kyutai_speech_to_text moonshine
+        moonshine_streaming pop2piano qwen3_asr seamless_m4t seamless_m4t_v2 speech-encoder-decoder
+        speech_to_text speecht5 vibevoice vibevoice_asr voxtral voxtral_realtime whisper
+        """.split()
+    ),
+    "contrastive": frozenset(
+        """
+        align altclip blip blip-2 chinese_clip clip clipseg metaclip_2 siglip siglip2 tipsv2 videoprism
+        """.split()
+    ),
+    "time-series-forecasting": frozenset(
+        """
+        patchtsmixer patchtst
+        """.split()
+    ),
 }
 
 _SEES_AHEAD = "this architecture has access to the tokens to predict"
@@ -103,4 +162,12 @@ NOT_TRAINED: dict[TransformersTask, dict[str, str]] = {
         "voxtral": _NO_DECODER,
         "voxtral_realtime": _NO_DECODER,
     },
+    "token-classification": {},
+    "question-answering": {},
+    "semantic-segmentation": {},
+    "object-detection": {},
+    "ctc": {},
+    "speech-seq2seq": {},
+    "contrastive": {},
+    "time-series-forecasting": {},
 }

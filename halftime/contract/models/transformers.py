@@ -14,9 +14,28 @@ from halftime.contract.strict import Input
 DEFAULT_SEQUENCE_LENGTH = 512
 #: A masked token needs a token on each side.
 LEAST_MASKED_LENGTH = 3
+#: A question and an answer, or a caption, of the synthetic data.
+LEAST_SPAN_LENGTH = LEAST_CAPTION_LENGTH = 5
+
+LEAST_LENGTHS: dict[TransformersTask, int] = {
+    "masked-lm": LEAST_MASKED_LENGTH,
+    "question-answering": LEAST_SPAN_LENGTH,
+    "contrastive": LEAST_CAPTION_LENGTH,
+}
 
 MAX_CLASSES = 100_000
-DEFAULT_CLASSES = {"image-classification": 1000, "sequence-classification": 2}
+#: Of ImageNet, a pair of labels, the tags of CoNLL-2003, ADE20K and COCO.
+DEFAULT_CLASSES: dict[TransformersTask, int] = {
+    "image-classification": 1000,
+    "sequence-classification": 2,
+    "token-classification": 9,
+    "semantic-segmentation": 150,
+    "object-detection": 91,
+}
+
+#: Tasks whose samples have images, and those that have nothing else, and so no length.
+IMAGE_TASKS = {"image-classification", "semantic-segmentation", "object-detection", "contrastive"}
+WITHOUT_LENGTH = IMAGE_TASKS - {"contrastive"}
 
 
 class TransformersSpec(Input):
@@ -44,8 +63,9 @@ class TransformersSpec(Input):
         default=None,
         ge=1,
         le=65_536,
-        description="tokens in one sample, for seq2seq in the source and in the target each; null: the architecture's "
-        f"number of positions, at most {DEFAULT_SEQUENCE_LENGTH}",
+        description="tokens in one sample, for seq2seq in the source and in the target each, for speech-seq2seq in the "
+        "target; for ctc samples of the waveform or frames, for time-series-forecasting steps of the past; null: the "
+        f"architecture's number of positions, at most {DEFAULT_SEQUENCE_LENGTH}; the method page has the other defaults",
     )
     image_size: int | None = Field(
         default=None, ge=1, le=1024, description="height and width in pixels; null: the architecture's default, or 224"
@@ -54,8 +74,8 @@ class TransformersSpec(Input):
         default=None,
         ge=2,
         le=MAX_CLASSES,
-        description="number of classes of a classification; null: the config's labels, else 1000 for images, 2 for "
-        "sequences",
+        description="number of classes of a classification, of pixels (with the background) or of objects; null: the "
+        "config's labels, else 1000 for images, 2 for sequences, 9 for tokens, 150 for pixels, 91 for objects",
     )
 
     @model_validator(mode="after")
@@ -77,15 +97,15 @@ class TransformersSpec(Input):
 
     @model_validator(mode="after")
     def _asks_for_what_the_task_has(self) -> Self:
-        is_image = self.trained_task == "image-classification"
-        if self.sequence_length is not None and is_image:
+        task = self.trained_task
+        if self.sequence_length is not None and task in WITHOUT_LENGTH:
             raise _refused("sequence_length", "images have no sequence length")
-        if self.image_size is not None and not is_image:
-            raise _refused("image_size", f"{self.trained_task} has no images")
-        if self.num_classes is not None and self.trained_task not in DEFAULT_CLASSES:
-            raise _refused("num_classes", f"{self.trained_task} predicts tokens of the vocabulary, not classes")
-        if self.trained_task == "masked-lm" and (self.sequence_length or LEAST_MASKED_LENGTH) < LEAST_MASKED_LENGTH:
-            raise _refused("sequence_length", f"masked-lm needs at least {LEAST_MASKED_LENGTH} tokens")
+        if self.image_size is not None and task not in IMAGE_TASKS:
+            raise _refused("image_size", f"{task} has no images")
+        if self.num_classes is not None and task not in DEFAULT_CLASSES:
+            raise _refused("num_classes", f"{task} does not predict classes")
+        if self.sequence_length is not None and self.sequence_length < LEAST_LENGTHS.get(task, 1):
+            raise _refused("sequence_length", f"{task} needs at least {LEAST_LENGTHS[task]} tokens")
         return self
 
     @model_validator(mode="after")

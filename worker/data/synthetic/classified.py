@@ -4,10 +4,8 @@ import torch
 from torch import Tensor
 
 from halftime.plugin import ClassifiedTokens, Part
+from worker.data.synthetic.label_noise import LABEL_NOISE, LabelNoise
 from worker.data.synthetic.markov import MarkovChain
-
-#: Share of samples whose label is drawn at random.
-LABEL_NOISE = 0.1
 
 #: Most sequences that the best possible loss and accuracy are estimated on...
 ESTIMATE_SAMPLES = 8192
@@ -44,9 +42,7 @@ class ClassifiedSource:
     def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draws inputs (count, length) and targets (count,), both int64."""
         tokens, classes = self._draw(count, generator)
-        random_labels = torch.randint(self._shape.num_classes, (count,), generator=generator)
-        is_random = torch.rand(count, generator=generator) < LABEL_NOISE
-        return tokens, torch.where(is_random, random_labels, classes)
+        return tokens, LabelNoise(self._shape.num_classes).apply(classes, generator)
 
     def posterior(self, tokens: Tensor) -> Tensor:
         """(count, length) → (count, classes): the probability of every label given the sequence."""

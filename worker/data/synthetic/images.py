@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from halftime.plugin import Images, Part
+from worker.data.synthetic.label_noise import LabelNoise
 
 #: Side of the coarse pattern that is interpolated to a template.
 PATTERN = 4
@@ -17,15 +18,11 @@ NOISE = 1.0
 #: A template is rolled by up to this share of the image in each direction.
 SHIFT = 1 / 8
 
-#: Share of samples whose label is drawn at random.
-LABEL_NOISE = 0.1
-
 
 class ImageSource:
     """A sample is its class's template, rolled and with Gaussian noise; one label in ten is random.
 
-    Even a model that recognises every template cannot predict the random labels, so the best possible accuracy is
-    1 - p + p / classes, and the best possible loss is the entropy of a label given its template.
+    The best possible model recognises every template; see `LabelNoise`.
     """
 
     best_possible_loss: float | None
@@ -38,10 +35,9 @@ class ImageSource:
         coarse = torch.randn(num_classes, channels, PATTERN, PATTERN, generator=generator)
         templates = functional.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
         self.templates = templates / templates.std(dim=(1, 2, 3), keepdim=True)
-        wrong = LABEL_NOISE / num_classes
-        right = 1 - LABEL_NOISE + wrong
-        self.best_possible_accuracy = right
-        self.best_possible_loss = -right * math.log(right) - (num_classes - 1) * wrong * math.log(wrong)
+        self.noise = LabelNoise(num_classes)
+        self.best_possible_loss = self.noise.best_possible_loss
+        self.best_possible_accuracy = self.noise.best_possible_accuracy
 
     def sample(self, part: Part, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Inputs (count, channels, height, width), float32; targets (count,), int64."""
@@ -55,6 +51,4 @@ class ImageSource:
             shape[axis] = size
             images = images.gather(axis, places.view(shape).expand_as(images))
         images = images + NOISE * torch.randn(images.shape, generator=generator)
-        random_labels = torch.randint(self.num_classes, (count,), generator=generator)
-        is_random = torch.rand(count, generator=generator) < LABEL_NOISE
-        return images, torch.where(is_random, random_labels, classes)
+        return images, self.noise.apply(classes, generator)

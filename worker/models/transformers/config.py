@@ -6,10 +6,22 @@ from typing import Any
 
 from halftime.contract.models import TransformersSpec
 from halftime.contract.models.published import is_published
+from halftime.contract.models.transformers import DEFAULT_CLASSES, IMAGE_TASKS, WITHOUT_LENGTH
 from worker.models.transformers.library import library, library_errors, refused
 from worker.models.transformers.settings import Settings, select_settings
 
 Config = Any
+
+WITHOUT_TOKENS = WITHOUT_LENGTH | {"time-series-forecasting"}
+
+#: Detectors that read these stages of a ResNet-50.
+BACKBONE_STAGES = {
+    "conditional_detr": ["stage4"],
+    "dab-detr": ["stage4"],
+    "deformable_detr": ["stage2", "stage3", "stage4"],
+    "detr": ["stage4"],
+    "table-transformer": ["stage4"],
+}
 
 
 def make_config(spec: TransformersSpec) -> Config:
@@ -17,7 +29,7 @@ def make_config(spec: TransformersSpec) -> Config:
     with library_errors():
         config_class = library().CONFIG_MAPPING[spec.architecture]
     settings = select_settings(spec.settings, config_class, is_published(spec.config))
-    settings |= _classes(spec) | _image_size(spec, config_class)
+    settings |= _classes(spec) | _image_size(spec, config_class) | _context(spec) | _backbone(spec)
     with library_errors():
         config = config_class(**settings)
     _read_without_seeing_ahead(spec, config, config_class)
@@ -25,7 +37,7 @@ def make_config(spec: TransformersSpec) -> Config:
         part.use_cache = False
         _fill_in(part)
     config.architectures = []  # the library reads this if there are several heads, and fails on null
-    if spec.trained_task != "image-classification":
+    if spec.trained_task not in WITHOUT_TOKENS:
         _fit_special_tokens(spec, config)
     return config
 
@@ -59,13 +71,25 @@ def ends_with_a_token(spec: TransformersSpec, config: Config) -> bool:
 
 
 def _classes(spec: TransformersSpec) -> Settings:
-    is_classification = spec.trained_task in {"image-classification", "sequence-classification"}
-    return {"num_labels": spec.classes} if is_classification else {}
+    return {"num_labels": spec.classes} if spec.trained_task in DEFAULT_CLASSES else {}
+
+
+def _context(spec: TransformersSpec) -> Settings:
+    is_forecast = spec.trained_task == "time-series-forecasting"
+    return {"context_length": spec.sequence_length} if is_forecast and spec.sequence_length else {}
+
+
+def _backbone(spec: TransformersSpec) -> Settings:
+    """The backbone of detectors whose default is a model of another package: the library's own of that size."""
+    stages = BACKBONE_STAGES.get(spec.architecture)
+    if stages is None or spec.settings.get("backbone_config") is not None:
+        return {}
+    return {"backbone_config": {"model_type": "resnet", "out_features": stages}}
 
 
 def _image_size(spec: TransformersSpec, config_class: Any) -> Settings:  # noqa: ANN401
     """Setting of the image size, if the architecture has one; convolutional networks have none."""
-    if spec.trained_task != "image-classification" or spec.image_size is None:
+    if spec.trained_task not in IMAGE_TASKS or spec.image_size is None:
         return {}
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     if "image_size" in fields:

@@ -24,6 +24,10 @@ AUTO_CLASSES: dict[TransformersTask, str] = {
 }
 
 
+#: An id that no token has.
+NO_TOKEN = -1
+
+
 @dataclass(frozen=True)
 class Padding:
     """The padding token of a model, whose data have no padding."""
@@ -41,13 +45,13 @@ class TransformersModel(nn.Module):
         super().__init__()
         config = copy.deepcopy(config)
         if padding.built is not None:
-            _set_padding(config, padding.built)
+            set_padding(config, padding.built)
         with library_errors():
             self.model: nn.Module = getattr(library(), AUTO_CLASSES[task]).from_config(config)
         self._shape = shape
         self._last_token: int | None = None
         if not isinstance(shape, Images):
-            _set_padding(self.model.config, padding.read)
+            set_padding(self.model.config, padding.read)
         if isinstance(shape, ClassifiedTokens) and config.is_encoder_decoder:
             self._last_token = text_config(config).eos_token_id
 
@@ -70,7 +74,7 @@ class TransformersModel(nn.Module):
         return {"input_ids": inputs}
 
 
-def _set_padding(config: Config, padding: int | None) -> None:
+def set_padding(config: Config, padding: int | None) -> None:
     """Sets the padding token: the one that embeddings are built with, or later the one read at every forward pass.
 
     Set through `__dict__` to avoid the config's check, which requires a token of the vocabulary.

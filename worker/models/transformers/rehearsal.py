@@ -16,11 +16,9 @@ from worker.data.layout import layout_of
 from worker.errors import TrialFailed
 from worker.models.transformers.config import Config, make_config
 from worker.models.transformers.library import quoted, refused
-from worker.models.transformers.module import Padding, TransformersModel
+from worker.models.transformers.module import NO_TOKEN, Padding, TransformersModel
 from worker.models.transformers.sizes import data_shape, positions_of
 
-#: An id that no token has.
-NO_TOKEN = -1
 #: How an error says that it is about the padding token, and not about a size.
 NEEDS_PADDING = re.compile(r"pad_token|NoneType")
 #: Samples of a rehearsal: the least of a batch that batch norm trains with.
@@ -98,11 +96,11 @@ def rehearse(spec: TransformersSpec, config: Config, shape: DataShape, padding: 
     except MemoryError:
         return Rehearsal(complete=False)
     except Exception as error:  # the library's own code: of any type
-        return Rehearsal(complete=False) if truths.asked or _is_metas(error) else Rehearsal(error=quoted(error))
+        return Rehearsal(complete=False) if truths.asked or is_metas(error) else Rehearsal(error=quoted(error))
     return Rehearsal(error=_wrong_shape(logits, expected))
 
 
-def _is_metas(error: Exception) -> bool:
+def is_metas(error: Exception) -> bool:
     """Whether an error may come from the meta device: it lacks values and some kernels, and others want a dtype."""
     return isinstance(error, NotImplementedError) or any(word in str(error).lower() for word in ("meta", "dtype"))
 

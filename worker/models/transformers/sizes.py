@@ -3,7 +3,7 @@
 from typing import Any
 
 from halftime.contract.models import TransformersSpec
-from halftime.contract.models.transformers import DEFAULT_SEQUENCE_LENGTH, LEAST_MASKED_LENGTH
+from halftime.contract.models.transformers import DEFAULT_SEQUENCE_LENGTH, LEAST_LENGTHS
 from halftime.plugin import CausalTokens, ClassifiedTokens, DataShape, Images, MaskedTokens, TokenPairs
 from worker.models.transformers.config import Config, ends_with_a_token, text_config, vocabulary
 from worker.models.transformers.library import library, refused
@@ -28,8 +28,8 @@ def data_shape(spec: TransformersSpec, config: Config) -> DataShape:
     """Returns the shape of samples. Raises TrialFailed (`invalid_model`) where the request does not fit the config."""
     task = spec.trained_task
     if task == "image-classification":
-        return _images(spec, config)
-    vocab_size, length = vocabulary(config), _sequence_length(spec, config)
+        return images_of(spec, config)
+    vocab_size, length = vocabulary(config), sequence_length(spec, config)
     if task == "masked-lm":
         return MaskedTokens(vocab_size, length, mask_token=vocab_size - 1)
     if task == "sequence-classification":
@@ -50,11 +50,17 @@ def positions_of(spec: TransformersSpec, config: Config) -> int | None:
     return min(limits) - unused - ends_with_a_token(spec, config)
 
 
-def _images(spec: TransformersSpec, config: Config) -> Images:
+def images_of(spec: TransformersSpec, config: Config) -> Images:
+    """Returns the images and the number of classes of what is in them."""
+    return Images(*image_shape(spec, config), spec.classes)
+
+
+def image_shape(spec: TransformersSpec, config: Config) -> tuple[int, int, int]:
+    """Channels, height and width of an image."""
     seeing = getattr(config, "vision_config", config)
     size = spec.image_size or spec.config.get("image_size") or getattr(seeing, "image_size", None) or DEFAULT_IMAGE_SIZE
     height, width = (size, size) if isinstance(size, int) else size
-    return Images(getattr(seeing, "num_channels", DEFAULT_CHANNELS), height, width, spec.classes)
+    return getattr(seeing, "num_channels", DEFAULT_CHANNELS), height, width
 
 
 def _text_parts(config: Config) -> list[Any]:
@@ -68,12 +74,12 @@ def _count(part: Config, name: str) -> int | None:
     return value if isinstance(value, int) and value > 0 else None
 
 
-def _sequence_length(spec: TransformersSpec, config: Config) -> int:
+def sequence_length(spec: TransformersSpec, config: Config) -> int:
     """The requested length, or the default limited by the number of positions."""
     positions = positions_of(spec, config)
     if positions is None:
         return spec.sequence_length or DEFAULT_SEQUENCE_LENGTH
-    least = LEAST_MASKED_LENGTH if spec.trained_task == "masked-lm" else 1
+    least = LEAST_LENGTHS.get(spec.trained_task, 1)
     if positions < least:
         raise refused(
             "config.max_position_embeddings",
