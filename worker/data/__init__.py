@@ -15,7 +15,7 @@ from worker.data.batches import bytes_of, map_tensors, sha256, split
 from worker.data.feed import Batches, DrawnBatches, Feed, LoaderFeed, Place, ResidentFeed
 from worker.data.loader_limits import require_shared_memory
 from worker.data.plugin import plugin_source
-from worker.data.source import best_possible, chance, seeded
+from worker.data.source import best_possible, known_chance, seeded
 from worker.data.text import text_source
 from worker.errors import TrialFailed
 
@@ -134,7 +134,7 @@ def make_data(
 
 
 def _metric_facts(task: TrainingTask, source: Source, held_out: list[Batch]) -> list[MetricFacts]:
-    best, unlearned = best_possible(source), chance(source) | dict(task.chance(held_out))
+    best, unlearned = best_possible(source), known_chance(source) | dict(task.chance(held_out))
     return [
         MetricFacts(
             name=metric.name,

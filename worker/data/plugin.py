@@ -8,7 +8,7 @@ from halftime.contract.request.data import PluginData
 from halftime.plugin import Batch, Part, Source, TrainingTask
 from worker.data.batches import map_tensors, tensors_of
 from worker.data.layout import Layout, LayoutMismatch, check_inputs, check_targets, layout_of
-from worker.data.source import best_possible, chance
+from worker.data.source import best_possible, known_chance
 from worker.plugins import load, plugin_errors
 
 GROUP = "halftime.data"
@@ -27,7 +27,7 @@ class PluginSource:
             self.best_possible_loss = _maybe_float(source.best_possible_loss)
             self.best_possible_accuracy = _maybe_float(source.best_possible_accuracy)
             self.best_possible = {name: _maybe_float(value) for name, value in best_possible(source).items()}
-            self.chance = {name: _maybe_float(value) for name, value in chance(source).items()}
+            self.chance = {name: _maybe_float(value) for name, value in known_chance(source).items()}
             self.sample_bytes = max(1, int(source.sample_bytes))
         parts: tuple[Part, Part] = ("training", "validation")
         for part in parts:

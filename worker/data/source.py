@@ -19,6 +19,6 @@ def best_possible(source: Source) -> dict[str, float | None]:
     return known | dict(getattr(source, "best_possible", {}))
 
 
-def chance(source: Source) -> dict[str, float | None]:
+def known_chance(source: Source) -> dict[str, float | None]:
     """By the name of a metric, the value of a model that has learned nothing of a source's data."""
     return dict(getattr(source, "chance", {}))

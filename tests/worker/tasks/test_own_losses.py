@@ -16,7 +16,7 @@ from worker.models import blueprint_of
 from worker.proof.numerics import compare_with_fp64
 from worker.tasks.own_loss import OwnLoss
 from worker.training import loop as training
-from worker.training.loop import add_gradients, prepare, training_step, validate
+from worker.training.loop import add_gradients, training_step, validate
 from worker.training.precision import PRECISIONS
 
 CPU = torch.device("cpu")
@@ -166,5 +166,3 @@ def test_a_loss_in_fp64_leaves_the_default_dtype():
     loss = run.task.loss(copy.deepcopy(run.model).double(), exact)
     assert loss.dtype is torch.float64
     assert torch.get_default_dtype() is torch.float32
-
-

@@ -115,9 +115,10 @@ def _misfit(spec: TransformersSpec, config: Config, shape: DataShape, error: str
     """Names the size that does not fit if another one does, and else the config."""
     field = "image_size" if isinstance(shape, Images) else "sequence_length"
     size = shape.height if isinstance(shape, Images) else spec.sequence_length
+    print(f"{field}: {size} does not run: {error}")  # in the benchmark's logs; a client reads what to change
     for other in _other_sizes(spec, config, shape):
         if _fits(spec.model_copy(update={field: other})):
-            return refused(field, f"{size} does not fit this architecture with this config; {other} does. ({error})")
+            return refused(field, f"{size} does not fit this architecture with this config; {other} does.")
     return refused("config", f"this model does not run on samples of its task: {error}")
 
 
