@@ -55,7 +55,7 @@ class DiffusersSpec(Input):
         default={}, description="settings of `UNet2DModel`; others have the library's defaults"
     )
     image_size: int = Field(default=32, ge=1, le=512, description="height and width in pixels")
-    channels: int = Field(default=3, ge=1, le=64, description="channels of an image")
+    channels: int = Field(default=3, ge=1, le=16, description="channels of an image")
     num_classes: int = Field(default=10, ge=1, le=100_000, description="number of classes")
 
     def parameter_count(self) -> None:

@@ -26,7 +26,7 @@ class DitSpec(Input):
 
     kind: Literal["dit"] = "dit"
     image_size: int = Field(default=32, ge=1, le=512, description="height and width in pixels")
-    channels: int = Field(default=4, ge=1, le=64, description="channels of an image")
+    channels: int = Field(default=4, ge=1, le=16, description="channels of an image")
     patch_size: int = Field(default=2, ge=1, le=512, description="height and width of a patch; must divide image_size")
     hidden_size: int = Field(default=384, ge=4, le=65_536, description="width of the residual stream; a multiple of 4")
     num_layers: int = Field(default=12, ge=1, le=512, description="transformer blocks")

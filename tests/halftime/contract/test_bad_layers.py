@@ -186,7 +186,7 @@ OF_THE_MODEL = {
     "an image of one number": (model([FLATTEN, LINEAR], input_shape=[1, 1, 1]), "/input_shape"),
     "an image of tokens": (model([EMBEDDING], vocab_size=10), "/input_shape"),
     "a language without a vocabulary": (model([LINEAR], input_shape=[8], task="causal-lm"), "/vocab_size"),
-    "a task that is not on offer": (model([LINEAR], task="regression"), "/task"),
+    "a task that is not on offer": (model([LINEAR], task="ranking"), "/task"),
     "a number of layers": (model([LINEAR], num_layers=10**9), "/num_layers"),
     "layers that are no list": (model({"type": "linear"}), "/layers"),
     "layers as a name": (model("resnet"), "/layers"),

@@ -107,6 +107,13 @@ def test_chance_is_to_predict_the_share_of_clicks():
     assert source.chance["accuracy"] < source.best_possible_accuracy
 
 
+def test_tables_of_any_size_have_clicks():
+    huge = CLICKS.model_copy(update={"rows_per_table": 100_000_000})
+    batch = drawn(ClickSource(huge, seeded("task", 0)), 4000)
+    assert int(batch["categories"].max()) > 10_000_000
+    assert 0 < float(batch["clicked"].mean()) < 1
+
+
 def test_some_categories_are_far_more_popular_than_others():
     categories = drawn(ClickSource(CLICKS, seeded("task", 0)), 4000)["categories"]
     assert categories.shape == (4000, 5, 3)

@@ -23,6 +23,7 @@ from worker.messages import TrialSpec
 from worker.models import blueprint_of
 from worker.models.layers import BUILDERS, Recurrent, build_layers
 from worker.proof.numerics import compare_with_fp64
+from worker.tasks.regression import Regression
 from worker.training.loop import prepare, training_step
 from worker.training.precision import PRECISIONS
 from worker.trial.run import run_trial
@@ -230,6 +231,25 @@ def test_the_input_decides_what_a_classifier_is_trained_on(name):
     given, first, shape = SHAPES[name]
     head = [{"type": "flatten"}, {"type": "linear", "out_features": 10}]
     assert blueprint_of(model_of(first + head, **given)).task.shape == shape
+
+
+@pytest.mark.parametrize("shape", [[5], [2, 5, 6]])
+def test_a_regression_predicts_numbers_from_numbers(shape):
+    head = [{"type": "flatten"}, {"type": "linear", "out_features": 3}]
+    spec = model_of(head, input_shape=shape, task="regression", num_targets=3)
+    assert blueprint_of(spec).task == Regression(tuple(shape), 3)
+    inputs, targets = data_of(spec, TrainingConfig(batch_size=4)).training[0]
+    assert blueprint_of(spec).build()(inputs).shape == targets.shape == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"), [({"num_targets": 2}, ("layers", 1)), ({"vocab_size": 11}, ("vocab_size",))]
+)
+def test_a_regression_that_cannot_be_is_refused_at_its_place(changes, place):
+    head = [{"type": "flatten"}, {"type": "linear", "out_features": 3}]
+    with pytest.raises(ValidationError) as refused:
+        model_of(head, **({"input_shape": [5], "task": "regression", "num_targets": 3} | changes))
+    assert refused.value.errors()[0]["loc"] == place
 
 
 def test_a_causal_language_model_is_trained_on_the_next_token():

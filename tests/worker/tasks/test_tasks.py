@@ -144,6 +144,15 @@ def test_every_metric_is_reported_once(kind):
     assert reported[0] == "loss"
 
 
+def test_chance_is_of_the_data_where_the_task_does_not_know_it():
+    facts = {
+        kind: {metric.name: metric.chance for metric in prepared(kind)[1].facts.metrics} for kind in ("mlp", "dlrm")
+    }
+    assert facts["mlp"] == {"loss": pytest.approx(1.1), "mean_absolute_error": None}
+    assert 0 < facts["dlrm"]["loss"] < math.log(2)
+    assert 0.5 < facts["dlrm"]["accuracy"] < 1
+
+
 def test_the_metrics_of_a_regression_are_over_all_numbers():
     task = blueprint_of(SPECS["mlp"]).task
     targets = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]])

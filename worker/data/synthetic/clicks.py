@@ -14,6 +14,9 @@ BIAS = -1.2
 #: Standard deviation of what the numeric features, and what the categories, add to the logit.
 EFFECT = 1.5
 
+#: Most categories of a feature that have an effect of their own; beyond, they share them.
+MAX_EFFECTS = 65_536
+
 #: Samples that the figures of the best model are estimated on...
 ESTIMATE_SAMPLES = 16_384
 #: ...fewer if they have more categories than this.
@@ -36,8 +39,8 @@ class ClickSource:
         self._spec = spec
         self.sample_bytes = 4 * spec.dense_features + 8 * spec.num_tables * spec.bag_size + 4
         self.of_features = EFFECT * torch.randn(spec.dense_features, generator=generator) / spec.dense_features**0.5
-        #: (tables, rows)
-        self.of_categories = torch.randn(spec.num_tables, spec.rows_per_table, generator=generator)
+        #: (tables, effects)
+        self.of_categories = torch.randn(spec.num_tables, min(spec.rows_per_table, MAX_EFFECTS), generator=generator)
         self.of_categories *= EFFECT / (spec.num_tables * spec.bag_size) ** 0.5
         samples = max(1, min(ESTIMATE_SAMPLES, ESTIMATE_CATEGORIES // (spec.num_tables * spec.bag_size)))
         clicked = self.probabilities(*self._features(samples, generator)).double()
@@ -55,7 +58,8 @@ class ClickSource:
     def probabilities(self, dense: Tensor, categories: Tensor) -> Tensor:
         """(count, features) and (count, tables, bag) → (count,): the probability of a click."""
         tables = torch.arange(self._spec.num_tables)[:, None]
-        logits: Tensor = BIAS + dense @ self.of_features + self.of_categories[tables, categories].sum(dim=(1, 2))
+        of_categories = self.of_categories[tables, categories % self.of_categories.shape[1]]
+        logits: Tensor = BIAS + dense @ self.of_features + of_categories.sum(dim=(1, 2))
         return logits.sigmoid()
 
     def _features(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
