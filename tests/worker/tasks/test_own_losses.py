@@ -12,12 +12,13 @@ from halftime.plugin import IGNORED
 from tests.worker.tasks.toys import TASKS, TOYS
 from worker.data.batches import first_samples, map_tensors, split
 from worker.data.source import best_possible, seeded
+from worker.messages import TrialSpec
 from worker.models import blueprint_of
-from worker.proof.numerics import compare_with_fp64
 from worker.tasks.own_loss import OwnLoss
 from worker.training import loop as training
-from worker.training.loop import add_gradients, prepare, training_step, validate
+from worker.training.loop import add_gradients, training_step, validate
 from worker.training.precision import PRECISIONS
+from worker.trial.run import run_trial
 
 CPU = torch.device("cpu")
 
@@ -38,6 +39,11 @@ def prepared(toy, precision="fp32", loop=training, **settings):
     torch.manual_seed(0)
     run = loop.prepare(blueprint.build(), blueprint.task, PRECISIONS[precision], config, CPU)
     return run, blueprint.task.source(seed=0)
+
+
+def doubled(batch):
+    """A batch with its floats in FP64."""
+    return map_tensors(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, batch)
 
 
 def held_out(source, samples=64, size=32):
@@ -81,9 +87,30 @@ def test_a_step_runs_in_every_precision(toy, precision):
 
 def test_a_step_in_fp32_is_that_in_fp64_up_to_rounding(toy):
     run, source = prepared(toy)
-    numerics = compare_with_fp64(run, PRECISIONS["fp32"], source.sample("training", 8, seeded("training", 0)))
-    assert numerics.loss_relative_error < 1e-5
-    assert numerics.gradient_relative_rmse < 1e-3
+    exact, _ = prepared(toy)
+    run.model.eval()
+    exact.model.double().eval()
+    batch = source.sample("training", 8, seeded("training", 0))
+    loss = float(add_gradients(run, batch))
+    assert float(add_gradients(exact, doubled(batch))) == pytest.approx(loss, rel=1e-5)
+    errors = [
+        (float((one.grad.double() - other.grad).norm()), float(other.grad.norm()))
+        for one, other in zip(run.parameters, exact.parameters, strict=True)
+        if other.grad is not None
+    ]
+    error, size = (math.hypot(*norms) for norms in zip(*errors, strict=True))
+    assert error < 1e-3 * size
+
+
+def test_a_trial_has_every_metric(toy):
+    settings = TrainingConfig(batch_size=4, steps=2, warmup_steps=1, validation_samples=8)
+    model = TransformersSpec(**toy.model)
+    trial = TrialSpec(device="cpu", precision="bf16", block=0, position=0, model=model, training=settings)
+    result = run_trial(trial, lambda step: None)
+    names = {metric.name for metric in blueprint_of(model).task.reported}
+    assert {metric.name for metric in result.data.metrics} == names
+    assert all(math.isfinite(result.metric(name)) for name in names)
+    assert result.numerics is not None or "numerics" in result.not_examined
 
 
 def test_parts_of_a_batch_add_up_to_the_whole(toy):
@@ -162,8 +189,7 @@ def test_ignored_tokens_do_not_count():
 def test_a_loss_in_fp64_leaves_the_default_dtype():
     run, source = prepared(TOYS["object-detection"])
     batch = first_samples(source.sample("training", 2, seeded("training", 0)), 2)
-    exact = map_tensors(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, batch)
-    loss = run.task.loss(copy.deepcopy(run.model).double(), exact)
+    loss = run.task.loss(copy.deepcopy(run.model).double(), doubled(batch))
     assert loss.dtype is torch.float64
     assert torch.get_default_dtype() is torch.float32
 

@@ -127,6 +127,8 @@ def _ctc(spec: TransformersSpec, config: Config) -> OwnLoss:
 
 def _speech_seq2seq(spec: TransformersSpec, config: Config) -> OwnLoss:
     _without_masks(config)
+    if getattr(config, "pad_token_id", None) is None:  # labels are shifted with it
+        config.pad_token_id = config.eos_token_id
     positions = positions_of(spec, config) or DEFAULT_SPOKEN_TOKENS
     tokens = sequence_length(spec, config) if spec.sequence_length else min(positions, DEFAULT_SPOKEN_TOKENS)
     input_name = _input_name(spec, config)
@@ -213,7 +215,8 @@ def _find_padding(spec: TransformersSpec, config: Config, task: OwnLoss) -> Padd
 
 def _rehearse(build_model: Callable[[], nn.Module], task: OwnLoss) -> str | None:
     """Builds a model and computes its loss on the meta device; returns why it cannot be trained, if that is known."""
-    batch = task.source(0).sample("training", SAMPLES, seeded("rehearsal", 0))
+    with torch.device("cpu"):  # whatever the caller's default is
+        batch = task.source(0).sample("training", SAMPLES, seeded("rehearsal", 0))
     truths = Truths()
     try:
         with torch.device("meta"), torch.no_grad(), truths:
