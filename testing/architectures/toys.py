@@ -12,8 +12,10 @@ from testing.architectures.shrink import shrink
 Request = dict[str, Any]
 
 SEQUENCE_LENGTH = 16
-#: In samples of a waveform, or frames; and in steps of a series.
+#: In samples of a waveform, and in steps of a series.
 LENGTHS: dict[TransformersTask, int] = {"ctc": 4000, "time-series-forecasting": 32}
+#: Of architectures that read spectrograms.
+FRAMES = {"wav2vec2-bert": 64}
 IMAGE_SIZE = 64
 CLASSES = 4
 
@@ -80,7 +82,7 @@ def toy(task: TransformersTask, model_type: str) -> Request:
     settings |= EXCEPTIONS.get(model_type, {})
     size: Request = {}
     if task not in WITHOUT_LENGTH:
-        size["sequence_length"] = LENGTHS.get(task, SEQUENCE_LENGTH)
+        size["sequence_length"] = FRAMES.get(model_type, LENGTHS.get(task, SEQUENCE_LENGTH))
     if task in IMAGE_TASKS:
         size["image_size"] = AT_FULL_SIZE.get(model_type, IMAGE_SIZE)
         settings.pop("image_size", None)

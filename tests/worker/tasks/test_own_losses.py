@@ -192,5 +192,3 @@ def test_a_loss_in_fp64_leaves_the_default_dtype():
     loss = run.task.loss(copy.deepcopy(run.model).double(), doubled(batch))
     assert loss.dtype is torch.float64
     assert torch.get_default_dtype() is torch.float32
-
-
