@@ -12,17 +12,25 @@ from testing.architectures.shrink import shrink
 Request = dict[str, Any]
 
 SEQUENCE_LENGTH = 16
-#: In samples of a waveform, or frames; and in steps of a series.
+#: In samples of a waveform, and in steps of a series.
 LENGTHS: dict[TransformersTask, int] = {"ctc": 4000, "time-series-forecasting": 32}
+#: Of architectures that read spectrograms.
+FRAMES = {"wav2vec2-bert": 64}
 IMAGE_SIZE = 64
 CLASSES = 4
+
+FOUR_LAYERS = {"num_hidden_layers": 4, "hidden_size": 48, "num_attention_heads": 4}
 
 #: Settings of architectures whose sizes depend on each other, or whose defaults the library itself cannot build.
 EXCEPTIONS: dict[str, dict[str, Any]] = {
     "arcee": {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2},
+    "beit": FOUR_LAYERS | {"out_indices": [0, 1, 2, 3]},
     "bit": {"num_groups": 4},
+    "data2vec-vision": FOUR_LAYERS | {"out_indices": [0, 1, 2, 3]},
     "dbrx": {"attn_config": {"rope_theta": 10_000.0}},
     "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 32},
+    "dpt": FOUR_LAYERS
+    | {"backbone_out_indices": [0, 1, 2, 3], "neck_hidden_sizes": [12, 24, 48, 96], "fusion_hidden_size": 32},
     "efficientnet": {"hidden_dim": 2560},
     "esm": {"vocab_size": 64, "esmfold_config": None},
     "gemma3n_text": {"num_kv_shared_layers": 0},
@@ -40,9 +48,25 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
     },
     "swin": {"window_size": 2},
     "donut-swin": {"window_size": 2},
+    "upernet": {
+        "hidden_size": 32,
+        "auxiliary_in_channels": 64,
+        "backbone_config": {
+            "model_type": "resnet",
+            "embedding_size": 8,
+            "hidden_sizes": [16, 32, 64, 64],
+            "depths": [1, 1, 1, 1],
+            "out_features": ["stage1", "stage2", "stage3", "stage4"],
+        },
+    },
+    "wav2vec2-bert": {"vocab_size": 32},
+    "wav2vec2-conformer": {"vocab_size": 32},
     "zamba": {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"]},
     "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
 }
+
+#: Detectors that no size of their own makes small, and image sizes that give them enough candidates for their queries.
+AT_FULL_SIZE = {"d_fine": 160, "deimv2": 160, "rt_detr": 160, "rt_detr_v2": 160}
 
 PAIRS: list[tuple[TransformersTask, str]] = [
     (task, model_type)
@@ -54,12 +78,13 @@ PAIRS: list[tuple[TransformersTask, str]] = [
 
 def toy(task: TransformersTask, model_type: str) -> Request:
     """Returns the model of a request."""
-    settings = shrink(transformers.CONFIG_MAPPING[model_type]) | EXCEPTIONS.get(model_type, {})
+    settings = {} if model_type in AT_FULL_SIZE else shrink(transformers.CONFIG_MAPPING[model_type])
+    settings |= EXCEPTIONS.get(model_type, {})
     size: Request = {}
     if task not in WITHOUT_LENGTH:
-        size["sequence_length"] = LENGTHS.get(task, SEQUENCE_LENGTH)
+        size["sequence_length"] = FRAMES.get(model_type, LENGTHS.get(task, SEQUENCE_LENGTH))
     if task in IMAGE_TASKS:
-        size["image_size"] = IMAGE_SIZE
+        size["image_size"] = AT_FULL_SIZE.get(model_type, IMAGE_SIZE)
         settings.pop("image_size", None)
     classes = {"num_classes": CLASSES} if task in DEFAULT_CLASSES else {}
     return {"kind": "transformers", "task": task, "model_type": model_type, "config": settings} | size | classes

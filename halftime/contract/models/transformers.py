@@ -24,6 +24,8 @@ LEAST_LENGTHS: dict[TransformersTask, int] = {
 }
 
 MAX_CLASSES = 100_000
+#: The library ignores pixels labelled 255.
+MAX_PIXEL_CLASSES = 255
 #: Of ImageNet, a pair of labels, the tags of CoNLL-2003, ADE20K and COCO.
 DEFAULT_CLASSES: dict[TransformersTask, int] = {
     "image-classification": 1000,
@@ -65,7 +67,7 @@ class TransformersSpec(Input):
         le=65_536,
         description="tokens in one sample, for seq2seq in the source and in the target each, for speech-seq2seq in the "
         "target; for ctc samples of the waveform or frames, for time-series-forecasting steps of the past; null: the "
-        f"architecture's number of positions, at most {DEFAULT_SEQUENCE_LENGTH}; the method page has the other defaults",
+        f"architecture's number of positions, at most {DEFAULT_SEQUENCE_LENGTH}; docs/requests.md has those of speech",
     )
     image_size: int | None = Field(
         default=None, ge=1, le=1024, description="height and width in pixels; null: the architecture's default, or 224"
@@ -128,6 +130,8 @@ class TransformersSpec(Input):
         if not 2 <= self.classes <= MAX_CLASSES:
             place = "num_labels" if labels is not None else "id2label"
             raise _refused(("config", place), f"must have 2 to {MAX_CLASSES:,} classes; or use `num_classes`")
+        if self.trained_task == "semantic-segmentation" and self.classes > MAX_PIXEL_CLASSES:
+            raise _refused("num_classes", f"must be at most {MAX_PIXEL_CLASSES}: label 255 is an ignored pixel")
         if self.config.get("problem_type") not in (None, "single_label_classification"):
             raise _refused(("config", "problem_type"), "each sample has one of the classes here; omit it")
 

@@ -11,6 +11,7 @@ import torch
 from halftime.contract.models import TransformersSpec
 from halftime.contract.models.model_types import MODEL_TYPES, NOT_TRAINED
 from halftime.contract.models.presets import PRESETS
+from halftime.contract.models.transformers import IMAGE_TASKS, WITHOUT_LENGTH
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.request.training import TrainingConfig
 from tests.factories import data_of
@@ -18,24 +19,37 @@ from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
 from worker.models.transformers import AUTO_CLASSES
+from worker.models.transformers.own_loss import FORECASTERS, TASKS
 from worker.trial.run import run_trial
 
 PUBLISHED = {
     "bart-base": 140e6,
     "bert-base": 110e6,
     "bert-large": 336e6,
+    "clip-vit-b32": 151_277_313,
     "convnext-large": 197_767_336,
     "convnext-tiny": 28_589_128,
+    "detr-resnet-50": 41e6,
     "distilbert": 67e6,
+    "gemma-3-270m": 270e6,
     "gpt2": 124e6,
     "gpt2-medium": 355e6,
     "llama-1b": 1.23e9,
+    "llama-3.2-1b": 1.23e9,
+    "modernbert-base": 149e6,
     "qwen2-0.5b": 0.49e9,
+    "qwen3-0.6b": 600e6,
+    "qwen3-moe": 671_903_744,
     "resnet-50": 25_557_032,
     "roberta-base": 125e6,
+    "segformer-b0": 3.8e6,
     "t5-small": 60e6,
     "vit-base": 86_567_656,
+    "whisper-tiny": 39e6,
 }
+
+#: Relative differences of counts that were published with two digits.
+ROUNDED = {"detr-resnet-50": 0.015, "segformer-b0": 0.015, "whisper-tiny": 0.035}
 
 BERT = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 BART = {"vocab_size": 64, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32}
@@ -49,23 +63,70 @@ TINY = {
     "bart-base": BART,
     "bert-base": BERT,
     "bert-large": BERT,
+    "clip-vit-b32": {
+        "text_config": BERT | {"max_position_embeddings": 16},
+        "vision_config": {
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "patch_size": 8,
+        },
+    },
     "convnext-large": CONVNEXT,
     "convnext-tiny": CONVNEXT,
+    "detr-resnet-50": {
+        "backbone_config": {
+            "model_type": "resnet",
+            "embedding_size": 8,
+            "hidden_sizes": [16, 32],
+            "depths": [1, 1],
+            "out_features": ["stage2"],
+        },
+        "d_model": 16,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 32,
+        "decoder_ffn_dim": 32,
+        "num_queries": 8,
+    },
     "distilbert": {"vocab_size": 64, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32},
+    "gemma-3-270m": LLAMA | {"head_dim": 8},
     "gpt2": GPT2,
     "gpt2-medium": GPT2,
     "llama-1b": LLAMA | {"head_dim": 8},
+    "llama-3.2-1b": LLAMA | {"head_dim": 8},
+    "modernbert-base": BERT,
     "qwen2-0.5b": LLAMA,
+    "qwen3-0.6b": LLAMA | {"head_dim": 8},
+    "qwen3-moe": LLAMA | {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
     "resnet-50": {"embedding_size": 8, "hidden_sizes": [16, 32], "depths": [1, 1]},
     "roberta-base": BERT,
+    "segformer-b0": {"hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 2, 2, 2]},
     "t5-small": {"vocab_size": 64, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2},
+    "whisper-tiny": {
+        "vocab_size": 64,
+        "d_model": 16,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 32,
+        "decoder_ffn_dim": 32,
+        "max_source_positions": 64,
+        "max_target_positions": 16,
+    },
     "vit-base": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32},
 }
 
 
 def tiny(preset, **changes):
-    is_image = PRESETS[preset].task == "image-classification" and "task" not in changes
-    size = {"image_size": 32, "num_classes": 4} if is_image else {"sequence_length": 16}
+    task = changes.get("task", PRESETS[preset].task)
+    size = {} if task in WITHOUT_LENGTH else {"sequence_length": 16}
+    size |= {"image_size": 32} if task in IMAGE_TASKS else {}
+    size |= {"num_classes": 4} if task in WITHOUT_LENGTH else {}
     return TransformersSpec(**{"preset": preset, "config": TINY[preset]} | size | changes)
 
 
@@ -85,7 +146,7 @@ def test_a_preset_has_its_published_size(name):
     with torch.device("meta"):
         model = blueprint_of(TransformersSpec(preset=name)).build()
     parameter_count = sum(weight.numel() for weight in model.parameters())
-    assert parameter_count == pytest.approx(PUBLISHED[name], rel=0.01)
+    assert parameter_count == pytest.approx(PUBLISHED[name], rel=ROUNDED.get(name, 0.01))
 
 
 @pytest.fixture
@@ -105,7 +166,7 @@ def test_a_shrunk_preset_trains(name, precision, caplog):
     spec = TrialSpec(device="cpu", precision=precision, block=0, position=0, model=tiny(name), training=training)
     result = run_trial(spec, lambda step: None)
     assert all(loss > 0 for loss in result.loss_curve)
-    assert result.validation_loss > result.data.best_possible_loss
+    assert result.validation_loss > (result.data.best_possible_loss or 0)
     lowered = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[precision]
     assert {lowered} == {dtype for dtypes in result.attestation.forward_dtypes.values() for dtype in dtypes}
     assert not caplog.records
@@ -227,10 +288,27 @@ def test_the_list_of_architectures_is_the_librarys():
     }
     auto = importlib.import_module("transformers.models.auto.modeling_auto")
     offered = {task: frozenset(getattr(auto, f"MODEL_FOR_{name}_MAPPING_NAMES")) for task, name in names.items()}
-    assert offered == MODEL_TYPES
+    assert {task: MODEL_TYPES[task] for task in offered} == offered
     assert offered.keys() == AUTO_CLASSES.keys()
-    assert NOT_TRAINED.keys() == offered.keys()
+    assert NOT_TRAINED.keys() == MODEL_TYPES.keys()
     assert all(offered[task] > NOT_TRAINED[task].keys() for task in offered)
+
+
+def test_architectures_with_a_loss_of_their_own_are_among_the_librarys():
+    names = {
+        "token-classification": "TOKEN_CLASSIFICATION",
+        "question-answering": "QUESTION_ANSWERING",
+        "semantic-segmentation": "SEMANTIC_SEGMENTATION",
+        "object-detection": "OBJECT_DETECTION",
+        "ctc": "CTC",
+        "speech-seq2seq": "SPEECH_SEQ_2_SEQ",
+        "contrastive": "ZERO_SHOT_IMAGE_CLASSIFICATION",
+    }
+    auto = importlib.import_module("transformers.models.auto.modeling_auto")
+    for task, name in names.items():
+        assert MODEL_TYPES[task] <= getattr(auto, f"MODEL_FOR_{name}_MAPPING_NAMES").keys()
+    assert MODEL_TYPES["time-series-forecasting"] == FORECASTERS.keys()
+    assert MODEL_TYPES.keys() == AUTO_CLASSES.keys() | TASKS.keys()
 
 
 def test_the_library_is_loaded_only_where_a_request_names_it_and_starts_no_cuda():

@@ -9,15 +9,16 @@ import torch
 from halftime.contract.models import TransformersSpec
 from halftime.contract.request.training import TrainingConfig
 from halftime.plugin import IGNORED
+from tests.faults.test_loop import planted
 from tests.worker.tasks.toys import TASKS, TOYS
-from worker.data.batches import first_samples, map_tensors, split
+from worker.data.batches import map_tensors, split
 from worker.data.source import best_possible, seeded
+from worker.messages import TrialSpec
 from worker.models import blueprint_of
-from worker.proof.numerics import compare_with_fp64
-from worker.tasks.own_loss import OwnLoss
 from worker.training import loop as training
 from worker.training.loop import add_gradients, training_step, validate
 from worker.training.precision import PRECISIONS
+from worker.trial.run import run_trial
 
 CPU = torch.device("cpu")
 
@@ -27,7 +28,7 @@ def toy(request):
     return TOYS[request.param]
 
 
-def prepared(toy, precision="fp32", loop=training, **settings):
+def prepared(toy, precision="fp32", **settings):
     """A run of a toy, and a source of its data."""
     config = TrainingConfig(
         **{"batch_size": toy.batch_size, "steps": toy.steps, "warmup_steps": 1, "learning_rate": toy.learning_rate}
@@ -36,8 +37,18 @@ def prepared(toy, precision="fp32", loop=training, **settings):
     )
     blueprint = blueprint_of(TransformersSpec(**toy.model))
     torch.manual_seed(0)
-    run = loop.prepare(blueprint.build(), blueprint.task, PRECISIONS[precision], config, CPU)
+    run = training.prepare(blueprint.build(), blueprint.task, PRECISIONS[precision], config, CPU)
     return run, blueprint.task.source(seed=0)
+
+
+def drawn(source, samples):
+    """A batch of training."""
+    return source.sample("training", samples, seeded("training", 0))
+
+
+def doubled(batch):
+    """A batch with its floats in FP64."""
+    return map_tensors(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, batch)
 
 
 def held_out(source, samples=64, size=32):
@@ -75,15 +86,39 @@ def test_an_untrained_model_is_at_chance_and_none_beats_the_best(toy):
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_step_runs_in_every_precision(toy, precision):
     run, source = prepared(toy, precision)
-    step = training_step(run, source.sample("training", 4, seeded("training", 0)))
+    step = training_step(run, drawn(source, 4))
     assert math.isfinite(float(step.loss))
 
 
 def test_a_step_in_fp32_is_that_in_fp64_up_to_rounding(toy):
     run, source = prepared(toy)
-    numerics = compare_with_fp64(run, PRECISIONS["fp32"], source.sample("training", 8, seeded("training", 0)))
-    assert numerics.loss_relative_error < 1e-5
-    assert numerics.gradient_relative_rmse < 1e-3
+    exact, _ = prepared(toy)
+    run.model.eval()
+    exact.model.double().eval()
+    batch = drawn(source, 8)
+    loss = float(add_gradients(run, batch))
+    assert float(add_gradients(exact, doubled(batch))) == pytest.approx(loss, rel=1e-5)
+    errors = [
+        (float((one.grad.double() - other.grad).norm()), float(other.grad.norm()))
+        for one, other in zip(run.parameters, exact.parameters, strict=True)
+        if other.grad is not None
+    ]
+    error, size = (math.hypot(*norms) for norms in zip(*errors, strict=True))
+    assert error < 1e-3 * size
+
+
+def test_an_examined_trial_has_every_metric(toy):
+    settings = TrainingConfig(batch_size=4, steps=2, warmup_steps=1, validation_samples=8)
+    model = TransformersSpec(**toy.model)
+    trial = TrialSpec(
+        device="cpu", precision="bf16", block=0, position=0, model=model, training=settings, examined=True
+    )
+    result = run_trial(trial, lambda step: None)
+    names = {metric.name for metric in blueprint_of(model).task.reported}
+    assert {metric.name for metric in result.data.metrics} == names
+    assert all(math.isfinite(result.metric(name)) for name in names)
+    assert (result.numerics is None) == ("numerics" in result.not_examined)
+    assert any(dtypes == ["bfloat16"] for dtypes in result.attestation.forward_dtypes.values())
 
 
 def test_parts_of_a_batch_add_up_to_the_whole(toy):
@@ -91,7 +126,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(toy):
         pytest.skip("a part is compared only with itself")
     run, source = prepared(toy, gradient_accumulation=4)
     whole, _ = prepared(toy)
-    batch = source.sample("training", 8, seeded("training", 0))
+    batch = drawn(source, 8)
     for model in (run.model, whole.model):
         model.eval()  # dropout and batch norm differ from part to part
     assert float(add_gradients(run, batch)) == pytest.approx(float(add_gradients(whole, batch)), rel=1e-5)
@@ -125,33 +160,45 @@ def test_metrics_of_parts_add_up_to_those_of_the_whole(toy):
     assert parts == pytest.approx(whole, rel=1e-4)
 
 
-def test_validation_computes_in_fp32(toy, monkeypatch):
-    """Also within an autocast region that a faulty loop left open; the loop itself opens none."""
-    run, source = prepared(toy, "bf16")
-    seen = []
-
-    def record(task, model, batch):
-        seen.append(torch.is_autocast_enabled("cpu"))
-        return measure(task, model, batch)
-
-    measure = OwnLoss.metrics
-    monkeypatch.setattr(OwnLoss, "metrics", record)
-    validate(run.model, run.task, held_out(source, 8))
-    assert seen == [False]
-
-
-def test_the_training_loss_is_computed_under_autocast(toy):
+def autocast_in(toy, act):
+    """Whether autocast is on where a toy's model is called."""
     run, source = prepared(toy, "bf16")
     seen = []
     run.model.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
-    add_gradients(run, source.sample("training", 4, seeded("training", 0)))
-    assert seen == [True]
+    act(run, source)
+    return seen
+
+
+def check_metrics_are_in_fp32(toy, loop):
+    assert autocast_in(toy, lambda run, source: loop.validate(run.model, run.task, held_out(source, 8))) == [False]
+
+
+def check_the_loss_is_under_autocast(toy, loop):
+    assert autocast_in(toy, lambda run, source: loop.add_gradients(run, drawn(source, 4))) == [True]
+
+
+def test_the_loss_is_under_autocast_and_metrics_are_in_fp32(toy):
+    check_the_loss_is_under_autocast(toy, training)
+    check_metrics_are_in_fp32(toy, training)
+
+
+def test_metrics_under_autocast_are_found(toy):
+    line = "@torch.no_grad()\ndef validate("
+    faulty = planted(line, f'@torch.autocast("cpu", dtype=torch.bfloat16)\n{line}')
+    with pytest.raises(AssertionError):
+        check_metrics_are_in_fp32(toy, faulty)
+
+
+def test_a_loss_outside_autocast_is_found(toy):
+    faulty = planted("        with run.autocast:\n", "        if True:\n")
+    with pytest.raises(AssertionError):
+        check_the_loss_is_under_autocast(toy, faulty)
 
 
 def test_ignored_tokens_do_not_count():
     run, source = prepared(TOYS["token-classification"])
     run.model.eval()
-    batch = source.sample("training", 8, seeded("training", 0))
+    batch = drawn(source, 8)
     batch["labels"][:6, 3:] = IGNORED
     assert int(run.task.predictions(batch)) == 6 * 3 + 2 * batch["labels"].shape[1]
     parts = [add_gradients(run, part) * run.task.predictions(part) for part in split(batch, 4)]
@@ -161,8 +208,7 @@ def test_ignored_tokens_do_not_count():
 
 def test_a_loss_in_fp64_leaves_the_default_dtype():
     run, source = prepared(TOYS["object-detection"])
-    batch = first_samples(source.sample("training", 2, seeded("training", 0)), 2)
-    exact = map_tensors(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, batch)
-    loss = run.task.loss(copy.deepcopy(run.model).double(), exact)
+    batch = drawn(source, 2)
+    loss = run.task.loss(copy.deepcopy(run.model).double(), doubled(batch))
     assert loss.dtype is torch.float64
     assert torch.get_default_dtype() is torch.float32

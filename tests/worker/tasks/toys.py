@@ -49,7 +49,7 @@ WHISPER = {
     "encoder_ffn_dim": 64,
     "decoder_ffn_dim": 64,
     "num_mel_bins": 16,
-    "max_source_positions": 32,
+    "max_source_positions": 16,
     "max_target_positions": 16,
 }
 CLIP_PART = SMALL | {"hidden_size": 32}
@@ -108,14 +108,16 @@ TOYS = {
         _model("ctc", "wav2vec2", WAV2VEC2, sequence_length=800), "token_error_rate", 0.5, rises=False, steps=160,
     ),
     "speech-seq2seq": Toy(
-        _model("speech-seq2seq", "whisper", WHISPER, sequence_length=4), "accuracy", 0.5, chance_metric="loss"
+        _model("speech-seq2seq", "whisper", WHISPER, sequence_length=2), "accuracy", 0.5, chance_metric="loss",
+        steps=80, learning_rate=5e-3,
     ),
     "contrastive": Toy(
         _model("contrastive", "clip", CLIP, sequence_length=5, image_size=16), "pair_accuracy", 0.8,
         chance_metric="pair_accuracy",
     ),
     "time-series-forecasting": Toy(
-        _model("time-series-forecasting", "patchtst", PATCHTST), "mean_absolute_error", 0.6, rises=False,
+        _model("time-series-forecasting", "patchtst", PATCHTST), "mean_absolute_error", 0.7, rises=False,
+        steps=90,
         chance_metric="mean_absolute_error",
     ),
 }  # fmt: skip

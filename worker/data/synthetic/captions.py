@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from halftime.contract.models.transformers import LEAST_CAPTION_LENGTH
 from halftime.plugin import Images, Part
 from worker.data.synthetic.colours import Palette
 
@@ -12,8 +13,6 @@ CELLS = 2
 COLOURS = 8
 #: Smallest vocabulary: two colours for each cell, and the token that ends a text.
 LEAST_VOCABULARY = 2 * CELLS**2 + 1
-#: Shortest caption: the colours of all cells, and the token that ends it.
-LEAST_LENGTH = CELLS**2 + 1
 
 
 class CaptionSource:
@@ -29,7 +28,7 @@ class CaptionSource:
     def __init__(
         self, images: Images, vocab_size: int, length: int, last_token: int, generator: torch.Generator
     ) -> None:
-        assert length >= LEAST_LENGTH, "the colours of all cells and the last token"
+        assert length >= LEAST_CAPTION_LENGTH, "the colours of all cells and the last token"
         self._images, self._length, self._last_token = images, length, last_token
         self.sample_bytes = 4 * images.channels * images.height * images.width + 8 * length
         self.colours = min(COLOURS, (vocab_size - 1) // CELLS**2)

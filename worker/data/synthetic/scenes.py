@@ -74,7 +74,7 @@ class SegmentationSource:
         self.best_possible = {"pixel_accuracy": 1.0, "mean_iou_per_image": 1.0}
 
     def sample(self, part: Part, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draws `pixel_values` (count, channels, height, width), float32, and `labels` (count, height, width), int64."""
+        """Draws `pixel_values` (count, channels, height, width) and `labels` (count, height, width), int64."""
         images, pixels, _, _ = self.scenes.draw(count, generator)
         return {"pixel_values": images, "labels": pixels}
 

@@ -52,8 +52,8 @@ class SeriesSource:
         for step in range(2, steps):
             expected = self.first * values[:, step - 1] + self.second * values[:, step - 2]
             values[:, step] = expected + self.innovation * noise[:, step]
-        past, future = values.float().split([self.context, self.horizon], dim=1)
-        return {"past_values": past.contiguous(), "future_values": future.contiguous()}
+        past, future = values[:, : self.context], values[:, self.context :]
+        return {"past_values": past.float().contiguous(), "future_values": future.float().contiguous()}
 
     def forecast_variances(self) -> Tensor:
         """Variance of the best forecast's error, (horizon, channels)."""

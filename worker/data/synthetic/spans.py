@@ -3,14 +3,13 @@
 import torch
 from torch import Tensor
 
+from halftime.contract.models.transformers import LEAST_SPAN_LENGTH
 from halftime.plugin import Part
 
 #: Most kinds of spans.
 KINDS = 4
 #: Fewest tokens for a span and what is around it.
 LEAST_SEGMENT = 4
-#: Fewest tokens that sequences need: a question and one segment.
-LEAST_LENGTH = 1 + LEAST_SEGMENT
 #: Smallest vocabulary: question, opening and closing mark of one kind, a token between them, and the last one.
 LEAST_VOCABULARY = 5
 
@@ -27,7 +26,7 @@ class SpanSource:
     best_possible_accuracy: float | None = None
 
     def __init__(self, vocab_size: int, length: int, generator: torch.Generator) -> None:
-        assert length >= LEAST_LENGTH, "a question and an answer"
+        assert length >= LEAST_SPAN_LENGTH, "a question and an answer"
         self.length = length
         self.sample_bytes = 8 * (length + 2)
         self.best_possible = {"exact_match": 1.0, "position_accuracy": 1.0}

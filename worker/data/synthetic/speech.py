@@ -94,7 +94,7 @@ class SpeechSource:
         self.codes = sound.codes(len(self.alphabet), generator)
 
     def sample(self, part: Part, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draws recordings (count, …), float32, under the model's name for them, and `labels` (count, tokens), int64."""
+        """Draws recordings (count, …) under the model's name for them, and `labels` (count, tokens), int64."""
         spoken = torch.randint(len(self.alphabet), (count, self._tokens), generator=generator)
         loudness = LEAST_LOUDNESS + (1 - LEAST_LOUDNESS) * torch.rand(spoken.shape, generator=generator)
         recordings = self._sound.speak(self.codes[spoken], loudness, generator)

@@ -13,6 +13,7 @@ from halftime.contract.models.presets import TransformersTask
 from halftime.plugin import Blueprint
 from worker.data.batches import map_tensors
 from worker.data.source import seeded
+from worker.data.synthetic import captions, spans
 from worker.data.synthetic.speech import Sound, Spectrogram, Waveform, spoken_alphabet
 from worker.errors import TrialFailed
 from worker.models.transformers.config import Config, parts, text_config, vocabulary
@@ -89,7 +90,7 @@ def _token_classification(spec: TransformersSpec, config: Config) -> OwnLoss:
 
 
 def _question_answering(spec: TransformersSpec, config: Config) -> OwnLoss:
-    return QuestionAnswering(_vocabulary_of(config, least=5), sequence_length(spec, config))
+    return QuestionAnswering(_vocabulary_of(config, spans.LEAST_VOCABULARY), sequence_length(spec, config))
 
 
 def _segmentation(spec: TransformersSpec, config: Config) -> OwnLoss:
@@ -102,7 +103,7 @@ def _detection(spec: TransformersSpec, config: Config) -> OwnLoss:
 
 def _contrastive(spec: TransformersSpec, config: Config) -> OwnLoss:
     channels, height, width = image_shape(spec, config)
-    size, last = _vocabulary_of(config, least=9), text_config(config).eos_token_id
+    size, last = _vocabulary_of(config, captions.LEAST_VOCABULARY), text_config(config).eos_token_id
     # The token with the largest ID ends a text for configs as old as the first CLIP, whatever they say.
     last_token = last if isinstance(last, int) and last > 2 else size - 1
     return Contrastive(channels, height, width, size, sequence_length(spec, config), last_token)
@@ -127,6 +128,8 @@ def _ctc(spec: TransformersSpec, config: Config) -> OwnLoss:
 
 def _speech_seq2seq(spec: TransformersSpec, config: Config) -> OwnLoss:
     _without_masks(config)
+    if getattr(config, "pad_token_id", None) is None:  # labels are shifted with it
+        config.pad_token_id = config.eos_token_id
     positions = positions_of(spec, config) or DEFAULT_SPOKEN_TOKENS
     tokens = sequence_length(spec, config) if spec.sequence_length else min(positions, DEFAULT_SPOKEN_TOKENS)
     input_name = _input_name(spec, config)
@@ -213,7 +216,8 @@ def _find_padding(spec: TransformersSpec, config: Config, task: OwnLoss) -> Padd
 
 def _rehearse(build_model: Callable[[], nn.Module], task: OwnLoss) -> str | None:
     """Builds a model and computes its loss on the meta device; returns why it cannot be trained, if that is known."""
-    batch = task.source(0).sample("training", SAMPLES, seeded("rehearsal", 0))
+    with torch.device("cpu"):  # whatever the caller's default is
+        batch = task.source(0).sample("training", SAMPLES, seeded("rehearsal", 0))
     truths = Truths()
     try:
         with torch.device("meta"), torch.no_grad(), truths:
