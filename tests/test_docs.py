@@ -291,6 +291,6 @@ def test_the_requests_shown_are_valid():
     shown = "\n".join(pages)
     bodies = re.findall(r"-d '(\{.*?\})'|^```json\n(\{.*?\})\n```", shown, re.DOTALL | re.MULTILINE)
     bodies = ["".join(body) for body in bodies if '"hidden_size": 0' not in "".join(body)]
-    assert len(bodies) == 5
+    assert len(bodies) == 6
     for body in bodies:
         (SweepRequest if '"vary"' in body else BenchmarkRequest).model_validate_json(body)
