@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from halftime.contract.models import LayersSpec, ModelSpec
 from halftime.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName, supported
+from halftime.contract.request.adapters import LoraConfig
 from halftime.contract.request.data import DataConfig, SyntheticData
 from halftime.contract.request.tracking import Tracking
 from halftime.contract.request.training import TrainingConfig
@@ -76,6 +77,9 @@ class BenchmarkConfig(Input):
         description="precisions to compare with the baseline; null: fp16 on CUDA, bf16 on a CPU",
     )
     data: DataConfig = SyntheticData()
+    adapters: LoraConfig | None = Field(
+        default=None, description="adapters to train instead of the model's weights; null: all weights are trained"
+    )
     training: TrainingConfig = TrainingConfig()
     measurement: MeasurementConfig = MeasurementConfig()
     timeout_seconds: float = Field(
