@@ -65,7 +65,8 @@ def _all_but_output(model: nn.Module, linear: list[str]) -> list[str]:
 
     It is the one that the library calls the output embeddings; of another model, the last.
     """
-    outputs = [module.get_output_embeddings() for module in model.modules() if hasattr(module, "get_output_embeddings")]
+    readers = [getattr(module, "get_output_embeddings", None) for module in model.modules()]
+    outputs = [read() for read in readers if callable(read)]
     output = next((one for one in outputs if one is not None), None)
     last = [name for name in linear if model.get_submodule(name) is output] or linear[-1:]
     names = [name for name in linear if name not in last]

@@ -20,8 +20,8 @@ class LoraConfig(Input):
         default=None,
         min_length=1,
         max_length=1024,
-        description="modules that get an adapter: names, or their last parts, such as `q_proj`; null: all linear layers "
-        "but the output, as peft's `all-linear`",
+        description="modules that get an adapter: names, or their last parts, such as `q_proj`; null: all linear "
+        "layers but the output, as peft's `all-linear`",
     )
     base_precision: Literal["fp32", "bf16"] = Field(
         default="fp32",

@@ -1,10 +1,14 @@
 """Reports on `bf16-true`, from real training: one where BF16 weights suffice, one where they lose the updates."""
 
+import pytest
+
 from halftime.contract.request.request import BenchmarkRequest
 from tests.factories import CPU, comparison, telemetry
 from worker.comparison.blocks import compare
 from worker.report.build import make_report
 from worker.trial.run import run_trial
+
+pytestmark = pytest.mark.anyio
 
 
 async def report_of(**training):
