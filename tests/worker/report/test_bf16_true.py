@@ -48,7 +48,9 @@ async def test_where_updates_are_large_enough_it_passes():
 
 async def test_where_updates_are_lost_it_fails_and_says_why():
     """Steps of plain gradient descent below half a unit in the last place of most weights."""
-    report = await report_of(steps=800, optimizer="sgd", momentum=0.0, weight_decay=0.0, schedule="constant")
+    report = await report_of(
+        steps=800, optimizer="sgd", momentum=0.0, weight_decay=0.0, schedule="constant", learning_rate=0.02
+    )
     (found,) = report.comparisons
     assert report.verdict == "fail"
     assert found.loss_difference.signed_mean < -0.1

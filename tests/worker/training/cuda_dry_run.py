@@ -34,6 +34,7 @@ from worker.proof.observed_step import observe_step
 from worker.proof.waits import SynchronisationWatch
 from worker.training.checkpointing import checkpoint_activations
 from worker.training.clock import CudaClock, make_clock
+from worker.training.held import hold
 from worker.training.loop import Curves, LoopHooks, prepare, train, validate
 from worker.training.memory import CudaPeaks, account_for_step, break_down, memory_on_cuda
 from worker.training.precision import PRECISIONS
@@ -143,6 +144,7 @@ def _train(spec, precision, settings, answering=False):
     with driverless_cuda.fake_mode() as fake:
         with DEVICE:  # a module that holds fake tensors cannot be moved
             model = blueprint_of(spec).build()
+        _hold(model, precision.weights_dtype)
         if settings.activation_checkpointing:
             checkpoint_activations(model)
         memory_format = torch.channels_last if settings.channels_last else torch.preserve_format
@@ -169,6 +171,13 @@ def _train(spec, precision, settings, answering=False):
             with Answers(1):
                 validate(model, run.task, held_out)
     return ""
+
+
+def _hold(model, dtype):
+    """Casts a model with new parameters: those that hold fake tensors cannot be changed."""
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    hold(model, dtype)
+    torch.__future__.set_overwrite_module_params_on_conversion(False)
 
 
 def _lay_out(model):

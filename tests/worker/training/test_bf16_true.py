@@ -52,9 +52,7 @@ def test_everything_that_is_trained_is_held_in_bf16(kind):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_keeps_its_state_in_bf16(optimizer):
-    run = run_of(MLP, "fp32", SETTINGS.model_copy(update={"optimizer": optimizer}))
-    hold(run.model, torch.bfloat16)
-    run = trials.prepare(run.model, run.task, PRECISIONS["bf16-true"], run.settings, torch.device("cpu"))
+    run = run_of(MLP, "bf16-true", SETTINGS.model_copy(update={"optimizer": optimizer}))
     training_step(run, data_of(MLP, run.settings).training[0])
     assert all(counts.keys() == {"bfloat16"} for counts in dtypes_held(run.parameters, run.optimizer).values())
 
@@ -156,9 +154,7 @@ def test_accumulation_checkpointing_and_clipping_work():
 
 
 def test_the_account_is_of_a_model_in_bf16():
-    run = run_of(MLP, "fp32", SETTINGS)
-    hold(run.model, torch.bfloat16)
-    run = trials.prepare(run.model, run.task, PRECISIONS["bf16-true"], SETTINGS, torch.device("cpu"))
+    run = run_of(MLP, "bf16-true", SETTINGS)
     batch = data_of(MLP, SETTINGS).training[0]
     training_step(run, batch)
     assert account_for_step(run, batch).parameters == 2 * sum(one.numel() for one in run.parameters)
