@@ -10,8 +10,8 @@ from worker.data import make_source
 from worker.errors import TrialFailed
 from worker.messages import Inspection, ModelFacts
 from worker.models import blueprint_of
-from worker.models.adapters import add_adapters
 from worker.models.plugin import check_task
+from worker.training.adapters import add_adapters
 
 #: Address space that an inspection may add: a limit for specs with billions of layers.
 MORE_BYTES = 8 * 2**30

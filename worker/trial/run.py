@@ -26,10 +26,10 @@ from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
-from worker.models.adapters import add_adapters
 from worker.proof.examination import Findings, Subject, examine
 from worker.proof.overflow import largest_input
 from worker.tasks import smoothed
+from worker.training.adapters import add_adapters
 from worker.training.checkpointing import checkpoint_activations
 from worker.training.clock import StepClock, make_clock
 from worker.training.compilation import CompileWatch, compiled, fresh_compiler

@@ -20,6 +20,7 @@ if __name__ == "__main__":
     driverless_cuda.load()
 
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -34,7 +35,6 @@ from worker.proof.observed_step import observe_step
 from worker.proof.waits import SynchronisationWatch
 from worker.training.checkpointing import checkpoint_activations
 from worker.training.clock import CudaClock, make_clock
-from worker.training.held import hold
 from worker.training.loop import Curves, LoopHooks, prepare, train, validate
 from worker.training.memory import CudaPeaks, account_for_step, break_down, memory_on_cuda
 from worker.training.precision import PRECISIONS
@@ -174,10 +174,14 @@ def _train(spec, precision, settings, answering=False):
 
 
 def _hold(model, dtype):
-    """Casts a model with new parameters: those that hold fake tensors cannot be changed."""
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
-    hold(model, dtype)
-    torch.__future__.set_overwrite_module_params_on_conversion(False)
+    """Casts a model with new parameters: those that hold fake tensors cannot be changed. Tied weights stay tied."""
+    held = {}
+    for module in model.modules():
+        for kind, values in ((nn.Parameter, module._parameters), (torch.Tensor, module._buffers)):
+            for name, value in values.items():
+                if value is not None and value.is_floating_point() and dtype is not torch.float32:
+                    cast = held.setdefault(value, value.detach().to(dtype))
+                    values[name] = held[value] = nn.Parameter(cast) if kind is nn.Parameter else cast
 
 
 def _lay_out(model):

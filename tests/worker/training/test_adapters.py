@@ -13,9 +13,9 @@ from tests.factories import comparison, request
 from worker.errors import TrialFailed
 from worker.messages import Inspection, TrialSpec
 from worker.models import blueprint_of
-from worker.models.adapters import add_adapters
 from worker.report.attestation import attest
 from worker.training import loop
+from worker.training.adapters import add_adapters
 from worker.training.held import state_of
 from worker.trial import inspection, run
 from worker.trial.run import prepare_run, run_trial
