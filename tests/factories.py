@@ -21,6 +21,7 @@ from halftime.contract.resources.worker import WorkerDevice
 from worker.comparison.comparison_run import ComparisonRun
 from worker.data import make_data
 from worker.models import blueprint_of
+from worker.training.held import hold
 from worker.training.loop import prepare
 from worker.training.precision import PRECISIONS
 from worker.training.precision_facts import expected_flags
@@ -161,7 +162,9 @@ def spread(value):
 def run_of(spec, precision, settings, device="cpu"):
     """A run of a freshly built model, before its first step."""
     blueprint, place = blueprint_of(spec), torch.device(device)
-    return prepare(blueprint.build().to(place), blueprint.task, PRECISIONS[precision], settings, place)
+    model = blueprint.build().to(place)
+    hold(model, PRECISIONS[precision].weights_dtype)
+    return prepare(model, blueprint.task, PRECISIONS[precision], settings, place)
 
 
 def data_of(model, training, block_seed=0):

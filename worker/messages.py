@@ -9,6 +9,7 @@ from halftime.contract.models import ModelSpec
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.failure import Failure
 from halftime.contract.report.trial import TrialResult
+from halftime.contract.request.adapters import LoraConfig
 from halftime.contract.request.data import DataConfig, SyntheticData
 from halftime.contract.request.training import TrainingConfig
 from halftime.contract.resources.worker import PrecisionSupport
@@ -21,6 +22,7 @@ class Inspection(BaseModel):
     device: str
     model: ModelSpec
     data: DataConfig
+    adapters: LoraConfig | None = None
     seed: int
     #: Metrics that the model's task must have.
     metrics: list[str] = []
@@ -35,7 +37,7 @@ class ModelFacts(BaseModel):
     """Result of an inspection."""
 
     parameter_count: int
-    #: Weights, gradients and buffers: a lower bound of what training needs.
+    #: Weights, gradients of the trained ones, and buffers: a lower bound of what training needs.
     min_memory_bytes: int
 
 
@@ -61,6 +63,7 @@ class TrialSpec(BaseModel):
     model: ModelSpec
     training: TrainingConfig
     data: DataConfig = SyntheticData()
+    adapters: LoraConfig | None = None
     #: Set if the worker had to count them.
     parameter_count: int | None = None
     #: Whether to compare a step with FP64 and search for the first overflow: in a leg's first trial.

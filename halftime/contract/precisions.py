@@ -6,7 +6,8 @@ from typing import Literal, get_args
 
 #: fp32: IEEE single precision, no TF32 anywhere. tf32: FP32 tensors, TF32 matmul, convolution and recurrent kernels.
 #: fp16: AMP, autocast(float16) + GradScaler. bf16: AMP, autocast(bfloat16), no scaler.
-PrecisionName = Literal["fp32", "tf32", "fp16", "bf16"]
+#: bf16-true: weights, gradients and optimizer state in BF16; no autocast, no scaler.
+PrecisionName = Literal["fp32", "tf32", "fp16", "bf16", "bf16-true"]
 
 #: Kind of the device that a worker owns.
 DeviceKind = Literal["cuda", "cpu"]
@@ -29,7 +30,7 @@ class PrecisionMark:
     colour: str
     #: Lengths of a line's strokes and gaps, in pixels.
     dash: tuple[int, ...]
-    shape: Literal["circle", "diamond", "square", "triangle-up"]
+    shape: Literal["circle", "diamond", "square", "triangle-up", "cross"]
 
 
 MARKS: dict[PrecisionName, PrecisionMark] = {
@@ -37,6 +38,7 @@ MARKS: dict[PrecisionName, PrecisionMark] = {
     "tf32": PrecisionMark("#a8518a", (2, 2), "diamond"),
     "fp16": PrecisionMark("#bf5300", (8, 3), "square"),
     "bf16": PrecisionMark("#1577b8", (5, 2, 1, 2), "triangle-up"),
+    "bf16-true": PrecisionMark("#0f7a5a", (10, 2, 2, 2, 2, 2), "cross"),
 }
 
 

@@ -75,7 +75,7 @@ TINY_CONVNET = ConvnetSpec(image_size=16, widths=[8, 16], blocks_per_stage=1)
 TINY_MLP = MlpSpec(input_size=16, hidden_size=32, num_layers=2)
 
 FULL = Scale(
-    precisions=("fp32", "tf32", "fp16", "bf16"),
+    precisions=("fp32", "tf32", "fp16", "bf16", "bf16-true"),
     products=(*((side, side, side) for side in SQUARES), *OTHERS),
     convolutions=(
         Convolution((2, 32, 16, 16), 32, 3),

@@ -40,7 +40,13 @@ def run(service, batch_size, budget_seconds):
 def test_its_worker_says_that_it_emulates_half_precision(emulating):
     (worker,) = emulating.online_workers()
     kernels = {one["precision"]: one["kernels"] for one in worker["device"]["precisions"]}
-    assert kernels == {"fp32": "native", "tf32": "absent", "fp16": "emulated", "bf16": "emulated"}
+    assert kernels == {
+        "fp32": "native",
+        "tf32": "absent",
+        "fp16": "emulated",
+        "bf16": "emulated",
+        "bf16-true": "emulated",
+    }
 
 
 def test_a_benchmark_ends_with_its_budget_and_says_why_the_candidate_is_slow(emulating):

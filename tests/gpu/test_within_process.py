@@ -35,7 +35,7 @@ def workspaces_freed():
 
 def needs_ampere(precision="tf32"):
     """Skip the test if the device lacks the precision: TF32 and BF16 need compute capability 8.0."""
-    if precision in {"tf32", "bf16"} and torch.cuda.get_device_capability(DEVICE) < (8, 0):
+    if precision in {"tf32", "bf16", "bf16-true"} and torch.cuda.get_device_capability(DEVICE) < (8, 0):
         pytest.skip("needs compute capability 8.0")
 
 
@@ -70,7 +70,7 @@ def test_the_flags_change_what_the_device_computes():
         assert 1e-5 < relative_error("tf32") < 2e-3
 
 
-@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16", "bf16-true"])
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
 def test_no_measured_step_waits_for_the_device(precision):
     needs_ampere(precision)

@@ -20,6 +20,7 @@ from app.store.claims import Claim, ClaimLost
 from app.store.workers import LEASE
 from halftime.contract.event_data import InspectionFailed, InternalFault
 from halftime.contract.models.classification import is_classification
+from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.block import Block, Fingerprint
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import Report
@@ -35,6 +36,7 @@ from worker.comparison.capacity import measure_capacity
 from worker.comparison.comparison_run import ComparisonRun
 from worker.messages import Inspection, Launcher, ModelFacts, TrialSpec
 from worker.report.build import make_report
+from worker.training.precision_facts import FACTS
 
 log = structlog.get_logger(__name__)
 
@@ -228,10 +230,16 @@ class Job:
         """
         model, config = claim.request.model, claim.request.config
         metrics = [] if is_classification(model) else claim.request.requirements.metrics()
-        if model.parameter_count() is not None and config.data.kind == "synthetic" and not metrics:
+        needs_data = config.data.kind != "synthetic"
+        if model.parameter_count() is not None and not needs_data and not metrics and config.adapters is None:
             return None
         inspection = Inspection(
-            device=self._device.name, model=model, data=config.data, seed=config.training.seed, metrics=metrics
+            device=self._device.name,
+            model=model,
+            data=config.data,
+            adapters=config.adapters,
+            seed=config.training.seed,
+            metrics=metrics,
         )
         result, logs = await self._launcher.inspect(inspection, INSPECTION_SECONDS)
         if isinstance(result, Failure):
@@ -239,10 +247,10 @@ class Job:
             timed_out = result.code is FailureCode.TIMEOUT
             raise BenchmarkFailed(Failure.of(FailureCode.INVALID_MODEL, TOO_LONG) if timed_out else result)
         await self.in_transaction(claims.note_parameters, claim, result.parameter_count, logs)
-        self._require_size_limits(result)
+        self._require_size_limits(result, config.baseline)
         return result.parameter_count
 
-    def _require_size_limits(self, facts: ModelFacts) -> None:
+    def _require_size_limits(self, facts: ModelFacts, baseline: PrecisionName) -> None:
         if facts.parameter_count > self._settings.max_parameters:
             raise BenchmarkFailed(
                 Failure.of(
@@ -252,11 +260,12 @@ class Job:
                 )
             )
         memory_bytes = self._device.memory_bytes
-        if memory_bytes is not None and facts.min_memory_bytes > memory_bytes:
+        min_memory_bytes = facts.min_memory_bytes // (1 if FACTS[baseline].weights == "float32" else 2)
+        if memory_bytes is not None and min_memory_bytes > memory_bytes:
             raise BenchmarkFailed(
                 Failure.of(
                     FailureCode.OUT_OF_MEMORY,
-                    f"Weights and gradients alone need {facts.min_memory_bytes / 2**30:.1f} GiB; "
+                    f"Weights and gradients alone need {min_memory_bytes / 2**30:.1f} GiB; "
                     f"{self._device.name} has {memory_bytes / 2**30:.1f} GiB. Use a smaller model or a larger device.",
                 )
             )

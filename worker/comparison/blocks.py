@@ -153,6 +153,7 @@ async def _run_leg(
         model=comparison.request.model,
         training=comparison.request.config.training,
         data=comparison.request.config.data,
+        adapters=comparison.request.config.adapters,
         parameter_count=comparison.parameter_count,
         examined=not leg.trials,
         max_steps=comparison.max_steps,

@@ -157,6 +157,7 @@ class _Search:
             model=self._request.model,
             training=self._request.config.training.model_copy(update=changes),
             data=self._request.config.data,
+            adapters=self._request.config.adapters,
             parameter_count=self._parameter_count,
             phase="capacity",
             max_batches=MOST_BATCHES,

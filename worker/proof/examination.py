@@ -23,6 +23,7 @@ from worker.proof.numerics import compare_with_fp64
 from worker.proof.observed_step import ObservedStep, observe_step
 from worker.proof.overflow import first_overflow
 from worker.proof.probes import probe_precision
+from worker.training.held import State, restore
 from worker.training.loop import Run, prepare
 from worker.training.memory import CudaPeaks, account_for_step, break_down, memory_on_cpu, memory_on_cuda
 from worker.training.pace import ACCOUNT_STEPS, NO_TIME, PEAK_STEPS, Pace
@@ -37,7 +38,6 @@ NUMERICS_STEPS = 3
 #: Duration of the ceiling measurement on any device.
 CEILING_SECONDS = 1.5
 
-State = dict[str, torch.Tensor]
 Finding = TypeVar("Finding")
 
 
@@ -77,7 +77,7 @@ class Subject:
     def start_over(self) -> Run:
         """Creates an uncompiled run from the initial weights, with a new optimizer and scaler."""
         if self.initial_state is not None:
-            self.model.load_state_dict(self.initial_state)
+            restore(self.model, self.initial_state)
         return prepare(self.model, self.run.task, self.precision, self.settings, self.device)
 
 
@@ -204,7 +204,8 @@ def _numerics(subject: Subject, memory: Memory | None) -> Numerics:
         # On a CPU, the kernel would kill the process. A step in FP64 needs about twice the activations.
         step_bytes = 2 * memory.peak_bytes if memory else 0
         devices.require_host_memory(FP64_BYTES_PER_PARAMETER * parameters + step_bytes)
-    return compare_with_fp64(subject.start_over(), subject.precision, subject.data.training[0])
+    batch = subject.data.training[0]
+    return compare_with_fp64(subject.start_over(), subject.precision, batch, subject.initial_state)
 
 
 def _overflow(subject: Subject) -> list[str] | None:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch._ops import OpOverload
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.utils.parametrize import type_before_parametrizations
 from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
@@ -106,7 +107,7 @@ class MultiplicationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call] #
         if work is None:
             return
         module = self._running[-1] if self._running else None
-        place = Place(work.dtype, type(module).__name__ if module else NO_MODULE, operator)
+        place = Place(work.dtype, type_before_parametrizations(module).__name__ if module else NO_MODULE, operator)
         self._first.setdefault(place, self._names.get(module, "") if module else "")
         self._flops[place] += work.flops
         self._least_flops += work.least_flops

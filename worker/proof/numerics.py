@@ -2,7 +2,8 @@
 
 The exact step is the same model in FP64. The error that rounding explains is measured by repeating the FP64 step with
 operands and results of every matrix-multiplying module perturbed by the leg's largest rounding error (Higham 2002,
-"Accuracy and Stability of Numerical Algorithms", section 2.2). A model that amplifies small errors, as batch norm
+"Accuracy and Stability of Numerical Algorithms", section 2.2); where weights are held in lower precision, all weights
+and the results of all modules are. A model that amplifies small errors, as batch norm
 does, amplifies these too.
 """
 
@@ -20,6 +21,7 @@ from halftime.contract.report.numerics import LayerError, Numerics
 from halftime.plugin import Batch
 from worker.data.batches import first_samples, map_tensors, samples_in
 from worker.proof.grouped_products import GroupedProducts
+from worker.training.held import State, restore
 from worker.training.loop import Run, add_gradients
 from worker.training.precision import PRECISIONS, Precision, multiplies_matrices, set_flags
 
@@ -31,7 +33,7 @@ WORST_LAYERS = 5
 Gradients = dict[str, Tensor]
 
 
-def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
+def compare_with_fp64(run: Run, precision: Precision, batch: Batch, initial: State | None = None) -> Numerics:
     """Compares a run with initial weights with FP64, without dropout. Overwrites the gradients.
 
     Raises torch's out-of-memory error when FP64 does not fit.
@@ -39,13 +41,13 @@ def compare_with_fp64(run: Run, precision: Precision, batch: Batch) -> Numerics:
     parts = run.settings.gradient_accumulation
     count = max(SAMPLES, 2 * parts) // parts * parts  # batch norm of vectors needs two samples per part
     part = first_samples(batch, count)
-    exact_run = _in_fp64(run)
+    exact_run = _in_fp64(run, initial)
     with without_randomness(run.model):
         loss_scale, loss, gradients = _leg_step(run, part)
     set_flags(PRECISIONS["fp32"])
     try:
         exact_loss, exact = _exact_step(exact_run, part)
-        with _Perturbation(exact_run.model, precision.unit_roundoff):
+        with _Perturbation(exact_run.model, precision):
             _, perturbed = _exact_step(exact_run, part)
     finally:
         set_flags(precision)
@@ -98,14 +100,20 @@ def _leg_step(run: Run, batch: Batch) -> tuple[float, float, Gradients]:
         scale /= 2
 
 
-def _in_fp64(run: Run) -> Run:
-    """Copies the run with its model in FP64, without autocast and scaler, but with the same micro-batches."""
+def _in_fp64(run: Run, initial: State | None) -> Run:
+    """Copies the run with its model in FP64, without autocast and scaler, but with the same micro-batches.
+
+    Its weights are the initial ones before they were rounded to the dtype that the leg holds them in.
+    """
     device_type = next(run.model.parameters()).device.type
     model = _copy(run.model).double()
+    if initial is not None:
+        restore(model, initial)
     return replace(
         run,
         model=model,
         forward=model,
+        held_in=torch.float32,
         scaler=torch.amp.GradScaler(device_type, enabled=False),
         autocast=torch.autocast(device_type, enabled=False),
     )
@@ -138,16 +146,23 @@ def _constants_in_fp64() -> Iterator[None]:
 
 
 class _Perturbation:
-    """Perturbs operands and results of matrix-multiplying modules by up to a relative `roundoff` while it is open.
+    """Perturbs what a leg rounds by up to its relative roundoff while it is open.
 
-    The noise is uniform, from a generator of its own. Gradients that flow back through it are perturbed equally.
+    Under autocast, those are operands and results of matrix-multiplying modules. A leg that holds its weights in lower
+    precision rounds all of them, and the result of every module. The noise is uniform, from a generator of its own.
+    Gradients that flow back through it are perturbed equally.
     """
 
-    def __init__(self, model: nn.Module, roundoff: float) -> None:
-        self._modules = [module for module in model.modules() if multiplies_matrices(module)]
-        self._roundoff = roundoff
-        own = [dict(module.named_parameters(recurse=False)) for module in self._modules]  # not a computed weight
+    def __init__(self, model: nn.Module, precision: Precision) -> None:
+        everything = precision.weights_dtype is not torch.float32
+        multiplying = [module for module in model.modules() if multiplies_matrices(module)]
+        self._modules = multiplying
+        self._rounding = list(model.modules()) if everything else multiplying
+        self._roundoff = precision.unit_roundoff
+        own = [dict(module.named_parameters(recurse=False)) for module in multiplying]  # not a computed weight
         weights = [parameters["weight"] for parameters in own if "weight" in parameters]
+        if everything:
+            weights = list(model.parameters())
         self._weights = {id(weight): weight for weight in weights}  # layers may share a weight
         self._kept: list[Tensor] = []
         device = next(model.parameters()).device
@@ -156,7 +171,7 @@ class _Perturbation:
     def __enter__(self) -> None:
         self._kept = [weight.detach().clone() for weight in self._weights.values()]
         self._handles = [module.register_forward_pre_hook(self._on_operands) for module in self._modules]
-        self._handles += [module.register_forward_hook(self._on_result) for module in self._modules]
+        self._handles += [module.register_forward_hook(self._on_result) for module in self._rounding]
         with torch.no_grad():
             for weight in self._weights.values():
                 weight.copy_(self._perturb(weight))

@@ -41,7 +41,7 @@ BEYOND_FP16 = 1e5
 
 def probe_precision(precision: Precision, device: torch.device) -> list[Probe]:
     """Runs the probes under the current switches and the precision's autocast."""
-    several = device.type == "cuda" and precision.autocast_dtype is None
+    several = device.type == "cuda" and precision.matmul_dtype is torch.float32
     probes = [
         error_probe("matmul_probe", precision, device, _product, PRODUCTS if several else SMALL_PRODUCTS),
         error_probe(
@@ -84,7 +84,7 @@ def _errors(precision: Precision, device: torch.device, measure: Measure, sizes:
 def _product(precision: Precision, device: torch.device, size: tuple[int, ...]) -> float:
     left, right = torch.randn(2, *size, generator=_generator(device), device=device)
     with _autocast(precision, device):
-        computed = torch.matmul(left, right)
+        computed = torch.matmul(_held(left, precision), _held(right, precision))
     return _relative_error(computed[:EXACT_ROWS], torch.matmul(left[:EXACT_ROWS].double(), right.double()))
 
 
@@ -94,7 +94,7 @@ def _convolution(precision: Precision, device: torch.device, size: tuple[int, ..
     images = torch.randn(size, generator=generator, device=device)
     filters = torch.randn(channels, channels, 3, 3, generator=generator, device=device)
     with _autocast(precision, device):
-        computed = functional.conv2d(images, filters)
+        computed = functional.conv2d(_held(images, precision), _held(filters, precision))
     return _relative_error(computed[:1], functional.conv2d(images[:1].double(), filters.double()))
 
 
@@ -116,6 +116,11 @@ def range_probe(precision: Precision, device: torch.device) -> Probe:
 def _autocast(precision: Precision, device: torch.device) -> torch.autocast:
     enabled = precision.autocast_dtype is not None
     return torch.autocast(device.type, dtype=precision.autocast_dtype, enabled=enabled)
+
+
+def _held(operand: Tensor, precision: Precision) -> Tensor:
+    """An operand as the precision holds weights and activations."""
+    return operand.to(precision.weights_dtype)
 
 
 def _generator(device: torch.device) -> torch.Generator:

@@ -45,6 +45,8 @@ def _leg_checks(leg: LegRun) -> list[AttestationCheck]:
         ),
         *_probe_checks(leg),
         *_dtype_checks(leg),
+        *_held_checks(leg),
+        *_frozen_checks(leg),
         *multiplied_checks(leg),
         _all_equal(leg, "starts_from_empty_device", "yes", _starts_empty),
         *_alone_checks(leg),
@@ -98,6 +100,30 @@ def _only_operations(attestation: Attestation) -> bool:
 def _dtypes(trial: TrialResult) -> str:
     values = {dtype for dtypes in trial.attestation.forward_dtypes.values() for dtype in dtypes}
     return ", ".join(sorted(values)) or "no matrix-multiplying module"
+
+
+def _held_checks(leg: LegRun) -> list[AttestationCheck]:
+    """Checks the dtype of all trained weights, gradients and optimizer state: parameters, not operators."""
+    recorded = [trial for trial in leg.trials if trial.attestation.held_dtypes]
+    expected = FACTS[leg.precision].weights
+    return [_all_equal(leg, "held_dtypes", expected, _held, recorded)] if recorded else []
+
+
+def _held(trial: TrialResult) -> str:
+    held = trial.attestation.held_dtypes
+    dtypes = sorted({dtype for counts in held.values() for dtype in counts})
+    if len(dtypes) == 1:
+        return dtypes[0]
+    return "; ".join(f"{what} {', '.join(sorted(counts)) or 'none'}" for what, counts in held.items())
+
+
+def _frozen_checks(leg: LegRun) -> list[AttestationCheck]:
+    frozen = [trial for trial in leg.trials if trial.attestation.frozen_weights is not None]
+    return [_all_equal(leg, "frozen_weights", "unchanged", _frozen, frozen)] if frozen else []
+
+
+def _frozen(trial: TrialResult) -> str:
+    return trial.attestation.frozen_weights or ""
 
 
 def _starts_empty(trial: TrialResult) -> str:

@@ -49,6 +49,7 @@ def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
         reasons=reasons,
         model=measured.request.model,
         training=measured.request.config.training.resolved(),
+        adapters=measured.request.config.adapters,
         baseline=baseline,
         comparisons=comparisons,
         control=make_leg(measured.control, config, measured.device) if measured.control else None,

@@ -68,6 +68,9 @@ HOST_BOUND = 0.9
 #: behind has up to 1024 kernels queued at that point, a large part of most steps.
 SHORT_WAIT_SHARE = 0.1
 
+#: Share of unmoved weights above which not even the median weight was moved.
+MEDIAN = 0.5
+
 #: Share of the measured time spent waiting for data above which the loader affects the speedup.
 LOADER_BOUND = 0.1
 
@@ -246,6 +249,7 @@ def _about_the_trials(leg: LegRun, measured: ComparisonRun) -> Iterator[str]:
             f"{_percent(numerics.gradient_relative_rmse)} (relative RMSE), of which rounding explains "
             f"{_percent(numerics.explained_relative_rmse)}. Worst layers: {layers}."
         )
+    yield from _about_unmoved_weights(leg, measured)
     share = data_wait_share(leg.trials)
     if share is not None and share > LOADER_BOUND:
         yield (
@@ -256,6 +260,24 @@ def _about_the_trials(leg: LegRun, measured: ComparisonRun) -> Iterator[str]:
         yield from _about_waiting(leg, measured.request.config.training)
         if any(trial.telemetry.gpu is None or trial.telemetry.gpu.foreign_processes is None for trial in leg.trials):
             yield f"{leg.precision}: NVML could not report whether other processes used the GPU."
+
+
+def _about_unmoved_weights(leg: LegRun, measured: ComparisonRun) -> Iterator[str]:
+    """Warns if weights in BF16 were too coarse for the median update: a smaller one than half their spacing is lost."""
+    share, of_baseline = (_unmoved_share(one) for one in (leg, measured.baseline))
+    if FACTS[leg.precision].weights == "float32" or share is None or share <= MEDIAN or leg is measured.baseline:
+        return
+    beside = "" if of_baseline is None else f", and {_percent(of_baseline)} in {measured.baseline.name}"
+    if of_baseline is None or share > of_baseline:
+        yield (
+            f"{leg.name}: {_percent(share)} of the weights are where they began{beside}: updates below half of BF16's "
+            "resolution (a relative 2⁻⁹ to 2⁻⁸) round to nothing. Use bf16, which keeps weights in FP32, or a higher "
+            "learning rate."
+        )
+
+
+def _unmoved_share(leg: LegRun) -> float | None:
+    return leg.trials[0].unmoved_weight_share if leg.trials else None
 
 
 def _about_what_is_missing(leg: LegRun) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The training loop, the same for every precision.
 
-A disabled `GradScaler` changes nothing, so FP32, TF32, BF16 and FP16 run the same code. Nothing in the loop waits for
+A disabled `GradScaler` changes nothing, so all precisions run the same code. Nothing in the loop waits for
 the device: losses, norms, scales and skips stay on it and are read after the loop.
 """
 
@@ -19,6 +19,7 @@ from halftime.plugin import Batch, TrainingTask
 from worker.data import Feed
 from worker.data.batches import chunks, device_of
 from worker.training.clock import StepClock
+from worker.training.held import called_in
 from worker.training.optimizers import make_optimizer
 from worker.training.pace import Pace
 from worker.training.precision import Precision
@@ -33,7 +34,10 @@ class Run:
     #: Called in training: the model itself, or its compiled form.
     forward: Callable[..., Any]
     task: TrainingTask
+    #: Those that are trained.
     parameters: list[nn.Parameter]
+    #: The dtype that the model is held in.
+    held_in: torch.dtype
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     autocast: torch.autocast
@@ -118,12 +122,13 @@ def prepare(
 ) -> Run:
     """Creates optimizer, scaler, autocast and schedule for a model that is already on its device."""
     learning_rate = LearningRate(settings, device)
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return Run(
         model=model,
         forward=model,
         task=task,
         parameters=parameters,
+        held_in=precision.weights_dtype,
         optimizer=make_optimizer(parameters, settings, learning_rate),
         scaler=torch.amp.GradScaler(
             device.type, enabled=precision.uses_grad_scaler, **settings.grad_scaler.model_dump()
@@ -190,10 +195,11 @@ def add_gradients(run: Run, batch: Batch) -> Tensor:
     """
     parts = chunks(batch, run.settings.gradient_accumulation)
     predictions = [run.task.predictions(part) for part in parts] if len(parts) > 1 else [1]
+    model = called_in(run.held_in, run.forward)
     loss = torch.zeros((), device=device_of(batch))
     for part, predicted in zip(parts, predictions, strict=True):
         with run.autocast:
-            part_loss = run.task.loss(run.forward, part) / (sum(predictions) / predicted)
+            part_loss = run.task.loss(model, part) / (sum(predictions) / predicted)
         torch.autograd.backward(run.scaler.scale(part_loss))
         loss += part_loss.detach()
     return loss

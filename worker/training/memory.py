@@ -112,7 +112,7 @@ def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
     The step uses the module itself: `MemTracker` does not support compiled ones.
     """
     tracker = MemTracker()
-    for weight in run.parameters:
+    for weight in run.model.parameters():
         if not weight.requires_grad:  # a frozen weight takes no hook, and needs none: it has no gradient
             no_hook = RemovableHandle(OrderedDict())
             tracker._param_to_grad_hook_handles[weight] = (no_hook, no_hook)
@@ -158,7 +158,7 @@ def _replays(run: Run) -> bool:
 def _step_state(run: Run) -> list[Tensor]:
     """Tensors that stay allocated between steps."""
     states = [value for state in run.optimizer.state.values() for value in state.values()]
-    return [*run.parameters, *run.model.buffers(), *states]
+    return [*run.model.parameters(), *run.model.buffers(), *states]
 
 
 def _tensor_bytes(values: list[Any]) -> list[int]:

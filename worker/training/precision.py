@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 from torch.utils.hooks import RemovableHandle
 
 from halftime.contract.precisions import UNSUPPORTED, PrecisionName, supported
@@ -27,6 +28,11 @@ class Precision(PrecisionFacts):
     def autocast_dtype(self) -> torch.dtype | None:
         """The dtype of autocast; None: no autocast."""
         return None if self.autocast is None else _dtype(self.autocast)
+
+    @property
+    def weights_dtype(self) -> torch.dtype:
+        """The dtype of weights, gradients and optimizer state."""
+        return _dtype(self.weights)
 
     @property
     def matmul_dtype(self) -> torch.dtype:
@@ -137,7 +143,7 @@ def recorded_environment() -> dict[str, str]:
 
 def multiplies_matrices(module: nn.Module) -> bool:
     """Whether a module multiplies matrices."""
-    kind = type(module)
+    kind = type_before_parametrizations(module)
     return isinstance(module, MATMUL_MODULES) or (kind.__module__, kind.__name__) == TRANSPOSED_LINEAR
 
 
@@ -168,7 +174,9 @@ class DtypeWatch:
             return
         if torch._C._current_graph_task_id() != NO_BACKWARD:  # a pass recomputed there may be outside autocast
             return
-        self._seen.setdefault(type(module).__name__, set()).add(str(output.dtype).removeprefix("torch."))
+        self._seen.setdefault(type_before_parametrizations(module).__name__, set()).add(
+            str(output.dtype).removeprefix("torch.")
+        )
 
 
 def _dtype(name: str) -> torch.dtype:

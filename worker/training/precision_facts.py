@@ -45,11 +45,13 @@ class PrecisionFacts:
     max_error_ratio: int
     #: Devices with hardware support.
     hardware: str = "any device"
+    #: torch's name of the dtype of weights, gradients and optimizer state.
+    weights: Literal["float32", "bfloat16"] = "float32"
 
     @property
     def matmul_dtype_name(self) -> str:
         """torch's name of the output dtype of matrix-multiplying modules."""
-        return self.autocast or "float32"
+        return self.autocast or self.weights
 
 
 FACTS: dict[PrecisionName, PrecisionFacts] = {
@@ -64,6 +66,10 @@ FACTS: dict[PrecisionName, PrecisionFacts] = {
     "bf16": PrecisionFacts(
         "bf16", "bfloat16", False, "ieee", (8, 0), 2.0**-8, (1e-3, 1e-2), 10,
         "a CUDA GPU of compute capability 8.0, or a CPU with AVX512-BF16 or AMX",
+    ),
+    "bf16-true": PrecisionFacts(
+        "bf16-true", None, False, "ieee", (8, 0), 2.0**-8, (1e-3, 1e-2), 10,
+        "a CUDA GPU of compute capability 8.0, or a CPU with AVX512-BF16 or AMX", "bfloat16",
     ),
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from worker.errors import TrialFailed
 from worker.messages import Inspection, ModelFacts
 from worker.models import blueprint_of
 from worker.models.plugin import check_task
+from worker.training.adapters import add_adapters
 
 #: Address space that an inspection may add: a limit for specs with billions of layers.
 MORE_BYTES = 8 * 2**30
@@ -35,11 +36,13 @@ def inspect_model(inspection: Inspection) -> ModelFacts:
         ) from error
     if isinstance(inspection.model, PluginSpec):
         check_task(inspection.model, model, blueprint.task, source)
+    if inspection.adapters is not None:
+        add_adapters(model, inspection.adapters)
     weights = list(model.parameters())
     buffer_bytes = sum(buffer.nbytes for buffer in model.buffers())
     return ModelFacts(
         parameter_count=sum(weight.numel() for weight in weights),
-        min_memory_bytes=2 * sum(weight.nbytes for weight in weights) + buffer_bytes,
+        min_memory_bytes=sum(weight.nbytes * (1 + weight.requires_grad) for weight in weights) + buffer_bytes,
     )
 
 

@@ -26,13 +26,25 @@ from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
-from worker.proof.examination import Findings, State, Subject, examine
+from worker.proof.examination import Findings, Subject, examine
 from worker.proof.overflow import largest_input
 from worker.tasks import smoothed
+from worker.training.adapters import add_adapters
 from worker.training.checkpointing import checkpoint_activations
 from worker.training.clock import StepClock, make_clock
 from worker.training.compilation import CompileWatch, compiled, fresh_compiler
 from worker.training.determinism import deterministic, is_deterministic
+from worker.training.held import (
+    State,
+    copy_of,
+    digest_of,
+    dtypes_held,
+    hold,
+    in_fp32,
+    state_of,
+    unmoved_share,
+    widen_where_used,
+)
 from worker.training.loop import Curves, LoopHooks, Run, Timing, Validation, prepare, train, validate
 from worker.training.memory import CudaPeaks
 from worker.training.pace import VALIDATION_STEP, Pace
@@ -47,8 +59,8 @@ from worker.training.precision import (
 )
 from worker.trial.training_failure import training_failure
 
-#: Lower bound of host memory per parameter: weights, gradients and two moments in FP32; on CUDA, weights alone.
-MIN_HOST_BYTES_PER_PARAMETER = {"cpu": 16, "cuda": 4}
+#: Bytes of a parameter as it is built, in FP32.
+BUILT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,8 @@ class Prepared:
     initial_state: State | None
     #: Why there is none though the trial is to be compared.
     why_no_initial_state: str | None
+    #: Of the frozen weights on the device.
+    frozen_sha256: str
 
 
 @dataclass(frozen=True)
@@ -125,11 +139,15 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
     trained = _train(spec, prepared, after_step, pace)
     run, curves, feed, step_seconds = trained.run, trained.curves, trained.feed, trained.clock.step_seconds()
     applied_steps, final_learning_rate = int(run.learning_rate.applied_steps), float(run.learning_rate.value)
-    validation = _validate_in_fp32(prepared, pace)
+    held_dtypes, unmoved_share = dtypes_held(run.parameters, run.optimizer), _unmoved_share(prepared)
+    frozen = _state_of_frozen(prepared)
+    validation = _validate_in_fp32(prepared, run, pace)
     skipped_steps = [index for index, found_inf in enumerate(curves.found_infs.tolist()) if found_inf]
     findings = _examine(spec, prepared, trained, skipped_steps, pace)
     attestation_update = findings.attested(prepared.precision) | {
-        "data_sha256": feed.sha256(prepared.attestation.data_sha256)
+        "data_sha256": feed.sha256(prepared.attestation.data_sha256),
+        "held_dtypes": held_dtypes,
+        "frozen_weights": frozen,
     }
     return TrialResult(
         block=spec.block,
@@ -166,6 +184,8 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         data=prepared.data.facts,
         environment=devices.environment(device),
         parameter_count=sum(parameter.numel() for parameter in prepared.model.parameters()),
+        trained_parameter_count=sum(parameter.numel() for parameter in run.parameters),
+        unmoved_weight_share=unmoved_share,
         least_flops_per_step=findings.observed.least_flops if findings.observed else None,
         ceiling_flops_per_second=findings.ceiling_flops_per_second,
         synchronisations=findings.observed.synchronisations if findings.observed else [],
@@ -243,7 +263,8 @@ def prepare_run(spec: TrialSpec, device: torch.device) -> Prepared:
     devices.limit_memory(device, spec.memory_limit_bytes)
     blueprint = blueprint_of(spec.model)
     parameters = spec.parameter_count or spec.model.parameter_count() or 0
-    devices.require_host_memory(MIN_HOST_BYTES_PER_PARAMETER[device.type] * parameters)
+    more_bytes = 0 if spec.adapters else _more_host_bytes(precision, device)
+    devices.require_host_memory((BUILT_BYTES + more_bytes) * parameters)
     set_flags(precision)
     flags = read_flags()
     start_bytes = devices.reset_memory(device)
@@ -252,6 +273,8 @@ def prepare_run(spec: TrialSpec, device: torch.device) -> Prepared:
     task = smoothed(blueprint.task, spec.training.label_smoothing)
     data = make_data(task, spec.data, spec.training, spec.seed, spec.max_batches)
     model = blueprint.build()
+    if spec.adapters is not None:
+        add_adapters(model, spec.adapters)
     attestation = Attestation(
         flags=flags,
         environment_overrides=environment_overrides(),
@@ -261,38 +284,71 @@ def prepare_run(spec: TrialSpec, device: torch.device) -> Prepared:
         initial_weights_sha256=hash_weights(model),
         data_sha256=data.sha256(),
     )
-    initial_state, why_none = _copy_of_state(model, device) if spec.examined else (None, None)
+    initial_state, why_none = _copy_of_state(model, precision, device) if spec.examined else (None, None)
     if spec.training.activation_checkpointing:
         checkpoint_activations(model)
     channels_last = spec.training.channels_last or (isinstance(spec.model, ConvnetSpec) and spec.model.channels_last)
     memory_format = torch.channels_last if channels_last else torch.preserve_format
+    hold(model, precision.weights_dtype)  # first: the device may have no room for FP32
+    if precision.matmul_dtype is torch.float32:
+        widen_where_used(model)
     model.to(device)
     model.to(memory_format=memory_format)  # type: ignore[call-overload] # missing from torch's stubs
     model.train()
     placed = data.to(device, memory_format)
-    return Prepared(device, precision, model, task, placed, attestation, start_bytes, initial_state, why_none)
+    frozen = digest_of(_frozen(model))
+    return Prepared(device, precision, model, task, placed, attestation, start_bytes, initial_state, why_none, frozen)
 
 
-def _copy_of_state(model: nn.Module, device: torch.device) -> tuple[State | None, str | None]:
+def _more_host_bytes(precision: Precision, device: torch.device) -> int:
+    """Bytes per parameter that training takes on the host beside the weights as built: a lower bound.
+
+    On a CPU: weights, gradients and two moments. On CUDA, none.
+    """
+    return 4 * precision.weights_dtype.itemsize - BUILT_BYTES if device.type == "cpu" else 0
+
+
+def _copy_of_state(model: nn.Module, precision: Precision, device: torch.device) -> tuple[State | None, str | None]:
     """Returns a copy of the weights, or why the host has no memory for it: training does without one."""
-    state = model.state_dict()
+    state = state_of(model)
     copy_bytes = sum(value.nbytes for value in state.values())
-    still_needed = MIN_HOST_BYTES_PER_PARAMETER[device.type] - MIN_HOST_BYTES_PER_PARAMETER["cuda"]  # beside weights
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     try:
-        devices.require_host_memory(copy_bytes + still_needed * parameters)
+        devices.require_host_memory(copy_bytes + _more_host_bytes(precision, device) * trained)
     except TrialFailed as error:
         return None, error.failure.detail
-    return {name: value.clone() for name, value in state.items()}, None
+    return copy_of(state), None
 
 
-def _validate_in_fp32(prepared: Prepared, pace: Pace) -> Validation:
+def _validate_in_fp32(prepared: Prepared, run: Run, pace: Pace) -> Validation:
     """Validates in FP32, so that only the weights differ between legs."""
+    run.optimizer.zero_grad(set_to_none=True)  # their memory is needed for weights that are cast to FP32
     set_flags(PRECISIONS["fp32"])
     try:
-        return validate(prepared.model, prepared.task, prepared.data.validation, lambda: pace.seconds_to_validate)
+        with in_fp32(prepared.model):
+            return validate(prepared.model, prepared.task, prepared.data.validation, lambda: pace.seconds_to_validate)
     finally:
         set_flags(prepared.precision)
+
+
+def _unmoved_share(prepared: Prepared) -> float | None:
+    """Share of trained weights that training left where they began; None without a copy of the initial ones."""
+    if prepared.initial_state is None:
+        return None
+    trained = {name: weight for name, weight in prepared.model.named_parameters() if weight.requires_grad}
+    return unmoved_share(trained, prepared.initial_state)
+
+
+def _frozen(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if not parameter.requires_grad]
+
+
+def _state_of_frozen(prepared: Prepared) -> str | None:
+    """Whether training left every bit of the frozen weights as it was; None without any."""
+    frozen = _frozen(prepared.model)
+    if not frozen:
+        return None
+    return "unchanged" if digest_of(frozen) == prepared.frozen_sha256 else "changed"
 
 
 def hash_weights(model: nn.Module) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 from app.cli.view.listing import speedup, state, verdict
 from app.reports.text.relative_time import ago, duration
 from app.reports.text.sanitize import safe_text
-from app.reports.text.settings import model_line, training_line
+from app.reports.text.settings import adapters_lines, model_line, training_line
 from app.reports.text.wording import MIB, NOTHING
 from halftime.contract.report.report import Estimate
 from halftime.contract.resources.benchmark import TERMINAL, Benchmark, LegSummary, Summary
@@ -48,6 +48,8 @@ def _facts(benchmark: Benchmark, now: datetime) -> Iterator[tuple[str, Renderabl
         yield "Progress", Text(_progress(benchmark))
     config = benchmark.request.config
     yield "Model", safe_text(model_line(benchmark.request.model).removeprefix("Model: "), most=LONGEST)
+    for line in adapters_lines(config.adapters, ()):
+        yield "Adapters", safe_text(line.removeprefix("Adapters: "), most=LONGEST)
     yield "Training", safe_text(training_line(config.training).removeprefix("Training: "), most=LONGEST)
     candidates = config.candidates if config.device == "auto" else config.resolved_candidates(config.device)
     against = ", ".join(candidates) if candidates else "default candidates of the device"

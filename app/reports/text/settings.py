@@ -1,6 +1,10 @@
 """The model and the training settings of a report, one sentence each."""
 
+from collections.abc import Sequence
+
 from halftime.contract.models import ModelSpec
+from halftime.contract.report.trial import TrialResult
+from halftime.contract.request.adapters import LoraConfig
 from halftime.contract.request.training import TrainingConfig
 
 #: Settings that every report states; the others are listed only where they differ from their defaults.
@@ -24,6 +28,15 @@ def training_line(training: TrainingConfig) -> str:
         f"({training.schedule}), weight decay {training.weight_decay:g}; {_clipping(training)}; seed {training.seed}"
         f"{'; ' + _pairs(non_default) if non_default else ''}."
     )
+
+
+def adapters_lines(adapters: LoraConfig | None, trials: Sequence[TrialResult]) -> list[str]:
+    """Returns the settings of the adapters and how many parameters are trained; nothing without adapters."""
+    if adapters is None:
+        return []
+    counts = next(((one.trained_parameter_count, one.parameter_count) for one in trials), None)
+    trained = "" if counts is None else f"; {counts[0]:,} of {counts[1]:,} parameters are trained"
+    return [f"Adapters: {adapters.kind} ({_pairs(adapters.model_dump(exclude={'kind'}, exclude_none=True))}){trained}."]
 
 
 def _clipping(training: TrainingConfig) -> str:

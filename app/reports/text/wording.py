@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.reports.text.settings import model_line, training_line
+from app.reports.text.settings import adapters_lines, model_line, training_line
 from app.reports.text.verdict_words import verdict_words
 from halftime.contract.report.figures import (
     Figure,
@@ -226,6 +226,7 @@ def context_lines(report: Report) -> list[str]:
     They are: model, settings, blocks, noise floor, optimum, attestation, environment, disturbances and run time.
     """
     lines = [model_line(report.model), training_line(report.training)]
+    lines += adapters_lines(report.adapters, report.baseline.trials)
     lines += _compilation_lines(report)
     reused = f", {report.reused_blocks} of them reused from an earlier attempt" if report.reused_blocks else ""
     lines.append(f"{report.blocks} blocks{reused}, stopped by {report.stopped_by}.")

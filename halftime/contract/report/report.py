@@ -10,6 +10,7 @@ from halftime.contract.report.failure import Failure
 from halftime.contract.report.numerics import Numerics
 from halftime.contract.report.requirements import RequirementName
 from halftime.contract.report.trial import DataFacts, Environment, MemoryBreakdown, TrialResult
+from halftime.contract.request.adapters import LoraConfig
 from halftime.contract.request.training import TrainingConfig
 from halftime.contract.resources.worker import KernelSupport
 from halftime.contract.strict import MaybeFloat, Output
@@ -245,6 +246,8 @@ class Report(Output):
     #: The model and its training, the same in every leg, with every default filled in.
     model: ModelSpec
     training: TrainingConfig
+    #: null if all weights were trained.
+    adapters: LoraConfig | None = None
     baseline: Leg
     comparisons: list[Comparison]
     #: A second leg of the baseline's precision, if the request asked for one.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 
 from pydantic import Field
 
@@ -117,7 +118,12 @@ class Attestation(Output):
     multiplied_flops: dict[str, float] = Field(default={})
     #: The modules that multiplied in another dtype than the leg's, the most work first.
     multiplied_elsewhere: list[MultiplyingModules] = Field(default=[])
-    #: SHA-256 of the initial state dict.
+    #: Numbers of elements by dtype after training: of trained `weights`, their `gradients`, and the state of the
+    #: `optimizer` without its counts of steps. Empty in reports of earlier releases.
+    held_dtypes: dict[str, dict[str, int]] = Field(default={})
+    #: Whether training left every bit of the frozen weights as it was: `unchanged` or `changed`; null without any.
+    frozen_weights: Literal["unchanged", "changed"] | None = None
+    #: SHA-256 of the initial state dict, as built in FP32.
     initial_weights_sha256: str
     #: SHA-256 of all training and validation batches in order.
     data_sha256: str
@@ -230,6 +236,11 @@ class TrialResult(Output):
     data: DataFacts
     environment: Environment
     parameter_count: int
+    #: Without frozen weights. null in reports of earlier releases.
+    trained_parameter_count: int | None = None
+    #: Share of trained weights whose value after training is the initial one, as the leg holds it: no step moved them,
+    #: or all moves cancelled. Determined in the leg's first trial; null in the others.
+    unmoved_weight_share: float | None = None
     #: Lower bound for the matrix products and convolutions of one step. A convolution with kernels of up to 3 counts a
     #: quarter and one with larger kernels nothing, because fast algorithms need no more; fused attention counts
     #: nothing, because a causal kernel skips part of what a counter would count. null if no step could be observed:

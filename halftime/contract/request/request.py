@@ -11,6 +11,7 @@ from halftime.contract.models.classification import is_classification
 from halftime.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName, supported
 from halftime.contract.report.metrics import MetricName
 from halftime.contract.report.requirements import REQUIREMENTS
+from halftime.contract.request.adapters import LoraConfig
 from halftime.contract.request.data import DataConfig, SyntheticData
 from halftime.contract.request.tracking import Tracking
 from halftime.contract.request.training import TrainingConfig
@@ -80,6 +81,9 @@ class BenchmarkConfig(Input):
         description="precisions to compare with the baseline; null: fp16 on CUDA, bf16 on a CPU",
     )
     data: DataConfig = SyntheticData()
+    adapters: LoraConfig | None = Field(
+        default=None, description="adapters to train instead of the model's weights; null: all weights are trained"
+    )
     training: TrainingConfig = TrainingConfig()
     measurement: MeasurementConfig = MeasurementConfig()
     timeout_seconds: float = Field(

@@ -190,7 +190,7 @@ def test_doctor_says_what_this_machine_offers(settings):
     assert "tf32" in findings["cpu"]["remedy"]
     assert findings["cpu"]["state"].startswith("fp32 ")
     assert "FLOP/s" in findings["cpu"]["state"]
-    assert {one["precision"] for one in findings["cpu"]["precisions"]} == {"fp32", "tf32", "fp16", "bf16"}
+    assert {one["precision"] for one in findings["cpu"]["precisions"]} == {"fp32", "tf32", "fp16", "bf16", "bf16-true"}
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="no x86 CPU")

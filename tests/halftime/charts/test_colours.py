@@ -46,7 +46,7 @@ def lab(colour, sight):
 
 
 def colours(mode):
-    found = {name: modes for name, *modes in re.findall(r"--(\w+): light-dark\((#\w+), (#\w+)\)", CSS)}
+    found = {name: modes for name, *modes in re.findall(r"--([\w-]+): light-dark\((#\w+), (#\w+)\)", CSS)}
     return [found[part][list(GROUND).index(mode)] for part in PARTS]
 
 
@@ -72,8 +72,8 @@ def test_charts_and_pages_have_the_same_colours():
 
 
 def test_every_precision_has_the_same_colour_and_dash_in_charts_and_pages():
-    light = dict(re.findall(r"--(\w+): light-dark\((#\w+), #\w+\)", CSS))
-    dashes = dict(re.findall(r"\.series\.(\w+) { stroke: var\(--\1\); stroke-dasharray: ([\d ]+); }", CSS))
+    light = dict(re.findall(r"--([\w-]+): light-dark\((#\w+), #\w+\)", CSS))
+    dashes = dict(re.findall(r"\.series\.([\w-]+) { stroke: var\(--\1\); stroke-dasharray: ([\d ]+); }", CSS))
     for name, mark in MARKS.items():
         assert light[name] == mark.colour
         if name != "fp32":  # what has no rule of its own is drawn so

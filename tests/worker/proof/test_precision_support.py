@@ -65,7 +65,7 @@ def support_of(name, monkeypatch, **kernel_rates):
 
 def test_every_precision_of_a_cpu_is_measured_and_tf32_is_absent():
     found = {one.precision: one for one in measure_support("cpu")}
-    assert set(found) == {"fp32", "tf32", "fp16", "bf16"}
+    assert set(found) == {"fp32", "tf32", "fp16", "bf16", "bf16-true"}
     assert found["fp32"].kernels == "native"
     assert found["fp32"].flops_per_second > 0
     assert (found["tf32"].kernels, found["tf32"].flops_per_second) == ("absent", None)

@@ -20,6 +20,7 @@ if __name__ == "__main__":
     driverless_cuda.load()
 
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -163,6 +164,7 @@ def _train(spec, precision, settings, answering=False):
     with driverless_cuda.fake_mode() as fake:
         with DEVICE:  # a module that holds fake tensors cannot be moved
             model = blueprint_of(spec).build()
+        _hold(model, precision.weights_dtype)
         if settings.activation_checkpointing:
             checkpoint_activations(model)
         memory_format = torch.channels_last if settings.channels_last else torch.preserve_format
@@ -189,6 +191,17 @@ def _train(spec, precision, settings, answering=False):
             with Answers(1):
                 validate(model, run.task, held_out)
     return ""
+
+
+def _hold(model, dtype):
+    """Casts a model with new parameters: those that hold fake tensors cannot be changed. Tied weights stay tied."""
+    held = {}
+    for module in model.modules():
+        for kind, values in ((nn.Parameter, module._parameters), (torch.Tensor, module._buffers)):
+            for name, value in values.items():
+                if value is not None and value.is_floating_point() and dtype is not torch.float32:
+                    cast = held.setdefault(value, value.detach().to(dtype))
+                    values[name] = held[value] = nn.Parameter(cast) if kind is nn.Parameter else cast
 
 
 def _lay_out(model):

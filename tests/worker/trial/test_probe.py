@@ -22,8 +22,8 @@ def measured(precisions):
 
 def test_a_device_tells_what_it_can_do_in_every_precision():
     (cpu,) = [device for device in doctor.probe_devices() if device["device"] == "cpu"]
-    assert [one["precision"] for one in cpu["support"]] == ["fp32", "tf32", "fp16", "bf16"]
-    assert cpu["precisions"] == ["fp32", "fp16", "bf16"]
+    assert [one["precision"] for one in cpu["support"]] == ["fp32", "tf32", "fp16", "bf16", "bf16-true"]
+    assert cpu["precisions"] == ["fp32", "fp16", "bf16", "bf16-true"]
     assert set(cpu["problems"]) == {"tf32"}
 
 
