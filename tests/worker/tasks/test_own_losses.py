@@ -9,8 +9,8 @@ import torch
 from halftime.contract.models import TransformersSpec
 from halftime.contract.request.training import TrainingConfig
 from halftime.plugin import IGNORED
+from testing.toys import TASKS, TOYS
 from tests.faults.test_loop import planted
-from tests.worker.tasks.toys import TASKS, TOYS
 from worker.data.batches import map_tensors, split
 from worker.data.source import best_possible, seeded
 from worker.messages import TrialSpec

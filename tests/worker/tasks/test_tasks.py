@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from halftime.contract.models import DiffusersSpec, DitSpec, DlrmSpec, LayersSpec, MlpSpec
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.request.training import TrainingConfig
+from testing.toys import LEARNING, SPECS
 from tests.factories import data_of
 from worker.data import seeded
 from worker.errors import TrialFailed
@@ -21,44 +21,6 @@ from worker.training.precision import PRECISIONS
 from worker.trial.run import run_trial
 
 CPU = torch.device("cpu")
-UNET = {
-    "block_out_channels": [8, 16],
-    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-}
-HEAD = [{"type": "flatten"}, {"type": "linear", "out_features": 16}, {"type": "tanh"}]
-SPECS = {
-    "mlp": MlpSpec(task="regression", input_size=16, hidden_size=64, num_layers=2, num_targets=3),
-    "layers": LayersSpec.model_validate(
-        {
-            "task": "regression",
-            "input_shape": [1, 4, 4],
-            "num_targets": 2,
-            "layers": [*HEAD, {"type": "linear", "out_features": 2}],
-        }
-    ),
-    "dit": DitSpec(image_size=8, channels=1, hidden_size=32, num_layers=1, num_heads=2, num_classes=4),
-    "diffusers": DiffusersSpec(image_size=8, channels=1, num_classes=4, config=UNET),
-    "dlrm": DlrmSpec(
-        num_tables=3,
-        rows_per_table=20,
-        bag_size=2,
-        embedding_dim=8,
-        dense_features=4,
-        bottom_widths=[16],
-        top_widths=[32],
-    ),
-}
-#: Enough to be well on the way from chance to the best, within seconds.
-LEARNING = {
-    "mlp": {"batch_size": 64, "steps": 100, "learning_rate": 0.01},
-    "layers": {"batch_size": 64, "steps": 100, "learning_rate": 0.03},
-    "dit": {"batch_size": 32, "steps": 80, "learning_rate": 0.01},
-    "diffusers": {"batch_size": 32, "steps": 30, "learning_rate": 0.01},
-    "dlrm": {"batch_size": 256, "steps": 80, "learning_rate": 0.02},
-}
 
 
 def settings(**changes):
