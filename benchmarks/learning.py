@@ -11,7 +11,8 @@ from halftime.contract.request.training import TrainingConfig
 from testing.toys import LEARNING, SPECS, TOYS
 from worker.messages import TrialSpec
 from worker.training.loop import validate
-from worker.trial.run import prepare_run, run_trial
+from worker.trial.preparation import prepare_run
+from worker.trial.run import run_trial
 
 PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "bf16-true")
 CPU = torch.device("cpu")

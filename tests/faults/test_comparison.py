@@ -25,6 +25,7 @@ from worker.report.build import make_report
 from worker.training.loop import prepare
 from worker.training.precision import PRECISIONS, read_flags, set_flags
 from worker.training.precision_facts import expected_flags
+from worker.trial import preparation
 from worker.trial import run as trials
 
 
@@ -55,7 +56,7 @@ async def test_a_fair_comparison_of_real_trials_is_attested():
 async def test_unequal_weights_or_data_make_the_report_invalid(monkeypatch, planted, caught):
     """Plant the fault in the trial itself: one leg's weights or data differ."""
     if planted == "weights":
-        make_blueprint = trials.blueprint_of
+        make_blueprint = preparation.blueprint_of
 
         def blueprint_of(spec):
             blueprint = make_blueprint(spec)
@@ -68,7 +69,7 @@ async def test_unequal_weights_or_data_make_the_report_invalid(monkeypatch, plan
 
         fault = ("blueprint_of", blueprint_of)
     else:
-        make = trials.make_data
+        make = preparation.make_data
 
         def make_data(*arguments):
             data = make(*arguments)
@@ -79,7 +80,7 @@ async def test_unequal_weights_or_data_make_the_report_invalid(monkeypatch, plan
     def simulate(spec):
         with monkeypatch.context() as patch:
             if spec.precision == "bf16":
-                patch.setattr(trials, *fault)
+                patch.setattr(preparation, *fault)
             return really(spec)
 
     report = await report_of(simulate)
@@ -138,7 +139,7 @@ async def test_a_mode_of_onednn_left_on_is_detected_in_the_flags(monkeypatch, mo
         set_flags(precision)
         torch.backends.mkldnn.matmul.fp32_precision = mode
 
-    monkeypatch.setattr(trials, "set_flags", careless)
+    monkeypatch.setattr(preparation, "set_flags", careless)
     report = await report_of(really)
     set_flags(PRECISIONS["fp32"])
     assert report.verdict == "invalid"

@@ -1,7 +1,6 @@
-"""Runs one trial: prepares a leg's model and data, trains, validates, and examines the result."""
+"""Runs one trial: trains a prepared leg, validates, and examines the result."""
 
 import contextlib
-import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -9,14 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import torch
-from torch import nn
 
-from halftime.contract.models import ConvnetSpec
 from halftime.contract.report.failure import Failure
 from halftime.contract.report.telemetry import Telemetry
-from halftime.contract.report.trial import Attestation, Compilation, GradScalerTrace, TrialResult
-from halftime.plugin import TrainingTask
-from worker.data import TrialData, make_data
+from halftime.contract.report.trial import Compilation, GradScalerTrace, TrialResult
 from worker.data.batches import samples_in
 from worker.data.feed import Feed
 from worker.data.loader_limits import loader_failure
@@ -25,62 +20,26 @@ from worker.device.measured_region import MeasuredRegion
 from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
 from worker.messages import TrialSpec
-from worker.models import blueprint_of
 from worker.proof.examination import Findings, Subject, examine
 from worker.proof.overflow import largest_input
-from worker.tasks import smoothed
-from worker.training.adapters import add_adapters
-from worker.training.checkpointing import checkpoint_activations
 from worker.training.clock import StepClock, make_clock
 from worker.training.compilation import CompileWatch, compiled, fresh_compiler
 from worker.training.determinism import deterministic, is_deterministic
 from worker.training.held import (
-    State,
-    copy_of,
     digest_of,
     dtypes_held,
-    hold,
     in_fp32,
-    state_of,
     unmoved_share,
-    widen_where_used,
 )
 from worker.training.loop import Curves, LoopHooks, Run, Timing, Validation, prepare, train, validate
 from worker.training.memory import CudaPeaks
 from worker.training.pace import VALIDATION_STEP, Pace
 from worker.training.precision import (
     PRECISIONS,
-    Precision,
-    check,
-    environment_overrides,
-    read_flags,
-    recorded_environment,
     set_flags,
 )
+from worker.trial.preparation import Prepared, frozen_weights, prepare_run
 from worker.trial.training_failure import training_failure
-
-#: Bytes of a parameter as it is built, in FP32.
-BUILT_BYTES = 4
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A model and its data on the device, under the trial's precision, before the first step."""
-
-    device: torch.device
-    precision: Precision
-    model: nn.Module
-    task: TrainingTask
-    data: TrialData
-    #: Recorded before training; probes and the dtypes of the forward pass are added afterwards.
-    attestation: Attestation
-    start_bytes: int | None
-    #: A copy of the initial weights on the CPU, for the comparison with FP64; None without one.
-    initial_state: State | None
-    #: Why there is none though the trial is to be compared.
-    why_no_initial_state: str | None
-    #: Of the frozen weights on the device.
-    frozen_sha256: str
 
 
 @dataclass(frozen=True)
@@ -255,71 +214,6 @@ def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_step
     )
 
 
-def prepare_run(spec: TrialSpec, device: torch.device) -> Prepared:
-    """Checks the device, sets the precision, resets memory, and creates data and model from the block's seed."""
-    precision = PRECISIONS[spec.precision]
-    check(device, precision)
-    devices.make_current(device)
-    devices.limit_memory(device, spec.memory_limit_bytes)
-    blueprint = blueprint_of(spec.model)
-    parameters = spec.parameter_count or spec.model.parameter_count() or 0
-    more_bytes = 0 if spec.adapters else _more_host_bytes(precision, device)
-    devices.require_host_memory((BUILT_BYTES + more_bytes) * parameters)
-    set_flags(precision)
-    flags = read_flags()
-    start_bytes = devices.reset_memory(device)
-
-    torch.manual_seed(spec.seed)
-    task = smoothed(blueprint.task, spec.training.label_smoothing)
-    data = make_data(task, spec.data, spec.training, spec.seed, spec.max_batches)
-    model = blueprint.build()
-    if spec.adapters is not None:
-        add_adapters(model, spec.adapters)
-    attestation = Attestation(
-        flags=flags,
-        environment_overrides=environment_overrides(),
-        environment=recorded_environment(),
-        probes=[],
-        forward_dtypes={},
-        initial_weights_sha256=hash_weights(model),
-        data_sha256=data.sha256(),
-    )
-    initial_state, why_none = _copy_of_state(model, precision, device) if spec.examined else (None, None)
-    if spec.training.activation_checkpointing:
-        checkpoint_activations(model)
-    channels_last = spec.training.channels_last or (isinstance(spec.model, ConvnetSpec) and spec.model.channels_last)
-    memory_format = torch.channels_last if channels_last else torch.preserve_format
-    hold(model, precision.weights_dtype)  # first: the device may have no room for FP32
-    if precision.matmul_dtype is torch.float32:
-        widen_where_used(model)
-    model.to(device)
-    model.to(memory_format=memory_format)  # type: ignore[call-overload] # missing from torch's stubs
-    model.train()
-    placed = data.to(device, memory_format)
-    frozen = digest_of(_frozen(model))
-    return Prepared(device, precision, model, task, placed, attestation, start_bytes, initial_state, why_none, frozen)
-
-
-def _more_host_bytes(precision: Precision, device: torch.device) -> int:
-    """Bytes per parameter that training takes on the host beside the weights as built: a lower bound.
-
-    On a CPU: weights, gradients and two moments. On CUDA, none.
-    """
-    return 4 * precision.weights_dtype.itemsize - BUILT_BYTES if device.type == "cpu" else 0
-
-
-def _copy_of_state(model: nn.Module, precision: Precision, device: torch.device) -> tuple[State | None, str | None]:
-    """Returns a copy of the weights, or why the host has no memory for it: training does without one."""
-    state = state_of(model)
-    copy_bytes = sum(value.nbytes for value in state.values())
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    try:
-        devices.require_host_memory(copy_bytes + _more_host_bytes(precision, device) * trained)
-    except TrialFailed as error:
-        return None, error.failure.detail
-    return copy_of(state), None
-
-
 def _validate_in_fp32(prepared: Prepared, run: Run, pace: Pace) -> Validation:
     """Validates in FP32, so that only the weights differ between legs."""
     run.optimizer.zero_grad(set_to_none=True)  # their memory is needed for weights that are cast to FP32
@@ -339,25 +233,12 @@ def _unmoved_share(prepared: Prepared) -> float | None:
     return unmoved_share(trained, prepared.initial_state)
 
 
-def _frozen(model: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in model.parameters() if not parameter.requires_grad]
-
-
 def _state_of_frozen(prepared: Prepared) -> str | None:
     """Whether training left every bit of the frozen weights as it was; None without any."""
-    frozen = _frozen(prepared.model)
+    frozen = frozen_weights(prepared.model)
     if not frozen:
         return None
     return "unchanged" if digest_of(frozen) == prepared.frozen_sha256 else "changed"
-
-
-def hash_weights(model: nn.Module) -> str:
-    """SHA-256 of the state dict (names and bytes): equal across the legs of a block."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _scaler_trace(

@@ -73,7 +73,7 @@ def test_a_trial_is_refused_before_its_model_is_built(free, monkeypatch):
     free(0)
     spec = trial_spec(workers=2)
     unbuilt = TaskBlueprint(blueprint_of(spec.model).task, lambda: pytest.fail("the model was built"))
-    monkeypatch.setattr("worker.trial.run.blueprint_of", lambda spec: unbuilt)
+    monkeypatch.setattr("worker.trial.preparation.blueprint_of", lambda spec: unbuilt)
     with pytest.raises(TrialFailed, match="docker run --shm-size 1g"):
         run_trial(spec, lambda step: None)
 

@@ -9,7 +9,7 @@ from halftime.plugin import Vectors
 from worker.messages import TrialSpec
 from worker.models import TaskBlueprint
 from worker.tasks import as_task
-from worker.trial import run
+from worker.trial import preparation
 from worker.trial.run import run_trial
 
 WIDTH = 16
@@ -25,7 +25,9 @@ def half_frozen():
 
 @pytest.fixture(params=["fp32", "bf16", "fp16"])
 def result(request, monkeypatch):
-    monkeypatch.setattr(run, "blueprint_of", lambda model: TaskBlueprint(as_task(Vectors(WIDTH, WIDTH)), half_frozen))
+    monkeypatch.setattr(
+        preparation, "blueprint_of", lambda model: TaskBlueprint(as_task(Vectors(WIDTH, WIDTH)), half_frozen)
+    )
     spec = TrialSpec(
         device="cpu",
         precision=request.param,

@@ -18,7 +18,8 @@ from worker.training import loop
 from worker.training.adapters import add_adapters
 from worker.training.held import state_of
 from worker.trial import inspection, run
-from worker.trial.run import prepare_run, run_trial
+from worker.trial.preparation import prepare_run
+from worker.trial.run import run_trial
 
 CPU = torch.device("cpu")
 WIDTH, LAYERS, VOCABULARY, LENGTH, RANK = 32, 2, 64, 16, 4

@@ -15,7 +15,8 @@ from worker.training.memory import account_for_step
 from worker.training.precision import PRECISIONS
 from worker.training.precision_facts import FACTS
 from worker.trial import run as trials
-from worker.trial.run import prepare_run, run_trial
+from worker.trial.preparation import prepare_run
+from worker.trial.run import run_trial
 
 MLP = MlpSpec(input_size=32, hidden_size=64, num_layers=2, num_classes=4)
 CONVNET = ConvnetSpec(image_size=8, widths=[8, 16], blocks_per_stage=1)

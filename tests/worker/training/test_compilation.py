@@ -94,7 +94,7 @@ class Breaks(nn.Module):
 def building(monkeypatch, module):
     """Trials train this module, on the data of an MLP."""
     blueprint = TaskBlueprint(blueprint_of(MODELS[0]).task, module)
-    monkeypatch.setattr("worker.trial.run.blueprint_of", lambda spec: blueprint)
+    monkeypatch.setattr("worker.trial.preparation.blueprint_of", lambda spec: blueprint)
 
 
 def test_a_recompilation_is_counted_where_it_happens():

@@ -29,7 +29,8 @@ from worker.training.determinism import is_deterministic
 from worker.training.loop import prepare, training_step, validate
 from worker.training.memory import account_for_step
 from worker.training.precision import PRECISIONS
-from worker.trial.run import prepare_run, run_trial
+from worker.trial.preparation import prepare_run
+from worker.trial.run import run_trial
 
 CPU = torch.device("cpu")
 MLP = MlpSpec(input_size=8, hidden_size=16, num_layers=1, num_classes=4)
@@ -69,7 +70,7 @@ def result(model=MLP, precision="fp32", **changes):
 def building(monkeypatch, module):
     """Trials train this module, on the data of an MLP."""
     blueprint = TaskBlueprint(blueprint_of(MLP).task, module)
-    monkeypatch.setattr("worker.trial.run.blueprint_of", lambda spec: blueprint)
+    monkeypatch.setattr("worker.trial.preparation.blueprint_of", lambda spec: blueprint)
 
 
 def test_label_smoothing_changes_the_training_loss_and_not_validation():

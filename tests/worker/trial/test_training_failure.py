@@ -10,9 +10,12 @@ from torch import nn
 
 from halftime.contract.models import MlpSpec
 from halftime.contract.request.training import TrainingConfig
-from halftime.plugin import Blueprint, Vectors
+from halftime.plugin import Vectors
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
+from worker.models import TaskBlueprint
+from worker.tasks import as_task
+from worker.trial import preparation
 from worker.trial import run as trials
 
 SPEC = TrialSpec(
@@ -73,7 +76,7 @@ def with_layer(monkeypatch, function):
     def build():
         return nn.Sequential(nn.Linear(8, 8), nn.Sequential(Layer(function)), nn.Linear(8, 4))
 
-    monkeypatch.setattr(trials, "blueprint_of", lambda spec: Blueprint(Vectors(8, 4), build))
+    monkeypatch.setattr(preparation, "blueprint_of", lambda spec: TaskBlueprint(as_task(Vectors(8, 4)), build))
 
 
 def failure(spec=SPEC):
