@@ -63,8 +63,8 @@ def test_a_size_under_another_name_trains(name):
 
 
 def test_a_default_length_ends_with_the_positions():
-    assert blueprint_of(TRAINED["positions of a decoder"]).shape.length == 448
-    assert blueprint_of(TRAINED["positions under another name"]).shape.length == 24
+    assert blueprint_of(TRAINED["positions of a decoder"]).task.shape.length == 448
+    assert blueprint_of(TRAINED["positions under another name"]).task.shape.length == 24
 
 
 REFUSED = {
