@@ -20,7 +20,6 @@ if __name__ == "__main__":
     driverless_cuda.load()
 
 import torch
-from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -188,6 +187,7 @@ def _train(spec, precision, settings, answering=False):
         assert answering or not watch.found(), watch.found()
         if (settings.optimizer, settings.implementation) == OPTIMIZERS[0]:  # the others differ in their step alone
             _examine(run, batches[0], precision)
+            _hold(model, torch.float32)
             with Answers(1):
                 validate(model, run.task, held_out)
     return ""
@@ -195,13 +195,13 @@ def _train(spec, precision, settings, answering=False):
 
 def _hold(model, dtype):
     """Casts a model with new parameters: those that hold fake tensors cannot be changed. Tied weights stay tied."""
-    held = {}
+    cast = {}
     for module in model.modules():
-        for kind, values in ((nn.Parameter, module._parameters), (torch.Tensor, module._buffers)):
+        for values, new in ((module._parameters, torch.nn.Parameter), (module._buffers, torch.Tensor.detach)):
             for name, value in values.items():
-                if value is not None and value.is_floating_point() and dtype is not torch.float32:
-                    cast = held.setdefault(value, value.detach().to(dtype))
-                    values[name] = held[value] = nn.Parameter(cast) if kind is nn.Parameter else cast
+                if value is not None and value.is_floating_point() and value.dtype is not dtype:
+                    cast[value] = cast[value] if value in cast else new(value.detach().to(dtype))
+                    values[name] = cast[value]
 
 
 def _lay_out(model):
@@ -225,7 +225,7 @@ def _whole_leg(run, batches, watch):
     assert len(clock.step_seconds()) == steps - run.settings.warmup_steps
     on_device = [*run.parameters, *vars(curves).values(), run.learning_rate.value, run.learning_rate.applied_steps]
     assert {tensor.device for tensor in on_device} == {DEVICE}
-    assert {tensor.dtype for tensor in run.parameters} == {torch.float32}
+    assert {tensor.dtype for tensor in run.parameters} == {run.held_in}
 
 
 def _examine(run, batch, precision):
