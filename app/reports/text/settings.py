@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from halftime.contract.models import ModelSpec
+from halftime.contract.models import LayersSpec, MlpSpec, ModelSpec
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.adapters import LoraConfig
 from halftime.contract.request.training import TrainingConfig
@@ -15,8 +15,17 @@ ALWAYS = {
 
 
 def model_line(model: ModelSpec) -> str:
-    """Returns the model's kind and all its sizes."""
-    return f"Model: {model.kind} ({_pairs(model.model_dump(exclude={'kind'}, exclude_none=True))})."
+    """Returns the model's kind and all its sizes that its task uses."""
+    settings = model.model_dump(exclude={"kind", *_unused(model)}, exclude_none=True)
+    return f"Model: {model.kind} ({_pairs(settings)})."
+
+
+def _unused(model: ModelSpec) -> set[str]:
+    if not isinstance(model, MlpSpec | LayersSpec):
+        return set()
+    if model.task == "regression":
+        return {"num_classes"}
+    return {"task", "num_targets"} if isinstance(model, MlpSpec) else {"num_targets"}
 
 
 def training_line(training: TrainingConfig) -> str:
