@@ -43,7 +43,10 @@ PATHS = {
 CODE = {
     "auto_map": (_gpt2(auto_map={"AutoConfig": "evil--repo.Config"}), "/model/config/auto_map"),
     "trust_remote_code": (_gpt2(trust_remote_code=True), "/model/config/trust_remote_code"),
-    "a model to download": (_gpt2(_name_or_path="evil/repo"), "/model/config/_name_or_path"),
+    "a model to download": (
+        _gpt2(tokenizer_name_or_path="evil/repo"),
+        "/model/config/tokenizer_name_or_path",
+    ),
     "a backbone to download": (_gpt2(backbone="evil/repo"), "/model/config/backbone"),
     "an address": (_gpt2(activation_function="http://evil/x.py"), "/model/config/activation_function"),
     "an architecture that does not exist": (

@@ -23,7 +23,7 @@ async def request_of(page):
 
 async def test_what_a_field_says_stands_in_the_json_and_a_default_need_not(form):
     await form.get_by_label("Batch size").fill("64")
-    await form.get_by_label("bf16").first.check()
+    await form.get_by_label("bf16", exact=True).first.check()
     await form.get_by_label("Min speedup").fill("")
     assert await request_of(form) == {
         "model": {"kind": "transformer"},
@@ -41,7 +41,7 @@ async def test_what_the_json_says_stands_in_the_fields(form):
         "labels": {"team": "ranking"},
     }
     await form.get_by_label("Request (JSON)").fill(json.dumps(body))
-    await expect(form.get_by_label("Widths")).to_have_value("8, 16")
+    await expect(form.get_by_label("Widths", exact=True)).to_have_value("8, 16")
     await expect(form.locator("#field-labels")).to_have_value("team: ranking")
     await expect(form.locator("#field-config-training-compile")).to_have_value("{}")
     await expect(form.get_by_label("Device", exact=True)).to_have_value("cuda")
@@ -83,9 +83,9 @@ async def test_the_rough_cost_follows(live, form):
 
 async def test_a_warning_stands_below_the_rough_cost(live, form):
     await register(live, precisions=EMULATED)
-    await form.get_by_label("bf16").check()
+    await form.get_by_label("bf16", exact=True).check()
     await expect(form.locator("#cost")).to_contain_text("Warning: bf16 is emulated: The device has no bf16")
-    await form.get_by_label("bf16").uncheck()
+    await form.get_by_label("bf16", exact=True).uncheck()
     await form.get_by_label("fp32").check()
     await expect(form.locator("#cost")).not_to_contain_text("Warning")
     await expect(form.locator("#cost")).to_contain_text("the matrix product rates of the online workers")

@@ -237,14 +237,14 @@ FAULTS = [
     ),
     pytest.param(
         check_accumulation_gives_the_gradient_of_the_whole_batch,
-        "run.task.loss(run.forward, part) / (sum(predictions) / predicted)",
-        "run.task.loss(run.forward, part)",
+        "run.task.loss(model, part) / (sum(predictions) / predicted)",
+        "run.task.loss(model, part)",
         id="loss not divided by the micro-batches",
     ),
     pytest.param(
         check_accumulation_counts_every_prediction_once,
-        "run.task.loss(run.forward, part) / (sum(predictions) / predicted)",
-        "run.task.loss(run.forward, part) / len(parts)",
+        "run.task.loss(model, part) / (sum(predictions) / predicted)",
+        "run.task.loss(model, part) / len(parts)",
         id="a mean of the micro-batches' means",
     ),
     pytest.param(
@@ -261,8 +261,8 @@ FAULTS = [
     ),
     pytest.param(
         check_a_loss_is_under_autocast,
-        "run.task.loss(run.forward, part)",
-        "torch.autocast('cpu', enabled=False)(run.task.loss)(run.forward, part)",
+        "run.task.loss(model, part)",
+        "torch.autocast('cpu', enabled=False)(run.task.loss)(model, part)",
         id="a loss outside autocast",
     ),
     pytest.param(

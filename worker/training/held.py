@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree  # torch's own trees; it has no public
 from typing_extensions import override
 
 #: torch's names of weights that are cast where they are used.
-STORED = re.compile(r"parametrizations\.(\w+)\.original")
+STORED = re.compile(r"parametrizations\.(\w+)\.original$")
 
 HALF = (torch.bfloat16, torch.float16)
 

@@ -96,7 +96,7 @@ def test_a_dtype_is_named_as_safetensors_have_it(datasets):
     tensors = {"inputs": torch.zeros(20, 4), "targets": torch.zeros(20).bfloat16()}
     safetensors.torch.save_file(tensors, datasets / "some.safetensors")
     with pytest.raises(TrialFailed, match="`targets` must be integers, not bfloat16"):
-        make_source(VECTORS, ArraysData(name="some.safetensors"), 0)
+        make_source(as_task(VECTORS), ArraysData(name="some.safetensors"), 0)
 
 
 TOKENS = numpy.tile(numpy.arange(6), (20, 1))

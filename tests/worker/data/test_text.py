@@ -52,14 +52,14 @@ def test_the_target_is_the_next_byte_and_every_place_can_be_drawn(datasets):
 def test_text_of_wide_characters_is_refused_by_its_name(datasets, encoding):
     (datasets / "wide.txt").write_bytes(("A line of text.\r\n" * 400).encode(encoding))
     with pytest.raises(TrialFailed, match=r"'wide.txt' is text in UTF-16 or UTF-32.*Convert it to UTF-8") as raised:
-        make_source(SHAPE, TextData(name="wide.txt"), 0)
+        make_source(as_task(SHAPE), TextData(name="wide.txt"), 0)
     assert raised.value.failure.code == "invalid_data"
 
 
 def test_an_empty_text_is_refused_by_its_name(datasets):
     (datasets / "empty.txt").write_bytes(b"")
     with pytest.raises(TrialFailed, match=r"'empty.txt' is empty"):
-        make_source(SHAPE, TextData(name="empty.txt"), 0)
+        make_source(as_task(SHAPE), TextData(name="empty.txt"), 0)
 
 
 @pytest.mark.parametrize("size", [1, 169, 170, 179])
