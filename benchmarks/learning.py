@@ -9,6 +9,7 @@ from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.training import TrainingConfig
 from testing.toys import LEARNING, SPECS, TOYS
+from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.training.loop import validate
 from worker.trial.preparation import prepare_run
@@ -38,8 +39,14 @@ def _task(model: ModelSpec, training: TrainingConfig) -> dict[str, object]:
         for name in PRECISIONS
     }
     untrained = _untrained(specs["fp32"])
-    trained = {name: run_trial(spec, lambda step: None) for name, spec in specs.items()}
+    trained, failed = {}, {}
+    for name, spec in specs.items():
+        try:
+            trained[name] = run_trial(spec, lambda step: None)
+        except TrialFailed as error:
+            failed[name] = error.failure.detail
     return {
+        "failed": failed,
         "metrics": [
             facts.model_dump() | {"untrained": untrained[facts.name]} | _values(trained, facts.name)
             for facts in trained["fp32"].data.metrics

@@ -15,7 +15,8 @@ def run(example, tmp_path, request, *settings):
     """Runs a request of the example package with a service, a worker and trials of its own; None without a report."""
     path = tmp_path / "report.json"
     command = [sys.executable, "-m", "app.cli", "run", EXAMPLE_PLUGIN / request, "--output", path]
-    options = [part for setting in settings for part in ("--set", setting)]
+    few = ("measurement.min_blocks=2", "measurement.max_blocks=2")
+    options = [part for setting in (*settings, *few) for part in ("--set", setting)]
     environment = os.environ | {"PYTHONPATH": str(example)}
     ended = subprocess.run(
         [*command, *options], env=environment, capture_output=True, text=True, check=False, timeout=240

@@ -83,8 +83,13 @@ def memory_of(kind, precision, **settings):
     return run_trial(spec, lambda step: None).memory
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("kind", MODELS)
+#: A U-Net in FP16 takes minutes where the CPU emulates it.
+ACCOUNTED = [
+    (kind, name) for kind in MODELS for name in ("fp32", "bf16", "fp16") if (kind, name) != ("diffusers", "fp16")
+]
+
+
+@pytest.mark.parametrize(("kind", "precision"), ACCOUNTED)
 def test_the_parts_add_up_to_what_the_allocator_gave_out(kind, precision):
     memory = memory_of(kind, precision)
     parts = memory.breakdown
