@@ -23,7 +23,7 @@ class ClickPrediction(TrainingTask):
 
     reported = (
         Metric("loss", "lower", LOSS.title, "nats"),
-        Metric("accuracy", "higher", "validation accuracy"),
+        Metric("accuracy", "higher", "validation accuracy", is_share=True),
     )
 
     @override

@@ -32,7 +32,7 @@ class Contrastive(OwnLoss):
 
     reported = (
         Metric("loss", "lower", "validation loss", "nats"),
-        Metric("retrieval_accuracy", "higher", best=1.0),
+        Metric("retrieval_accuracy", "higher", best=1.0, is_share=True),
         Metric("pair_accuracy", "higher", "accuracy between two pairs", best=1.0, chance=0.5),
     )
 

@@ -30,7 +30,7 @@ class Detection(OwnLoss):
     predictions_per_sample = 4 * OBJECTS
     reported = (
         Metric("loss", "lower", "validation loss"),
-        Metric("box_recall", "higher", "recall of boxes at IoU 0.5"),
+        Metric("box_recall", "higher", "recall of boxes at IoU 0.5", is_share=True),
         Metric("mean_best_iou", "higher", "mean IoU of the best box"),
     )
 

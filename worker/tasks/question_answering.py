@@ -28,8 +28,8 @@ class QuestionAnswering(OwnLoss):
     def reported(self) -> tuple[Metric, ...]:  # type: ignore[override] # computed, because chance depends on the length
         return (
             Metric("loss", "lower", "validation loss", "nats", chance=math.log(self.length)),
-            Metric("exact_match", "higher", "exact match of answers", chance=1 / self.length**2),
-            Metric("position_accuracy", "higher", "accuracy of answers' ends", chance=1 / self.length),
+            Metric("exact_match", "higher", "exact match of answers", chance=1 / self.length**2, is_share=True),
+            Metric("position_accuracy", "higher", "accuracy of answers' ends", chance=1 / self.length, is_share=True),
         )
 
     @override

@@ -33,7 +33,7 @@ class Segmentation(OwnLoss):
     def reported(self) -> tuple[Metric, ...]:  # type: ignore[override] # computed, because chance depends on the classes
         return (
             Metric("loss", "lower", "validation loss", "nats"),
-            Metric("pixel_accuracy", "higher", chance=1 / self.images.num_classes),
+            Metric("pixel_accuracy", "higher", chance=1 / self.images.num_classes, is_share=True),
             Metric("mean_iou_per_image", "higher", "mean IoU per image"),
         )
 

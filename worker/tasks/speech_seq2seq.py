@@ -33,7 +33,7 @@ class SpeechSeq2Seq(OwnLoss):
     def reported(self) -> tuple[Metric, ...]:  # type: ignore[override] # computed, because chance depends on the vocabulary
         return (
             Metric("loss", "lower", "validation loss", "nats", chance=math.log(self.vocab_size)),
-            Metric("accuracy", "higher", "validation accuracy", chance=1 / self.vocab_size),
+            Metric("accuracy", "higher", "validation accuracy", chance=1 / self.vocab_size, is_share=True),
         )
 
     @property

@@ -27,7 +27,7 @@ class TokenClassification(OwnLoss):
     def reported(self) -> tuple[Metric, ...]:  # type: ignore[override] # computed, because chance depends on the classes
         return (
             Metric("loss", "lower", "validation loss", "nats", chance=math.log(self.num_classes)),
-            Metric("accuracy", "higher", "validation accuracy", chance=1 / self.num_classes),
+            Metric("accuracy", "higher", "validation accuracy", chance=1 / self.num_classes, is_share=True),
         )
 
     @property

@@ -319,9 +319,9 @@ def _memory(reduction: Estimate) -> str:
 
 
 def _quality(report: Report, comparison: Comparison) -> list[str]:
-    """Compares the task's first metric that is not its loss, if both legs have it."""
+    """Compares the task's first score, such as an accuracy; its loss if every metric is an error."""
     metrics = metrics_of(report.data)
-    metric = next((one for one in metrics if one.name != "loss"), metrics[0])
+    metric = next((one for one in metrics if one.better == "higher"), metrics[0])
     difference = comparison.difference(metric.name)
     if difference is None:
         return []
