@@ -67,7 +67,7 @@ async def submit(
     row = BenchmarkRow(
         id=benchmark_id or uuid_utils.compat.uuid7(),
         status="queued",
-        request=request.storable(),
+        request=request.model_dump(mode="json"),
         parameter_count=request.model.parameter_count(),
         api_key_id=api_key_id,
         labels=request.labels,

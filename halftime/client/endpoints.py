@@ -213,8 +213,6 @@ def _benchmark(benchmark_id: str, *below: str) -> str:
 
 
 def _body(request: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(request, BenchmarkRequest):
-        return request.storable()
     return request.model_dump(mode="json") if isinstance(request, BaseModel) else dict(request)
 
 

@@ -138,7 +138,7 @@ def paired_sampling_half_width(differences: Sequence[float], predictions: Sequen
 
 def _at_least_one(variances: Sequence[float], predictions: Sequence[int]) -> float:
     """Half-width of a mean over blocks from the variance of one prediction in each; at least one of a block's."""
-    of_means = [variance / count for variance, count in zip(variances, predictions, strict=True)]
+    of_means = [max(0.0, variance) / count for variance, count in zip(variances, predictions, strict=True)]
     return max(NORMAL_QUANTILE * math.sqrt(sum(of_means)) / len(of_means), 1 / min(predictions))
 
 

@@ -142,7 +142,7 @@ def _metric_facts(task: TrainingTask, source: Source, held_out: list[Batch]) -> 
             unit=metric.unit,
             better=metric.better,
             best_possible=best.get(metric.name) if metric.best is None else metric.best,
-            chance=unlearned.get(metric.name, metric.chance),
+            chance=metric.chance if unlearned.get(metric.name) is None else unlearned[metric.name],
             is_share=metric.is_share,
         )
         for metric in task.reported

@@ -43,8 +43,7 @@ class Unet(nn.Module):
     @override
     def forward(self, noised: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
         """Returns the predicted noise, of the shape of the images."""
-        with _library_errors():
-            (noise,) = self.model(noised, timesteps, class_labels=classes, return_dict=False)
+        (noise,) = self.model(noised, timesteps, class_labels=classes, return_dict=False)
         assert isinstance(noise, Tensor)
         return noise
 

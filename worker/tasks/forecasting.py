@@ -1,10 +1,11 @@
 """Forecasting of time series: the values that follow a window."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from typing_extensions import override
 
 from halftime.plugin import Batch, Metric, Source
@@ -39,6 +40,15 @@ class Forecasting(OwnLoss):
     def measure(self, output: Any, batch: Batch) -> Mapping[str, Ratio]:
         errors = (output.prediction_outputs - batch["future_values"]).abs()
         return {"mean_absolute_error": (errors.sum(), errors.numel())}
+
+    @override
+    def chance(self, held_out: Sequence[Batch]) -> dict[str, float]:
+        """The errors of the best constant forecasts: the mean for squares, the median for absolute values."""
+        values = torch.cat([batch["future_values"].flatten() for batch in held_out]).double()
+        return {
+            "loss": float((values - values.mean()).square().mean()),
+            "mean_absolute_error": float((values - values.median()).abs().mean()),
+        }
 
     @override
     def source(self, seed: int) -> Source:

@@ -1,13 +1,14 @@
 """Extractive question answering: the first and the last token of the answer."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from typing_extensions import override
 
 from halftime.plugin import Batch, Metric, Source
+from worker.data.chance import chance_of
 from worker.data.source import seeded
 from worker.data.synthetic.spans import SpanSource
 from worker.tasks.own_loss import OwnLoss, Ratio
@@ -40,6 +41,18 @@ class QuestionAnswering(OwnLoss):
         return {
             "exact_match": ((starts & ends).sum(), samples),
             "position_accuracy": (starts.sum() + ends.sum(), 2 * samples),
+        }
+
+    @override
+    def chance(self, held_out: Sequence[Batch]) -> dict[str, float]:
+        starts, ends = (
+            chance_of((batch[name] for batch in held_out), self.length) for name in ("start_positions", "end_positions")
+        )
+        spans = (batch["start_positions"] * self.length + batch["end_positions"] for batch in held_out)
+        return {
+            "loss": (starts.loss + ends.loss) / 2,
+            "position_accuracy": (starts.accuracy + ends.accuracy) / 2,
+            "exact_match": chance_of(spans, self.length**2).accuracy,
         }
 
     @override

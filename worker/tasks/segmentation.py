@@ -1,6 +1,6 @@
 """Semantic segmentation: one class for every pixel."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch.nn import functional
 from typing_extensions import override
 
 from halftime.plugin import Batch, Images, Metric, Source
+from worker.data.chance import chance_of
 from worker.data.source import seeded
 from worker.data.synthetic.scenes import SegmentationSource
 from worker.tasks.own_loss import OwnLoss, Ratio
@@ -47,6 +48,11 @@ class Segmentation(OwnLoss):
             "pixel_accuracy": ((predicted == labels).sum(), labels.numel()),
             "mean_iou_per_image": (overlaps.sum(), len(overlaps)),
         }
+
+    @override
+    def chance(self, held_out: Sequence[Batch]) -> dict[str, float]:
+        found = chance_of((batch["labels"] for batch in held_out), self.images.num_classes)
+        return {"pixel_accuracy": found.accuracy}
 
     @override
     def source(self, seed: int) -> Source:

@@ -1,13 +1,14 @@
 """Speech recognition by an encoder-decoder, as Whisper (Radford et al. 2022)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from typing_extensions import override
 
 from halftime.plugin import Batch, Metric, Source
+from worker.data.chance import chance_of
 from worker.data.source import seeded
 from worker.data.synthetic.speech import Sound, SpeechSource
 from worker.tasks.own_loss import OwnLoss, Ratio
@@ -45,6 +46,11 @@ class SpeechSeq2Seq(OwnLoss):
     def measure(self, output: Any, batch: Batch) -> Mapping[str, Ratio]:
         right = output.logits.argmax(dim=-1) == batch["labels"]
         return {"accuracy": (right.sum(), right.numel())}
+
+    @override
+    def chance(self, held_out: Sequence[Batch]) -> dict[str, float]:
+        found = chance_of((batch["labels"] for batch in held_out), self.vocab_size)
+        return {"loss": found.loss, "accuracy": found.accuracy}
 
     @override
     def source(self, seed: int) -> Source:

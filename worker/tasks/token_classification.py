@@ -1,7 +1,7 @@
 """Token classification: one class for every token, as in tagging."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from halftime.plugin import IGNORED, Batch, Metric, Source
+from worker.data.chance import chance_of
 from worker.data.source import seeded
 from worker.data.synthetic.labelled_tokens import LabelledTokensSource
 from worker.tasks.own_loss import OwnLoss, Ratio
@@ -44,6 +45,11 @@ class TokenClassification(OwnLoss):
     def predictions(self, batch: Batch) -> Tensor:
         labelled: Tensor = batch["labels"] != IGNORED
         return labelled.sum()
+
+    @override
+    def chance(self, held_out: Sequence[Batch]) -> dict[str, float]:
+        found = chance_of((batch["labels"] for batch in held_out), self.num_classes)
+        return {"loss": found.loss, "accuracy": found.accuracy}
 
     @override
     def source(self, seed: int) -> Source:

@@ -19,8 +19,17 @@ from worker.training.loop import add_gradients, train, training_step, validate
 #: Most characters of an error's message that a failure quotes.
 MAX_REASON_CHARACTERS = 500
 
-#: Messages of CUDA's libraries, which fail on a faulty device; CUDA's own errors have a class.
-DEVICE_ERRORS = ("cuDNN error", "CUBLAS_STATUS_")
+#: Messages of CUDA, its libraries and Triton, which fail on a faulty device; torch's own errors of CUDA have a class.
+DEVICE_ERRORS = (
+    "CUDA error",
+    "CUDA driver error",
+    "Triton Error [CUDA]",
+    "cuDNN error",
+    "cuFFT error",
+    "CUBLAS_STATUS_",
+    "CUSOLVER_STATUS_",
+    "CUSPARSE_STATUS_",
+)
 
 #: Prefix that torch.compile's wrapper puts before the names of a model's modules.
 COMPILED = "_orig_mod."

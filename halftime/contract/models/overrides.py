@@ -111,7 +111,7 @@ def _fault_of_setting(name: str, value: object) -> str | None:
 
 def names_code(name: str, value: object) -> bool:
     """Whether a setting makes the library read code, a file or an address: by its text, or by being true."""
-    if value is True:
+    if isinstance(value, bool | int | float) and value:
         return ALLOWS_CODE.search(name) is not None
     if isinstance(value, dict):
         return NAMES_CODE.search(name) is not None

@@ -10,6 +10,9 @@ from halftime.contract.models.presets import PRESETS, PresetName, TransformersTa
 from halftime.contract.models.published import labels_of
 from halftime.contract.strict import Input
 
+#: Largest height and width of an image, in pixels.
+MAX_IMAGE_SIZE = 1024
+
 #: Default tokens in a sample, unless the architecture has fewer positions.
 DEFAULT_SEQUENCE_LENGTH = 512
 #: A masked token needs a token on each side.
@@ -70,7 +73,10 @@ class TransformersSpec(Input):
         f"architecture's number of positions, at most {DEFAULT_SEQUENCE_LENGTH}; docs/requests.md has those of speech",
     )
     image_size: int | None = Field(
-        default=None, ge=1, le=1024, description="height and width in pixels; null: the architecture's default, or 224"
+        default=None,
+        ge=1,
+        le=MAX_IMAGE_SIZE,
+        description="height and width in pixels; null: the architecture's default, or 224",
     )
     num_classes: int | None = Field(
         default=None,

@@ -154,14 +154,20 @@ class Requirements(Input):
 
     def metrics(self) -> list[str]:
         """The metrics that the client named a threshold for, which the model's task must have."""
-        accuracy = self.max_accuracy_difference is not None and "max_accuracy_difference" in self.model_fields_set
-        return [*(["accuracy"] if accuracy else []), *self.max_metric_differences]
+        chosen = self.max_accuracy_difference not in {None, self._usual_accuracy_difference()}
+        return [*(["accuracy"] if chosen else []), *self.max_metric_differences]
 
     def of_task(self, metrics: Collection[str]) -> "Requirements":
         """The requirements on a task with these metrics: the default one on accuracy is off if it has none."""
-        if "accuracy" in metrics or "max_accuracy_difference" in self.model_fields_set:
+        if "accuracy" in metrics or self.max_accuracy_difference != self._usual_accuracy_difference():
             return self
         return self.model_copy(update={"max_accuracy_difference": None})
+
+    @classmethod
+    def _usual_accuracy_difference(cls) -> float:
+        """The default. A request that was read back states it too, so nobody is known to have chosen it."""
+        default: float = cls.model_fields["max_accuracy_difference"].default
+        return default
 
 
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
@@ -193,17 +199,6 @@ class BenchmarkRequest(Input):
             )
             raise fault_at(("requirements", "max_metric_differences", next(iter(further))), "unknown_metric", reason)
         return self
-
-    def storable(self) -> dict[str, Any]:
-        """Returns the request with every default filled in, as JSON that reads as the same request.
-
-        Without the default of `max_accuracy_difference`: it is off for a task without an accuracy, which only a value
-        that the client chose is not.
-        """
-        body = self.model_dump(mode="json")
-        if "max_accuracy_difference" not in self.requirements.model_fields_set:
-            del body["requirements"]["max_accuracy_difference"]
-        return body
 
     @model_validator(mode="after")
     def _norms_have_values(self) -> Self:

@@ -70,7 +70,7 @@ class SweepRequest(Input):
             candidates = [*self.vary.candidates]
         sizes = self.vary.batch_sizes or [self.request.config.training.batch_size]
         for number, (model, legs, size) in enumerate(itertools.product(models, candidates, sizes)):
-            body = self.request.storable()
+            body = self.request.model_dump(mode="json")
             body["model"] = model.model_dump()
             body["config"]["candidates"] = legs
             body["config"]["training"]["batch_size"] = size

@@ -96,7 +96,7 @@ def _image_size(spec: TransformersSpec, config_class: Any) -> Settings:  # noqa:
         is_pair = isinstance(fields["image_size"].default, list | tuple)
         return {"image_size": [spec.image_size] * 2 if is_pair else spec.image_size}
     if "vision_config" in fields:
-        return {"vision_config": spec.settings.get("vision_config", {}) | {"image_size": spec.image_size}}
+        return {"vision_config": (spec.settings.get("vision_config") or {}) | {"image_size": spec.image_size}}
     return {}
 
 
@@ -138,6 +138,7 @@ def _fit_special_token(spec: TransformersSpec, part: Config, name: str, size: in
     tokens = value if isinstance(value, list) else [value]
     if all(0 <= token < size for token in tokens):
         return
-    if name == "pad_token_id" and spec.config.get(name, -1) >= size:
+    stated = spec.config.get(name)
+    if name == "pad_token_id" and isinstance(stated, int) and stated >= size:
         raise refused(f"config.{name}", f"{value} is not in the vocabulary of {size} tokens.")
     setattr(part, name, size - 1)

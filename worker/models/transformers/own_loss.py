@@ -50,6 +50,9 @@ TEXT_TASKS = {"token-classification", "question-answering", "contrastive"}
 DEFAULT_WAVEFORM = 16_000
 #: Default frames of a spectrogram for CTC: four seconds at 100 frames per second.
 DEFAULT_FRAMES = 400
+#: With one token alone there is nothing to tell apart.
+LEAST_SPOKEN_TOKENS = 2
+
 #: Frames that a model makes of the sound of one token, so that CTC has room for repetitions and blanks.
 FRAMES_PER_TOKEN = 4
 #: Default tokens in a recording for an encoder-decoder, and what is heard of each.
@@ -122,7 +125,7 @@ def _ctc(spec: TransformersSpec, config: Config) -> OwnLoss:
         frames = sound.frames // (_setting(config, ("subsampling_factor",)) or 1)
     if frames < FRAMES_PER_TOKEN:
         raise refused("sequence_length", f"the architecture makes {frames} frames of it; 4 or more are needed.")
-    alphabet = spoken_alphabet(vocabulary(config), _special_tokens(config))
+    alphabet = _alphabet(vocabulary(config), config)
     return Ctc(input_name, sound, frames // FRAMES_PER_TOKEN, alphabet, config.pad_token_id)
 
 
@@ -135,7 +138,7 @@ def _speech_seq2seq(spec: TransformersSpec, config: Config) -> OwnLoss:
     input_name = _input_name(spec, config)
     size = vocabulary(config)
     sound = _sound_of(spec, config, tokens) if input_name == "input_features" else Waveform(WAVEFORM_PER_TOKEN * tokens)
-    return SpeechSeq2Seq(input_name, sound, size, tokens, spoken_alphabet(size, _special_tokens(config)))
+    return SpeechSeq2Seq(input_name, sound, size, tokens, _alphabet(size, config))
 
 
 def _sound_of(spec: TransformersSpec, config: Config, tokens: int) -> Spectrogram:
@@ -193,6 +196,14 @@ def _setting(config: Config, names: tuple[str, ...]) -> int | None:
     """The first of several settings that a config or its parts have."""
     values = (getattr(part, name, None) for part in parts(config) for name in names)
     return next((value for value in values if isinstance(value, int)), None)
+
+
+def _alphabet(size: int, config: Config) -> tuple[int, ...]:
+    """Tokens that are spoken: all but the special ones."""
+    alphabet = spoken_alphabet(size, _special_tokens(config))
+    if len(alphabet) < LEAST_SPOKEN_TOKENS:
+        raise refused("config.vocab_size", f"leaves fewer than {LEAST_SPOKEN_TOKENS} tokens to speak.")
+    return alphabet
 
 
 def _special_tokens(config: Config) -> set[int]:

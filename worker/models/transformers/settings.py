@@ -90,7 +90,7 @@ def _nested(value: object, config_class: Any, name: str, published: bool, place:
     if dataclasses.is_dataclass(part):
         return select_settings(value, part, published, place)
     model_type = value.get("model_type", config_class.sub_configs_defaults[name].model_type)
-    if model_type not in library().CONFIG_MAPPING:
+    if not isinstance(model_type, str) or model_type not in library().CONFIG_MAPPING:
         raise refused(f"{place}.model_type", "the library has no such architecture.")
     return select_settings(value, library().CONFIG_MAPPING[model_type], published, place) | {"model_type": model_type}
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from halftime.contract.models import TransformersSpec
-from halftime.contract.models.transformers import DEFAULT_SEQUENCE_LENGTH, LEAST_LENGTHS
+from halftime.contract.models.transformers import DEFAULT_SEQUENCE_LENGTH, LEAST_LENGTHS, MAX_IMAGE_SIZE
 from halftime.plugin import CausalTokens, ClassifiedTokens, DataShape, Images, MaskedTokens, TokenPairs
 from worker.models.transformers.config import Config, ends_with_a_token, text_config, vocabulary
 from worker.models.transformers.library import library, refused
@@ -59,8 +59,15 @@ def image_shape(spec: TransformersSpec, config: Config) -> tuple[int, int, int]:
     """Channels, height and width of an image."""
     seeing = getattr(config, "vision_config", config)
     size = spec.image_size or spec.config.get("image_size") or getattr(seeing, "image_size", None) or DEFAULT_IMAGE_SIZE
-    height, width = (size, size) if isinstance(size, int) else size
+    sides = [size, size] if isinstance(size, int) else size
+    if not isinstance(sides, list | tuple) or len(sides) != 2 or not all(map(_is_side, sides)):
+        raise refused("config.image_size", f"must be a size of 1 to {MAX_IMAGE_SIZE:,} pixels, or height and width.")
+    height, width = sides
     return getattr(seeing, "num_channels", DEFAULT_CHANNELS), height, width
+
+
+def _is_side(side: object) -> bool:
+    return isinstance(side, int) and not isinstance(side, bool) and 0 < side <= MAX_IMAGE_SIZE
 
 
 def _text_parts(config: Config) -> list[Any]:
