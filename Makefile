@@ -42,7 +42,7 @@ browser:  ## installs Chromium for the browser tests, if it is missing and apt-g
 	else echo "Chromium is missing: skipping browser tests."; fi
 
 architectures: setup  ## trains every architecture of the transformers library once, at toy size; an hour on 2 cores
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -m architectures --numprocesses 2 tests/worker/models/transformers
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m architectures --numprocesses 2 tests/worker/models/transformers tests/cases
 
 check: setup  ## runs ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
