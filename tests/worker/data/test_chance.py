@@ -7,9 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halftime.plugin import IGNORED
+from halftime.contract.request.data import SyntheticData
+from halftime.contract.request.training import TrainingConfig
+from halftime.plugin import IGNORED, Vectors
 from tests.factories import data_of, request
+from worker.data import make_data
 from worker.data.chance import chance_of
+from worker.tasks import as_task
 
 
 def test_balanced_classes_leave_a_uniform_guess():
@@ -50,3 +54,11 @@ def test_it_is_a_fact_of_every_trial_s_data():
     assert (loss.name, accuracy.name) == ("loss", "accuracy")
     assert accuracy.chance < accuracy.best_possible
     assert loss.best_possible < loss.chance <= math.log(4)
+
+
+def test_a_trial_s_chance_is_of_its_held_out_data():
+    task = as_task(Vectors(4, 3))
+    data = make_data(task, SyntheticData(), TrainingConfig(batch_size=8, steps=2, warmup_steps=1), 0)
+    found = chance_of((targets for _, targets in data.validation), 3)
+    assert {one.name: one.chance for one in data.facts.metrics} == {"loss": found.loss, "accuracy": found.accuracy}
+    assert found.accuracy > 1 / 3
