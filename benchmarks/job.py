@@ -1,6 +1,6 @@
 """A whole comparison in fresh processes, as a worker runs it, without the service."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from halftime.contract.report.failure import Failure
 from halftime.contract.report.report import Report
@@ -11,7 +11,7 @@ from worker.agent.launcher import TrialLauncher
 from worker.comparison.blocks import compare
 from worker.comparison.comparison_run import ComparisonRun
 from worker.device.device import detect
-from worker.messages import TrialSpec
+from worker.messages import BlockTurns, TrialSpec
 from worker.report.build import make_report
 
 
@@ -26,8 +26,19 @@ async def run_job(request: BenchmarkRequest, on_progress: Callable[[Progress], N
         assert isinstance(outcome, TrialResult), f"{outcome}\n{logs}"
         return outcome
 
+    async def run_turns(
+        specs: Sequence[TrialSpec],
+        turns: BlockTurns,
+        deadline_seconds: float,
+        after_step: Callable[[TrialSpec, int], None],
+    ) -> list[TrialResult | Failure | None]:
+        results = await launcher.run_in_turns(specs, turns, deadline_seconds, after_step)
+        for outcome, logs in results:
+            assert isinstance(outcome, TrialResult), f"{outcome}\n{logs}"
+        return [outcome for outcome, _ in results]
+
     try:
-        measured = await compare(ComparisonRun.of(request, detect("auto")), run_trial, on_progress)
+        measured = await compare(ComparisonRun.of(request, detect("auto")), run_trial, on_progress, run_turns)
         return make_report("benchmark", measured)
     finally:
         await launcher.close()

@@ -1,10 +1,12 @@
 """Messages between a worker and its trial process: JSON over a pipe."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, Field, TypeAdapter
 
+from halftime.contract.event_data import TrialPhase
 from halftime.contract.models import ModelSpec
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.failure import Failure
@@ -68,8 +70,10 @@ class TrialSpec(BaseModel):
     parameter_count: int | None = None
     #: Whether to compare a step with FP64 and search for the first overflow: in a leg's first trial.
     examined: bool = False
-    #: Purpose of the trial: a block, or the search for the largest batch.
-    phase: Literal["measure", "capacity"] = "measure"
+    #: Purpose of the trial: a block, the survey before blocks in turns, or the search for the largest batch.
+    phase: TrialPhase = "measure"
+    #: If the legs of the block take turns, the monotonic time (seconds) at which the block began; null: a whole trial.
+    turns_began: float | None = None
     #: Distinct training batches at most; null: one per step, limited by memory.
     max_batches: int | None = None
     #: Time limits; null: none.
@@ -93,6 +97,35 @@ class TrialSpec(BaseModel):
     def name(self) -> str:
         """Name for log lines and failure details."""
         return f"trial of {self.leg} in block {self.block}"
+
+
+@dataclass(frozen=True)
+class LegTurns:
+    """The turns of one leg in a block."""
+
+    warmup_steps: int
+    #: Steps of its slice in each round; a slow leg has fewer rounds than the others.
+    slices: tuple[int, ...]
+
+    @property
+    def steps(self) -> int:
+        """Number of training steps."""
+        return self.warmup_steps + sum(self.slices)
+
+
+@dataclass(frozen=True)
+class BlockTurns:
+    """The turns of all legs in a block, in the order of the specs."""
+
+    legs: tuple[LegTurns, ...]
+    #: Expected duration of the block, and of what follows after the last round.
+    seconds: float
+    ending_seconds: float
+
+    @property
+    def rounds(self) -> int:
+        """Number of rounds in which any leg has a slice."""
+        return max(len(leg.slices) for leg in self.legs)
 
 
 class DeviceCheck(BaseModel):
@@ -134,6 +167,22 @@ class DeviceSupport(BaseModel):
 
 Task = Annotated[TrialSpec | Inspection | DeviceCheck | SupportCheck, Field(discriminator="kind")]
 TASK: TypeAdapter[Task] = TypeAdapter(Task)
+
+
+class Waiting(BaseModel):
+    """A trial waits for its next turn; its steps so far are done, and its device is idle."""
+
+    kind: Literal["waiting"] = "waiting"
+    step: int
+
+
+class Turn(BaseModel):
+    """Reply to a trial that waits: the steps of its next turn; none to end its training."""
+
+    steps: int
+    is_measured: bool = True
+    #: Of a turn that ends training: whether the trial validates what it has trained.
+    validates: bool = True
 
 
 class StepDone(BaseModel):
@@ -179,7 +228,8 @@ class TaskFailed(BaseModel):
 
 
 Message = Annotated[
-    StepDone | TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TaskFailed, Field(discriminator="kind")
+    StepDone | Waiting | TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TaskFailed,
+    Field(discriminator="kind"),
 ]
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
 
@@ -206,3 +256,12 @@ class Launcher(Protocol):
         self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
     ) -> tuple[TrialResult | Failure, str]:
         """Returns the result of a trial or why it failed, and the process's standard error."""
+
+    async def run_in_turns(
+        self,
+        specs: Sequence[TrialSpec],
+        turns: BlockTurns,
+        deadline_seconds: float,
+        after_step: Callable[[TrialSpec, int], None],
+    ) -> list[tuple[TrialResult | Failure | None, str]]:
+        """Returns the same of every trial of a block, whose legs train in turns; None for one given up for another."""

@@ -4,7 +4,7 @@ import gzip
 from collections.abc import Iterator, Sequence
 
 from pydantic import ValidationError
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,24 +14,33 @@ from app.store.database.tables import CompletedBlockRow
 from halftime.contract.event_data import BlockFinished, BlocksDiscarded, BlocksReused
 from halftime.contract.report.block import Block, Fingerprint, KeptBlock
 
-#: Blocks are resumed in pairs: drift of the machine cancels over two blocks in opposite order within one attempt.
+#: Blocks are resumed in pairs: drift of the machine cancels over two blocks in opposite order within one attempt. The
+#: survey before them counts for itself.
 PAIR = 2
 
 
 async def keep(
-    session: AsyncSession, claim: Claim, measured_with: Fingerprint, block: Block, known: BlockFinished
+    session: AsyncSession, claim: Claim, measured_with: Fingerprint, block: Block, known: BlockFinished | None
 ) -> None:
-    """Stores a block, and an event with the figures known after it. Idempotent. Raises ClaimLost."""
+    """Stores a block, and an event with the figures known after it, if there are any. Idempotent. Raises ClaimLost.
+
+    A first block starts anew: whatever was stored before was discarded.
+    """
     row = await held(session, claim)
+    block_gzip = gzip.compress(block.model_dump_json().encode(), mtime=0)
+    if block.index == 0:
+        other = or_(CompletedBlockRow.index > 0, CompletedBlockRow.block_gzip != block_gzip)
+        await session.execute(delete(CompletedBlockRow).where(CompletedBlockRow.benchmark_id == row.id, other))
     stored = insert(CompletedBlockRow).values(
         benchmark_id=row.id,
         index=block.index,
         attempt=row.attempt,
         worker_id=row.worker_id,
         measured_with=measured_with.model_dump(mode="json"),
-        block_gzip=gzip.compress(block.model_dump_json().encode(), mtime=0),
+        block_gzip=block_gzip,
     )
-    if await session.scalar(stored.on_conflict_do_nothing().returning(CompletedBlockRow.index)) is not None:
+    is_new = await session.scalar(stored.on_conflict_do_nothing().returning(CompletedBlockRow.index)) is not None
+    if is_new and known is not None:
         events.append(session, row, known)
 
 
@@ -45,9 +54,10 @@ async def resume_blocks(session: AsyncSession, claim: Claim, measured_with: Fing
     in_order = select(CompletedBlockRow).where(of_benchmark).order_by(CompletedBlockRow.index)
     rows = (await session.scalars(in_order)).all()
     usable = list(_usable(rows, measured_with))
-    reused = usable[: len(usable) // PAIR * PAIR]
-    if reused:
-        events.append(session, row, BlocksReused(blocks=len(reused)))
+    surveys = int(bool(usable) and usable[0].block.pairing == "survey")
+    reused = usable[: surveys + (len(usable) - surveys) // PAIR * PAIR]
+    if len(reused) > surveys:
+        events.append(session, row, BlocksReused(blocks=len(reused) - surveys))
     if len(rows) > len(reused):
         unpaired, measured_otherwise = len(usable) - len(reused), len(rows) - len(usable)
         events.append(session, row, BlocksDiscarded(unpaired=unpaired, measured_otherwise=measured_otherwise))

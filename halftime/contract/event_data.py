@@ -10,8 +10,9 @@ from halftime.contract.report.report import Estimate
 from halftime.contract.request.tracking import TrackerName
 from halftime.contract.strict import Json, MaybeFloat
 
-#: What a trial is for: a block of the comparison, or the search for the largest batch.
-TrialPhase = Literal["measure", "capacity"]
+#: What a trial is for: a block of the comparison, the survey before blocks whose legs take turns, or the search for the
+#: largest batch.
+TrialPhase = Literal["measure", "survey", "capacity"]
 
 #: A trial's batch size, which only events of the search for capacity hold.
 CapacityBatchSize = Annotated[int | None, Field(exclude_if=lambda size: size is None)]

@@ -1,8 +1,9 @@
 """Runs one benchmark from claim to outcome: keeps its lease and deadline, records events, stores the report."""
 
+import contextlib
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -31,10 +32,12 @@ from worker.agent.fingerprint import fingerprint_of
 from worker.agent.quarantine import DeviceSick, may_be_device_fault
 from worker.agent.tracking.export import export_to_trackers
 from worker.comparison import event_data
-from worker.comparison.blocks import BenchmarkFailed, TrialRunner, compare
+from worker.comparison.blocks import TrialRunner, compare
+from worker.comparison.blocks_in_turns import TurnsRunner
 from worker.comparison.capacity import measure_capacity
 from worker.comparison.comparison_run import ComparisonRun
-from worker.messages import Inspection, Launcher, ModelFacts, TrialSpec
+from worker.comparison.leg_failures import BenchmarkFailed
+from worker.messages import BlockTurns, Inspection, Launcher, ModelFacts, TrialSpec
 from worker.report.build import make_report
 from worker.training.precision_facts import FACTS
 
@@ -159,6 +162,25 @@ class Job:
                     await self._require_health()
             return outcome
 
+        async def run_turns(
+            specs: Sequence[TrialSpec],
+            turns: BlockTurns,
+            deadline_seconds: float,
+            after_step: Callable[[TrialSpec, int], None],
+        ) -> list[TrialResult | Failure | None]:
+            with structlog.contextvars.bound_contextvars(block=specs[0].block), contextlib.ExitStack() as spans:
+                for spec in specs:
+                    spans.enter_context(tracing.trial_span(spec.leg, spec.block))
+                results = await self._launcher.run_in_turns(specs, turns, deadline_seconds, after_step)
+                suspicious = False
+                for spec, (outcome, logs) in zip(specs, results, strict=True):
+                    if outcome is not None:
+                        await self.in_transaction(claims.record, claim, event_data.after_trial(spec, outcome), logs)
+                        suspicious |= may_be_device_fault(spec, outcome)
+                if suspicious:
+                    await self._require_health()
+            return [outcome for outcome, _ in results]
+
         timeout = claim.request.config.timeout_seconds
         try:
             async with anyio.create_task_group() as tasks:
@@ -167,7 +189,7 @@ class Job:
                     with anyio.fail_after(timeout) as time_limit:
                         began, parameter_count = time.monotonic(), await self._inspect(claim)
                         comparison = ComparisonRun.of(claim.request, self._device, parameter_count, began)
-                        await self._compare(claim, comparison, run_trial, time_limit)
+                        await self._compare(claim, comparison, run_trial, run_turns, time_limit)
                 except TimeoutError:  # the device may hang
                     await self._require_health()
                     raise
@@ -180,7 +202,12 @@ class Job:
         return report
 
     async def _compare(
-        self, claim: Claim, comparison: ComparisonRun, run_trial: TrialRunner, time_limit: anyio.CancelScope
+        self,
+        claim: Claim,
+        comparison: ComparisonRun,
+        run_trial: TrialRunner,
+        run_turns: TurnsRunner,
+        time_limit: anyio.CancelScope,
     ) -> None:
         """Compares, resuming after the blocks of an earlier attempt; their duration counts towards the timeout."""
         fingerprint = await self._fingerprint(claim)
@@ -188,9 +215,10 @@ class Job:
         time_limit.deadline -= sum(kept.block.seconds for kept in earlier)
 
         async def keep_block(block: Block) -> None:
-            await self.in_transaction(blocks.keep, claim, fingerprint, block, event_data.after_block(comparison))
+            known = None if block.pairing == "survey" else event_data.after_block(comparison)
+            await self.in_transaction(blocks.keep, claim, fingerprint, block, known)
 
-        await compare(comparison, run_trial, self._set_progress, keep_block, earlier)
+        await compare(comparison, run_trial, self._set_progress, run_turns, keep_block, earlier)
 
     async def _fingerprint(self, claim: Claim) -> Fingerprint:
         """Reads the fingerprint. Raises DeviceSick when that fails or hangs and a check finds the device faulty."""

@@ -1,6 +1,5 @@
 """Runs blocks of trials. A block is one trial of each leg from the same seed."""
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from halftime.contract.report.block import Block, KeptBlock, LegOutcome
@@ -9,32 +8,23 @@ from halftime.contract.report.report import StoppedBy
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.resources.benchmark import Progress
 from worker.comparison.block_order import order_of_block
+from worker.comparison.blocks_in_turns import TurnsRunner, decide_pairing, run_in_turns, use_survey
 from worker.comparison.comparison_run import ComparisonRun, LegRun
+from worker.comparison.deadlines import deadline_seconds
 from worker.comparison.disturbance import disturbances
-from worker.comparison.leg_failures import ends_benchmark, in_its_role
+from worker.comparison.leg_failures import BenchmarkFailed, ends_benchmark, in_its_role
 from worker.comparison.nonfinite import nonfinite
 from worker.comparison.progress import progress_of
+from worker.comparison.specs import spec_of
 from worker.comparison.stopping_rule import stop_reason
 from worker.comparison.time_budget import limit_of_next_trial, out_of_time
+from worker.comparison.turns import why_trials
 from worker.messages import TimeLimit, TrialSpec
-
-#: A trial's deadline as a multiple of its leg's slowest trial.
-DEADLINE_FACTOR = 10
-#: Shortest deadline of a trial.
-MIN_DEADLINE_SECONDS = 120.0
 
 #: Most repetitions of one disturbed trial.
 MAX_REPEATS = 2
 #: Most repetitions of all trials of a benchmark; on a machine that is always busy, the report has a warning instead.
 MAX_TOTAL_REPEATS = 6
-
-
-class BenchmarkFailed(Exception):
-    """The benchmark ends without a report; `failure` is the typed reason."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.detail)
-        self.failure = failure
 
 
 #: Runs one trial within a deadline (seconds) and calls the function with the number of steps done so far. Returns the
@@ -53,6 +43,7 @@ async def compare(
     comparison: ComparisonRun,
     run_trial: TrialRunner,
     on_progress: Callable[[Progress], None],
+    run_turns: TurnsRunner,
     keep_block: BlockStore = _store_nothing,
     earlier: Sequence[KeptBlock] = (),
 ) -> ComparisonRun:
@@ -61,8 +52,11 @@ async def compare(
     Raises BenchmarkFailed when a failure makes a report impossible.
     """
     stopped_by = _resume_blocks(comparison, earlier)
+    if comparison.pairing is None:
+        why = why_trials(comparison.request, comparison.device)
+        comparison.pairing, comparison.pairing_reason = (None, "") if why is None else ("trials", why)
     while stopped_by is None:
-        block = await _run_block(comparison, run_trial, on_progress)
+        block = await _next_block(comparison, run_trial, run_turns, on_progress)
         _require_a_measured_leg(comparison)
         if block is None:
             stopped_by = "time_budget"
@@ -73,6 +67,16 @@ async def compare(
     for leg in comparison.legs:
         flag_disturbed(leg)
     return comparison
+
+
+async def _next_block(
+    comparison: ComparisonRun, run_trial: TrialRunner, run_turns: TurnsRunner, on_progress: Callable[[Progress], None]
+) -> Block | None:
+    """Runs the survey or the next block; None if the time budget ended during it."""
+    if comparison.pairing == "turns":
+        return await run_in_turns(comparison, run_turns, on_progress)
+    block = await _run_block(comparison, run_trial, on_progress)
+    return decide_pairing(comparison, block) if block is not None and comparison.pairing is None else block
 
 
 def _require_a_measured_leg(comparison: ComparisonRun) -> None:
@@ -96,6 +100,10 @@ def _resume_blocks(comparison: ComparisonRun, earlier: Sequence[KeptBlock]) -> S
             leg.failure = outcome.failure
         comparison.repeats += kept.block.repeats
         comparison.reused.append(kept)
+        if kept.block.pairing == "survey":
+            use_survey(comparison)
+        elif kept.block.pairing == "trials":
+            comparison.pairing, comparison.pairing_reason = "trials", kept.block.pairing_reason
         stopped_by = _add_block(comparison, kept.block)
     return stopped_by
 
@@ -110,17 +118,18 @@ async def _run_block(
             await _run_leg(comparison, leg, position, run_trial, on_progress)
             if _lacks_trial(leg, index):  # the block cannot be completed
                 break
-    began, comparison.last_block_ended = comparison.last_block_ended, time.monotonic()
+    seconds = comparison.time_block()
     if any(_lacks_trial(leg, index) for leg in comparison.legs):
-        comparison.total_seconds += comparison.last_block_ended - began
+        comparison.total_seconds += seconds
         return None
     return Block(
         index=index,
+        pairing_reason=comparison.pairing_reason,
         outcomes=[
             LegOutcome(precision=leg.precision, trial=leg.by_block().get(index), failure=leg.failure)
             for leg in comparison.legs
         ],
-        seconds=comparison.last_block_ended - began,
+        seconds=seconds,
         repeats=comparison.repeats - repeats,
     )
 
@@ -132,8 +141,10 @@ def _lacks_trial(leg: LegRun, block: int) -> bool:
 
 def _add_block(comparison: ComparisonRun, block: Block) -> StoppedBy | None:
     """Adds a completed block; returns why no further block is needed, None if one is."""
-    comparison.blocks += 1
     comparison.total_seconds += block.seconds
+    if block.pairing == "survey":
+        return None
+    comparison.blocks += 1
     return stop_reason(comparison, comparison.request.config.measurement, block.seconds)
 
 
@@ -144,26 +155,13 @@ async def _run_leg(
     run_trial: TrialRunner,
     on_progress: Callable[[Progress], None],
 ) -> None:
-    spec = TrialSpec(
-        device=comparison.device.name,
-        precision=leg.precision,
-        leg_name=leg.name,
-        block=comparison.blocks,
-        position=position,
-        model=comparison.request.model,
-        training=comparison.request.config.training,
-        data=comparison.request.config.data,
-        adapters=comparison.request.config.adapters,
-        parameter_count=comparison.parameter_count,
-        examined=not leg.trials,
-        max_steps=comparison.max_steps,
-    )
+    spec = spec_of(comparison, leg, position)
     steps_done = 0
 
     def after_step(step: int) -> None:
         nonlocal steps_done
         steps_done = step
-        on_progress(progress_of(comparison, spec, step, comparison.elapsed_seconds))
+        on_progress(progress_of(comparison, spec, step))
 
     after_step(0)
     outcome = await _run_undisturbed(comparison, leg, spec, run_trial, after_step)
@@ -197,7 +195,7 @@ async def _run_undisturbed(
         if limit.max_seconds <= 0:
             return kept or Failure.of(FailureCode.TIME_BUDGET, "")
         outcome = await run_trial(
-            spec.model_copy(update={"limit": limit}), _deadline_seconds(comparison, leg), after_step
+            spec.model_copy(update={"limit": limit}), deadline_seconds(comparison, leg), after_step
         )
         if isinstance(outcome, Failure):
             return kept or outcome  # a disturbed trial is better than none
@@ -233,15 +231,9 @@ def _limit_later_steps(comparison: ComparisonRun, trial: TrialResult) -> None:
 
 
 def flag_disturbed(leg: LegRun) -> None:
-    """Sets the disturbances of every trial, relative to the other trials of its leg."""
-    leg.trials = [
-        trial.model_copy(update={"disturbances": disturbances(trial, leg.trials[:index] + leg.trials[index + 1 :])})
-        for index, trial in enumerate(leg.trials)
-    ]
-
-
-def _deadline_seconds(comparison: ComparisonRun, leg: LegRun) -> float:
-    """Ten times the leg's slowest trial, at least 120 s, at most the benchmark's timeout; the timeout for the first."""
-    longest = max((trial.trial_seconds for trial in leg.trials), default=None)
-    timeout = comparison.request.config.timeout_seconds
-    return timeout if longest is None else min(timeout, max(MIN_DEADLINE_SECONDS, DEADLINE_FACTOR * longest))
+    """Sets the disturbances of every whole trial, relative to the other trials of its leg."""
+    if leg.survey is None:
+        leg.trials = [
+            trial.model_copy(update={"disturbances": disturbances(trial, leg.trials[:index] + leg.trials[index + 1 :])})
+            for index, trial in enumerate(leg.trials)
+        ]

@@ -2,15 +2,19 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from halftime.contract.precisions import PrecisionName, leg_names
 from halftime.contract.report.block import KeptBlock
 from halftime.contract.report.failure import Failure
+from halftime.contract.report.pairs import block_log_ratio
 from halftime.contract.report.report import Capacity, StoppedBy
+from halftime.contract.report.slices import Pairing
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.worker import WorkerDevice
+from worker.messages import BlockTurns
 
 
 @dataclass(eq=False)
@@ -20,13 +24,27 @@ class LegRun:
     name: str
     precision: PrecisionName
     trials: list[TrialResult] = field(default_factory=list)
+    #: Its trial alone on the device, if the legs take turns.
+    survey: TrialResult | None = None
     failure: Failure | None = None
+    #: Why it ends before the others in its blocks, if it does.
+    ended_early_reason: str | None = None
     #: Result of the search for the largest batch, if requested.
     capacity: Capacity | None = None
 
     def by_block(self) -> dict[int, TrialResult]:
         """Returns the trials by block index."""
         return {trial.block: trial for trial in self.trials}
+
+    @property
+    def measured_alone(self) -> list[TrialResult]:
+        """The trials that were alone on the device from start to end, which alone are examined."""
+        return [self.survey] if self.survey else self.trials
+
+    @property
+    def all_trials(self) -> list[TrialResult]:
+        """The survey, if there is one, and the trials of all blocks."""
+        return [self.survey, *self.trials] if self.survey else self.trials
 
 
 @dataclass
@@ -45,6 +63,12 @@ class ComparisonRun:
     #: Monotonic time (seconds) at which the last block ended, or the attempt began.
     last_block_ended: float
     blocks: int = 0
+    #: How the legs of a block are measured side by side, and why; null until the survey has shown whether they can take
+    #: turns.
+    pairing: Pairing | None = None
+    pairing_reason: str = ""
+    #: The turns of the last block.
+    turns: BlockTurns | None = None
     #: The first blocks, if an earlier attempt measured them.
     reused: list[KeptBlock] = field(default_factory=list)
     #: Most steps of further trials, once the time budget has ended one early: this keeps legs comparable.
@@ -97,6 +121,16 @@ class ComparisonRun:
         """Seconds left of the time budget."""
         return self.request.config.measurement.time_budget_seconds - self.elapsed_seconds
 
+    @property
+    def has_survey(self) -> bool:
+        """Whether the survey has been run, and is not the first block."""
+        return any(leg.survey for leg in self.legs)
+
+    def time_block(self) -> float:
+        """Ends the timing of a block, or of the survey: returns its seconds, and times the next."""
+        began, self.last_block_ended = self.last_block_ended, time.monotonic()
+        return self.last_block_ended - began
+
     def can_compare(self) -> bool:
         """Whether the baseline and at least one candidate have not failed."""
         return self.baseline.failure is None and any(leg.failure is None for leg in self.candidates)
@@ -109,5 +143,11 @@ def paired(baseline: LegRun, leg: LegRun) -> list[tuple[TrialResult, TrialResult
 
 
 def median_step(trial: TrialResult) -> float:
-    """Median duration of a trial's measured steps, in seconds."""
-    return statistics.median(trial.step_seconds)
+    """Median duration of a trial's measured steps, in seconds, without those that pick up after a wait."""
+    return statistics.median(trial.compared_step_seconds())
+
+
+def log_ratios(pairs: Sequence[tuple[TrialResult, TrialResult]]) -> list[float]:
+    """Returns log(step time of the baseline / of the other leg) of every block."""
+    ratios = [block_log_ratio(baseline, other) for baseline, other in pairs]
+    return [ratio for ratio in ratios if ratio is not None]

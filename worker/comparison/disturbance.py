@@ -1,11 +1,17 @@
 """Detects disturbed trials from the machine's telemetry, never from their duration: that would select results."""
 
+import itertools
 import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
+from halftime.contract.report.pairs import MAX_LEFT_OUT_SHARE
+from halftime.contract.report.slices import Slice
 from halftime.contract.report.telemetry import GpuTelemetry
 from halftime.contract.report.trial import TrialResult
+from worker.comparison.comparison_run import LegRun
+from worker.device.host_counters import foreign_cores
 
 #: Largest accepted share of the machine's cores that other programs keep busy.
 MAX_FOREIGN_SHARE = 0.10
@@ -64,3 +70,77 @@ def _clock(trial: TrialResult) -> float | None:
 def _median(trials: Sequence[TrialResult], figure: Callable[[TrialResult], float | None]) -> float | None:
     values = [value for value in map(figure, trials) if value is not None]
     return statistics.median(values) if values else None
+
+
+def flag_disturbed_slices(legs: Sequence[LegRun], cores: int | None = None) -> None:
+    """Sets the disturbances of every slice of every trial in turns, and of the trials with too many of them.
+
+    Of other programs, the slices of a round share the load: one alone is too short for the kernel's counters.
+    """
+    usual = {leg.name: _usual([one for trial in leg.trials for one in trial.slices]) for leg in legs}
+    blocks = sorted({trial.block for leg in legs for trial in leg.trials if trial.slices})
+    for block in blocks:
+        of_block = [(leg, leg.by_block()[block]) for leg in legs if block in leg.by_block()]
+        loads = _loads([trial.slices for _, trial in of_block], cores or os.cpu_count() or 1)
+        for leg, trial in of_block:
+            _replace(leg, _with_flags(trial, loads, usual[leg.name]))
+
+
+@dataclass(frozen=True)
+class _Usual:
+    """Medians over all slices of a leg."""
+
+    sm_clock_mhz: float | None
+    cpu_seconds_per_second: float
+
+
+def _usual(slices: Sequence[Slice]) -> _Usual | None:
+    if not slices:
+        return None
+    clocks = [one.sm_clock_mhz for one in slices if one.sm_clock_mhz is not None]
+    return _Usual(
+        sm_clock_mhz=statistics.median(clocks) if clocks else None,
+        cpu_seconds_per_second=statistics.median(one.own_cpu_seconds / one.seconds for one in slices),
+    )
+
+
+def _loads(of_legs: Sequence[Sequence[Slice]], cores: int) -> list[str | None]:
+    """By round, what other programs did in the slices of all legs, if it is too much."""
+    loads: list[str | None] = []
+    for of_round in itertools.zip_longest(*of_legs):
+        slices = [one for one in of_round if one is not None]
+        foreign = foreign_cores(sum(one.foreign_cpu_seconds for one in slices), sum(one.seconds for one in slices))
+        much = foreign is not None and foreign > MAX_FOREIGN_SHARE * cores
+        loads.append(f"other programs kept {foreign:.1f} of {cores} cores busy" if much else None)
+    return loads
+
+
+def _with_flags(trial: TrialResult, loads: Sequence[str | None], usual: _Usual | None) -> TrialResult:
+    assert usual is not None
+    on_gpu = trial.telemetry.gpu is not None
+    slices = [
+        one.model_copy(update={"disturbances": list(_of_slice(one, None if on_gpu else load, usual, on_gpu))})
+        for one, load in zip(trial.slices, loads, strict=False)
+    ]
+    disturbed = [one.disturbances[0] for one in slices if one.disturbances]
+    too_many = len(disturbed) > MAX_LEFT_OUT_SHARE * len(slices)
+    reasons = [f"in {len(disturbed)} of {len(slices)} slices, first {disturbed[0]}"] if too_many else []
+    return trial.model_copy(update={"slices": slices, "disturbances": reasons})
+
+
+def _of_slice(one: Slice, load: str | None, usual: _Usual, on_gpu: bool) -> Iterator[str]:
+    if load is not None:
+        yield load
+    share = one.own_cpu_seconds / one.seconds
+    if not on_gpu and share < MIN_SHARE_OF_MEDIAN * usual.cpu_seconds_per_second:
+        yield f"it got {share:.2f} CPU seconds per second, its leg usually {usual.cpu_seconds_per_second:.2f}"
+    clock = one.sm_clock_mhz
+    if clock is not None and usual.sm_clock_mhz is not None and clock < MIN_SHARE_OF_MEDIAN * usual.sm_clock_mhz:
+        yield f"the SM clock was {clock:.0f} MHz, its leg's usually {usual.sm_clock_mhz:.0f} MHz"
+    for limit in sorted(SLOWDOWNS & one.clock_limits.keys()):
+        if one.clock_limits[limit] >= MIN_SLOWDOWN_SHARE:
+            yield f"the GPU reduced its clock: {limit.replace('_', ' ')}"
+
+
+def _replace(leg: LegRun, trial: TrialResult) -> None:
+    leg.trials = [trial if one.block == trial.block else one for one in leg.trials]

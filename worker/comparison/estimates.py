@@ -65,9 +65,9 @@ def t_half_width(sample: Sequence[float], size: int) -> float:
     return t_quantile(len(sample) - 1) * statistics.stdev(sample) / math.sqrt(size)
 
 
-def ratio_estimate(numerators: Sequence[float], denominators: Sequence[float], pilot: int) -> Estimate:
+def ratio_estimate(log_ratios: Sequence[float], pilot: int) -> Estimate:
     """Geometric mean of the paired ratios of all blocks (exp of the mean log ratio), with its interval."""
-    return _exponential(log_ratios(numerators, denominators), pilot)
+    return _exponential(log_ratios, pilot)
 
 
 def geometric_mean(values: Sequence[float], pilot: int) -> Estimate:
@@ -78,11 +78,6 @@ def geometric_mean(values: Sequence[float], pilot: int) -> Estimate:
 def _exponential(logs: Sequence[float], pilot: int) -> Estimate:
     mean, half_width = mean_interval(logs, pilot)
     return Estimate(value=math.exp(mean), ci_low=math.exp(mean - half_width), ci_high=math.exp(mean + half_width))
-
-
-def log_ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
-    """Returns log(numerator / denominator) of every block."""
-    return [math.log(above / below) for above, below in zip(numerators, denominators, strict=True)]
 
 
 def difference_estimate(
@@ -167,6 +162,20 @@ def noise_floor(step_seconds: Sequence[float]) -> Estimate:
         raise ValueError("a noise floor needs two trials")
     logs = [math.log(seconds) for seconds in step_seconds]
     half_width = t_quantile(len(logs) - 1) * statistics.stdev(logs) * math.sqrt(2 / len(logs))
+    return Estimate(value=1.0, ci_low=math.exp(-half_width), ci_high=math.exp(half_width))
+
+
+def noise_floor_in_turns(log_ratios_of_legs: Sequence[Sequence[float]]) -> Estimate:
+    """95 % range of the speedup between two legs of identical work that take turns, over as many blocks.
+
+    1 ± t·s/√n on the log scale, with s the standard deviation of the log ratios of n blocks, pooled over the legs that
+    were compared with the baseline: whatever their true ratio, its spread over blocks is noise. Raises ValueError for a
+    leg with fewer than two blocks.
+    """
+    degrees = sum(len(of_leg) - 1 for of_leg in log_ratios_of_legs)
+    squares = sum((len(of_leg) - 1) * statistics.variance(of_leg) for of_leg in log_ratios_of_legs)
+    blocks = min(map(len, log_ratios_of_legs))
+    half_width = t_quantile(degrees) * math.sqrt(squares / degrees / blocks)
     return Estimate(value=1.0, ci_low=math.exp(-half_width), ci_high=math.exp(half_width))
 
 

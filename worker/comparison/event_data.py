@@ -8,7 +8,7 @@ from halftime.contract.report.failure import Failure
 from halftime.contract.report.metrics import MetricValue
 from halftime.contract.report.report import Estimate
 from halftime.contract.report.trial import TrialResult
-from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step, paired
+from worker.comparison.comparison_run import ComparisonRun, LegRun, log_ratios, median_step, paired
 from worker.comparison.estimates import ratio_estimate
 from worker.messages import TrialSpec
 
@@ -65,5 +65,4 @@ def _speedup(comparison: ComparisonRun, leg: LegRun) -> Estimate | None:
     pairs = paired(comparison.baseline, leg)
     if leg.failure is not None or len(pairs) < 2:
         return None
-    baseline, candidate = ([median_step(trial) for trial in legs] for legs in zip(*pairs, strict=True))
-    return ratio_estimate(baseline, candidate, comparison.request.config.measurement.min_blocks)
+    return ratio_estimate(log_ratios(pairs), comparison.request.config.measurement.min_blocks)

@@ -15,6 +15,14 @@ OF_A_LEG = frozenset(
 )
 
 
+class BenchmarkFailed(Exception):
+    """The benchmark ends without a report; `failure` is the typed reason."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
 def ends_benchmark(failure: Failure, is_baseline: bool) -> bool:
     """Whether no report is possible: candidates cannot be compared without a baseline.
 

@@ -30,7 +30,7 @@ def _why(comparison: ComparisonRun, leg: LegRun, trial: TrialResult) -> str | No
     broken = [step for step, loss in enumerate(trial.loss_curve) if loss is None and step not in skipped]
     if broken:
         return _at_step(comparison, leg, trial, broken[0])
-    if trial.validation_loss is None:
+    if trial.validation_loss is None and trial.validation_share > 0:
         return f"the loss was finite in training, but not at validation. {_calmer(comparison)}"
     return None
 
@@ -87,7 +87,7 @@ def _scale_too_high(
         f"the scaled gradients overflowed. The scale fell from {scaler.initial_scale:g} to {scale:g}, by a factor of "
         f"{config.backoff_factor:g} a step."
     )
-    numerics = (leg.trials or [trial])[0].numerics
+    numerics = (leg.measured_alone or [trial])[0].numerics
     if numerics is not None and numerics.gradient_relative_rmse is None:
         return f"{fell} At the initial weights, no scale makes gradients finite: check the model{wider}."
     if numerics is None or numerics.loss_scale >= scale:  # other samples need a smaller scale than those of numerics

@@ -5,14 +5,28 @@ from worker.comparison.comparison_run import ComparisonRun
 from worker.messages import TrialSpec
 
 
-def progress_of(comparison: ComparisonRun, spec: TrialSpec, step: int, elapsed_seconds: float) -> Progress:
-    """Returns the progress after a step, with the remaining time at the pace so far, at most the time budget's rest."""
-    legs = len(comparison.legs)
-    trials_done = comparison.blocks * legs + spec.position + step / spec.training.steps
-    fraction = trials_done / (comparison.planned_blocks * legs)
+def progress_of(comparison: ComparisonRun, spec: TrialSpec, step: int) -> Progress:
+    """Returns the progress after a step of a whole trial."""
+    return _progress(comparison, spec, step, (spec.position + step / spec.training.steps) / len(comparison.legs))
+
+
+def progress_in_turns(comparison: ComparisonRun, spec: TrialSpec, step: int, block_fraction: float) -> Progress:
+    """Returns the progress after a step of a leg in its turn; `block_fraction` is the share of all legs' steps."""
+    return _progress(comparison, spec, step, block_fraction)
+
+
+def _progress(comparison: ComparisonRun, spec: TrialSpec, step: int, block_fraction: float) -> Progress:
+    """Returns the progress, with the remaining time at the pace so far, at most the time budget's rest.
+
+    The survey takes about as long as a block.
+    """
+    surveys = int(comparison.has_survey or spec.phase == "survey")
+    done = comparison.blocks + comparison.has_survey + block_fraction
+    fraction = min(1.0, done / (comparison.planned_blocks + surveys))
+    elapsed_seconds = comparison.elapsed_seconds
     eta_seconds = elapsed_seconds * (1 - fraction) / fraction if fraction else None
     return Progress(
-        phase="measure",
+        phase="survey" if spec.phase == "survey" else "measure",
         block=comparison.blocks + 1,
         max_blocks=comparison.planned_blocks,
         leg=spec.leg,

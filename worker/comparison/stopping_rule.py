@@ -6,8 +6,8 @@ The pilot is the first `min_blocks` blocks: their variance decides how many bloc
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.report.report import StoppedBy
 from halftime.contract.request.request import MeasurementConfig
-from worker.comparison.comparison_run import ComparisonRun, median_step, paired
-from worker.comparison.estimates import blocks_needed, log_ratios
+from worker.comparison.comparison_run import ComparisonRun, log_ratios, paired
+from worker.comparison.estimates import blocks_needed
 
 
 def stop_reason(comparison: ComparisonRun, measurement: MeasurementConfig, block_seconds: float) -> StoppedBy | None:
@@ -38,6 +38,5 @@ def _blocks_needed(comparison: ComparisonRun, measurement: MeasurementConfig) ->
     for leg in comparison.candidates:
         pairs = paired(comparison.baseline, leg)[: measurement.min_blocks]
         if leg.failure is None and len(pairs) >= 2:
-            medians = [(median_step(one), median_step(other)) for one, other in pairs]
-            pilots.append(log_ratios([a for a, _ in medians], [b for _, b in medians]))
+            pilots.append(log_ratios(pairs))
     return max(blocks_needed(pilot, measurement.target_ci) for pilot in pilots)

@@ -1,8 +1,8 @@
 """Divides the time budget among trials so that none starts or continues beyond it.
 
 An interval needs at least two blocks. So until the first block has ended, the budget is shared among the trials of
-two blocks; afterwards the trials of a block share the time left. A leg's next trial is expected to take as long as
-its last.
+two blocks, and before that among those and the survey; afterwards the trials of a block share the time left. A leg's
+next trial is expected to take as long as its last.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,9 @@ from worker.messages import TimeLimit
 #: Margin between a trial's soft and hard limit: a share of its time, or a number of seconds if that is more.
 SLACK, LEAST_SLACK_SECONDS = 0.05, 1.0
 
+#: Blocks that an interval needs.
+LEAST_BLOCKS = 2
+
 #: Expected duration of a trial in seconds; None before its leg's first.
 Expected = float | None
 
@@ -21,12 +24,23 @@ Expected = float | None
 def limit_of_next_trial(comparison: ComparisonRun, leg: LegRun, order: Sequence[LegRun]) -> TimeLimit:
     """Returns the time limit of the leg's next trial; `order` is the order of the legs in the block."""
     alive = [one for one in order if one.failure is None]
-    later = alive if comparison.blocks == 0 else []
+    later = alive * _required_blocks(comparison)
     return time_limit(
         comparison.seconds_left,
         [_expected_seconds(comparison, other) for other in alive[alive.index(leg) + 1 :]],
         [_expected_seconds(comparison, other) for other in later],
     )
+
+
+def _required_blocks(comparison: ComparisonRun) -> int:
+    """Number of blocks that an interval needs after the current block or survey."""
+    return max(0, LEAST_BLOCKS - comparison.blocks - (comparison.pairing is not None))
+
+
+def limit_of_block(comparison: ComparisonRun, expected_seconds: float) -> TimeLimit:
+    """Returns the time limit of the next block, whose legs take turns: its trials begin and end together."""
+    later = _required_blocks(comparison)
+    return time_limit(comparison.seconds_left, [], [expected_seconds] * later)
 
 
 def _expected_seconds(comparison: ComparisonRun, leg: LegRun) -> float | None:

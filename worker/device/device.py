@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import platform
+import resource
 from pathlib import Path
 from types import ModuleType
 
@@ -88,6 +89,17 @@ def reset_memory(device: torch.device, cuda: ModuleType = torch.cuda) -> int | N
             f"The trial did not start with empty device memory: {allocated} bytes allocated, peak {peak} bytes.",
         )
     return allocated
+
+
+def occupied_bytes(device: torch.device) -> int:
+    """Most memory that this process has taken from others: its resident set; on a GPU, what the device has in use.
+
+    torch's allocator keeps what it has once reserved, so that the present use is the largest.
+    """
+    if device.type == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    free, total = torch.cuda.mem_get_info(device)
+    return int(total - free)
 
 
 def out_of_memory(device: torch.device, error: BaseException) -> TrialFailed:

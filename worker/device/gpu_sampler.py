@@ -44,6 +44,22 @@ CLOCK_LIMIT_QUESTIONS = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGe
 Number = TypeVar("Number", int, float)
 
 
+@dataclass(frozen=True)
+class GpuUse:
+    """The GPU while a trial ran consecutive measured steps."""
+
+    sm_clock_mhz: float | None
+    #: Share of samples by reason for which the driver limited clocks.
+    clock_limits: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Place:
+    clocks: int
+    count: int
+    limits: Counter[str]
+
+
 @dataclass
 class _Samples:
     clocks: list[float] = field(default_factory=list)
@@ -53,6 +69,18 @@ class _Samples:
     limits: Counter[str] = field(default_factory=Counter)
     count: int = 0
 
+    def place(self) -> _Place:
+        """Returns how many samples there are so far."""
+        return _Place(len(self.clocks), self.count, Counter(self.limits))
+
+    def since(self, place: _Place) -> GpuUse:
+        """Sums up the samples since then; at least one."""
+        clocks, count = self.clocks[place.clocks :], self.count - place.count
+        return GpuUse(
+            sm_clock_mhz=statistics.median(clocks) if clocks else None,
+            clock_limits={name: times / count for name, times in sorted((self.limits - place.limits).items())},
+        )
+
 
 class GpuSampler:
     """Samples one GPU from `start` to `stop`; for a MIG instance, all but the memory is that of the physical GPU."""
@@ -60,29 +88,40 @@ class GpuSampler:
     def __init__(self, library: ModuleType, handle: Handle) -> None:
         self._library, self._handle, self._card = library, handle, nvml.physical_gpu_of(library, handle)
         self._samples = _Samples()
-        self._stopping = threading.Event()
+        self._stopping, self._sampling = threading.Event(), threading.Event()
+        self._part, self._pauses = self._samples.place(), 0
         self._thread = threading.Thread(target=self._sample_on, name="sample the GPU", daemon=True)
         self._began: tuple[float, float | None, int | None] = (0.0, None, None)
 
-    def start(self) -> None:
-        """Starts sampling, at the start of the measured region."""
-        self._began = (time.perf_counter(), self._energy_joules(), self._ecc_errors())
-        self._thread.start()
+    def resume(self) -> None:
+        """Starts sampling, or goes on after a pause, at the start of consecutive measured steps."""
+        self._part = self._samples.place()
+        if not self._thread.ident:
+            self._began = (time.perf_counter(), self._energy_joules(), self._ecc_errors())
+            self._thread.start()
+        self._sampling.set()
+
+    def pause(self) -> GpuUse:
+        """Takes a last sample and pauses; returns the summary since `resume`."""
+        self._sampling.clear()
+        self._sample()
+        self._pauses += 1
+        return self._samples.since(self._part)
 
     def close(self) -> None:
         """Ends the thread, even if the region did not finish."""
         self._stopping.set()
+        self._sampling.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def stop(self) -> GpuTelemetry:
-        """Ends sampling at the end of the region, takes a last sample, and returns the summary."""
+        """Ends sampling after the last pause, and returns the summary of all parts."""
         seconds = time.perf_counter() - self._began[0]
         energy, errors = self._energy_joules(), self._ecc_errors()
         self.close()
-        self._sample()
         samples = self._samples
-        long_enough = seconds >= MIN_ENERGY_REGION_SECONDS
+        long_enough = self._pauses == 1 and seconds >= MIN_ENERGY_REGION_SECONDS  # else other legs used energy, too
         return GpuTelemetry(
             samples=samples.count,
             sm_clock_mhz=_spread(samples.clocks),
@@ -98,6 +137,7 @@ class GpuSampler:
 
     def _sample_on(self) -> None:
         while not self._stopping.wait(PERIOD_SECONDS):
+            self._sampling.wait()
             self._sample()
 
     def _sample(self) -> None:

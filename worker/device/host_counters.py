@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,14 +32,14 @@ class HostCounters:
     load_average: float
 
     @classmethod
-    def now(cls) -> "HostCounters":
-        """Reads the counters."""
+    def now(cls, with_children: bool = True) -> "HostCounters":
+        """Reads the counters; those of children take milliseconds on a machine with many processes."""
         own = resource.getrusage(resource.RUSAGE_SELF)
         times = psutil.cpu_times()._asdict()
         waited = ("idle", "iowait", "guest", "guest_nice")  # guest time is already included in user time
         return cls(
-            at_seconds=time.perf_counter(),
-            own_cpu_seconds=own.ru_utime + own.ru_stime + _children_cpu_seconds(),
+            at_seconds=time.monotonic(),
+            own_cpu_seconds=own.ru_utime + own.ru_stime + (_children_cpu_seconds() if with_children else 0),
             all_cpu_seconds=sum(seconds for kind, seconds in times.items() if kind not in waited),
             involuntary_context_switches=own.ru_nivcsw,
             load_average=os.getloadavg()[0],
@@ -56,17 +57,48 @@ def _children_cpu_seconds() -> float:
     return seconds
 
 
-def between(start: HostCounters, end: HostCounters) -> HostTelemetry:
-    """Derives the host's telemetry from the counters at start and end."""
-    seconds = end.at_seconds - start.at_seconds
-    own = end.own_cpu_seconds - start.own_cpu_seconds
-    foreign = end.all_cpu_seconds - start.all_cpu_seconds - own
+@dataclass(frozen=True)
+class HostUse:
+    """Use of the CPU while a trial ran consecutive measured steps."""
+
+    start: HostCounters
+    end: HostCounters
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return self.end.at_seconds - self.start.at_seconds
+
+    @property
+    def own_cpu_seconds(self) -> float:
+        """CPU time of the trial's process and its children."""
+        return self.end.own_cpu_seconds - self.start.own_cpu_seconds
+
+    @property
+    def foreign_cpu_seconds(self) -> float:
+        """CPU time of other programs and of a hypervisor."""
+        return self.end.all_cpu_seconds - self.start.all_cpu_seconds - self.own_cpu_seconds
+
+    @property
+    def preemptions(self) -> int:
+        """Times that the kernel preempted the trial's process."""
+        return self.end.involuntary_context_switches - self.start.involuntary_context_switches
+
+
+def host_telemetry(uses: Sequence[HostUse]) -> HostTelemetry:
+    """Sums up the measured steps of a trial."""
+    seconds = sum(use.seconds for use in uses)
     return HostTelemetry(
-        load_average=start.load_average,
-        foreign_cores=max(0.0, foreign / seconds) if seconds >= MIN_REGION_SECONDS else None,
-        cpu_seconds_per_second=own / seconds,
-        involuntary_context_switches=end.involuntary_context_switches - start.involuntary_context_switches,
+        load_average=uses[0].start.load_average,
+        foreign_cores=foreign_cores(sum(use.foreign_cpu_seconds for use in uses), seconds),
+        cpu_seconds_per_second=sum(use.own_cpu_seconds for use in uses) / seconds,
+        involuntary_context_switches=sum(use.preemptions for use in uses),
     )
+
+
+def foreign_cores(foreign_cpu_seconds: float, seconds: float) -> float | None:
+    """Mean number of cores that other programs used; None for a time too short for the kernel's counters."""
+    return max(0.0, foreign_cpu_seconds / seconds) if seconds >= MIN_REGION_SECONDS else None
 
 
 def available_host_bytes() -> int | None:

@@ -6,17 +6,20 @@ import torch
 
 from halftime.contract.report.telemetry import GpuTelemetry, Telemetry
 from worker.device import nvml
-from worker.device.gpu_sampler import GpuSampler
-from worker.device.host_counters import HostCounters, between
+from worker.device.gpu_sampler import GpuSampler, GpuUse
+from worker.device.host_counters import HostCounters, HostUse, host_telemetry
 
 
 class MeasuredRegion:
-    """Collects telemetry between `start` and `stop`; slow work (loading NVML, finding the GPU) happens on entry."""
+    """Collects telemetry of measured steps, between `resume` and `pause`; slow work (loading NVML) happens on entry."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, with_children: bool = True) -> None:
+        """`with_children`: whether the process may have children that work for it."""
+        self._device, self._with_children = device, with_children
         self._driver = nvml.opened()
         self._sampler: GpuSampler | None = None
+        #: Of each time that consecutive steps were measured.
+        self.parts: list[tuple[HostUse, GpuUse | None]] = []
 
     def __enter__(self) -> "MeasuredRegion":
         library = self._driver.__enter__()
@@ -32,14 +35,18 @@ class MeasuredRegion:
             self._sampler.close()
         self._driver.__exit__(kind, error, trace)
 
-    def start(self) -> None:
-        """Starts the region: the device is idle and the first measured step is next."""
+    def resume(self) -> None:
+        """Starts consecutive measured steps: the device is idle and the first of them is next."""
         if self._sampler is not None:
-            self._sampler.start()
-        self._before = HostCounters.now()
+            self._sampler.resume()
+        self._before = HostCounters.now(self._with_children)
+
+    def pause(self) -> None:
+        """Ends consecutive measured steps after the device has completed the last of them."""
+        host = HostUse(self._before, HostCounters.now(self._with_children))
+        self.parts.append((host, self._sampler.pause() if self._sampler is not None else None))
 
     def stop(self) -> Telemetry:
-        """Ends the region after the device has completed the last step."""
-        host = between(self._before, HostCounters.now())
+        """Ends the region after its last pause."""
         gpu: GpuTelemetry | None = self._sampler.stop() if self._sampler is not None else None
-        return Telemetry(host=host, gpu=gpu)
+        return Telemetry(host=host_telemetry([host for host, _ in self.parts]), gpu=gpu)

@@ -206,3 +206,15 @@ def _mig_instances(library: ModuleType, gpu: Handle) -> list[Handle] | None:
         with contextlib.suppress(library.NVMLError_NotFound):
             instances.append(library.nvmlDeviceGetMigDeviceHandleByIndex(gpu, index))
     return instances
+
+
+def allows_one_process(device: str) -> bool:
+    """Whether the GPU's compute mode refuses a second process; False if NVML does not say."""
+    if device == "cpu":
+        return False
+    with opened() as library:
+        handle = ask(library, handle_of, library, device) if library else None
+        if library is None or handle is None:
+            return False
+        mode = ask(library, library.nvmlDeviceGetComputeMode, physical_gpu_of(library, handle))
+        return bool(mode == library.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS)

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -26,6 +27,9 @@ GRACE_SECONDS = 5.0
 POLL_SECONDS = 0.25
 #: Limit for the driver's reply: the driver of a faulty GPU may hang.
 ANSWER_SECONDS = 30.0
+
+
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,20 @@ class OtherProcesses:
         self._wait_timed_out = bool(usage and usage.processes)
         return usage
 
-    async def note(self, device: str, result: TrialResult, before: DeviceUsage | None) -> TrialResult:
-        """Adds the device's usage before and after the trial to the result."""
-        gpu = result.telemetry.gpu
-        if gpu is None or before is None:
-            return result
-        after = await _poll_until_free(device, GRACE_SECONDS)
-        foreign = sorted({*before.processes, *after.processes}) if after else None
-        noted = gpu.model_copy(update={"held_before_bytes": before.used_bytes, "foreign_processes": foreign})
-        return result.model_copy(update={"telemetry": result.telemetry.model_copy(update={"gpu": noted})})
+    async def usage_after(self, device: str) -> DeviceUsage | None:
+        """Returns the use once the driver has let go of an ended trial, or after a short wait."""
+        return await _poll_until_free(device, GRACE_SECONDS)
+
+
+def noted(outcome: Outcome, before: DeviceUsage | None, after: DeviceUsage | None) -> Outcome:
+    """Adds the device's use before and after a trial to its result; returns any other outcome as it is."""
+    if not isinstance(outcome, TrialResult) or outcome.telemetry.gpu is None or before is None:
+        return outcome
+    foreign = sorted({*before.processes, *after.processes}) if after else None
+    gpu = outcome.telemetry.gpu.model_copy(
+        update={"held_before_bytes": before.used_bytes, "foreign_processes": foreign}
+    )
+    return outcome.model_copy(update={"telemetry": outcome.telemetry.model_copy(update={"gpu": gpu})})
 
 
 async def _poll_until_free(device: str, timeout_seconds: float) -> DeviceUsage | None:

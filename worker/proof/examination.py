@@ -60,6 +60,8 @@ class Subject:
     skipped_steps: list[int]
     #: Whether to measure the ceiling; not if the trial may use only part of the device.
     ceiling_wanted: bool
+    #: Whether other legs are on the device, which the survey's examinations would disturb or mistake for its own.
+    in_turns: bool
     #: Tracks the time left.
     pace: Pace
     #: Mean duration of a step.
@@ -138,6 +140,8 @@ class _Examiner:
 
 def examine(subject: Subject) -> Findings:
     """Runs the observed step, memory breakdown, comparison with FP64, ceiling and probes."""
+    if subject.in_turns:  # the survey of its leg has been examined
+        return Findings(None, _peaks_on_cuda(subject), None, None, None, [], {}, 0.0)
     began = time.perf_counter()
     examiner = _Examiner(subject.pace, subject.step_seconds)
     batch = subject.data.training[0]
@@ -169,10 +173,8 @@ def examine(subject: Subject) -> Findings:
 def _memory(subject: Subject, examiner: _Examiner) -> Memory | None:
     """Returns the peaks, with their breakdown if available."""
     batch = subject.data.training[0]
-    if subject.device.type == "cuda":
-        waiting_bytes = subject.data.waiting_bytes()
-        memory: Memory | None = memory_on_cuda(subject.run, subject.start_bytes, subject.peaks, waiting_bytes)
-    else:
+    memory = _peaks_on_cuda(subject)
+    if subject.device.type == "cpu":
         memory = examiner.attempt("memory", PEAK_STEPS, lambda: _peaks_on_cpu(subject))
     if memory is None:
         return None
@@ -180,6 +182,13 @@ def _memory(subject: Subject, examiner: _Examiner) -> Memory | None:
         "memory_breakdown", ACCOUNT_STEPS, lambda: account_for_step(subject.trained_run(), batch)
     )
     return memory.model_copy(update={"breakdown": account and break_down(account, memory.peak_bytes)})
+
+
+def _peaks_on_cuda(subject: Subject) -> Memory | None:
+    """The peaks of training, which its own allocator has counted; None on a CPU."""
+    if subject.device.type != "cuda":
+        return None
+    return memory_on_cuda(subject.run, subject.start_bytes, subject.peaks, subject.data.waiting_bytes())
 
 
 def _peaks_on_cpu(subject: Subject) -> Memory:

@@ -6,6 +6,7 @@ from halftime.contract.report.report import AttestationCheck, ReportAttestation
 from halftime.contract.report.trial import NEAR_ZERO_BYTES, Attestation, Probe, TrialResult
 from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step
 from worker.report.multiplied import multiplied_checks
+from worker.report.turns import turns_checks
 from worker.training.precision_facts import FACTS, expected_flags
 
 #: Largest accepted throughput relative to the ceiling: a margin for a ceiling that was measured while the machine was
@@ -21,12 +22,13 @@ UNPROVEN = {
 
 def attest(measured: ComparisonRun) -> ReportAttestation:
     """Runs every check of every leg and of the blocks."""
-    checks = [check for leg in measured.legs if leg.trials for check in _leg_checks(leg)]
+    checks = [check for leg in measured.legs if leg.all_trials for check in _leg_checks(leg)]
     if measured.request.config.training.deterministic:
-        checks += [_all_equal(leg, "deterministic", "yes", _deterministic) for leg in measured.legs if leg.trials]
+        checks += [_all_equal(leg, "deterministic", "yes", _deterministic) for leg in measured.legs if leg.all_trials]
     checks += [
         _equal_in_blocks(measured, _weights, "initial_weights"),
         _equal_in_blocks(measured, _data, "data_order"),
+        *turns_checks(measured),
     ]
     return ReportAttestation(ok=all(check.ok for check in checks), checks=checks)
 
@@ -57,7 +59,7 @@ def _leg_checks(leg: LegRun) -> list[AttestationCheck]:
 def _probe_checks(leg: LegRun) -> list[AttestationCheck]:
     """Returns one check per kind of probe; a failed probe takes precedence over those that passed."""
     by_name: dict[str, Probe] = {}
-    for probe in (probe for trial in leg.trials for probe in trial.attestation.probes):
+    for probe in (probe for trial in leg.all_trials for probe in trial.attestation.probes):
         if probe.name not in by_name or not probe.ok:
             by_name[probe.name] = probe
     return [AttestationCheck(leg=leg.precision, **probe.model_dump(exclude={"errors"})) for probe in by_name.values()]
@@ -71,18 +73,18 @@ def _all_equal(
     trials: Sequence[TrialResult] | None = None,
 ) -> AttestationCheck:
     """Checks that every trial (default: all of the leg) shows `expected`; `observed` lists all distinct values."""
-    observed = " | ".join(sorted({observe(trial) for trial in trials or leg.trials}))
+    observed = " | ".join(sorted({observe(trial) for trial in trials or leg.all_trials}))
     return AttestationCheck(leg=leg.precision, name=name, expected=expected, observed=observed, ok=observed == expected)
 
 
 def unproven(leg: LegRun) -> list[str]:
     """Returns what nothing proves about a leg that trained: its trials stand, but it may not pass."""
-    missing = [trial.not_examined for trial in leg.trials]
+    missing = [trial.not_examined for trial in leg.measured_alone]
     return [why for examination, why in UNPROVEN.items() if missing and all(examination in one for one in missing)]
 
 
 def _observed(leg: LegRun) -> list[TrialResult]:
-    return [trial for trial in leg.trials if "forward_dtypes" not in trial.not_examined]
+    return [trial for trial in leg.measured_alone if "forward_dtypes" not in trial.not_examined]
 
 
 def _dtype_checks(leg: LegRun) -> list[AttestationCheck]:
@@ -104,7 +106,7 @@ def _dtypes(trial: TrialResult) -> str:
 
 def _held_checks(leg: LegRun) -> list[AttestationCheck]:
     """Checks the dtype of all trained weights, gradients and optimizer state: parameters, not operators."""
-    recorded = [trial for trial in leg.trials if trial.attestation.held_dtypes]
+    recorded = [trial for trial in leg.all_trials if trial.attestation.held_dtypes]
     expected = FACTS[leg.precision].weights
     return [_all_equal(leg, "held_dtypes", expected, _held, recorded)] if recorded else []
 
@@ -118,7 +120,7 @@ def _held(trial: TrialResult) -> str:
 
 
 def _frozen_checks(leg: LegRun) -> list[AttestationCheck]:
-    frozen = [trial for trial in leg.trials if trial.attestation.frozen_weights is not None]
+    frozen = [trial for trial in leg.all_trials if trial.attestation.frozen_weights is not None]
     return [_all_equal(leg, "frozen_weights", "unchanged", _frozen, frozen)] if frozen else []
 
 
@@ -133,7 +135,7 @@ def _starts_empty(trial: TrialResult) -> str:
 
 def _alone_checks(leg: LegRun) -> list[AttestationCheck]:
     """Returns no check on a CPU, or if NVML lists no processes; a warning states the latter."""
-    per_trial = [trial.telemetry.gpu.foreign_processes for trial in leg.trials if trial.telemetry.gpu]
+    per_trial = [trial.telemetry.gpu.foreign_processes for trial in leg.all_trials if trial.telemetry.gpu]
     reported = [processes for processes in per_trial if processes is not None]
     if not reported:
         return []
@@ -159,9 +161,9 @@ def _plausibility_checks(leg: LegRun) -> list[AttestationCheck]:
 
     Returns no check if no undisturbed trial could measure one.
     """
-    ceilings = [trial.ceiling_flops_per_second for trial in leg.trials if not trial.disturbances]
+    ceilings = [trial.ceiling_flops_per_second for trial in leg.measured_alone if not trial.disturbances]
     ceilings_measured = [ceiling for ceiling in ceilings if ceiling is not None]
-    rates = [rate for rate in map(achieved_flops_per_second, leg.trials) if rate is not None]
+    rates = [rate for rate in map(achieved_flops_per_second, leg.measured_alone) if rate is not None]
     if not ceilings_measured or not rates:
         return []
     bound, achieved = PLAUSIBLE_SHARE * max(ceilings_measured), max(rates)
@@ -180,7 +182,7 @@ def _equal_in_blocks(
     measured: ComparisonRun, group_and_value: Callable[[TrialResult], tuple[int, str]], name: str
 ) -> AttestationCheck:
     """Checks that a block's trials are equal; `group_and_value` returns the group to compare within, and the value."""
-    trials = [trial for leg in measured.legs for trial in leg.trials]
+    trials = [trial for leg in measured.legs for trial in leg.all_trials]
     unequal = []
     for block in sorted({trial.block for trial in trials}):
         values = {group_and_value(trial) for trial in trials if trial.block == block}

@@ -1,9 +1,11 @@
 """Builds the report: derives every figure from samples that the report also contains."""
 
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
 from halftime.contract.report.failure import FailureCode
+from halftime.contract.report.pairs import counted_pairs, slice_pairs
 from halftime.contract.report.report import (
     Comparison,
     Difference,
@@ -14,9 +16,11 @@ from halftime.contract.report.report import (
     Requirement,
     Verdict,
 )
+from halftime.contract.report.slices import TurnsPlan
 from halftime.contract.report.trial import TrialResult
-from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step, paired
-from worker.comparison.estimates import noise_floor, ratio_estimate, reduction_percent
+from worker.comparison.comparison_run import ComparisonRun, LegRun, log_ratios, median_step, paired
+from worker.comparison.estimates import noise_floor, noise_floor_in_turns, ratio_estimate, reduction_percent
+from worker.comparison.turns import describe
 from worker.report.attestation import attest, unproven
 from worker.report.legs import longest, make_leg
 from worker.report.metrics import equally_trained, metric_differences, same_seed_spreads, spreads
@@ -41,7 +45,7 @@ def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
     if verdict == "invalid":  # then no candidate passes
         comparisons = [comparison.model_copy(update={"verdict": verdict}) for comparison in comparisons]
     reasons += [f"{leg.name}: {why}" for leg in measured.legs for why in unproven(leg)]
-    trials = [trial for leg in measured.legs for trial in leg.trials]
+    trials = [trial for leg in measured.legs for trial in leg.all_trials]
     measured_seconds = sum(trial.measured_wall_seconds for trial in trials)
     return Report(
         benchmark_id=benchmark_id,
@@ -56,8 +60,11 @@ def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
         noise_floor=floor,
         data=trials[0].data,
         blocks=measured.blocks,
-        reused_blocks=len(measured.reused),
+        reused_blocks=sum(kept.block.pairing != "survey" for kept in measured.reused),
         stopped_by=measured.stopped_by,
+        pairing=measured.pairing or "trials",
+        pairing_reason=measured.pairing_reason,
+        turns=_turns(measured),
         attestation=attestation,
         environment=trials[0].environment,
         warnings=warnings_of(measured),
@@ -65,6 +72,11 @@ def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
         proof_seconds=sum(trial.proof_seconds for trial in trials),
         total_seconds=measured.total_seconds,
     )
+
+
+def _turns(measured: ComparisonRun) -> TurnsPlan | None:
+    surveys = [leg.survey for leg in measured.legs if leg.survey is not None]
+    return describe(measured.turns, surveys) if measured.turns and surveys else None
 
 
 def compare_legs(
@@ -77,18 +89,24 @@ def compare_legs(
     speedup = training_time = memory = None
     differences: dict[str, Difference] = {}
     if len(pairs) >= 2:
-        speedup = ratio_estimate(*_columns(pairs, median_step), pilot)
-    with_memory = [(one, other) for one, other in pairs if one.memory and other.memory]
-    if len(with_memory) >= 2:
+        speedup = ratio_estimate(log_ratios(pairs), pilot)
+    surveys = [(measured.baseline.survey, run.survey)] if measured.baseline.survey and run.survey else []
+    with_memory = [(one, other) for one, other in [*surveys, *pairs] if one.memory and other.memory]
+    if len(with_memory) >= (1 if surveys else 2):
         memory = reduction_percent(*_columns(with_memory, _peak_bytes))
     comparable = [pair for pair in pairs if equally_trained(*pair)]
     if len(comparable) >= 2:
-        training_time = ratio_estimate(*_columns(comparable, lambda trial: trial.training_time_seconds), pilot)
+        training_time = ratio_estimate(_log_training_times(comparable), pilot)
         differences = metric_differences(comparable, pilot)
+    in_turns = measured.pairing == "turns"
+    taken = [slice_pairs(one, other) for one, other in pairs]
+    counted = [counted_pairs(of_block) for of_block in taken]
     compared = Comparison(
         candidate=candidate,
         speedup=speedup,
-        speedup_of_one_block=median_step(pairs[0][0]) / median_step(pairs[0][1]) if len(pairs) == 1 else None,
+        pairs=sum(map(len, counted)) if in_turns else None,
+        disturbed_pairs=sum(map(len, taken)) - sum(map(len, counted)) if in_turns else None,
+        speedup_of_one_block=math.exp(log_ratios(pairs)[0]) if len(pairs) == 1 else None,
         indistinguishable_from_noise=_indistinguishable(speedup, floor),
         training_time_ratio=training_time,
         memory_reduction_percent=memory,
@@ -114,6 +132,10 @@ def _comparison_verdict(measured: ComparisonRun, run: LegRun, requirements: list
     return "inconclusive" if verdict == "pass" and (unproven(measured.baseline) or unproven(run)) else verdict
 
 
+def _log_training_times(pairs: list[tuple[TrialResult, TrialResult]]) -> list[float]:
+    return [math.log(one.training_time_seconds / other.training_time_seconds) for one, other in pairs]
+
+
 def _columns(
     pairs: list[tuple[TrialResult, TrialResult]], figure: Callable[[TrialResult], Figure]
 ) -> tuple[list[Figure], list[Figure]]:
@@ -134,8 +156,8 @@ def _noise_floor(measured: ComparisonRun) -> NoiseFloor | None:
     over_seeds = spreads(longest(trials))
     pilot = measured.request.config.measurement.min_blocks
     return NoiseFloor(
-        ratio=noise_floor([median_step(trial) for trial in trials]),
-        control_ratio=ratio_estimate(*_columns(pairs, median_step), pilot) if len(pairs) >= 2 else None,
+        ratio=_floor_ratio(measured),
+        control_ratio=ratio_estimate(log_ratios(pairs), pilot) if len(pairs) >= 2 else None,
         same_seed_loss_spread=same_seed.pop("loss", None),
         same_seed_accuracy_spread=same_seed.pop("accuracy", None),
         loss_spread=over_seeds.pop("loss", None),
@@ -143,6 +165,19 @@ def _noise_floor(measured: ComparisonRun) -> NoiseFloor | None:
         same_seed_metric_spreads=same_seed,
         metric_spreads=over_seeds,
     )
+
+
+def _floor_ratio(measured: ComparisonRun) -> Estimate:
+    """From the spread of the baseline's trials; if legs took turns, from that of the blocks' ratios.
+
+    In turns the machine's drift, which is in the trials' own times, is not in their ratios.
+    """
+    if measured.pairing == "turns":
+        ratios = [log_ratios(paired(measured.baseline, leg)) for leg in measured.legs[1:] if leg.failure is None]
+        with_spread = [of_leg for of_leg in ratios if len(of_leg) >= 2]
+        if with_spread:
+            return noise_floor_in_turns(with_spread)
+    return noise_floor([median_step(trial) for trial in measured.baseline.trials])
 
 
 def _indistinguishable(speedup: Estimate | None, floor: NoiseFloor | None) -> bool | None:

@@ -9,6 +9,7 @@ from halftime.contract.report.telemetry import GpuTelemetry
 from halftime.contract.report.trial import Memory, MemoryBreakdown, TrialResult
 from halftime.contract.request.request import BenchmarkConfig
 from halftime.contract.resources.worker import KernelSupport, WorkerDevice
+from worker.comparison.blocks_in_turns import waiting_cores
 from worker.comparison.comparison_run import LegRun, median_step
 from worker.comparison.estimates import geometric_mean
 from worker.report.attestation import achieved_flops_per_second
@@ -25,12 +26,12 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
     kernels = support.kernels if support else None
     if not trials:
         return _empty_leg(leg, kernels)
-    memories = [trial.memory for trial in trials if trial.memory is not None]
+    memories = [trial.memory for trial in leg.all_trials if trial.memory is not None]
     whole = longest(trials)
     medians = [median_step(trial) for trial in trials]
     step_seconds = statistics.median(medians)
-    joules = _joules_per_step(trials)
-    achieved = [rate for rate in map(achieved_flops_per_second, trials) if rate is not None]
+    joules = _joules_per_step(leg.measured_alone)
+    achieved = [rate for rate in map(achieved_flops_per_second, leg.measured_alone) if rate is not None]
     return Leg(
         precision=leg.precision,
         median_step_seconds=step_seconds,
@@ -41,7 +42,7 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         peak_memory_bytes=_low_median([memory.peak_bytes for memory in memories]),
         first_step_peak_bytes=_low_median([memory.first_step_peak_bytes for memory in memories]),
         peak_reserved_bytes=max((memory.peak_reserved_bytes or 0 for memory in memories), default=0) or None,
-        peak_device_bytes=max(_gpu_figure(trials, lambda gpu: gpu.largest_used_bytes), default=None),
+        peak_device_bytes=max(_gpu_figure(leg.measured_alone, lambda gpu: gpu.largest_used_bytes), default=None),
         memory_source=memories[0].source if memories else None,
         memory_breakdown=_median_breakdown(memories),
         final_train_loss=_mean([trial.loss_curve[-1] for trial in whole]),
@@ -53,19 +54,33 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         gains_over_chance=gains_over_chance(whole, config.measurement.min_blocks),
         loss_curve=[_mean(losses) for losses in zip(*(trial.loss_curve for trial in whole), strict=True)],
         grad_scaler=_scaler_summary(trials),
-        numerics=trials[0].numerics,
+        numerics=leg.measured_alone[0].numerics,
         capacity=leg.capacity,
         achieved_flops_per_second=statistics.median(achieved) if achieved else None,
-        ceiling_flops_per_second=max((trial.ceiling_flops_per_second or 0 for trial in trials), default=0) or None,
+        ceiling_flops_per_second=max(trial.ceiling_flops_per_second or 0 for trial in leg.measured_alone) or None,
         joules_per_step=joules,
         joules_per_sample=None if joules is None else joules / batch_size,
         kernels=kernels,
         shortened_trials=sum(trial.ended_early for trial in trials),
         disturbed_trials=sum(bool(trial.disturbances) for trial in trials),
         repeated_trials=sum(trial.repeats for trial in trials),
+        pick_up_ratio=_pick_up_ratio(trials),
+        waiting_cpu_cores=waiting_cores(trials),
+        ended_early_reason=leg.ended_early_reason,
         failure=leg.failure,
+        survey=leg.survey,
         trials=trials,
     )
+
+
+def _pick_up_ratio(trials: Sequence[TrialResult]) -> float | None:
+    """Median over slices of the time of their first step relative to that of the steps that are compared."""
+    ratios = []
+    for trial in trials:
+        for one in trial.slices:
+            seconds = trial.slice_step_seconds(one)
+            ratios.append(seconds[0] / statistics.median(seconds[one.pick_up_steps :]))
+    return statistics.median(ratios) if ratios else None
 
 
 def _gpu_figure(trials: list[TrialResult], figure: Callable[[GpuTelemetry], Figure | None]) -> list[Figure]:
@@ -130,6 +145,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _empty_leg(leg: LegRun, kernels: KernelSupport | None) -> Leg:
     figures: dict[str, object] = dict.fromkeys(Leg.model_fields)
     figures |= {"precision": leg.precision, "capacity": leg.capacity, "failure": leg.failure}
-    figures |= {"kernels": kernels, "shortened_trials": 0, "validation_metrics": {}, "gains_over_chance": {}}
+    figures |= {"kernels": kernels, "shortened_trials": 0, "survey": leg.survey}
+    figures |= {"validation_metrics": {}, "gains_over_chance": {}}
     figures |= {"disturbed_trials": 0, "repeated_trials": 0, "loss_curve": [], "trials": []}
     return Leg.model_validate(figures)

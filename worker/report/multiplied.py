@@ -57,7 +57,7 @@ def about_multiplications(leg: LegRun, model: ModelSpec) -> Iterator[str]:
 def _least(leg: LegRun) -> Attestation | None:
     """The attestation of the trial with the smallest share in the leg's dtype; None without recorded products."""
     dtype = FACTS[leg.precision].matmul_dtype_name
-    shares = [(trial.attestation.share_multiplied_in(dtype), trial.attestation) for trial in leg.trials]
+    shares = [(trial.attestation.share_multiplied_in(dtype), trial.attestation) for trial in leg.measured_alone]
     recorded = [(share, attestation) for share, attestation in shares if share is not None]
     return min(recorded, key=lambda one: one[0])[1] if recorded else None
 

@@ -10,32 +10,39 @@ import torch
 class StepClock(Protocol):
     """Marks step boundaries during the loop; durations are read after it."""
 
+    def start(self) -> None:
+        """Marks the start of the first of consecutive steps, in the device's stream."""
+
     def mark(self) -> None:
-        """Marks the boundary between two steps, in the device's stream."""
+        """Marks the end of a step, which is the start of the next, in the device's stream."""
 
     def synchronise(self) -> None:
-        """Waits for the device; called only at the start and end of the measured region."""
+        """Waits for the device; called only where consecutive measured steps begin and end."""
 
     def step_seconds(self) -> list[float]:
-        """Returns the durations between successive marks, in seconds. Call after `synchronise`."""
+        """Returns the durations between successive marks since each start, in seconds. Call after `synchronise`."""
 
 
 class CpuClock:
     """Clock of a CPU, where host time is device time."""
 
     def __init__(self) -> None:
-        self._marks: list[float] = []
+        self._parts: list[list[float]] = []
+
+    def start(self) -> None:
+        """Records the time."""
+        self._parts.append([time.perf_counter()])
 
     def mark(self) -> None:
         """Records the time."""
-        self._marks.append(time.perf_counter())
+        self._parts[-1].append(time.perf_counter())
 
     def synchronise(self) -> None:
         """Does nothing: a CPU has no queue."""
 
     def step_seconds(self) -> list[float]:
         """Returns the durations between marks, in seconds."""
-        return [after - before for before, after in itertools.pairwise(self._marks)]
+        return [after - before for part in self._parts for before, after in itertools.pairwise(part)]
 
 
 class CudaClock:
@@ -43,16 +50,22 @@ class CudaClock:
 
     def __init__(self, device: torch.device, marks: int) -> None:
         self._device = device
-        self._events = [
+        self._unused = [
             torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call] # torch's own
             for _ in range(marks)
         ]
-        self._marked = 0
+        self._parts: list[list[torch.cuda.Event]] = []
+
+    def start(self) -> None:
+        """Records an event in the stream without waiting."""
+        self._parts.append([])
+        self.mark()
 
     def mark(self) -> None:
         """Records an event in the stream without waiting."""
-        self._events[self._marked].record()
-        self._marked += 1
+        event = self._unused.pop()
+        event.record()
+        self._parts[-1].append(event)
 
     def synchronise(self) -> None:
         """Waits until the device has completed all work."""
@@ -60,10 +73,9 @@ class CudaClock:
 
     def step_seconds(self) -> list[float]:
         """Returns the durations between events, in seconds."""
-        events = self._events[: self._marked]
-        return [before.elapsed_time(after) / 1000 for before, after in itertools.pairwise(events)]
+        return [before.elapsed_time(after) / 1000 for part in self._parts for before, after in itertools.pairwise(part)]
 
 
-def make_clock(device: torch.device, marks: int) -> StepClock:
-    """Creates the clock of a device, with capacity for this many marks."""
-    return CudaClock(device, marks) if device.type == "cuda" else CpuClock()
+def make_clock(device: torch.device, steps: int) -> StepClock:
+    """Creates the clock of a device, with capacity for this many steps, each of which may be the first of a slice."""
+    return CudaClock(device, 2 * steps) if device.type == "cuda" else CpuClock()

@@ -7,7 +7,7 @@ the device: losses, norms, scales and skips stay on it and are read after the lo
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from worker.data.batches import chunks, device_of
 from worker.training.clock import StepClock
 from worker.training.held import called_in
 from worker.training.optimizers import make_optimizer
-from worker.training.pace import Pace
+from worker.training.pace import Pace, Part
 from worker.training.precision import Precision
 from worker.training.schedule import LearningRate
 
@@ -93,7 +93,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Timing:
-    """Host times of a run, in seconds."""
+    """Host times of a run, in seconds, without waits for other legs."""
 
     #: Steps that were run, including warm-up.
     steps: int
@@ -111,8 +111,9 @@ class LoopHooks:
 
     #: After the first step, whose memory peak is read separately.
     after_first_step: Callable[[], None]
-    #: At the start of the measured region, when the device is idle.
+    #: Before and after consecutive measured steps, when the device is idle.
     before_measured: Callable[[], None]
+    after_measured: Callable[[], None]
     #: After every step, with the number of completed steps.
     after_step: Callable[[int], None]
 
@@ -144,35 +145,47 @@ def prepare(
     )
 
 
-def train(run: Run, feed: Feed, clock: StepClock, curves: Curves, hooks: LoopHooks, pace: Pace | None = None) -> Timing:
-    """Trains until `pace` ends it; afterwards `clock` has the step durations after warm-up."""
+def train(
+    run: Run,
+    feed: Feed,
+    clock: StepClock,
+    curves: Curves,
+    hooks: LoopHooks,
+    pace: Pace | None = None,
+    parts: Iterable[Part] | None = None,
+) -> Timing:
+    """Trains in `parts` (default: those of `pace`); afterwards `clock` has the durations of the measured steps."""
     pace = pace or Pace(run.settings)
     clock.synchronise()
-    began = time.perf_counter()
     pace.start()
-    first_measured: int | None = None
-    for index in range(pace.steps):
-        if first_measured is None and pace.is_warm():
-            clock.synchronise()
+    training_seconds = measured_seconds = 0.0
+    issue_seconds: float | None = None
+    for part in parts or pace.parts():
+        began = measured_from = time.perf_counter()
+        if part.is_measured:
             hooks.before_measured()
-            first_measured = index
             measured_from = time.perf_counter()
-            clock.mark()
-        curves.record(index, training_step(run, feed.next()))
-        if first_measured is not None:
-            clock.mark()
-        if index == first_measured:
-            first_issued = time.perf_counter()
-        if index == 0:
-            hooks.after_first_step()
-        pace.count(index + 1)
-        hooks.after_step(index + 1)
-        if first_measured is not None and pace.is_over():
-            break
-    issued = time.perf_counter()
-    clock.synchronise()
-    ended = time.perf_counter()
-    return Timing(index + 1, ended - measured_from, first_issued - measured_from, ended - began, ended - issued)
+            clock.start()
+        while True:
+            curves.record(pace.done, training_step(run, feed.next()))
+            if part.is_measured:
+                clock.mark()
+                issue_seconds = issue_seconds or time.perf_counter() - measured_from
+            pace.count(pace.done + 1)
+            if pace.done == 1:
+                hooks.after_first_step()
+            hooks.after_step(pace.done)
+            if part.is_over():
+                break
+        issued = time.perf_counter()
+        clock.synchronise()
+        ended = time.perf_counter()
+        training_seconds += ended - began
+        if part.is_measured:
+            measured_seconds += ended - measured_from
+            hooks.after_measured()
+    assert issue_seconds is not None
+    return Timing(pace.done, measured_seconds, issue_seconds, training_seconds, ended - issued)
 
 
 def training_step(run: Run, batch: Batch) -> Step:
@@ -222,6 +235,10 @@ class Validation:
     counts: dict[str, float]
     #: Share of the held-out batches used.
     share: float
+
+
+#: Of a trial that ended before the legs that it is compared with.
+NOT_VALIDATED = Validation({}, {}, 0.0)
 
 
 @torch.no_grad()

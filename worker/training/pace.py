@@ -6,6 +6,8 @@ is a few steps of most models, and more if steps are replayed as CUDA graphs.
 
 import math
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from halftime.contract.request.training import TrainingConfig
 from worker.messages import TimeLimit
@@ -23,6 +25,15 @@ VALIDATION_STEP = 1 / 3
 
 #: First words of the reason why an examination was skipped to keep the time limit.
 NO_TIME = "for lack of time"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive steps of a trial, before and after which the device is idle: at least one."""
+
+    is_measured: bool
+    #: Whether the last step so far was the last of this part.
+    is_over: Callable[[], bool]
 
 
 class Pace:
@@ -48,9 +59,25 @@ class Pace:
         """Notes the start of training."""
         self._training_began = self._first_ended = time.perf_counter()
 
+    def parts(self) -> Iterator[Part]:
+        """Yields the warm-up, if there is any, and the measured steps."""
+        if not self.is_warm():
+            yield Part(False, self.is_warm)
+        yield Part(True, self.is_over)
+
+    def waited(self, seconds: float) -> None:
+        """Notes that training stood still."""
+        self._training_began += seconds
+        self._first_ended += seconds
+
     def keep(self, validation_steps: float) -> None:
         """Reserves time for validation, in training steps."""
         self._validation_steps = validation_steps
+
+    @property
+    def done(self) -> int:
+        """Number of completed steps."""
+        return self._done
 
     def count(self, done: int) -> None:
         """Notes the number of completed steps."""

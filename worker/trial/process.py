@@ -28,6 +28,8 @@ from worker.messages import (
     SupportMeasured,
     TaskFailed,
     TrialSucceeded,
+    Turn,
+    Waiting,
 )
 from worker.proof.precision_support import measure_support
 from worker.trial.inspection import inspect_model
@@ -37,8 +39,10 @@ from worker.trial.run import run_trial
 PROGRESS_SECONDS = 0.5
 
 
-def main(task_json: str, results: Connection, standard_error: Connection, lock: DeviceLock | None) -> None:
-    """Runs a task: sends the outcome over `results`, and all output to `standard_error`.
+def main(
+    task_json: str, results: Connection, turns: Connection, standard_error: Connection, lock: DeviceLock | None
+) -> None:
+    """Runs a task: sends the outcome over `results`, and all output to `standard_error`; receives turns from `turns`.
 
     The process holds the device lock, inherited through `lock`, until it ends.
     """
@@ -66,7 +70,8 @@ def main(task_json: str, results: Connection, standard_error: Connection, lock: 
         elif isinstance(task, SupportCheck):
             outcome = SupportMeasured(support=DeviceSupport(precisions=measure_support(task.device)))
         else:
-            outcome = TrialSucceeded(result=run_trial(task, after_step))
+            taker = None if task.turns_began is None else _AskingTheWorker(results, turns)
+            outcome = TrialSucceeded(result=run_trial(task, after_step, taker))
     except TrialFailed as error:
         traceback.print_exc()
         outcome = TaskFailed(failure=error.failure)
@@ -76,6 +81,18 @@ def main(task_json: str, results: Connection, standard_error: Connection, lock: 
         outcome = TaskFailed(failure=Failure.of(FailureCode.INTERNAL, detail))
     sys.stderr.flush()
     results.send_bytes(outcome.model_dump_json().encode())
+
+
+class _AskingTheWorker:
+    """Takes turns as the worker, which sees all legs of the block, gives them."""
+
+    def __init__(self, results: Connection, turns: Connection) -> None:
+        self._results, self._turns = results, turns
+
+    def next_turn(self, steps_done: int) -> Turn:
+        """Tells the worker that this process waits, and sleeps until it replies."""
+        self._results.send_bytes(Waiting(step=steps_done).model_dump_json().encode())
+        return Turn.model_validate_json(self._turns.recv_bytes())
 
 
 def _end_with_worker() -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import torch
 
 from halftime.contract.report.failure import Failure
+from halftime.contract.report.slices import Slice
 from halftime.contract.report.telemetry import Telemetry
 from halftime.contract.report.trial import Compilation, GradScalerTrace, TrialResult
 from worker.data.batches import samples_in
@@ -31,14 +32,16 @@ from worker.training.held import (
     in_fp32,
     unmoved_share,
 )
-from worker.training.loop import Curves, LoopHooks, Run, Timing, Validation, prepare, train, validate
+from worker.training.loop import NOT_VALIDATED, Curves, LoopHooks, Run, Timing, Validation, prepare, train, validate
 from worker.training.memory import CudaPeaks
 from worker.training.pace import VALIDATION_STEP, Pace
 from worker.training.precision import (
     PRECISIONS,
     set_flags,
 )
+from worker.training.turns import Turns, TurnTaker
 from worker.trial.preparation import Prepared, frozen_weights, prepare_run
+from worker.trial.slices import slices_of
 from worker.trial.training_failure import training_failure
 
 
@@ -54,6 +57,8 @@ class Trained:
     #: Mean duration of a step, without the first.
     step_seconds: float
     telemetry: Telemetry
+    #: Empty for a whole trial.
+    slices: list[Slice]
     peaks: CudaPeaks
     compilation: Compilation | None
     #: Initial scale of the gradient scaler.
@@ -61,8 +66,11 @@ class Trained:
     started_at: datetime
 
 
-def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult:
-    """Trains one leg once and measures it. Raises TrialFailed; any other exception is an error of Halftime."""
+def run_trial(spec: TrialSpec, after_step: Callable[[int], None], taker: TurnTaker | None = None) -> TrialResult:
+    """Trains one leg once and measures it; with a `taker`, in turns with the other legs of its block.
+
+    Raises TrialFailed; any other exception is an error of Halftime.
+    """
     device = torch.device(spec.device)
     steps_done = 0
 
@@ -73,7 +81,7 @@ def run_trial(spec: TrialSpec, after_step: Callable[[int], None]) -> TrialResult
 
     try:
         with deterministic(spec.training.deterministic), fresh_compiler(spec.training.compile, device):
-            return _run(spec, device, count)
+            return _run(spec, device, count, taker)
     except TrialFailed:
         raise
     except Exception as error:
@@ -91,16 +99,21 @@ def _failure_of(error: Exception, spec: TrialSpec, device: torch.device, steps_d
     return loading or training_failure(error, spec, steps_done)
 
 
-def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None]) -> TrialResult:
+def _run(
+    spec: TrialSpec, device: torch.device, after_step: Callable[[int], None], taker: TurnTaker | None
+) -> TrialResult:
     began = time.perf_counter()
     pace = Pace(spec.training, spec.limit, spec.max_steps, began)
     prepared = prepare_run(spec, device)
-    trained = _train(spec, prepared, after_step, pace)
+    turns = Turns(taker, pace) if taker else None
+    trained = _train(spec, prepared, after_step, pace, turns)
     run, curves, feed, step_seconds = trained.run, trained.curves, trained.feed, trained.clock.step_seconds()
     applied_steps, final_learning_rate = int(run.learning_rate.applied_steps), float(run.learning_rate.value)
     held_dtypes, unmoved_share = dtypes_held(run.parameters, run.optimizer), _unmoved_share(prepared)
     frozen = _state_of_frozen(prepared)
-    validation = _validate_in_fp32(prepared, run, pace)
+    validates = turns is None or turns.validates
+    validation = _validate_in_fp32(prepared, run, pace) if validates else NOT_VALIDATED
+    occupied_bytes = devices.occupied_bytes(device)
     skipped_steps = [index for index, found_inf in enumerate(curves.found_infs.tolist()) if found_inf]
     findings = _examine(spec, prepared, trained, skipped_steps, pace)
     attestation_update = findings.attested(prepared.precision) | {
@@ -115,6 +128,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         position=spec.position,
         training_started_at=trained.started_at,
         step_seconds=step_seconds,
+        slices=trained.slices,
         measured_wall_seconds=trained.timing.measured_wall_seconds,
         host_issue_seconds=trained.timing.host_issue_seconds,
         final_wait_seconds=trained.timing.final_wait_seconds,
@@ -129,7 +143,7 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         compilation=trained.compilation,
         deterministic=is_deterministic(),
         grad_scaler=_scaler_trace(prepared, trained, skipped_steps, findings.first_overflow),
-        validation_loss=_finite_or_none(validation.values["loss"]),
+        validation_loss=_finite_or_none(validation.values.get("loss", math.nan)),
         validation_accuracy=_finite_or_none(validation.values.get("accuracy", math.nan)),
         validation_metrics={
             name: _finite_or_none(value)
@@ -150,45 +164,63 @@ def _run(spec: TrialSpec, device: torch.device, after_step: Callable[[int], None
         synchronisations=findings.observed.synchronisations if findings.observed else [],
         numerics=findings.numerics,
         telemetry=trained.telemetry,
+        occupied_bytes=occupied_bytes,
         proof_seconds=findings.seconds,
         ended_early=trained.timing.steps < spec.training.steps,
         not_examined=findings.not_examined,
     )
 
 
-def _train(spec: TrialSpec, prepared: Prepared, after_step: Callable[[int], None], pace: Pace) -> Trained:
+def _train(
+    spec: TrialSpec, prepared: Prepared, after_step: Callable[[int], None], pace: Pace, turns: Turns | None
+) -> Trained:
     """Runs every step of the leg, including warm-up, with clock and telemetry around the measured ones."""
     device = prepared.device
     run = prepare(prepared.model, prepared.task, prepared.precision, spec.training, device)
     if spec.training.compile is not None:
         run = replace(run, forward=compiled(prepared.model, spec.training.compile))
     initial_scale = run.scaler.get_scale()
-    clock = make_clock(device, spec.training.steps + 1)
+    clock = make_clock(device, spec.training.steps)
     validation = prepared.data.validation
     pace.keep(VALIDATION_STEP * sum(map(samples_in, validation)) / spec.training.batch_size)
     curves = Curves.empty(spec.training.steps, device)
     started_at = datetime.now(UTC)
     peaks, compilations = CudaPeaks(device), CompileWatch()
-    with MeasuredRegion(device) as region, contextlib.closing(prepared.data.feed()) as feed:
+    with (
+        MeasuredRegion(device, with_children=turns is None) as region,
+        contextlib.closing(prepared.data.feed()) as feed,
+    ):
 
         def after_first_step() -> None:
             peaks.after_first_step()
             compilations.after_first_step()
 
         def before_measured() -> None:
-            peaks.before_measured()
-            compilations.before_measured()
-            region.start()
+            if not region.parts:
+                peaks.before_measured()
+                compilations.before_measured()
+            region.resume()
 
-        hooks = LoopHooks(after_first_step, before_measured, after_step)
-        timing = train(run, feed, clock, curves, hooks, pace)
-        step_seconds = pace.step_seconds
+        hooks = LoopHooks(after_first_step, before_measured, region.pause, after_step)
+        timing = train(run, feed, clock, curves, hooks, pace, turns.parts() if turns else None)
+        mean_step_seconds = pace.step_seconds
         telemetry = region.stop()
     peaks.after_training()
     compilation = compilations.result(spec.training.compile)
     done = curves.first(timing.steps)
     return Trained(
-        run, feed, clock, done, timing, step_seconds, telemetry, peaks, compilation, initial_scale, started_at
+        run=run,
+        feed=feed,
+        clock=clock,
+        curves=done,
+        timing=timing,
+        step_seconds=mean_step_seconds,
+        telemetry=telemetry,
+        slices=slices_of(spec, turns, region, timing) if turns else [],
+        peaks=peaks,
+        compilation=compilation,
+        initial_scale=initial_scale,
+        started_at=started_at,
     )
 
 
@@ -207,7 +239,8 @@ def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_step
             initial_state=prepared.initial_state,
             why_no_initial_state=prepared.why_no_initial_state,
             skipped_steps=skipped_steps,
-            ceiling_wanted=spec.phase == "measure",
+            ceiling_wanted=spec.phase != "capacity",
+            in_turns=spec.turns_began is not None,
             pace=pace,
             step_seconds=trained.step_seconds,
         )

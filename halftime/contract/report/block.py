@@ -1,7 +1,10 @@
 """A completed block of a running benchmark, with everything a later attempt needs to resume after it."""
 
+from typing import Literal
+
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.failure import Failure
+from halftime.contract.report.slices import Pairing
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.strict import Output
 
@@ -36,8 +39,11 @@ class LegOutcome(Output):
 class Block(Output):
     """One trial of each leg from the same seed."""
 
-    #: Position in the benchmark, from 0.
+    #: Position in the benchmark, from 0; the survey counts.
     index: int
+    #: How its legs were measured side by side; survey: each alone, before the blocks in which they take turns.
+    pairing: Pairing | Literal["survey"] = "trials"
+    pairing_reason: str = ""
     #: One per leg, in the order of the comparison's legs.
     outcomes: list[LegOutcome]
     #: Duration from the end of the previous block to the end of this one.

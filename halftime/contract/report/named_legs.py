@@ -1,6 +1,5 @@
 """The legs of a report by name, and ratios between them."""
 
-import statistics
 from dataclasses import dataclass
 
 from halftime.contract.precisions import leg_names
@@ -25,8 +24,8 @@ def named_legs(report: Report) -> list[NamedLeg]:
 
 
 def median_seconds(trial: TrialResult) -> float | None:
-    """Returns the median time of the measured steps; None if retention dropped them."""
-    return statistics.median(trial.step_seconds) if trial.step_seconds else None
+    """Returns the median time of the steps that are compared; None if retention dropped them."""
+    return trial.median_step_seconds
 
 
 def ratios_by_block(baseline: Leg, candidate: Leg) -> list[tuple[int, float]]:

@@ -9,6 +9,7 @@ from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.failure import Failure
 from halftime.contract.report.numerics import Numerics
 from halftime.contract.report.requirements import RequirementName
+from halftime.contract.report.slices import Pairing, TurnsPlan
 from halftime.contract.report.trial import DataFacts, Environment, MemoryBreakdown, TrialResult
 from halftime.contract.request.adapters import LoraConfig
 from halftime.contract.request.training import TrainingConfig
@@ -155,9 +156,23 @@ class Leg(Output):
     #: `disturbed_trials` count although every repetition was disturbed; `repeated_trials` were discarded as disturbed.
     disturbed_trials: int
     repeated_trials: int
+    #: How much longer the first step after a wait took than those that are compared: the median over slices of their
+    #: ratio. null if the legs did not take turns.
+    pick_up_ratio: float | None = None
+    #: CPU cores that the leg's processes used while they waited for their turn; null if the legs did not take turns.
+    waiting_cpu_cores: float | None = None
+    #: Why the leg ended before the others in its blocks; null if it did not.
+    ended_early_reason: str | None = None
     #: Why the leg has no figures, or fewer than the other legs.
     failure: Failure | None
+    #: The leg trained once, alone on the device, before the blocks in which the legs take turns: it has what such a
+    #: block cannot measure. null if the legs did not take turns: then the first trial has it.
+    survey: TrialResult | None = None
     trials: list[TrialResult]
+
+    def measured_alone(self) -> list[TrialResult]:
+        """The trials that were alone on the device from start to end, which alone are examined."""
+        return [self.survey] if self.survey else self.trials
 
     def metric(self, name: str) -> float | None:
         """The value of a metric on held-out data, by its name in `DataFacts.metrics`; None if it is not finite."""
@@ -166,15 +181,20 @@ class Leg(Output):
 
     def without_samples(self) -> "Leg":
         """Returns a copy of the leg without its trials' raw samples."""
-        return self.model_copy(update={"trials": [trial.without_samples() for trial in self.trials]})
+        survey = self.survey.without_samples() if self.survey else None
+        return self.model_copy(update={"survey": survey, "trials": [trial.without_samples() for trial in self.trials]})
 
 
 class Comparison(Output):
     """One candidate compared with the baseline. An estimate is null if it could not be made."""
 
     candidate: Leg
-    #: Ratio of median step times, baseline / candidate, which `min_speedup` applies to.
+    #: Ratio of step times, baseline / candidate, which `min_speedup` applies to.
     speedup: Estimate | None
+    #: Pairs of neighbouring slices that the speedup comes from, and those left out as disturbed; null if the legs did
+    #: not take turns.
+    pairs: int | None = None
+    disturbed_pairs: int | None = None
     #: The same ratio if only one block has both legs, else null. It has no interval and decides no requirement.
     speedup_of_one_block: float | None = None
     #: Whether the speedup's interval overlaps the noise floor, so that identical work could give it. null if either is
@@ -259,6 +279,11 @@ class Report(Output):
     #: Number of initial blocks that were measured by an earlier attempt; the warnings name the attempts.
     reused_blocks: int = 0
     stopped_by: StoppedBy
+    #: How the legs of a block were measured side by side, and why.
+    pairing: Pairing = "trials"
+    pairing_reason: str = ""
+    #: null if the legs did not take turns.
+    turns: TurnsPlan | None = None
     attestation: ReportAttestation
     environment: Environment | None
     warnings: list[str]

@@ -1,5 +1,6 @@
 """One trial: one leg trained once in a fresh process, and all its measurements."""
 
+import statistics
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
@@ -9,6 +10,7 @@ from pydantic import Field
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.metrics import CLASSIFICATION, MetricFacts
 from halftime.contract.report.numerics import Numerics
+from halftime.contract.report.slices import Slice
 from halftime.contract.report.telemetry import Telemetry
 from halftime.contract.strict import MaybeFloat, Output
 
@@ -192,8 +194,10 @@ class TrialResult(Output):
     training_started_at: datetime
     #: Step time, one entry per measured step, warm-up excluded.
     step_seconds: list[float]
-    #: Host time of the measured region, from the start of its first step to the end of its last, with an idle device at
-    #: both ends.
+    #: The measured steps by turn, if the legs of the block took turns; else empty.
+    slices: list[Slice] = Field(default=[])
+    #: Host time of the measured steps, from the start of the first to the end of the last, with an idle device at both
+    #: ends; without waits for other legs.
     measured_wall_seconds: float
     #: Host time to issue the first measured step to an idle device. On a GPU it is less than the step time, unless the
     #: host is slower than the device or an operation of the step waits for the device.
@@ -204,7 +208,7 @@ class TrialResult(Output):
     final_wait_seconds: float | None = None
     #: Part of the measured region spent waiting for the data loader; null if the data was preloaded on the device.
     data_wait_seconds: float | None = None
-    #: Time of all steps, warm-up included.
+    #: Time of all steps, warm-up included, without waits for other legs.
     training_time_seconds: float
     #: Time of the trial's process from its start to its result.
     trial_seconds: float
@@ -253,6 +257,9 @@ class TrialResult(Output):
     #: Measured in the leg's first trial; null in the others, and if FP64 does not fit into memory.
     numerics: Numerics | None
     telemetry: Telemetry
+    #: Most memory that the process took from others until the end of validation: on a CPU its resident set, on a GPU
+    #: what the device had in use. null in reports of earlier releases.
+    occupied_bytes: int | None = None
     #: Time after training for probes, the memory breakdown, and numerics.
     proof_seconds: float
     #: Whether training ended before all steps of the request; entries per step cover the steps that were done.
@@ -263,6 +270,23 @@ class TrialResult(Output):
     disturbances: list[str] = Field(default=[])
     #: Number of earlier runs of this trial that were discarded as disturbed.
     repeats: int = 0
+
+    def compared_step_seconds(self) -> list[float]:
+        """The times of the measured steps without those that pick up after a wait; empty if retention dropped them."""
+        if not self.slices or not self.step_seconds:
+            return self.step_seconds
+        return [seconds for one in self.slices for seconds in self.slice_step_seconds(one)[one.pick_up_steps :]]
+
+    def slice_step_seconds(self, of: Slice) -> list[float]:
+        """The times of all steps of a slice; empty if retention dropped them."""
+        first = of.first_step - self.slices[0].first_step
+        return self.step_seconds[first : first + of.steps]
+
+    @property
+    def median_step_seconds(self) -> float | None:
+        """Median of the step times that are compared; None if retention dropped them."""
+        seconds = self.compared_step_seconds()
+        return statistics.median(seconds) if seconds else None
 
     def metric(self, name: str) -> float | None:
         """The value of a metric on held-out data, by its name in `DataFacts.metrics`; None if it is not finite."""

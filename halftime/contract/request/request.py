@@ -39,6 +39,11 @@ class MeasurementConfig(Input):
         description="time limit for all blocks: no trial starts or continues after it; the report covers what was "
         "measured until then",
     )
+    pairing: Literal["auto", "trials"] = Field(
+        default="auto",
+        description="`auto`: the legs of a block take turns of a few steps where that is fair, which gives narrower "
+        "intervals; `trials`: one whole trial after the other",
+    )
     control: bool = Field(
         default=False, description="run a second baseline leg in every block, to measure the noise of identical work"
     )

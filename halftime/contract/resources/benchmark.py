@@ -33,7 +33,7 @@ class QueuePlace(Output):
 class Progress(Output):
     """The progress of a running benchmark."""
 
-    phase: Literal["start", "measure", "capacity", "report"]
+    phase: Literal["start", "survey", "measure", "capacity", "report"]
     block: int
     #: Blocks of the current plan; the stopping rule may change it after the pilot.
     max_blocks: int

@@ -1,0 +1,165 @@
+"""Runs a block whose legs take turns, and falls back to whole trials where turns turn out to be unfair."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from halftime.contract.report.block import Block, LegOutcome
+from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.trial import TrialResult
+from halftime.contract.resources.benchmark import Progress
+from worker.comparison.comparison_run import ComparisonRun, LegRun
+from worker.comparison.deadlines import deadline_seconds
+from worker.comparison.disturbance import flag_disturbed_slices
+from worker.comparison.leg_failures import BenchmarkFailed, ends_benchmark, in_its_role
+from worker.comparison.nonfinite import nonfinite
+from worker.comparison.progress import progress_in_turns
+from worker.comparison.specs import spec_of
+from worker.comparison.time_budget import limit_of_block
+from worker.comparison.turns import plan_turns, why_no_room
+from worker.messages import BlockTurns, TrialSpec
+
+#: Most CPU cores that a leg may use while it waits for its turn: threads that spin slow the leg whose turn it is.
+MOST_WAITING_CORES = 0.1
+
+#: Runs the trials of a block in turns within a deadline (seconds) and calls the function with each trial's number of
+#: steps done. Returns the outcome of each; None for one given up because of another.
+TurnsRunner = Callable[
+    [Sequence[TrialSpec], BlockTurns, float, Callable[[TrialSpec, int], None]],
+    Awaitable[list[TrialResult | Failure | None]],
+]
+
+
+def decide_pairing(comparison: ComparisonRun, first: Block) -> Block:
+    """Decides after each leg has been trained alone whether they take turns: then that was the survey, else a block."""
+    legs = [leg for leg in comparison.legs if leg.trials]
+    why = why_no_room([leg.trials[0] for leg in legs], comparison.device)
+    if why is not None:
+        comparison.pairing, comparison.pairing_reason = "trials", why
+        return first.model_copy(update={"pairing": "trials", "pairing_reason": why})
+    use_survey(comparison)
+    return first.model_copy(update={"pairing": "survey", "pairing_reason": comparison.pairing_reason})
+
+
+def use_survey(comparison: ComparisonRun) -> None:
+    """Makes the trials so far the survey of their legs, which take turns from now on."""
+    for leg in comparison.legs:
+        leg.survey = leg.trials.pop() if leg.trials else None
+    comparison.max_steps = None  # of a leg that the survey cut short; in turns, legs are cut short together
+    comparison.pairing = "turns"
+    comparison.pairing_reason = "the legs fit on the device together, and nothing works for a leg that waits"
+
+
+async def run_in_turns(
+    comparison: ComparisonRun, run_turns: TurnsRunner, on_progress: Callable[[Progress], None]
+) -> Block | None:
+    """Runs one block in turns; None if the time budget ended during it.
+
+    Returns the survey as the first block of whole trials where turns are unfair. Raises BenchmarkFailed when a failure
+    makes a report impossible.
+    """
+    legs = [leg for leg in comparison.legs if leg.failure is None]
+    turns = _plan(comparison, legs)
+    limit = limit_of_block(comparison, turns.seconds)
+    if limit.max_seconds <= 0:
+        return None
+    specs = [
+        spec_of(comparison, leg, position).model_copy(update={"limit": limit}) for position, leg in enumerate(legs)
+    ]
+    done, steps = dict.fromkeys((spec.leg for spec in specs), 0), sum(leg.steps for leg in turns.legs)
+
+    def after_step(spec: TrialSpec, step: int) -> None:
+        done[spec.leg] = step
+        on_progress(progress_in_turns(comparison, spec, step, sum(done.values()) / steps))
+
+    after_step(specs[0], 0)
+    deadline = sum(deadline_seconds(comparison, leg) for leg in legs)
+    outcomes = await run_turns(specs, turns, deadline, after_step)
+    why = _why_unfair(legs, outcomes)
+    if why is not None:
+        return _fall_back(comparison, why)
+    return _block_of(comparison, legs, outcomes)
+
+
+def _plan(comparison: ComparisonRun, legs: Sequence[LegRun]) -> BlockTurns:
+    training = comparison.request.config.training
+    blocks_left = max(1, comparison.planned_blocks - comparison.blocks)
+    surveys = [leg.survey for leg in legs if leg.survey is not None]
+    comparison.turns = plan_turns(surveys, training.steps, training.warmup_steps, comparison.seconds_left / blocks_left)
+    return comparison.turns
+
+
+def _why_unfair(legs: Sequence[LegRun], outcomes: Sequence[TrialResult | Failure | None]) -> str | None:
+    """Why the legs cannot share the device after all; None if they can."""
+    for leg, outcome in zip(legs, outcomes, strict=True):
+        if isinstance(outcome, Failure) and outcome.code is FailureCode.OUT_OF_MEMORY:
+            return f"{leg.name} ran out of memory beside the other legs, not alone"
+        if isinstance(outcome, TrialResult):
+            cores = waiting_cores([outcome])
+            if cores is not None and cores > MOST_WAITING_CORES:
+                return f"{leg.name} used {cores:.2g} CPU cores while it waited for its turn"
+    return None
+
+
+def waiting_cores(trials: Sequence[TrialResult]) -> float | None:
+    """Mean number of CPU cores that a leg used while it waited for its turn; None if it took no turns."""
+    slices = [one for trial in trials for one in trial.slices]
+    seconds = sum(one.waited_seconds for one in slices)
+    return sum(one.waiting_cpu_seconds for one in slices) / seconds if seconds else None
+
+
+def _fall_back(comparison: ComparisonRun, why: str) -> Block:
+    """Discards the blocks in turns; the survey becomes the first block of whole trials."""
+    for leg in comparison.legs:
+        leg.trials = [leg.survey] if leg.survey else []
+        leg.survey = None
+    comparison.pairing, comparison.pairing_reason, comparison.turns = "trials", why, None
+    comparison.blocks, comparison.reused = 0, []
+    seconds = comparison.time_block()
+    comparison.total_seconds, seconds = 0.0, comparison.total_seconds + seconds
+    return Block(
+        index=0,
+        pairing="trials",
+        pairing_reason=why,
+        outcomes=[
+            LegOutcome(precision=leg.precision, trial=leg.by_block().get(0), failure=leg.failure)
+            for leg in comparison.legs
+        ],
+        seconds=seconds,
+        repeats=comparison.repeats,
+    )
+
+
+def _block_of(
+    comparison: ComparisonRun, legs: Sequence[LegRun], outcomes: Sequence[TrialResult | Failure | None]
+) -> Block | None:
+    """Adds the trials to their legs and returns the block; None if the time budget ended it.
+
+    A block that a failure of one leg ended has no trial of the others.
+    """
+    for leg, outcome in zip(legs, outcomes, strict=True):
+        is_baseline = leg is comparison.baseline
+        if isinstance(outcome, TrialResult):
+            leg.trials.append(outcome)
+            failure = nonfinite(comparison, leg, outcome)
+        else:
+            failure = in_its_role(outcome, is_baseline) if outcome else None
+        if failure is None or failure.code is FailureCode.TIME_BUDGET:
+            continue
+        if ends_benchmark(failure, is_baseline):
+            raise BenchmarkFailed(failure)
+        leg.failure = failure
+    flag_disturbed_slices(legs)
+    index, seconds = comparison.blocks, comparison.time_block()
+    if all(leg.failure is None for leg in legs) and any(index not in leg.by_block() for leg in legs):
+        comparison.total_seconds += seconds
+        return None
+    return Block(
+        index=index + 1,
+        pairing="turns",
+        pairing_reason=comparison.pairing_reason,
+        outcomes=[
+            LegOutcome(precision=leg.precision, trial=leg.by_block().get(index), failure=leg.failure)
+            for leg in comparison.legs
+        ],
+        seconds=seconds,
+        repeats=0,
+    )

@@ -1,0 +1,135 @@
+"""Whether the legs of a block can take turns, and how: from what the survey, each leg alone on the device, measured."""
+
+from collections.abc import Sequence
+
+from halftime.contract.report.slices import TurnsPlan
+from halftime.contract.report.trial import TrialResult
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.worker import WorkerDevice
+from worker.comparison.block_order import baseline_first
+from worker.device import nvml
+from worker.device.host_counters import available_host_bytes
+from worker.messages import BlockTurns, LegTurns
+from worker.training.turns import PICK_UP_STEPS
+
+#: Aimed duration of a slice: the machine changes over seconds, and handing over takes about a millisecond.
+SLICE_SECONDS = 0.25
+
+#: Fewest steps of a slice of full length, so that at most a quarter of them picks up.
+LEAST_SLICE_STEPS = 4 * PICK_UP_STEPS
+
+#: Fewest rounds of a block: one in either order of the legs.
+LEAST_ROUNDS = 2
+
+#: Fewest measured steps for turns: in each round one that picks up and one that counts.
+LEAST_MEASURED_STEPS = LEAST_ROUNDS * (PICK_UP_STEPS + 1)
+
+#: Share of the device's memory that all legs together may take up.
+MEMORY_SHARE = 0.9
+
+#: A leg whose step takes so many times the shortest may end early if time is short: the others would wait for it.
+SLOW_FACTOR = 10
+
+#: Warm-up and slices of such a leg.
+SLOW_WARMUP_STEPS, SLOW_SLICE_STEPS = 2, PICK_UP_STEPS + 1
+
+
+def order_of_round(legs: int, block: int, round_index: int) -> list[int]:
+    """Returns the indexes of the legs in the order of a round: ABBA BAAB, and the reverse in every other block.
+
+    The baseline is the first in half of the rounds and the last in the others, so that a linear drift cancels.
+    """
+    forwards = baseline_first(round_index) == (block % 2 == 0)
+    return list(range(legs)) if forwards else list(reversed(range(legs)))
+
+
+def why_trials(request: BenchmarkRequest, device: WorkerDevice) -> str | None:
+    """Why whole trials are run, as far as it shows before the survey; None if the legs may be able to take turns."""
+    if request.config.measurement.pairing == "trials":
+        return "the request asks for whole trials"
+    if request.config.data.loader is not None:
+        return "the loader's processes would draw batches for a leg that waits"
+    if nvml.allows_one_process(device.name):
+        return "the GPU's compute mode allows one process at a time"
+    measured = request.config.training.steps - request.config.training.warmup_steps
+    if measured < LEAST_MEASURED_STEPS:
+        return f"turns need at least {LEAST_MEASURED_STEPS} measured steps, and there are {measured}"
+    return None
+
+
+def why_no_room(surveys: Sequence[TrialResult], device: WorkerDevice) -> str | None:
+    """Why the legs cannot be on the device together; None if they fit."""
+    occupied = [survey.occupied_bytes for survey in surveys]
+    if device.kind == "cpu":
+        free_bytes = available_host_bytes()
+    else:
+        gpu = surveys[0].telemetry.gpu
+        held_before_bytes = gpu.held_before_bytes if gpu else None
+        free_bytes = device.memory_bytes and device.memory_bytes - (held_before_bytes or 0)
+    if free_bytes is None or None in occupied:
+        return "it is unknown whether the legs fit on the device together"
+    needed_bytes = sum(bytes_ for bytes_ in occupied if bytes_ is not None)
+    if needed_bytes > MEMORY_SHARE * free_bytes:
+        return (
+            f"the legs need {needed_bytes / 2**30:.1f} GiB together, more than {MEMORY_SHARE:.0%} of the "
+            f"{free_bytes / 2**30:.1f} GiB that are free"
+        )
+    return None
+
+
+def plan_turns(surveys: Sequence[TrialResult], steps: int, warmup_steps: int, fits: float) -> BlockTurns:
+    """Plans the turns of a block; `steps` and `warmup_steps` are the request's, `fits` the seconds it may take.
+
+    Legs take equal slices of equal numbers of steps. If such blocks do not fit, legs that are many times slower than
+    the fastest end early.
+    """
+    step_seconds = [_step_seconds(survey) for survey in surveys]
+    whole = LegTurns(warmup_steps, slices_of(steps - warmup_steps, sum(step_seconds) / len(step_seconds)))
+    legs = [whole for _ in surveys]
+    if _seconds(legs, surveys) > fits:
+        short = LegTurns(min(warmup_steps, SLOW_WARMUP_STEPS), (SLOW_SLICE_STEPS,) * LEAST_ROUNDS)
+        limit = SLOW_FACTOR * min(step_seconds)
+        legs = [short if seconds > limit and short.steps < whole.steps else whole for seconds in step_seconds]
+    return BlockTurns(tuple(legs), _seconds(legs, surveys), max(map(_ending_seconds, surveys)))
+
+
+def slices_of(measured_steps: int, step_seconds: float) -> tuple[int, ...]:
+    """Divides the measured steps into an even number of slices, as equal as possible, of about `SLICE_SECONDS`."""
+    wanted = max(LEAST_SLICE_STEPS, round(SLICE_SECONDS / step_seconds))
+    rounds = max(LEAST_ROUNDS, measured_steps // wanted // 2 * 2)
+    shortest, longer = divmod(measured_steps, rounds)
+    return (shortest + 1,) * longer + (shortest,) * (rounds - longer)
+
+
+def describe(turns: BlockTurns, surveys: Sequence[TrialResult]) -> TurnsPlan:
+    """The plan as the report states it."""
+    slices = max((leg.slices for leg in turns.legs), key=len)
+    seconds = sum(map(_step_seconds, surveys)) / len(surveys)
+    return TurnsPlan(
+        slice_steps=slices[-1],
+        pick_up_steps=PICK_UP_STEPS,
+        rounds=turns.rounds,
+        slice_seconds=slices[-1] * seconds,
+        reason=(
+            f"A step takes {1000 * seconds:.3g} ms on average over the legs. A slice is to last about "
+            f"{SLICE_SECONDS:g} s, so that the machine changes little between neighbours, and to have at least "
+            f"{LEAST_SLICE_STEPS} steps, so that the one in which a leg picks up again is a small part; and there are "
+            f"at least {LEAST_ROUNDS} slices of each leg in a block."
+        ),
+    )
+
+
+def _step_seconds(survey: TrialResult) -> float:
+    assert survey.median_step_seconds is not None
+    return survey.median_step_seconds
+
+
+def _seconds(legs: Sequence[LegTurns], surveys: Sequence[TrialResult]) -> float:
+    """Expected duration of a block: processes start and end side by side, and train one at a time."""
+    training = [leg.steps * _step_seconds(survey) for leg, survey in zip(legs, surveys, strict=True)]
+    return sum(training) + sum(map(_ending_seconds, surveys))
+
+
+def _ending_seconds(survey: TrialResult) -> float:
+    """Duration of what a trial does besides training and examinations: it builds the model and validates."""
+    return max(0.0, survey.trial_seconds - survey.training_time_seconds - survey.proof_seconds)
