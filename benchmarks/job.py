@@ -38,7 +38,7 @@ async def run_job(request: BenchmarkRequest, on_progress: Callable[[Progress], N
         return [outcome for outcome, _ in results]
 
     try:
-        measured = await compare(ComparisonRun.of(request, detect("auto")), run_trial, on_progress, run_turns)
+        measured = await compare(ComparisonRun.of(request, detect("auto")), run_trial, on_progress, run_turns=run_turns)
         return make_report("benchmark", measured)
     finally:
         await launcher.close()

@@ -6,7 +6,8 @@ from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.request.request import BenchmarkRequest
 from tests.cases.answers import Answer
 from tests.factories import CPU
-from worker.comparison.blocks import BenchmarkFailed, compare
+from worker.comparison.blocks import compare
+from worker.comparison.leg_failures import BenchmarkFailed
 from worker.comparison.comparison_run import ComparisonRun
 from worker.errors import TrialFailed
 from worker.messages import Inspection

@@ -218,7 +218,7 @@ class Job:
             known = None if block.pairing == "survey" else event_data.after_block(comparison)
             await self.in_transaction(blocks.keep, claim, fingerprint, block, known)
 
-        await compare(comparison, run_trial, self._set_progress, run_turns, keep_block, earlier)
+        await compare(comparison, run_trial, self._set_progress, keep_block, earlier, run_turns)
 
     async def _fingerprint(self, claim: Claim) -> Fingerprint:
         """Reads the fingerprint. Raises DeviceSick when that fails or hangs and a check finds the device faulty."""

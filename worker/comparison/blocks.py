@@ -43,17 +43,17 @@ async def compare(
     comparison: ComparisonRun,
     run_trial: TrialRunner,
     on_progress: Callable[[Progress], None],
-    run_turns: TurnsRunner,
     keep_block: BlockStore = _store_nothing,
     earlier: Sequence[KeptBlock] = (),
+    run_turns: TurnsRunner | None = None,
 ) -> ComparisonRun:
-    """Runs blocks until the stopping rule ends it, after those of an earlier attempt.
+    """Runs blocks until the stopping rule ends it, after those of an earlier attempt; without `run_turns`, whole trials.
 
     Raises BenchmarkFailed when a failure makes a report impossible.
     """
     stopped_by = _resume_blocks(comparison, earlier)
     if comparison.pairing is None:
-        why = why_trials(comparison.request, comparison.device)
+        why = why_trials(comparison.request, comparison.device) if run_turns else "this process runs one trial at a time"
         comparison.pairing, comparison.pairing_reason = (None, "") if why is None else ("trials", why)
     while stopped_by is None:
         block = await _next_block(comparison, run_trial, run_turns, on_progress)
@@ -70,10 +70,13 @@ async def compare(
 
 
 async def _next_block(
-    comparison: ComparisonRun, run_trial: TrialRunner, run_turns: TurnsRunner, on_progress: Callable[[Progress], None]
+    comparison: ComparisonRun,
+    run_trial: TrialRunner,
+    run_turns: TurnsRunner | None,
+    on_progress: Callable[[Progress], None],
 ) -> Block | None:
     """Runs the survey or the next block; None if the time budget ended during it."""
-    if comparison.pairing == "turns":
+    if comparison.pairing == "turns" and run_turns is not None:
         return await run_in_turns(comparison, run_turns, on_progress)
     block = await _run_block(comparison, run_trial, on_progress)
     return decide_pairing(comparison, block) if block is not None and comparison.pairing is None else block

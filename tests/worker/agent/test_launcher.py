@@ -139,7 +139,7 @@ async def test_a_forkserver_that_hangs_as_a_trial_starts_is_replaced(launcher, m
 
 
 async def test_a_forkserver_that_hangs_at_the_end_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr("worker.agent.launcher.KILL_WAIT_SECONDS", 1.0)
+    monkeypatch.setattr("worker.agent.child_process.KILL_WAIT_SECONDS", 1.0)
     made = TrialLauncher()
     await made.warm_up()
     (server,) = fork_servers()

@@ -8,7 +8,8 @@ from app.reports.text.wording import headline
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import Report
 from tests.factories import comparison, request, trial
-from worker.comparison.blocks import BenchmarkFailed, compare
+from worker.comparison.blocks import compare
+from worker.comparison.leg_failures import BenchmarkFailed
 from worker.report.build import make_report
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,8 @@ import pytest
 from halftime.contract.models import TransformersSpec
 from halftime.contract.report.failure import Failure, FailureCode
 from tests.factories import comparison, request, trial
-from worker.comparison.blocks import BenchmarkFailed, compare
+from worker.comparison.blocks import compare
+from worker.comparison.leg_failures import BenchmarkFailed
 from worker.errors import TrialFailed
 from worker.report.build import make_report
 from worker.trial.run import run_trial as really

@@ -18,7 +18,8 @@ from tests.factories import CPU, comparison, request, telemetry, trial
 from worker.agent.launcher import TrialLauncher, within_time_limit
 from worker.comparison import blocks as comparing
 from worker.comparison import comparison_run
-from worker.comparison.blocks import BenchmarkFailed, compare
+from worker.comparison.blocks import compare
+from worker.comparison.leg_failures import BenchmarkFailed
 from worker.comparison.time_budget import time_limit
 from worker.messages import TimeLimit, TrialSpec
 from worker.report.build import make_report

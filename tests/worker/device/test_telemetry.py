@@ -33,7 +33,7 @@ from worker.comparison.disturbance import disturbances
 from worker.device import gpu_sampler as gpus
 from worker.device import host_counters, other_processes
 from worker.device.measured_region import MeasuredRegion
-from worker.device.other_processes import OtherProcesses
+from worker.device.other_processes import OtherProcesses, noted
 from worker.messages import TrialSpec
 
 SPEC = TrialSpec(
@@ -53,8 +53,9 @@ def trial_on(**changes):
 def sampled(monkeypatch, gpu, seconds=0.0):
     plant(monkeypatch, gpu)
     with MeasuredRegion(torch.device("cuda", 0)) as region:
-        region.start()
+        region.resume()
         time.sleep(seconds)
+        region.pause()
         return region.stop().gpu
 
 
@@ -229,7 +230,7 @@ def over_a_second():
     before, started = host_counters.HostCounters.now(), time.monotonic()
     while time.monotonic() - started < 2 * host_counters.MIN_REGION_SECONDS:
         pass
-    return host_counters.between(before, host_counters.HostCounters.now())
+    return host_counters.host_telemetry([host_counters.HostUse(before, host_counters.HostCounters.now())])
 
 
 def test_another_program_s_work_is_seen(other_program):
@@ -247,7 +248,7 @@ def test_work_of_one_s_own_children_is_not_taken_for_another_s():
         while sum(psutil.Process(own.pid).cpu_times()[:2]) - childs_before < 0.3:  # others may be at work
             time.sleep(0.05)
         childs = sum(psutil.Process(own.pid).cpu_times()[:2]) - childs_before
-        found = host_counters.between(before, host_counters.HostCounters.now())
+        found = host_counters.host_telemetry([host_counters.HostUse(before, host_counters.HostCounters.now())])
         ours, seconds = time.process_time() - ours_before, time.monotonic() - started
     finally:
         own.kill()
@@ -276,7 +277,7 @@ async def noted(device="cuda:0"):
     """What a trial's result says of others, where nothing changes on the device."""
     watch = OtherProcesses()
     before = await watch.wait_until_free(device)
-    result = await watch.note(device, trial_on(telemetry=telemetry(gpu_telemetry())), before)
+    result = noted(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after(device))
     return result.telemetry.gpu
 
 
@@ -325,7 +326,7 @@ async def test_it_waits_in_vain_once_and_then_says_who_is_there(driver, monkeypa
     before = await watch.wait_until_free("cuda:0")
     monkeypatch.setattr(other_processes, "MAX_WAIT_SECONDS", 3600.0)
     assert await watch.wait_until_free("cuda:0") == before
-    result = await watch.note("cuda:0", trial_on(telemetry=telemetry(gpu_telemetry())), before)
+    result = noted(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after("cuda:0"))
     assert result.telemetry.gpu.foreign_processes == ["process 7, 1024 MiB"]
     assert result.telemetry.gpu.held_before_bytes == 4 * MIB
 
@@ -336,7 +337,7 @@ async def test_a_process_that_came_during_the_trial_is_noted(driver):
     watch = OtherProcesses()
     before = await watch.wait_until_free("cuda:0")
     driver([process(8, used_bytes=None)])
-    result = await watch.note("cuda:0", trial_on(telemetry=telemetry(gpu_telemetry())), before)
+    result = noted(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after("cuda:0"))
     assert result.telemetry.gpu.foreign_processes == ["process 8"]
 
 
@@ -372,7 +373,7 @@ async def test_the_trial_itself_is_not_foreign_while_the_driver_clears_up_after_
     monkeypatch.setattr(other_processes, "GRACE_SECONDS", 60.0)
     held = itertools.chain([70 * GIB, 500 * MIB], itertools.repeat(4 * MIB))
     driver(processes_then_none(TRIAL_ON_THE_HOST), nvmlDeviceGetMemoryInfo=memory(held))
-    result = await watch.note("cuda:0", trial_on(telemetry=telemetry(gpu_telemetry())), before)
+    result = noted(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after("cuda:0"))
     assert result.telemetry.gpu.foreign_processes == []
 
 
@@ -403,14 +404,14 @@ async def test_where_nvml_does_not_tell_nothing_is_claimed(driver):
     before = await watch.wait_until_free("cuda:0")
     refused = pynvml.NVMLError_NoPermission()
     driver(refused, nvmlDeviceGetMemoryInfo=refused)
-    result = await watch.note("cuda:0", trial_on(telemetry=telemetry(gpu_telemetry())), before)
+    result = noted(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after("cuda:0"))
     assert result.telemetry.gpu.foreign_processes is None
 
 
 def test_a_region_that_breaks_off_leaves_no_thread(monkeypatch):
     plant(monkeypatch, h100())
     with pytest.raises(RuntimeError), MeasuredRegion(torch.device("cuda", 0)) as region:
-        region.start()
+        region.resume()
         raise RuntimeError
     assert not [thread for thread in threading.enumerate() if thread.name == "sample the GPU"]
 
@@ -421,4 +422,4 @@ async def test_on_a_cpu_nobody_is_asked(driver):
     watch = OtherProcesses()
     assert await watch.wait_until_free("cpu") is None
     result = trial_on()
-    assert await watch.note("cpu", result, None) is result
+    assert noted(result, None, await watch.usage_after("cpu")) is result
