@@ -7,6 +7,7 @@ copy of the same model. The ratio of the two bare loops is what this machine rep
 
 import copy
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -78,9 +79,9 @@ def our_loop(
     """The product's loop, with all its recording and telemetry."""
     config = settings(device)
     run = prepare(model, blueprint_of(MODEL).task, PRECISIONS[precision], config, device)
-    clock = make_clock(device, config.steps - config.warmup_steps + 1)
+    clock = make_clock(device, config.steps)
     with MeasuredRegion(device) as region:
-        hooks = LoopHooks(lambda: None, region.start, after_step)
+        hooks = LoopHooks(lambda: None, region.resume, region.pause, after_step)
         train(run, ResidentFeed(batches), clock, Curves.empty(config.steps, device), hooks)
         region.stop()
 
@@ -115,9 +116,13 @@ def _compare(precision: PrecisionName, device: torch.device) -> dict[str, object
     mean_bare = [(one * other) ** 0.5 for one, other in zip(bare, again, strict=True)]
     return {
         "bare_step_seconds": statistics.median(bare),
-        "ours_over_bare": ratio_estimate(ours, mean_bare, GROUPS).model_dump(),
-        "bare_over_bare": ratio_estimate(bare, again, GROUPS).model_dump(),
+        "ours_over_bare": ratio_estimate(_log_ratios(ours, mean_bare), GROUPS).model_dump(),
+        "bare_over_bare": ratio_estimate(_log_ratios(bare, again), GROUPS).model_dump(),
     }
+
+
+def _log_ratios(numerators: list[float], denominators: list[float]) -> list[float]:
+    return [math.log(above / below) for above, below in zip(numerators, denominators, strict=True)]
 
 
 def _orders() -> Iterator[tuple[int, ...]]:

@@ -24,7 +24,7 @@ from worker.agent.child_process import (
 )
 from worker.agent.conductor import conduct
 from worker.device.lock import DeviceLock
-from worker.device.other_processes import OtherProcesses, noted
+from worker.device.other_processes import OtherProcesses, with_usage
 from worker.messages import (
     BlockTurns,
     DeviceCheck,
@@ -148,7 +148,7 @@ class TrialLauncher:
         ends = await conduct(processes, turns, specs[0].block, began + limit.share_seconds, seconds)
         after = await self._other_processes.usage_after(device) if before is not None else None
         return [
-            (_within_budget(noted(end, before, after), left_seconds, deadline_seconds), process.standard_error())
+            (_within_budget(with_usage(end, before, after), left_seconds, deadline_seconds), process.standard_error())
             for end, process in zip(ends, processes, strict=True)
         ]
 
@@ -167,7 +167,7 @@ class TrialLauncher:
             logs += process.standard_error()
             if not isinstance(end, Killed):
                 after = await self._other_processes.usage_after(task.device) if before is not None else None
-                return _within_budget(noted(end, before, after), left_seconds, deadline_seconds), logs
+                return _within_budget(with_usage(end, before, after), left_seconds, deadline_seconds), logs
             log.warning("trial killed", signal=end.by.name, task=task.name, trial_attempt=attempt)
             logs += f"[{task.name} was killed by {end.by.name}]\n"
             if attempt == MAX_ATTEMPTS:

@@ -47,13 +47,13 @@ async def compare(
     earlier: Sequence[KeptBlock] = (),
     run_turns: TurnsRunner | None = None,
 ) -> ComparisonRun:
-    """Runs blocks until the stopping rule ends it, after those of an earlier attempt; without `run_turns`, whole trials.
+    """Runs blocks until the stopping rule ends it, after those of an earlier attempt.
 
-    Raises BenchmarkFailed when a failure makes a report impossible.
+    Without `run_turns`, blocks are whole trials.     Raises BenchmarkFailed when a failure makes a report impossible.
     """
     stopped_by = _resume_blocks(comparison, earlier)
     if comparison.pairing is None:
-        why = why_trials(comparison.request, comparison.device) if run_turns else "this process runs one trial at a time"
+        why = why_trials(comparison.request, comparison.device) if run_turns else "trials are run one at a time here"
         comparison.pairing, comparison.pairing_reason = (None, "") if why is None else ("trials", why)
     while stopped_by is None:
         block = await _next_block(comparison, run_trial, run_turns, on_progress)

@@ -6,7 +6,7 @@ from halftime.contract.report.block import Block, LegOutcome
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.resources.benchmark import Progress
-from worker.comparison.comparison_run import ComparisonRun, LegRun
+from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step
 from worker.comparison.deadlines import deadline_seconds
 from worker.comparison.disturbance import flag_disturbed_slices
 from worker.comparison.leg_failures import BenchmarkFailed, ends_benchmark, in_its_role
@@ -14,8 +14,8 @@ from worker.comparison.nonfinite import nonfinite
 from worker.comparison.progress import progress_in_turns
 from worker.comparison.specs import spec_of
 from worker.comparison.time_budget import limit_of_block
-from worker.comparison.turns import plan_turns, why_no_room
-from worker.messages import BlockTurns, TrialSpec
+from worker.comparison.turns import describe, plan_turns, why_no_room
+from worker.messages import BlockTurns, LegTurns, TrialSpec
 
 #: Most CPU cores that a leg may use while it waits for its turn: threads that spin slow the leg whose turn it is.
 MOST_WAITING_CORES = 0.1
@@ -80,11 +80,31 @@ async def run_in_turns(
 
 
 def _plan(comparison: ComparisonRun, legs: Sequence[LegRun]) -> BlockTurns:
+    """Plans the turns of the next block: those of the last one, unless a leg has failed meanwhile."""
+    if comparison.turns is not None and len(comparison.turns.legs) == len(legs):
+        return comparison.turns
     training = comparison.request.config.training
     blocks_left = max(1, comparison.planned_blocks - comparison.blocks)
     surveys = [leg.survey for leg in legs if leg.survey is not None]
-    comparison.turns = plan_turns(surveys, training.steps, training.warmup_steps, comparison.seconds_left / blocks_left)
-    return comparison.turns
+    turns = plan_turns(surveys, training.steps, training.warmup_steps, comparison.seconds_left / blocks_left)
+    for leg, of_leg in zip(legs, turns.legs, strict=True):
+        if len(of_leg.slices) < turns.rounds:
+            leg.ended_early_reason = _why_early(comparison, leg, of_leg, min(map(median_step, surveys)))
+    comparison.turns, comparison.turns_plan = turns, describe(turns, surveys)
+    return turns
+
+
+def _why_early(comparison: ComparisonRun, leg: LegRun, turns: LegTurns, fastest_seconds: float) -> str:
+    """Why a leg ends before the others in a block, and what to change."""
+    assert leg.survey is not None
+    seconds = median_step(leg.survey)
+    support = comparison.device.support_of(leg.precision)
+    emulated = f" {support.remedy}" if support and support.kernels == "emulated" else ""
+    return (
+        f"a step takes {seconds:.3g} s, {seconds / fastest_seconds:.0f} times as long as the fastest leg's, so in each "
+        f"block it ended after {turns.steps} of {comparison.request.config.training.steps} steps to keep the time "
+        f"budget; its loss and accuracy are unknown.{emulated} Raise measurement.time_budget_seconds to have them."
+    )
 
 
 def _why_unfair(legs: Sequence[LegRun], outcomes: Sequence[TrialResult | Failure | None]) -> str | None:
@@ -111,7 +131,8 @@ def _fall_back(comparison: ComparisonRun, why: str) -> Block:
     for leg in comparison.legs:
         leg.trials = [leg.survey] if leg.survey else []
         leg.survey = None
-    comparison.pairing, comparison.pairing_reason, comparison.turns = "trials", why, None
+    comparison.pairing, comparison.pairing_reason = "trials", why
+    comparison.turns = comparison.turns_plan = None
     comparison.blocks, comparison.reused = 0, []
     seconds = comparison.time_block()
     comparison.total_seconds, seconds = 0.0, comparison.total_seconds + seconds

@@ -10,7 +10,7 @@ from halftime.contract.report.block import KeptBlock
 from halftime.contract.report.failure import Failure
 from halftime.contract.report.pairs import block_log_ratio
 from halftime.contract.report.report import Capacity, StoppedBy
-from halftime.contract.report.slices import Pairing
+from halftime.contract.report.slices import Pairing, TurnsPlan
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.worker import WorkerDevice
@@ -67,8 +67,9 @@ class ComparisonRun:
     #: turns.
     pairing: Pairing | None = None
     pairing_reason: str = ""
-    #: The turns of the last block.
+    #: The turns of the last block, and the plan that they follow.
     turns: BlockTurns | None = None
+    turns_plan: TurnsPlan | None = None
     #: The first blocks, if an earlier attempt measured them.
     reused: list[KeptBlock] = field(default_factory=list)
     #: Most steps of further trials, once the time budget has ended one early: this keeps legs comparable.

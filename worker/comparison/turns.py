@@ -1,5 +1,7 @@
 """Whether the legs of a block can take turns, and how: from what the survey, each leg alone on the device, measured."""
 
+import math
+import statistics
 from collections.abc import Sequence
 
 from halftime.contract.report.slices import TurnsPlan
@@ -83,14 +85,19 @@ def plan_turns(surveys: Sequence[TrialResult], steps: int, warmup_steps: int, fi
     Legs take equal slices of equal numbers of steps. If such blocks do not fit, legs that are many times slower than
     the fastest end early.
     """
-    step_seconds = [_step_seconds(survey) for survey in surveys]
-    whole = LegTurns(warmup_steps, slices_of(steps - warmup_steps, sum(step_seconds) / len(step_seconds)))
-    legs = [whole for _ in surveys]
+    legs = _legs(surveys, steps, warmup_steps, slow_from=math.inf)
     if _seconds(legs, surveys) > fits:
-        short = LegTurns(min(warmup_steps, SLOW_WARMUP_STEPS), (SLOW_SLICE_STEPS,) * LEAST_ROUNDS)
-        limit = SLOW_FACTOR * min(step_seconds)
-        legs = [short if seconds > limit and short.steps < whole.steps else whole for seconds in step_seconds]
+        legs = _legs(surveys, steps, warmup_steps, slow_from=SLOW_FACTOR * min(map(_step_seconds, surveys)))
     return BlockTurns(tuple(legs), _seconds(legs, surveys), max(map(_ending_seconds, surveys)))
+
+
+def _legs(surveys: Sequence[TrialResult], steps: int, warmup_steps: int, slow_from: float) -> list[LegTurns]:
+    """Returns the turns of every leg; one whose step takes longer than `slow_from` seconds ends early."""
+    step_seconds = [_step_seconds(survey) for survey in surveys]
+    mean_seconds = statistics.fmean(seconds for seconds in step_seconds if seconds <= slow_from)
+    whole = LegTurns(warmup_steps, slices_of(steps - warmup_steps, mean_seconds))
+    short = LegTurns(min(warmup_steps, SLOW_WARMUP_STEPS), (SLOW_SLICE_STEPS,) * LEAST_ROUNDS)
+    return [short if seconds > slow_from and short.steps < whole.steps else whole for seconds in step_seconds]
 
 
 def slices_of(measured_steps: int, step_seconds: float) -> tuple[int, ...]:
@@ -104,7 +111,8 @@ def slices_of(measured_steps: int, step_seconds: float) -> tuple[int, ...]:
 def describe(turns: BlockTurns, surveys: Sequence[TrialResult]) -> TurnsPlan:
     """The plan as the report states it."""
     slices = max((leg.slices for leg in turns.legs), key=len)
-    seconds = sum(map(_step_seconds, surveys)) / len(surveys)
+    in_all_rounds = [one for one, leg in zip(surveys, turns.legs, strict=True) if len(leg.slices) == turns.rounds]
+    seconds = statistics.fmean(map(_step_seconds, in_all_rounds))
     return TurnsPlan(
         slice_steps=slices[-1],
         pick_up_steps=PICK_UP_STEPS,

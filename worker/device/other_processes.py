@@ -61,7 +61,7 @@ class OtherProcesses:
         return await _poll_until_free(device, GRACE_SECONDS)
 
 
-def noted(outcome: Outcome, before: DeviceUsage | None, after: DeviceUsage | None) -> Outcome:
+def with_usage(outcome: Outcome, before: DeviceUsage | None, after: DeviceUsage | None) -> Outcome:
     """Adds the device's use before and after a trial to its result; returns any other outcome as it is."""
     if not isinstance(outcome, TrialResult) or outcome.telemetry.gpu is None or before is None:
         return outcome

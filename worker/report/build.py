@@ -16,11 +16,9 @@ from halftime.contract.report.report import (
     Requirement,
     Verdict,
 )
-from halftime.contract.report.slices import TurnsPlan
 from halftime.contract.report.trial import TrialResult
 from worker.comparison.comparison_run import ComparisonRun, LegRun, log_ratios, median_step, paired
 from worker.comparison.estimates import noise_floor, noise_floor_in_turns, ratio_estimate, reduction_percent
-from worker.comparison.turns import describe
 from worker.report.attestation import attest, unproven
 from worker.report.legs import longest, make_leg
 from worker.report.metrics import equally_trained, metric_differences, same_seed_spreads, spreads
@@ -64,7 +62,7 @@ def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
         stopped_by=measured.stopped_by,
         pairing=measured.pairing or "trials",
         pairing_reason=measured.pairing_reason,
-        turns=_turns(measured),
+        turns=measured.turns_plan,
         attestation=attestation,
         environment=trials[0].environment,
         warnings=warnings_of(measured),
@@ -72,11 +70,6 @@ def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
         proof_seconds=sum(trial.proof_seconds for trial in trials),
         total_seconds=measured.total_seconds,
     )
-
-
-def _turns(measured: ComparisonRun) -> TurnsPlan | None:
-    surveys = [leg.survey for leg in measured.legs if leg.survey is not None]
-    return describe(measured.turns, surveys) if measured.turns and surveys else None
 
 
 def compare_legs(

@@ -45,7 +45,7 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         peak_device_bytes=max(_gpu_figure(leg.measured_alone, lambda gpu: gpu.largest_used_bytes), default=None),
         memory_source=memories[0].source if memories else None,
         memory_breakdown=_median_breakdown(memories),
-        final_train_loss=_mean([trial.loss_curve[-1] for trial in whole]),
+        final_train_loss=None if leg.ended_early_reason else _mean([trial.loss_curve[-1] for trial in whole]),
         validation_loss=_mean([trial.validation_loss for trial in whole]),
         validation_accuracy=_mean([trial.validation_accuracy for trial in whole]),
         validation_metrics={

@@ -11,7 +11,7 @@ import pytest
 
 from testing.processes import children, fork_servers, gone
 from tests.factories import request
-from worker.agent import launcher as launching
+from worker.agent import child_process as launching
 from worker.agent.launcher import TrialLauncher
 from worker.messages import TrialSpec
 

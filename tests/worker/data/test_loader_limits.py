@@ -11,8 +11,8 @@ from halftime.contract.request.data import LoaderConfig
 from tests.factories import comparison, request, trial
 from tests.mounts import python_with_tmpfs
 from tests.worker.data.test_loader import trial_spec
-from worker.comparison.deadlines import MIN_DEADLINE_SECONDS
 from worker.comparison.capacity import measure_capacity
+from worker.comparison.deadlines import MIN_DEADLINE_SECONDS
 from worker.data import make_data
 from worker.data.loader_limits import BATCH_TIMEOUT_SECONDS, in_shared_memory, require_shared_memory
 from worker.device import host_counters

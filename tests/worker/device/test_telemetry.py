@@ -33,7 +33,7 @@ from worker.comparison.disturbance import disturbances
 from worker.device import gpu_sampler as gpus
 from worker.device import host_counters, other_processes
 from worker.device.measured_region import MeasuredRegion
-from worker.device.other_processes import OtherProcesses, noted
+from worker.device.other_processes import OtherProcesses, with_usage
 from worker.messages import TrialSpec
 
 SPEC = TrialSpec(
@@ -277,7 +277,7 @@ async def noted(device="cuda:0"):
     """What a trial's result says of others, where nothing changes on the device."""
     watch = OtherProcesses()
     before = await watch.wait_until_free(device)
-    result = noted(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after(device))
+    result = with_usage(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after(device))
     return result.telemetry.gpu
 
 
@@ -326,7 +326,7 @@ async def test_it_waits_in_vain_once_and_then_says_who_is_there(driver, monkeypa
     before = await watch.wait_until_free("cuda:0")
     monkeypatch.setattr(other_processes, "MAX_WAIT_SECONDS", 3600.0)
     assert await watch.wait_until_free("cuda:0") == before
-    result = noted(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after("cuda:0"))
+    result = with_usage(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after("cuda:0"))
     assert result.telemetry.gpu.foreign_processes == ["process 7, 1024 MiB"]
     assert result.telemetry.gpu.held_before_bytes == 4 * MIB
 
@@ -337,7 +337,7 @@ async def test_a_process_that_came_during_the_trial_is_noted(driver):
     watch = OtherProcesses()
     before = await watch.wait_until_free("cuda:0")
     driver([process(8, used_bytes=None)])
-    result = noted(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after("cuda:0"))
+    result = with_usage(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after("cuda:0"))
     assert result.telemetry.gpu.foreign_processes == ["process 8"]
 
 
@@ -373,7 +373,7 @@ async def test_the_trial_itself_is_not_foreign_while_the_driver_clears_up_after_
     monkeypatch.setattr(other_processes, "GRACE_SECONDS", 60.0)
     held = itertools.chain([70 * GIB, 500 * MIB], itertools.repeat(4 * MIB))
     driver(processes_then_none(TRIAL_ON_THE_HOST), nvmlDeviceGetMemoryInfo=memory(held))
-    result = noted(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after("cuda:0"))
+    result = with_usage(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after("cuda:0"))
     assert result.telemetry.gpu.foreign_processes == []
 
 
@@ -404,7 +404,7 @@ async def test_where_nvml_does_not_tell_nothing_is_claimed(driver):
     before = await watch.wait_until_free("cuda:0")
     refused = pynvml.NVMLError_NoPermission()
     driver(refused, nvmlDeviceGetMemoryInfo=refused)
-    result = noted(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after("cuda:0"))
+    result = with_usage(trial_on(telemetry=telemetry(gpu_telemetry())), before, await watch.usage_after("cuda:0"))
     assert result.telemetry.gpu.foreign_processes is None
 
 
@@ -422,4 +422,4 @@ async def test_on_a_cpu_nobody_is_asked(driver):
     watch = OtherProcesses()
     assert await watch.wait_until_free("cpu") is None
     result = trial_on()
-    assert noted(result, None, await watch.usage_after("cpu")) is result
+    assert with_usage(result, None, await watch.usage_after("cpu")) is result

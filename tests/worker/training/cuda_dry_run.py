@@ -215,11 +215,11 @@ def _lay_out(model):
 
 def _whole_leg(run, batches, watch):
     steps, peaks = run.settings.steps, CudaPeaks(DEVICE)
-    clock = make_clock(DEVICE, steps - run.settings.warmup_steps + 1)
+    clock = make_clock(DEVICE, steps)
     assert isinstance(clock, CudaClock)
     curves = Curves.empty(steps, DEVICE)
     with watch:
-        hooks = LoopHooks(peaks.after_first_step, peaks.before_measured, lambda step: None)
+        hooks = LoopHooks(peaks.after_first_step, peaks.before_measured, lambda: None, lambda step: None)
         train(run, ResidentFeed(batches), clock, curves, hooks)
     peaks.after_training()
     assert len(clock.step_seconds()) == steps - run.settings.warmup_steps
