@@ -169,6 +169,10 @@ Task = Annotated[TrialSpec | Inspection | DeviceCheck | SupportCheck, Field(disc
 TASK: TypeAdapter[Task] = TypeAdapter(Task)
 
 
+#: Steps after a wait that are timed apart: caches have to be filled again, and a GPU waits for its first launches.
+PICK_UP_STEPS = 1
+
+
 class Waiting(BaseModel):
     """A trial waits for its next turn; its steps so far are done, and its device is idle."""
 

@@ -11,8 +11,7 @@ from halftime.contract.resources.worker import WorkerDevice
 from worker.comparison.block_order import baseline_first
 from worker.device import nvml
 from worker.device.host_counters import available_host_bytes
-from worker.messages import BlockTurns, LegTurns
-from worker.training.turns import PICK_UP_STEPS
+from worker.messages import PICK_UP_STEPS, BlockTurns, LegTurns
 
 #: Aimed duration of a slice: the machine changes over seconds, and handing over takes about a millisecond.
 SLICE_SECONDS = 0.25

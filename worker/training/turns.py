@@ -8,9 +8,6 @@ from typing import Protocol
 from worker.messages import Turn
 from worker.training.pace import Pace, Part
 
-#: Steps after a wait that are timed apart: caches have to be filled again, and a GPU waits for its first launches.
-PICK_UP_STEPS = 1
-
 
 @dataclass(frozen=True)
 class Wait:

@@ -4,9 +4,9 @@ from halftime.contract.report.slices import Slice
 from worker.device.gpu_sampler import GpuUse
 from worker.device.host_counters import HostUse
 from worker.device.measured_region import MeasuredRegion
-from worker.messages import TrialSpec
+from worker.messages import PICK_UP_STEPS, TrialSpec
 from worker.training.loop import Timing
-from worker.training.turns import PICK_UP_STEPS, Turns, Wait
+from worker.training.turns import Turns, Wait
 
 
 def slices_of(spec: TrialSpec, turns: Turns, region: MeasuredRegion, timing: Timing) -> list[Slice]:

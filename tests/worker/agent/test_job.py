@@ -1,7 +1,6 @@
 """One benchmark from claim to outcome, on a real database; the trials are simulated."""
 
 import gzip
-import json
 import threading
 from datetime import timedelta
 
@@ -15,8 +14,10 @@ from app.store.claims import ClaimLost
 from halftime.contract.event_data import BlockFinished
 from halftime.contract.events import KnownEvent
 from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.report import Report
 from tests.app.store.test_reaper import read, submit, take
 from tests.factories import CPU, comparison, request, trial, well
+from tests.worker.comparison.in_turns import survey, turned
 from worker.agent import job as worker_job
 from worker.agent.fingerprint import fingerprint_of
 from worker.agent.job import Job
@@ -55,6 +56,11 @@ async def events_as_written(database, row):
     return written
 
 
+async def report_of(database, row):
+    async with database.sessions() as session:
+        return Report.model_validate_json(gzip.decompress(await benchmarks.report_gzip(session, row.id)))
+
+
 def job_of(database, row, trials, examine=well):
     return Job(database.sessions, trials, "node:cpu", CPU, row.queue_entry_id, Settings(), examine)
 
@@ -82,9 +88,8 @@ async def test_a_benchmark_stopped_in_mid_run_goes_on_after_its_completed_blocks
     trials_of_two_blocks = ["trial_finished", "trial_finished", "block_finished"] * 2
     first, second = ["started", *trials_of_two_blocks], ["started", "blocks_reused", *trials_of_two_blocks]
     assert kinds == ["queued", *first, "handed_back", *second, "succeeded"]
-    async with database.sessions() as session:
-        report = json.loads(gzip.decompress(await benchmarks.report_gzip(session, row.id)))
-    assert (report["blocks"], report["reused_blocks"]) == (4, 2)
+    report = await report_of(database, row)
+    assert (report.blocks, report.reused_blocks) == (4, 2)
 
 
 async def test_the_timeout_counts_what_reused_blocks_took(database):
@@ -218,3 +223,63 @@ async def test_an_entry_that_another_worker_claimed_is_nobody_elses(database):
     assert await take(database, row)
     async with database.sessions.begin() as session:
         assert await claims.take(session, row.id, row.queue_entry_id, "other:cpu", None) is None
+
+
+IN_TURNS = request(
+    training={"batch_size": 8, "steps": 85, "warmup_steps": 5},
+    measurement={"min_blocks": 4, "max_blocks": 4, "time_budget_seconds": 100_000},
+)
+
+
+class SimulatedTurns:
+    """In place of the launcher: legs take turns, from one block on none ends."""
+
+    def __init__(self, hangs_in_block=None, crowded_in_block=None):
+        self._hangs_in_block, self._crowded_in_block = hangs_in_block, crowded_in_block
+        self.hangs = anyio.Event()
+        self.surveys, self.blocks, self.whole = 0, [], []
+
+    async def run(self, spec, deadline_seconds, after_step):
+        if spec.phase == "survey":
+            self.surveys += 1
+        else:
+            self.whole.append(spec.block)
+        return survey(spec), ""
+
+    async def run_in_turns(self, specs, turns, deadline_seconds, after_step):
+        block = specs[0].block
+        if block == self._hangs_in_block:
+            self.hangs.set()
+            await anyio.sleep_forever()
+        if block == self._crowded_in_block:
+            return [(None, ""), (Failure.of(FailureCode.OUT_OF_MEMORY, "too little"), "")]
+        self.blocks.append(block)
+        return [(one, "") for one in turned(specs, turns)]
+
+
+async def test_the_next_attempt_goes_on_after_the_survey_and_the_blocks_in_turns(database):
+    row = await submit(database, IN_TURNS)
+    first = SimulatedTurns(hangs_in_block=3)
+    job = job_of(database, row, first)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(job.run, row.id)
+        await first.hangs.wait()
+        job.stop()
+    second = SimulatedTurns()
+    await job_of(database, await read(database, row), second).run(row.id)
+    report = await report_of(database, row)
+    assert (first.surveys, second.surveys) == (2, 0)
+    assert (first.blocks, second.blocks) == ([0, 1, 2], [2, 3])
+    assert (report.blocks, report.reused_blocks, report.pairing) == (4, 2, "turns")
+    seen = await events_as_written(database, row)
+    assert [event.data.phase for event in seen if event.kind == "trial_finished"][:3] == ["survey", "survey", "measure"]
+    assert [event.data.block for event in seen if event.kind == "block_finished"] == [0, 1, 2, 2, 3]
+
+
+async def test_blocks_in_turns_that_were_given_up_are_not_resumed(database):
+    row = await submit(database, IN_TURNS)
+    trials = SimulatedTurns(crowded_in_block=2)
+    await job_of(database, row, trials).run(row.id)
+    report = await report_of(database, row)
+    assert (trials.blocks, trials.whole) == ([0, 1], [1, 1, 2, 2, 3, 3])
+    assert (report.pairing, report.blocks, report.verdict) == ("trials", 4, "pass"), report.reasons
