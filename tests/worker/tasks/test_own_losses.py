@@ -16,6 +16,7 @@ from worker.data.source import best_possible, seeded
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
 from worker.training import loop as training
+from worker.training.held import hold
 from worker.training.loop import add_gradients, training_step, validate
 from worker.training.precision import PRECISIONS
 from worker.trial.run import run_trial
@@ -37,7 +38,9 @@ def prepared(toy, precision="fp32", **settings):
     )
     blueprint = blueprint_of(TransformersSpec(**toy.model))
     torch.manual_seed(0)
-    run = training.prepare(blueprint.build(), blueprint.task, PRECISIONS[precision], config, CPU)
+    model = blueprint.build()
+    hold(model, PRECISIONS[precision].weights_dtype)
+    run = training.prepare(model, blueprint.task, PRECISIONS[precision], config, CPU)
     return run, blueprint.task.source(seed=0)
 
 
@@ -83,7 +86,7 @@ def test_an_untrained_model_is_at_chance_and_none_beats_the_best(toy):
         assert values[toy.chance_metric] == pytest.approx(chance, rel=0.25)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "bf16-true"])
 def test_a_step_runs_in_every_precision(toy, precision):
     run, source = prepared(toy, precision)
     step = training_step(run, drawn(source, 4))
