@@ -5,11 +5,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree  # torch's own trees; it has no public name for them yet
 
 
-def compute_loss_in_fp32(model: nn.Module) -> None:
+def compute_loss_in_fp32(model: Any) -> None:  # noqa: ANN401 # `loss_function` is the library's
     """Makes a model of the library compute its loss from floats of FP32 or more, except under autocast.
 
     Autocast chooses the dtype of every operation itself. A model whose class does not compute its loss by
