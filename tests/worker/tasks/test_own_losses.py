@@ -129,9 +129,9 @@ def test_parts_of_a_batch_add_up_to_the_whole(toy):
         pytest.skip("a part is compared only with itself")
     run, source = prepared(toy, gradient_accumulation=4)
     whole, _ = prepared(toy)
-    batch = drawn(source, 8)
+    batch = doubled(drawn(source, 8))  # rounding in FP32 is magnified where a query of zeros is normalised
     for model in (run.model, whole.model):
-        model.eval()  # dropout and batch norm differ from part to part
+        model.double().eval()  # dropout and batch norm differ from part to part
     assert float(add_gradients(run, batch)) == pytest.approx(float(add_gradients(whole, batch)), rel=1e-5)
     for one, other in zip(run.parameters, whole.parameters, strict=True):
         if other.grad is not None:
