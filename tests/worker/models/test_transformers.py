@@ -319,7 +319,7 @@ def test_architectures_with_a_loss_of_their_own_are_among_the_librarys():
 
 def test_the_library_is_loaded_only_where_a_request_names_it_and_starts_no_cuda():
     code = (
-        "import sys, torch, worker.trial.process; assert 'transformers' not in sys.modules; "
+        "import sys, torch, worker.trial.task; assert 'transformers' not in sys.modules; "
         "from halftime.contract.models import TransformersSpec; from worker.models import blueprint_of; import os; "
         "blueprint_of(TransformersSpec(preset='gpt2')); assert 'transformers' in sys.modules; "
         "assert not torch.cuda.is_initialized(); assert os.environ['HF_HUB_OFFLINE'] == '1'"
