@@ -39,13 +39,17 @@ from worker.messages import (
     TrialSpec,
     TrialSucceeded,
 )
-from worker.training.compilation import remove_caches
+from worker.training.compiler_caches import remove_caches
 from worker.trial import process as trial_process
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
 log = structlog.get_logger(__name__)
+
+#: Importing torch takes a second, and another for its compiler, which an optimizer and the account of memory load: the
+#: forkserver does it once. It uses no device, so its children can.
+PRELOADED = ["worker.trial.task", "torch.distributed._tools.mem_tracker"]
 
 #: Bytes of a trial's standard error that are kept.
 LOG_BYTES = 65_536
@@ -68,8 +72,7 @@ class TrialLauncher:
     def __init__(self, lock: DeviceLock | None = None) -> None:
         self._lock = lock
         self._context = multiprocessing.get_context("forkserver")
-        # Importing torch takes a second: the forkserver does it once. It uses no device, so its children can.
-        self._context.set_forkserver_preload(["worker.trial.process"])
+        self._context.set_forkserver_preload(PRELOADED)
         self._other_processes = OtherProcesses()
 
     async def warm_up(self) -> None:

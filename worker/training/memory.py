@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.profiler import profile
-from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils.hooks import RemovableHandle
 
 from halftime.contract.report.trial import Memory, MemoryBreakdown
@@ -112,6 +111,8 @@ def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
 
     The step uses the module itself: `MemTracker` does not support compiled ones.
     """
+    from torch.distributed._tools.mem_tracker import MemTracker  # noqa: PLC0415 # loads torch's compiler
+
     tracker = MemTracker()
     for weight in run.model.parameters():
         if not weight.requires_grad:  # a frozen weight takes no hook, and needs none: it has no gradient
