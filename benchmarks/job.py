@@ -10,7 +10,7 @@ from halftime.contract.resources.benchmark import Progress
 from worker.agent.launcher import TrialLauncher
 from worker.comparison.blocks import compare
 from worker.comparison.comparison_run import ComparisonRun
-from worker.device.device import detect
+from worker.device.detection import detect
 from worker.messages import BlockTurns, TrialSpec
 from worker.report.build import make_report
 

@@ -1,6 +1,12 @@
-"""Whether every built-in task learns in FP32, BF16 and `bf16-true`: its metrics before and after, its loss curve."""
+"""Whether every built-in task learns in FP32, BF16 and `bf16-true`: its metrics before and after, its loss curve.
 
+`python -m benchmarks.learning TASK ...` measures the named tasks anew and leaves the other results as they are.
+"""
+
+import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -8,6 +14,7 @@ from halftime.contract.models import ModelSpec, TransformersSpec
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.training import TrainingConfig
+from testing.machine import machine
 from testing.toys import LEARNING, SPECS, TOYS
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
@@ -17,11 +24,22 @@ from worker.trial.run import run_trial
 
 PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "bf16-true")
 CPU = torch.device("cpu")
+RESULTS = Path(__file__).parent / "results" / "learning.cpu.json"
 
 
 def measure() -> dict[str, object]:
     """By task: every metric of a model that has not been trained, and after training in each precision."""
     return {"tasks": {name: _task(model, training) for name, model, training in _toys()}}
+
+
+def measure_anew(tasks: list[str]) -> None:
+    """Replaces the results of some tasks, and notes on which machine and when they were measured."""
+    results = json.loads(RESULTS.read_text())
+    toys = {name: (model, training) for name, model, training in _toys()}
+    for task in tasks:
+        facts = machine()
+        results["tasks"][task] = _task(*toys[task]) | {"machine": facts}
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 
 
 def _toys() -> Iterator[tuple[str, ModelSpec, TrainingConfig]]:
@@ -66,3 +84,7 @@ def _values(trained: dict[PrecisionName, TrialResult], metric: str) -> dict[str,
 
 def _rounded(loss: float | None) -> float | None:
     return None if loss is None else round(loss, 4)
+
+
+if __name__ == "__main__":
+    measure_anew(sys.argv[1:])

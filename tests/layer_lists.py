@@ -98,6 +98,13 @@ INPUTS = st.one_of(
     ),
 )
 
+#: Inputs of a causal language model with at least two positions.
+CAUSAL_INPUTS = st.builds(
+    lambda length, vocab: {"input_shape": [length], "vocab_size": vocab, "task": "causal-lm"},
+    st.integers(2, 5),
+    st.integers(2, 7),
+)
+
 #: Requests whose layers may not fit together.
 ANY_MODEL = st.builds(
     lambda fields, layers: {"kind": "layers", "layers": layers} | fields, INPUTS, with_blocks(ANY_PLAIN)
@@ -105,9 +112,9 @@ ANY_MODEL = st.builds(
 
 
 @st.composite
-def fitting_models(draw):
+def fitting_models(draw, inputs=INPUTS):
     """Requests whose layers fit together: drawn layers that do not fit are left out, and a fitting head is added."""
-    fields = {"kind": "layers", "num_classes": 3} | draw(INPUTS)
+    fields = {"kind": "layers", "num_classes": 3} | draw(inputs)
     causal = fields.get("task") == "causal-lm"
     tokens = "vocab_size" in fields
     layers = [{"type": "embedding", "embedding_dim": draw(SIZES)}] if tokens else []

@@ -36,7 +36,8 @@ def test_the_client_never_imports_the_server():
 
 
 def test_a_worker_needs_torch_only_for_trials():
-    loads_none_of("worker.agent.worker", {"torch", "transformers"})
+    started = "worker.__main__, worker.agent.launcher, worker.agent.worker, worker.device.detection"
+    loads_none_of(started, {"torch", "transformers", "numpy"})
 
 
 #: Runs code where only the packages that `pip install halftime` brings can be imported.

@@ -44,7 +44,7 @@ def run(
     from worker.agent.worker import Superseded, run_worker  # noqa: PLC0415
     from worker.device import lock as device_lock  # noqa: PLC0415
     from worker.device import nvml  # noqa: PLC0415
-    from worker.device.device import detect  # noqa: PLC0415 # loads torch
+    from worker.device.detection import detect  # noqa: PLC0415
 
     if device.startswith(nvml.UUID_PREFIXES):
         worker_id = worker_id or f"{platform.node()}:{device}"

@@ -28,7 +28,7 @@ def main() -> int:
         return 2
     if arguments.read is not None:
         return _summarise(arguments.read)
-    from worker.device.device import detect  # noqa: PLC0415 # after the check for missing wheels
+    from worker.device.detection import detect  # noqa: PLC0415 # after the check for missing wheels
 
     try:
         device = detect(arguments.device)

@@ -28,7 +28,7 @@ from testing.first_contact.timetable import Deadline, Timetable
 from testing.first_contact.trials import Planned, Trials, edge_trials, usual_trials
 from testing.first_contact.waits import observe_waits
 from testing.first_contact.whole import run_comparison
-from worker.agent.launcher import TrialLauncher
+from worker.agent.launcher import PRELOADED, TrialLauncher
 from worker.messages import DeviceCheck
 
 #: Minimum time for a stage; with less left it is skipped.
@@ -133,7 +133,7 @@ async def run(device: str, budget_seconds: float, folder: Path, record: Record) 
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     record.write(Begun(device=device, budget_seconds=budget_seconds, started_at=started_at, halftime=__version__))
     launcher = TrialLauncher()
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["worker.trial.process", __name__])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([*PRELOADED, __name__])
     share = 0.0
     try:
         await launcher.warm_up()

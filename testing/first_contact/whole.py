@@ -18,7 +18,7 @@ from testing.first_contact.timetable import Deadline
 from testing.first_contact.trials import Trials
 from worker.comparison.blocks import compare
 from worker.comparison.comparison_run import ComparisonRun
-from worker.device.device import detect
+from worker.device.detection import detect
 from worker.messages import TrialSpec
 from worker.report.build import make_report
 

@@ -121,14 +121,14 @@ async def test_accumulation_leaves_the_training_loss_as_it_is(ask):
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
-def test_a_request_as_json_dumps_writes_it_runs_from_the_command_line(service):
+def test_a_request_as_json_dumps_writes_it_runs_from_the_command_line(shared_service):
     path = REQUESTS / "cli-surrogate.json"
     few = ["training.steps=6", "training.warmup_steps=2", "measurement.min_blocks=2", "measurement.max_blocks=2"]
-    command = [sys.executable, "-m", "app.cli", "run", str(path), "--server", service.url, "--json"]
+    command = [sys.executable, "-m", "app.cli", "run", str(path), "--server", shared_service.url, "--json"]
     command += [part for setting in few for part in ("--set", setting)]
     ran = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False, timeout=PATIENCE_SECONDS)
     assert ran.stdout and "Traceback" not in ran.stderr, ran.stderr
     report = json.loads(ran.stdout)
-    benchmark = service.get(report["benchmark_id"])
+    benchmark = shared_service.get(report["benchmark_id"])
     assert benchmark["request"]["labels"] == json.loads(written("cli-surrogate"))["labels"]
     exits_with_the_verdict(ran.returncode, Answer(benchmark=benchmark, report=report))

@@ -18,7 +18,7 @@ from worker.agent.launcher import TrialLauncher
 from worker.comparison.blocks import compare
 from worker.comparison.comparison_run import ComparisonRun
 from worker.device import nvml
-from worker.device.device import detect, gpu_count
+from worker.device.detection import detect, gpu_count
 from worker.device.gpu_sampler import MIN_ENERGY_REGION_SECONDS
 from worker.messages import TrialSpec
 from worker.report.build import make_report
@@ -146,7 +146,9 @@ async def test_a_comparison_of_a_transformer_that_fills_the_card():
 def test_the_forkserver_s_preload_leaves_cuda_to_its_children():
     """`torch.cuda.is_initialized()` is not enough: counting devices also makes CUDA unusable after a fork."""
     code = (
-        "import os, worker.trial.process, torch\n"
+        "import importlib, os, torch\n"
+        "from worker.agent.launcher import PRELOADED\n"
+        "for module in PRELOADED: importlib.import_module(module)\n"
         "child = os.fork()\n"
         "if not child: os._exit(bool(torch.cuda._is_in_bad_fork()) or not torch.cuda.is_available())\n"
         "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"

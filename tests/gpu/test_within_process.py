@@ -9,7 +9,8 @@ from halftime.contract.models import TransformerSpec
 from halftime.contract.report.trial import NEAR_ZERO_BYTES
 from halftime.contract.request.training import TrainingConfig
 from tests.factories import data_of, run_of
-from worker.device.device import gpu_count, reset_memory
+from worker.device.detection import gpu_count
+from worker.device.device import reset_memory
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.proof.probes import probe_precision

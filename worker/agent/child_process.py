@@ -34,7 +34,7 @@ from worker.messages import (
     Turn,
     Waiting,
 )
-from worker.training.compilation import remove_caches
+from worker.training.compiler_caches import remove_caches
 from worker.trial import process as trial_process
 
 if TYPE_CHECKING:

@@ -40,6 +40,10 @@ from worker.messages import (
 
 log = structlog.get_logger(__name__)
 
+#: Importing torch takes a second, and another for its compiler, which an optimizer and the account of memory load: the
+#: forkserver does it once. It uses no device, so its children can.
+PRELOADED = ["worker.trial.task", "torch.distributed._tools.mem_tracker"]
+
 #: Attempts of a trial, or of a block in turns, of which a process is killed by a signal.
 MAX_ATTEMPTS = 2
 
@@ -52,8 +56,7 @@ class TrialLauncher:
     def __init__(self, lock: DeviceLock | None = None) -> None:
         self._lock = lock
         self._context = multiprocessing.get_context("forkserver")
-        # Importing torch takes a second: the forkserver does it once. It uses no device, so its children can.
-        self._context.set_forkserver_preload(["worker.trial.process"])
+        self._context.set_forkserver_preload(PRELOADED)
         self._other_processes = OtherProcesses()
 
     async def warm_up(self) -> None:

@@ -1,8 +1,7 @@
-"""Detects the device, resets and limits its memory, and describes the environment."""
+"""Resets and limits the memory of the device in use, and describes the environment."""
 
 import contextlib
 import gc
-import os
 import platform
 import resource
 from pathlib import Path
@@ -13,50 +12,9 @@ import torch
 from halftime import __version__
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.report.trial import NEAR_ZERO_BYTES, Environment
-from halftime.contract.resources.worker import WorkerDevice
 from worker.device import nvml
 from worker.device.host_counters import available_host_bytes
 from worker.errors import TrialFailed
-
-
-def detect(choice: str) -> WorkerDevice:
-    """Returns the device of a worker: `cpu`, `cuda:0`, or `auto` (the first GPU, or the CPU if there is none).
-
-    Uses NVML, so that the worker holds no CUDA context. Raises ValueError with the remedy, also for a GPU in MIG mode:
-    CUDA would use one of its instances, but NVML describe the whole GPU.
-    """
-    if choice == "cpu":
-        return WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=_host_memory_bytes())
-    with nvml.opened() as library:
-        gpus = nvml.visible_gpus(library) if library else []
-        if choice == "auto" and not gpus:
-            return detect("cpu")
-        index = _gpu_index(choice)
-        if library is None or index >= len(gpus):
-            raise ValueError(
-                f"Device {choice!r} not found: NVML reports {len(gpus)} GPU(s). Check `nvidia-smi` and the driver, "
-                "pass the GPU to the container (`--gpus all`), or use `--device cpu`."
-            )
-        try:
-            handle = nvml.require_whole(library, nvml.handle_by(library, gpus[index]))
-            memory = nvml.memory_of(library, handle)
-            return WorkerDevice(
-                name=f"cuda:{index}",
-                kind="cuda",
-                gpu=str(library.nvmlDeviceGetName(handle)),
-                memory_bytes=memory.total_bytes if memory else _host_memory_bytes(),
-            )
-        except library.NVMLError as error:
-            raise ValueError(
-                f"The driver cannot reach cuda:{index}: {error}. Reset the GPU (`nvidia-smi --gpu-reset`) or reboot "
-                "the node."
-            ) from error
-
-
-def gpu_count() -> int:
-    """Number of GPUs visible to a trial; 0 without a driver."""
-    with nvml.opened() as library:
-        return len(nvml.visible_gpus(library)) if library else 0
 
 
 def make_current(device: torch.device) -> None:
@@ -137,15 +95,6 @@ def environment(device: torch.device) -> Environment:
     )
 
 
-def _gpu_index(choice: str) -> int:
-    name, _, index = choice.partition(":")
-    if choice in {"auto", "cuda"}:
-        return 0
-    if name != "cuda" or not index.isdecimal():
-        raise ValueError(f"{choice!r} is not a device. Use `cpu`, `cuda:0` or `auto`.")
-    return int(index)
-
-
 def _cpu_name() -> str:
     """Model of the processor, from the kernel if it reports it."""
     with contextlib.suppress(OSError):
@@ -153,10 +102,6 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _host_memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -1,5 +1,6 @@
 """Object detection by set prediction: classes and boxes of a fixed number of queries (Carion et al. 2020, DETR)."""
 
+from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ class Detection(OwnLoss):
     @override
     def run(self, model: Callable[..., Any], batch: Batch) -> Any:
         pairs = zip(batch["classes"], batch["boxes"], strict=True)
-        labels = [{"class_labels": classes, "boxes": boxes} for classes, boxes in pairs]
+        # As the library's image processors return them: no tree of torch's, so a model held in BF16 gets exact boxes.
+        labels = [UserDict(class_labels=classes, boxes=boxes) for classes, boxes in pairs]
         with default_dtype(batch["boxes"].dtype):
             return model(pixel_values=batch["pixel_values"], labels=labels)
 

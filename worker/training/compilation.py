@@ -5,19 +5,19 @@ import os
 import shutil
 import sysconfig
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
-from torch._dynamo.utils import calculate_time_spent, counters
 
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.report.trial import Compilation
 from halftime.contract.request.training import CompileConfig
 from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
+from worker.training.compiler_caches import cache_prefix
 
 #: Variables that set the cache folders of Inductor and Triton.
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
@@ -44,12 +44,14 @@ def fresh_compiler(settings: CompileConfig | None, device: torch.device) -> Iter
         yield
         return
     _require_compiler(device)
+    from torch._dynamo.exc import TorchDynamoException  # noqa: PLC0415
+
     before = {name: os.environ.get(name) for name in CACHES}
     with _new_folder() as cache:
         _require_exec(cache)
         os.environ |= {name: str(Path(cache, name.lower())) for name in CACHES}
         torch.compiler.reset()
-        counters.clear()
+        _counters().clear()
         try:
             yield
         except TorchDynamoException as error:
@@ -92,6 +94,9 @@ class CompileWatch:
         """Returns the record after the loop; None without compilation."""
         if settings is None:
             return None
+        from torch._dynamo.utils import calculate_time_spent  # noqa: PLC0415
+
+        counters = _counters()
         return Compilation(
             mode=settings.mode,
             compile_seconds=calculate_time_spent()["total_wall_time"],
@@ -102,24 +107,21 @@ class CompileWatch:
         )
 
 
-def remove_caches(pid: int) -> None:
-    """Removes the caches of a process that was killed before it could do so."""
-    for cache in Path(tempfile.gettempdir()).glob(f"{_prefix(pid)}*"):
-        shutil.rmtree(cache, ignore_errors=True)
-
-
 def _frames() -> int:
     """Number of Python frames compiled so far, including recompilations."""
-    return counters["frames"]["ok"]
+    return _counters()["frames"]["ok"]
 
 
-def _prefix(pid: int) -> str:
-    return f"halftime-compile-{pid}-"
+def _counters() -> dict[str, Counter[str]]:
+    """torch's counts of what it compiled, by group and name."""
+    from torch._dynamo.utils import counters  # noqa: PLC0415 # loads the compiler, which a worker has no use for
+
+    return counters
 
 
 def _new_folder() -> tempfile.TemporaryDirectory[str]:
     try:
-        return tempfile.TemporaryDirectory(prefix=_prefix(os.getpid()), ignore_cleanup_errors=True)
+        return tempfile.TemporaryDirectory(prefix=cache_prefix(os.getpid()), ignore_cleanup_errors=True)
     except OSError as error:
         raise TrialFailed.because(
             FailureCode.INVALID_MODEL,

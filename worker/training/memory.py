@@ -5,6 +5,7 @@ torch's profiler records every allocation and release, including kernels' worksp
 step can be summed up. `MemTracker` attributes tensors to categories.
 """
 
+import warnings
 from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.profiler import profile
-from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils.hooks import RemovableHandle
 
 from halftime.contract.report.trial import Memory, MemoryBreakdown
@@ -111,6 +111,8 @@ def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
 
     The step uses the module itself: `MemTracker` does not support compiled ones.
     """
+    from torch.distributed._tools.mem_tracker import MemTracker  # noqa: PLC0415 # loads torch's compiler
+
     tracker = MemTracker()
     for weight in run.model.parameters():
         if not weight.requires_grad:  # a frozen weight takes no hook, and needs none: it has no gradient
@@ -122,7 +124,9 @@ def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
         tracker.reset_mod_stats()  # it rejects a second call of a module, which micro-batches make
         return run.model(*inputs, **named_inputs)
 
-    with tracker:
+    with tracker, warnings.catch_warnings():
+        # Losses of the transformers library are modules of their own, which are gone when backward comes to them.
+        warnings.filterwarnings("ignore", message="Module is None", category=UserWarning)
         training_step(replace(run, forward=forward), batch)
     peaks = tracker.get_tracker_snapshot("peak")
     parts: dict[Any, int] = peaks[device_of(batch)]  # keyed by MemTracker's own enumeration, and "Total"

@@ -3,7 +3,7 @@
 import torch
 
 from halftime.contract.resources.worker import PrecisionSupport
-from worker.device.device import detect, gpu_count
+from worker.device.detection import detect, gpu_count
 from worker.device.health import arithmetic_faults, driver_faults
 from worker.errors import TrialFailed
 from worker.proof.precision_support import measure_support

@@ -13,27 +13,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from halftime.contract.report.failure import Failure, FailureCode
-from worker.device.health import check_device
 from worker.device.lock import DeviceLock
 from worker.errors import TrialFailed
-from worker.messages import (
-    TASK,
-    DeviceCheck,
-    DeviceChecked,
-    DeviceSupport,
-    Inspected,
-    Inspection,
-    StepDone,
-    SupportCheck,
-    SupportMeasured,
-    TaskFailed,
-    TrialSucceeded,
-    Turn,
-    Waiting,
-)
-from worker.proof.precision_support import measure_support
-from worker.trial.inspection import inspect_model
-from worker.trial.run import run_trial
+from worker.messages import TASK, Message, StepDone, TaskFailed, Turn, Waiting
 
 #: Interval of progress messages.
 PROGRESS_SECONDS = 0.5
@@ -60,18 +42,11 @@ def main(
             last_sent = time.monotonic()
             results.send_bytes(StepDone(step=step).model_dump_json().encode())
 
-    outcome: TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TaskFailed
+    outcome: Message
     try:
-        task = TASK.validate_json(task_json)
-        if isinstance(task, Inspection):
-            outcome = Inspected(facts=inspect_model(task))
-        elif isinstance(task, DeviceCheck):
-            outcome = DeviceChecked(health=check_device(task))
-        elif isinstance(task, SupportCheck):
-            outcome = SupportMeasured(support=DeviceSupport(precisions=measure_support(task.device)))
-        else:
-            taker = None if task.turns_began is None else _AskingTheWorker(results, turns)
-            outcome = TrialSucceeded(result=run_trial(task, after_step, taker))
+        from worker.trial.task import run_task  # noqa: PLC0415 # loads torch, which the worker itself does not
+
+        outcome = run_task(TASK.validate_json(task_json), after_step, _AskingTheWorker(results, turns))
     except TrialFailed as error:
         traceback.print_exc()
         outcome = TaskFailed(failure=error.failure)

@@ -121,18 +121,24 @@ def requirement_rows(comparison: Comparison, data: DataFacts | None) -> list[tup
     """Returns title, measured value with interval, threshold and status of each requirement.
 
     In an invalid comparison the status is `invalid`. Figures without a requirement come last, without threshold and
-    status.
+    status. A requirement that is off is left out where the task lacks its metric.
     """
     judged = {requirement_kind(one.name, one.metric).figure for one in comparison.requirements}
     others = [figure for name, figure in comparison_figures(data).items() if name not in judged]
     return [
-        *(_requirement_row(requirement, comparison, data) for requirement in comparison.requirements),
+        *(_requirement_row(one, comparison, data) for one in comparison.requirements if _is_of_task(one, data)),
         *(
             (f"{figure.title}", _text(figure, value), NOTHING, "")
             for figure in others
             if figure.title and (value := figure.read(comparison)) is not None
         ),
     ]
+
+
+def _is_of_task(requirement: Requirement, data: DataFacts | None) -> bool:
+    metric = requirement_kind(requirement.name, requirement.metric).metric
+    measured = {one.name for one in metrics_of(data)}
+    return requirement.threshold is not None or metric is None or metric in measured
 
 
 def _requirement_row(

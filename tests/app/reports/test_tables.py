@@ -18,6 +18,7 @@ from app.web.form import FRONT
 from halftime.contract.report.figures import COMPARISON_FIGURES, LEG_FIGURES, TRIAL_FIGURES, Figure, Shown
 from halftime.contract.report.report import Comparison, Difference, Estimate, Requirement
 from halftime.contract.report.requirements import REQUIREMENTS, RequirementKind
+from halftime.contract.report.trial import MetricFacts
 from halftime.contract.request.request import Requirements
 from tests.app.reports.reported import reported
 from worker.report.verdicts import judge, judge_requirements
@@ -180,3 +181,23 @@ def test_a_verdict_is_said_in_words_and_never_looks_like_a_status(report, form):
 def test_csv_keeps_the_values_of_verdicts(report):
     (row,) = csv_rows(report, section="answer", name="headline")
     assert row["status"] == "fail"
+
+
+def of_task(report, *metrics):
+    """The report as that of a task with these metrics, without a requirement on accuracy."""
+    facts = [
+        MetricFacts(name=name, title=name, unit="", better="lower", best_possible=None, chance=None) for name in metrics
+    ]
+    requirements = [
+        one.model_copy(update={"threshold": None, "status": "off"}) if one.name == "max_accuracy_difference" else one
+        for one in report.comparisons[0].requirements
+    ]
+    first = report.comparisons[0].model_copy(update={"requirements": requirements})
+    data = report.data.model_copy(update={"metrics": facts})
+    return report.model_copy(update={"comparisons": [first], "data": data})
+
+
+@pytest.mark.parametrize("form", PROSE)
+def test_a_requirement_that_is_off_is_shown_only_where_the_task_has_its_metric(report, form):
+    assert "Accuracy difference" in PROSE[form](of_task(report, "loss", "accuracy"))
+    assert "Accuracy difference" not in PROSE[form](of_task(report, "loss", "mean_absolute_error"))

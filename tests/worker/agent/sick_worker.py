@@ -20,6 +20,8 @@ def planted_main(task_json, *pipes):
     """The trial process, in place of the real one."""
     import torch
 
+    from worker.trial import task
+
     fault = Path(os.environ["PLANTED_FAULT"]).read_text()
     if fault == "wrong":
         torch.matmul = lambda left, right: torch.zeros(left.shape[0], right.shape[1])
@@ -28,7 +30,7 @@ def planted_main(task_json, *pipes):
     if fault == "hang":
         torch.matmul = lambda left, right: time.sleep(3600)
     if fault == "endless measurement":
-        trial_process.measure_support = endless_measurement
+        task.measure_support = endless_measurement
     real_main(task_json, *pipes)
 
 

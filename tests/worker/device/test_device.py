@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tests.worker.device import fake_nvml
 from tests.worker.device.fake_nvml import INSTANCE_UUIDS, a100_cut, h100, plant, t4
 from worker import __main__ as command
-from worker.device import device, nvml
+from worker.device import detection, nvml
 from worker.errors.out_of_memory import is_out_of_memory
 from worker.trial import probe as doctor
 
@@ -42,7 +42,7 @@ def lost_gpu(gpus):
 
 
 def test_auto_takes_the_first_gpu(gpus):
-    assert device.detect("auto").gpu == "NVIDIA A10"
+    assert detection.detect("auto").gpu == "NVIDIA A10"
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_auto_takes_the_first_gpu(gpus):
 )
 def test_gpus_are_numbered_as_cuda_numbers_them(gpus, monkeypatch, visible, names):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert device.gpu_count() == len(names)
-    assert [device.detect(f"cuda:{index}").gpu for index in range(len(names))] == names
+    assert detection.gpu_count() == len(names)
+    assert [detection.detect(f"cuda:{index}").gpu for index in range(len(names))] == names
 
 
 @pytest.mark.parametrize("choice", ["cuda:3", "cuda:x", "tpu"])
 def test_a_device_that_is_not_there_is_refused_with_the_remedy(gpus, choice):
     with pytest.raises(ValueError, match=r"[Uu]se `--device cpu`|Use `cpu`"):
-        device.detect(choice)
+        detection.detect(choice)
 
 
 def test_every_gpu_is_a_device(gpus):
@@ -78,7 +78,7 @@ def test_only_visible_gpus_are_devices(gpus, monkeypatch):
 
 def test_a_lost_gpu_is_no_matter_of_the_others(lost_gpu):
     assert nvml.available_devices() == ["cuda:0", "cuda:1", "cuda:2"]
-    assert device.detect("cuda:2").gpu == "NVIDIA H200"
+    assert detection.detect("cuda:2").gpu == "NVIDIA H200"
     assert nvml.uuid_of("cuda:0") == "GPU-0"
     with pytest.raises(pynvml.NVMLError_GpuIsLost):
         nvml.uuid_of("cuda:1")
@@ -86,7 +86,7 @@ def test_a_lost_gpu_is_no_matter_of_the_others(lost_gpu):
 
 def test_a_worker_of_a_lost_gpu_ends_with_the_remedy(lost_gpu):
     with pytest.raises(ValueError, match=r"cannot reach cuda:1: GPU is lost. Reset"):
-        device.detect("cuda:1")
+        detection.detect("cuda:1")
 
 
 def test_a_lost_gpu_has_no_name_beside_one_that_is_cut(cut_gpus):
@@ -102,13 +102,13 @@ def test_a_gpu_that_is_cut_into_several_is_no_device(cut_gpus):
     with pytest.raises(
         ValueError, match=r"GPU-1 is in MIG mode. Set CUDA_VISIBLE_DEVICES to an instance \(MIG-a, MIG-b\)"
     ):
-        device.detect("cuda:1")
-    assert device.detect("cuda:2").gpu == "NVIDIA H200"
+        detection.detect("cuda:1")
+    assert detection.detect("cuda:2").gpu == "NVIDIA H200"
 
 
 def test_the_only_instance_that_is_to_be_seen_is_the_device(cut_gpus):
     del cut_gpus.gpus[1].instances[3]
-    assert device.detect("cuda:1").gpu == "a"
+    assert detection.detect("cuda:1").gpu == "a"
     assert nvml.uuid_of("cuda:1") == "MIG-a"
 
 
@@ -121,8 +121,8 @@ def test_a_machine_without_a_gpu_is_one_device(monkeypatch):
 def test_a_machine_without_a_driver_is_one_device(monkeypatch, error):
     monkeypatch.setattr(plant(monkeypatch, h100()), "nvmlInit", lambda: raised(error))
     assert nvml.available_devices() == ["cpu"]
-    assert device.detect("auto").kind == "cpu"
-    assert device.gpu_count() == 0
+    assert detection.detect("auto").kind == "cpu"
+    assert detection.gpu_count() == 0
 
 
 def raised(error):
@@ -140,7 +140,7 @@ def test_every_kind_of_gpu_is_a_device(monkeypatch, kind):
     plant(monkeypatch, gpu)
     whole = not gpu.instances
     assert nvml.available_devices() == (["cuda:0"] if whole else [INSTANCE_UUIDS[0]])
-    found = device.detect("auto")
+    found = detection.detect("auto")
     assert found.name == "cuda:0"
     (part,) = [gpu] if whole else gpu.instances.values()
     assert found.gpu == part.answers["nvmlDeviceGetName"]
@@ -149,7 +149,7 @@ def test_every_kind_of_gpu_is_a_device(monkeypatch, kind):
 
 def test_a_gpu_that_is_older_than_mig_is_no_lost_one(monkeypatch):
     plant(monkeypatch, t4())
-    assert device.detect("cuda:0").gpu == "Tesla T4"
+    assert detection.detect("cuda:0").gpu == "Tesla T4"
     with nvml.opened() as library:
         assert not nvml.is_instance(library, library.gpus[0])
 
@@ -180,7 +180,7 @@ def known_by_uuid(monkeypatch):
 )
 def test_the_beginning_of_a_uuid_names_a_gpu_as_for_cuda(known_by_uuid, monkeypatch, visible, uuids):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert device.gpu_count() == len(uuids)
+    assert detection.gpu_count() == len(uuids)
     assert [nvml.uuid_of(f"cuda:{index}") for index in range(len(uuids))] == uuids
 
 

@@ -16,7 +16,7 @@ from halftime.contract.resources.worker import WorkerDevice
 from tests.worker.agent.test_launcher import PATIENCE_SECONDS, trial_processes
 from tests.worker.device import fake_nvml
 from worker import __main__ as command
-from worker.device import device
+from worker.device import detection
 from worker.device.lock import DeviceInUse, locked
 
 GPU = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA H200", memory_bytes=2**37)
@@ -84,7 +84,7 @@ def test_a_folder_that_cannot_be_used_is_said_with_the_remedy(tmp_path):
 @pytest.fixture
 def start(tmp_path, monkeypatch):
     """Starts a worker on the GPU, as far as its lock."""
-    monkeypatch.setattr(device, "detect", lambda choice: GPU)
+    monkeypatch.setattr(detection, "detect", lambda choice: GPU)
     monkeypatch.setattr(command, "configure_logs", lambda log_format: None)
     monkeypatch.setattr(command, "end_well_on_sigterm", lambda: None)
 

@@ -17,7 +17,7 @@ from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.request.training import TrainingConfig
 from halftime.plugin import CausalTokens, ClassifiedTokens, Images, Vectors
 from tests.factories import data_of
-from tests.layer_lists import ANY_MODEL, LAYERS, fitting_models, input_of, parsed
+from tests.layer_lists import ANY_MODEL, CAUSAL_INPUTS, LAYERS, fitting_models, input_of, parsed
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import blueprint_of
@@ -258,7 +258,7 @@ def test_a_causal_language_model_is_trained_on_the_next_token():
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
-@given(fitting_models().filter(lambda model: model.get("task") == "causal-lm" and model["input_shape"] > [1]))
+@given(fitting_models(CAUSAL_INPUTS))
 def test_no_position_of_a_causal_model_sees_a_later_one(model):
     spec = LayersSpec.model_validate(model)
     torch.manual_seed(0)

@@ -7,6 +7,7 @@ prints the table of models, precisions and optimizers, and what cannot be covere
 """
 
 import contextlib
+import itertools
 import json
 import sys
 import tempfile
@@ -83,8 +84,8 @@ OPTIMIZERS = [
     for implementation in ("fused", "foreach")
     if implementation == "foreach" or optimizer in FUSED
 ]
-#: What a quick run tries with every optimizer; the others differ from these before the optimizer's step.
-THOROUGH = {"mlp", "convnet", "transformer"}
+#: What a quick run tries with every optimizer, by turns; the others differ from these before the optimizer's step.
+THOROUGH = ("mlp", "convnet", "transformer")
 #: Settings that change what a step does, each tried once for a model that it is of use to.
 SETTINGS = {
     "gradient_accumulation": ("transformer", {"gradient_accumulation": 2}),
@@ -247,12 +248,23 @@ def install_example(folder):
     sys.path[:0] = [str(folder), str(EXAMPLE_PLUGIN)]
 
 
+def all_combinations():
+    """Of models, precisions and optimizers."""
+    return itertools.product(MODELS, PRECISIONS, OPTIMIZERS)
+
+
+def quick_combinations():
+    """Every model in every precision; and every other optimizer in every precision, of each thorough model in turn."""
+    yield from itertools.product(MODELS, PRECISIONS, OPTIMIZERS[:1])
+    for turn, optimizer in enumerate(OPTIMIZERS[1:]):
+        for number, precision in enumerate(PRECISIONS):
+            yield THOROUGH[(turn + number) % len(THOROUGH)], precision, optimizer
+
+
 def rows(quick=False):
-    """Every combination; in a quick run, of some models with the first optimizer only."""
-    for model in MODELS:
-        for precision in PRECISIONS:
-            for optimizer, implementation in OPTIMIZERS[: 1 if quick and model not in THOROUGH else None]:
-                yield try_one(model, precision, optimizer, implementation)
+    """Every combination; in a quick run, every pair of a model or an optimizer with a precision, and of those two."""
+    for model, precision, (optimizer, implementation) in quick_combinations() if quick else all_combinations():
+        yield try_one(model, precision, optimizer, implementation)
     for setting, (model, changes) in SETTINGS.items():
         for precision in ["fp16"] if quick else PRECISIONS:
             yield try_one(model, precision, "adamw", "fused", setting, **changes)

@@ -25,7 +25,8 @@ from worker.messages import TrialSpec
 from worker.models import TaskBlueprint, blueprint_of
 from worker.report.build import make_report
 from worker.training import compilation
-from worker.training.compilation import CompileWatch, fresh_compiler, remove_caches
+from worker.training.compilation import CompileWatch, fresh_compiler
+from worker.training.compiler_caches import remove_caches
 from worker.training.memory import break_down
 from worker.trial.run import run_trial
 

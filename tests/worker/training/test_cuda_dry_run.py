@@ -10,14 +10,16 @@ import torch
 
 from halftime.contract.models import MODEL_KINDS
 from tests.worker.training import driverless_cuda
-from tests.worker.training.cuda_dry_run import MODELS, OPTIMIZERS, SETTINGS
+from tests.worker.training.cuda_dry_run import MODELS, OPTIMIZERS, SETTINGS, THOROUGH
 from worker.training.precision import PRECISIONS
 
 #: In a process of its own, which is left with a CUDA that does nothing.
 DRY_RUN = [sys.executable, "-m", "tests.worker.training.cuda_dry_run", "--quick"]
 
 FORK = """
-import os, worker.trial.process, torch
+import importlib, os, torch
+from worker.agent.launcher import PRELOADED
+for module in PRELOADED: importlib.import_module(module)
 child = os.fork()
 if not child: os._exit(bool(torch.cuda._is_in_bad_fork()))
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -46,6 +48,8 @@ def test_every_kind_of_model_trains_on_cuda_in_every_precision_with_every_optimi
     assert tried == {(model, precision) for model in MODEL_KINDS for precision in PRECISIONS}
     optimizers = {(row["precision"], row["optimizer"], row["implementation"]) for row in rows}
     assert optimizers == {(precision, *optimizer) for precision in PRECISIONS for optimizer in OPTIMIZERS}
+    thorough = {(row["model"], row["optimizer"], row["implementation"]) for row in rows if row["model"] in THOROUGH}
+    assert thorough == {(model, *optimizer) for model in THOROUGH for optimizer in OPTIMIZERS}
     assert {row["setting"] for row in rows} == {"", *SETTINGS}
     assert MODELS.keys() == MODEL_KINDS.keys()
 

@@ -1,5 +1,7 @@
 """The account of memory: its parts add up, and are what they are called. Real steps of every kind of model."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -28,7 +30,7 @@ from worker.trial.run import run_trial
 
 MODELS = {
     "mlp": MlpSpec(input_size=64, hidden_size=256),
-    "convnet": ConvnetSpec(image_size=16, widths=[32, 64], blocks_per_stage=1),
+    "convnet": ConvnetSpec(image_size=8, widths=[16, 32], blocks_per_stage=1),
     "transformer": TransformerSpec(vocab_size=64, hidden_size=64, num_layers=2, sequence_length=64),
     "dit": DitSpec(image_size=16, hidden_size=64, num_layers=2, num_heads=4, num_classes=4),
     "dlrm": DlrmSpec(num_tables=4, rows_per_table=100, bottom_widths=[64], top_widths=[64]),
@@ -77,7 +79,9 @@ def test_micro_batches_are_accounted_for_too():
     assert 0 < parts.activations < whole.activations
 
 
+@cache
 def memory_of(kind, precision, **settings):
+    """The account of a trial; the same one is made once."""
     training = SETTINGS.model_copy(update=settings)
     spec = TrialSpec(device="cpu", precision=precision, block=0, position=0, model=MODELS[kind], training=training)
     return run_trial(spec, lambda step: None).memory

@@ -9,6 +9,7 @@
 | `rehearsal.py` | runs a model without data or memory, before anything is trained |
 | `module.py` | the torch module of tasks trained by cross-entropy, and what each gives to the library |
 | `own_loss.py` | the tasks whose loss the library's models compute themselves |
+| `fp32_loss.py` | the library's loss in FP32 for a model that is held in BF16 |
 
 Dropout stays as configured: training is seeded, and the comparison with FP64 disables it for its one step
 (`worker/proof/numerics.py`).

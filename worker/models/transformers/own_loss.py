@@ -17,6 +17,7 @@ from worker.data.synthetic import captions, spans
 from worker.data.synthetic.speech import Sound, Spectrogram, Waveform, spoken_alphabet
 from worker.errors import TrialFailed
 from worker.models.transformers.config import Config, parts, text_config, vocabulary
+from worker.models.transformers.fp32_loss import compute_loss_in_fp32
 from worker.models.transformers.library import library, library_errors, quoted, refused
 from worker.models.transformers.module import NO_TOKEN, Padding, set_padding
 from worker.models.transformers.rehearsal import NEEDS_PADDING, SAMPLES, Truths, is_metas
@@ -83,6 +84,7 @@ def build(task: TransformersTask, config: Config, padding: Padding | None) -> nn
             model: nn.Module = getattr(library(), FORECASTERS[config.model_type])(config)
         else:
             model = getattr(library(), AUTO_CLASSES[task]).from_config(config)
+    compute_loss_in_fp32(model)
     if padding is not None:
         set_padding(model.config, padding.read)
     return model
