@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.strict import ACCEPTED
 from worker.device.health import check_device
 from worker.device.lock import DeviceLock
 from worker.errors import TrialFailed
@@ -58,7 +59,7 @@ def main(task_json: str, results: Connection, standard_error: Connection, lock: 
 
     outcome: TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TaskFailed
     try:
-        task = TASK.validate_json(task_json)
+        task = TASK.validate_json(task_json, context=ACCEPTED)
         if isinstance(task, Inspection):
             outcome = Inspected(facts=inspect_model(task))
         elif isinstance(task, DeviceCheck):

@@ -6,6 +6,8 @@ from halftime.contract.models import TransformersSpec
 from halftime.contract.report.failure import FailureCode
 from worker.errors import TrialFailed
 from worker.models.transformers.config import make_config
+from worker.models.transformers.library import library
+from worker.models.transformers.settings import select_settings
 
 BERT = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 MARK = {"transformers_version": "4.38.2"}
@@ -50,6 +52,13 @@ def test_facts_of_a_published_file_do_not_reach_the_library():
     config = config_of("bert", "masked-lm", architectures=["BertForMaskedLM"], **MARK, **facts)
     assert (config.dtype, config.use_cache, config.architectures) == (None, False, [])
     assert not hasattr(config, "num_beams")
+
+
+def test_facts_in_a_plain_object_do_not_reach_the_library_either():
+    arguments = {"width": 2, "_name_or_path": "a/b", "blocks": [{"_name_or_path": "a/b"}]}
+    file = MARK | {"_name_or_path": "a/b", "model_args": arguments, "architecture": "resnet50"}
+    selected = select_settings(file, library().CONFIG_MAPPING["timm_wrapper"], published=True)
+    assert selected["model_args"] == {"width": 2, "blocks": [{}]}
 
 
 def test_a_setting_that_the_library_no_longer_reads_is_accepted_at_its_only_value():
