@@ -5,6 +5,7 @@ torch's profiler records every allocation and release, including kernels' worksp
 step can be summed up. `MemTracker` attributes tensors to categories.
 """
 
+import warnings
 from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
@@ -122,7 +123,8 @@ def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
         tracker.reset_mod_stats()  # it rejects a second call of a module, which micro-batches make
         return run.model(*inputs, **named_inputs)
 
-    with tracker:
+    with warnings.catch_warnings(), tracker:
+        warnings.filterwarnings("ignore", "Module is None")  # one that a forward pass makes is gone before backward
         training_step(replace(run, forward=forward), batch)
     peaks = tracker.get_tracker_snapshot("peak")
     parts: dict[Any, int] = peaks[device_of(batch)]  # keyed by MemTracker's own enumeration, and "Total"

@@ -21,7 +21,8 @@ from halftime.contract.models.published import (
     implementation_of,
     is_off,
 )
-from worker.models.transformers.library import library, refused
+from worker.models.transformers.library import library
+from worker.models.transformers.rejections import refused
 
 Settings = dict[str, Any]
 

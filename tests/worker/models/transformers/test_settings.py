@@ -101,12 +101,19 @@ def test_a_token_of_a_larger_vocabulary_is_moved_into_it():
     assert config_of("llama", eos_token_id=128_001, pad_token_id=-1).eos_token_id == 63
 
 
+@pytest.mark.parametrize("image_token", [63, 200])
+def test_no_token_stands_for_an_image(image_token):
+    spec = TransformersSpec(model_type="gemma4", task="causal-lm", config={"image_token_id": image_token})
+    assert make_config(spec).image_token_id == -1
+
+
 def test_a_head_width_left_open_is_derived():
     assert config_of("ministral").head_dim == 8
 
 
 def test_a_missing_default_is_named():
-    assert "rope_theta" in refusal_of_built("dbrx", {"vocab_size": 64, "d_model": 16, "n_heads": 2, "n_layers": 1})
+    sizes = {"vocab_size": 64, "d_model": 16, "n_heads": 2, "n_layers": 1}
+    assert "rope_theta" in refusal_of_built("dbrx", sizes | {"attn_config": {"clip_qkv": 8.0}})
 
 
 def refusal_of_built(model_type, config):
