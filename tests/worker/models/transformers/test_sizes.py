@@ -98,7 +98,7 @@ def test_a_size_that_does_not_fit_is_refused_at_its_field(detail):
         (text("gpt2", "sequence-classification", {"vocab_size": 64, "n_embd": 16, "n_layer": 1, "n_head": 2}), -1),
         (TRAINED["padding of a masked BART"], -1),
     ],
-    ids=["llama", "bert", "gpt2-classifier", "bart"],
+    ids=["llama", "longformer", "bert", "gpt2-classifier", "bart"],
 )
 def test_a_model_searches_for_padding_only_where_it_must(spec, read):
     """The search waits for the device; without a padding token there is none."""
