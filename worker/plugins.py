@@ -37,14 +37,17 @@ def load(group: str, name: str, code: FailureCode) -> object:
 
 
 @contextmanager
-def plugin_errors(what: str, code: FailureCode) -> Iterator[None]:
-    """Turns any exception of a plugin into TrialFailed that names it, except TrialFailed and out of memory."""
+def plugin_errors(what: str, code: FailureCode, *passed: type[Exception]) -> Iterator[None]:
+    """Turns any exception of a plugin into TrialFailed that names it.
+
+    TrialFailed, out of memory and the types in `passed` stay what they are.
+    """
     try:
         yield
     except TrialFailed:
         raise
     except Exception as error:  # a plugin's code may raise anything
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or isinstance(error, passed):
             raise
         reason = f"{type(error).__name__}: {error}"[:MAX_REASON_CHARACTERS]
         raise TrialFailed.because(code, f"{what}. {reason}") from error

@@ -9,6 +9,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 #: A JSON object.
 Json = dict[str, Any]
 
+#: Validation context of what was accepted before, perhaps by an earlier release that allowed more.
+ACCEPTED = {"accepted": True}
+
 
 class Input(BaseModel):
     """Base of what a client sends: unknown fields are refused, numbers are strict and finite."""

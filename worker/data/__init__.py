@@ -10,7 +10,7 @@ from halftime.contract.report.metrics import MetricFacts
 from halftime.contract.report.trial import DataFacts
 from halftime.contract.request.data import ArraysData, DataConfig, LoaderConfig, PluginData, SyntheticData, TextData
 from halftime.contract.request.training import TrainingConfig
-from halftime.plugin import Batch, DataShape, Part, Source, TrainingTask
+from halftime.plugin import Batch, DataShape, Metric, Part, Source, TrainingTask
 from worker.data.batches import bytes_of, map_tensors, sha256, split
 from worker.data.feed import Batches, DrawnBatches, Feed, LoaderFeed, Place, ResidentFeed
 from worker.data.loader_limits import require_shared_memory
@@ -19,7 +19,9 @@ from worker.data.source import best_possible, known_chance, seeded
 from worker.data.text import text_source
 from worker.errors import TrialFailed
 
-__all__ = ["Batch", "Batches", "Feed", "ResidentFeed", "TrialData", "make_data", "make_source", "seeded"]
+__all__ = [
+    "Batch", "Batches", "Feed", "ResidentFeed", "TrialData", "make_data", "make_source", "metric_facts", "seeded",
+]  # fmt: skip
 
 #: Most bytes of training data held on the device; a longer run repeats them.
 POOL_BYTES = 256 * 2**20
@@ -135,18 +137,23 @@ def make_data(
 
 def _metric_facts(task: TrainingTask, source: Source, held_out: list[Batch]) -> list[MetricFacts]:
     best, unlearned = best_possible(source), known_chance(source) | dict(task.chance(held_out))
-    return [
-        MetricFacts(
-            name=metric.name,
-            title=metric.title or metric.name.replace("_", " "),
-            unit=metric.unit,
-            better=metric.better,
-            best_possible=best.get(metric.name) if metric.best is None else metric.best,
-            chance=metric.chance if unlearned.get(metric.name) is None else unlearned[metric.name],
-            is_share=metric.is_share,
-        )
-        for metric in task.reported
-    ]
+    return [metric_facts(metric, best.get(metric.name), unlearned.get(metric.name)) for metric in task.reported]
+
+
+def metric_facts(metric: Metric, best_possible: float | None = None, chance: float | None = None) -> MetricFacts:
+    """The facts of a metric, with what is known of it on some data.
+
+    Raises ValidationError for a metric with a value of a wrong type.
+    """
+    return MetricFacts(
+        name=metric.name,
+        title=metric.title or metric.name.replace("_", " "),
+        unit=metric.unit,
+        better=metric.better,
+        best_possible=best_possible if metric.best is None else metric.best,
+        chance=metric.chance if chance is None else chance,
+        is_share=metric.is_share,
+    )
 
 
 def _training_batches(

@@ -1,4 +1,6 @@
-"""Data from the plugin of an installed package. Every sample is checked: a label out of range would crash a GPU."""
+"""Data from an installed package. Every sample is checked: a label out of range would crash a GPU."""
+
+import math
 
 import torch
 from torch import Tensor
@@ -17,13 +19,15 @@ GROUP = "halftime.data"
 CHECKED_SAMPLES = 2
 
 
-class PluginSource:
-    """A plugin's source with checks. Raises TrialFailed (`invalid_data`) when its samples do not fit the model."""
+class CheckedSource:
+    """A plugin's source with checks. Raises TrialFailed with `code` when its samples do not fit the model."""
 
-    def __init__(self, name: str, source: Source, task: TrainingTask) -> None:
-        self._name, self._source = name, source
+    def __init__(self, of: str, code: FailureCode, source: Source, task: TrainingTask) -> None:
+        #: Whose source it is, as an error begins.
+        self._of = of
+        self._code, self._source = code, source
         self._layout = layout_of(task.shape) if task.shape else None
-        with plugin_errors(f"The data plugin {name!r} must return a halftime.plugin.Source", FailureCode.INVALID_DATA):
+        with plugin_errors(f"{of} must return a halftime.plugin.Source", code):
             self.best_possible_loss = _maybe_float(source.best_possible_loss)
             self.best_possible_accuracy = _maybe_float(source.best_possible_accuracy)
             self.best_possible = {name: _maybe_float(value) for name, value in best_possible(source).items()}
@@ -35,17 +39,18 @@ class PluginSource:
 
     def sample(self, part: Part, count: int, generator: torch.Generator) -> Batch:
         """Draws a batch; for a model with a shape, inputs and targets of its layout, targets int64."""
-        with plugin_errors(f"The data plugin {self._name!r} could not draw {part} samples", FailureCode.INVALID_DATA):
+        with plugin_errors(f"{self._of} could not draw {part} samples", self._code):
             batch = self._source.sample(part, count, generator)
             return _pair(batch, self._layout, count) if self._layout else _tree(batch, count)
 
 
-def plugin_source(task: TrainingTask, config: PluginData, seed: int) -> PluginSource:
+def plugin_source(task: TrainingTask, config: PluginData, seed: int) -> CheckedSource:
     """Calls the entry point with its arguments. Raises TrialFailed (`invalid_data`) that quotes the plugin's error."""
     make = load(GROUP, config.name, FailureCode.INVALID_DATA)
+    own_task = getattr(task, "__wrapped__", task)
     with plugin_errors(f"The data plugin {config.name!r} rejected its arguments", FailureCode.INVALID_DATA):
-        source: Source = make(task.shape or task, seed, **config.arguments)  # type: ignore[operator] # a TypeError is handled like any other error
-    return PluginSource(config.name, source, task)
+        source: Source = make(task.shape or own_task, seed, **config.arguments)  # type: ignore[operator] # a TypeError is handled like any other error
+    return CheckedSource(f"The data plugin {config.name!r}", FailureCode.INVALID_DATA, source, task)
 
 
 def _pair(batch: Batch, layout: Layout, count: int) -> tuple[Tensor, Tensor]:
@@ -76,4 +81,8 @@ def _check_samples(values: object, what: str, count: int) -> None:
 
 
 def _maybe_float(value: float | None) -> float | None:
-    return None if value is None else float(value)
+    if value is None:
+        return None
+    if not math.isfinite(value):
+        raise ValueError(f"a best possible value or a chance is {value}")
+    return float(value)

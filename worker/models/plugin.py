@@ -12,10 +12,12 @@ from halftime.contract.models import PluginSpec
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.report.metrics import METRIC_NAME
 from halftime.plugin import Blueprint, DataShape, Source, TrainingTask
+from worker.data import metric_facts
 from worker.data.batches import map_tensors
 from worker.data.layout import layout_of
 from worker.errors import TrialFailed
 from worker.plugins import load, plugin_errors
+from worker.tasks.plugin import PluginTask, check_metric
 
 GROUP = "halftime.models"
 
@@ -29,13 +31,24 @@ def plugin_blueprint(spec: PluginSpec) -> Blueprint:
     if not isinstance(task, TrainingTask | DataShape) or not callable(build):
         raise _invalid(spec, "must return a halftime.plugin.Blueprint: a `task` or a shape, and a function `build`")
     if isinstance(task, TrainingTask):
+        _check_shape(spec, task)
         _check_metrics(spec, task)
+        task = PluginTask(spec.name, task)
     return Blueprint(task, partial(_build, spec, build))
+
+
+def _check_shape(spec: PluginSpec, task: TrainingTask) -> None:
+    with plugin_errors(f"The model plugin {spec.name!r} failed in `shape` of its task", FailureCode.INVALID_MODEL):
+        shape = task.shape
+    if not isinstance(shape, DataShape | None):
+        raise _invalid(spec, f"must have a shape of halftime.plugin as `shape` of its task, or None, not {shape!r}")
 
 
 def _check_metrics(spec: PluginSpec, task: TrainingTask) -> None:
     with plugin_errors(f"The task of plugin {spec.name!r} must list metrics in `reported`", FailureCode.INVALID_MODEL):
-        names = [metric.name for metric in task.reported]
+        names = [metric_facts(metric).name for metric in task.reported]
+        for metric in task.reported:
+            check_metric(metric)
     well_named = all(re.fullmatch(METRIC_NAME, name) for name in names)
     if "loss" not in names or len(set(names)) < len(names) or not well_named:
         raise _invalid(spec, f"must report a metric `loss` and others of distinct lower_case names, not {names}")
@@ -46,6 +59,8 @@ def check_task(spec: PluginSpec, model: nn.Module, task: TrainingTask, source: S
     if task.shape is not None:
         return check_logits(spec, model, task.shape)
     batch = source.sample("training", 2, torch.Generator().manual_seed(0))
+    if isinstance(task, PluginTask):
+        task.check_predictions(batch)
     with _errors_on_meta(f"The task of plugin {spec.name!r} failed on two of its samples"), torch.device("meta"):
         loss = task.loss(model, map_tensors(lambda tensor: tensor.to("meta"), batch))
         if not isinstance(loss, Tensor) or loss.dim() != 0 or not loss.requires_grad:

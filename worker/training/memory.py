@@ -124,9 +124,8 @@ def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
         tracker.reset_mod_stats()  # it rejects a second call of a module, which micro-batches make
         return run.model(*inputs, **named_inputs)
 
-    with tracker, warnings.catch_warnings():
-        # Losses of the transformers library are modules of their own, which are gone when backward comes to them.
-        warnings.filterwarnings("ignore", message="Module is None", category=UserWarning)
+    with warnings.catch_warnings(), tracker:
+        warnings.filterwarnings("ignore", "Module is None")  # one that a forward pass makes is gone before backward
         training_step(replace(run, forward=forward), batch)
     peaks = tracker.get_tracker_snapshot("peak")
     parts: dict[Any, int] = peaks[device_of(batch)]  # keyed by MemTracker's own enumeration, and "Total"

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.strict import ACCEPTED
 from worker.device.lock import DeviceLock
 from worker.errors import TrialFailed
 from worker.messages import TASK, Message, StepDone, TaskFailed, Turn, Waiting
@@ -46,7 +47,8 @@ def main(
     try:
         from worker.trial.task import run_task  # noqa: PLC0415 # loads torch, which the worker itself does not
 
-        outcome = run_task(TASK.validate_json(task_json), after_step, _AskingTheWorker(results, turns))
+        task = TASK.validate_json(task_json, context=ACCEPTED)
+        outcome = run_task(task, after_step, _AskingTheWorker(results, turns))
     except TrialFailed as error:
         traceback.print_exc()
         outcome = TaskFailed(failure=error.failure)

@@ -14,6 +14,7 @@ from torch import nn
 from halftime.contract.report.failure import Failure, FailureCode
 from worker.messages import TrialSpec
 from worker.proof.precision_support import NO_KERNEL
+from worker.tasks.plugin import PluginTask
 from worker.training.loop import add_gradients, train, training_step, validate
 
 #: Most characters of an error's message that a failure quotes.
@@ -57,9 +58,10 @@ def training_failure(error: Exception, spec: TrialSpec, steps_done: int) -> Fail
         return None
     text = " ".join(str(error).split())[:MAX_REASON_CHARACTERS]
     step = "" if stages[-1] == "validation" else f" of step {steps_done + 1}"
+    where = _in_module(frames) or _in_method(frames)
     return Failure.of(
         FailureCode.TRAINING_FAILED,
-        f"{spec.leg}: the {stages[-1]}{step} failed{_in_module(frames)}. {type(error).__name__}: {text}"
+        f"{spec.leg}: the {stages[-1]}{step} failed{where}. {type(error).__name__}: {text}"
         f"{_without_kernel(text, spec)}",
     )
 
@@ -77,6 +79,14 @@ def _in_module(frames: Sequence[FrameType]) -> str:
     kind = type(modules[-1]).__name__
     name = names.get(modules[-1])
     return f" in {name} ({kind})" if name else f" in {kind}"
+
+
+def _in_method(frames: Sequence[FrameType]) -> str:
+    """Names the method of a plugin's task that was being called; empty if there is none."""
+    for frame in frames:
+        if isinstance(task := frame.f_locals.get("self"), PluginTask):
+            return f" in `{frame.f_code.co_name}` of the task of plugin {task.plugin!r}"
+    return ""
 
 
 def _without_kernel(text: str, spec: TrialSpec) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from halftime.contract.models import LayersSpec, MlpSpec, ModelSpec
+from halftime.contract.models.outputs import COUNTED_BY, COUNTS
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.adapters import LoraConfig
 from halftime.contract.request.training import TrainingConfig
@@ -23,9 +24,9 @@ def model_line(model: ModelSpec) -> str:
 def _unused(model: ModelSpec) -> set[str]:
     if not isinstance(model, MlpSpec | LayersSpec):
         return set()
-    if model.task == "regression":
-        return {"num_classes"}
-    return {"task", "num_targets"} if isinstance(model, MlpSpec) else {"num_targets"}
+    other_counts = set(COUNTS) - {COUNTED_BY[model.task]}
+    is_usual = isinstance(model, MlpSpec) and model.task == "classification"
+    return other_counts | ({"task"} if is_usual else set())
 
 
 def training_line(training: TrainingConfig) -> str:

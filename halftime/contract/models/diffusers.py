@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from halftime.contract.models.overrides import Overrides, check_overrides, refusal
 from halftime.contract.strict import Input
@@ -17,8 +17,8 @@ SET_FROM_FIELDS = {
 }
 
 
-def _check_config(config: Overrides) -> Overrides:
-    check_overrides(config)
+def _check_config(config: Overrides, info: ValidationInfo) -> Overrides:
+    check_overrides(config, info)
     faults = [
         refusal((name,), f"is set by Halftime; use the field `{field}`")
         for name, field in SET_FROM_FIELDS.items()

@@ -1,10 +1,11 @@
 """A multilayer perceptron that classifies vectors or predicts numbers from them."""
 
 import itertools
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from halftime.contract.models.outputs import require_used_counts, without_unused_count
 from halftime.contract.strict import Input
 
 
@@ -19,12 +20,17 @@ class MlpSpec(Input):
     hidden_size: int = Field(default=1024, ge=1, le=65_536, description="width of every hidden layer")
     num_layers: int = Field(default=3, ge=1, le=512, description="hidden layers")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout probability after every hidden layer")
-    num_classes: int = Field(
-        default=10, ge=2, le=100_000, description="number of classes of a classification; ignored for regression"
-    )
+    num_classes: int = Field(default=10, ge=2, le=100_000, description="number of classes; of a classification alone")
     num_targets: int = Field(
-        default=1, ge=1, le=65_536, description="numbers that a regression predicts; ignored for classification"
+        default=1, ge=1, le=65_536, description="numbers that a regression predicts; of a regression alone"
     )
+
+    _without_unused_count = model_validator(mode="before")(without_unused_count)
+
+    @model_validator(mode="after")
+    def _uses_its_counts(self) -> Self:
+        require_used_counts(self, self.task)
+        return self
 
     @property
     def num_outputs(self) -> int:

@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, ValidationInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from halftime.contract.models.published import IMPLEMENTATIONS, SWITCHES, implementation_of, is_fact, is_off
+from halftime.contract.strict import ACCEPTED
 
 Place = tuple[str | int, ...]
 Overrides = dict[str, Any]
@@ -29,15 +30,18 @@ KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 #: A name of the library, or a list of short names with separators, such as a pattern of layers.
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+*|-]{0,255}")
 
-#: Patterns of keys whose text the library reads as code, files, addresses or other packages' models.
+#: Patterns of keys, in either case, whose text a library reads as code, files, addresses or other packages' models.
 NAMES_CODE = re.compile(
-    r"^_|auto_map|remote_code|^path|name_or_path|(file|dir|folder|url|repo|repo_id|revision)(_?name)?s?$|^token$|auth_token"
-    r"|backbone$|timm|pretrained|quanti[sz]|compression|_plan$|implementation|kernels$"
+    r"^_|auto_map|remote_code|(^|_)codes?$|^custom_|^path|paths?$|(file|dir|folder|repo|revision)(_?name)?s?$"
+    r"|(^|_)(address|endpoint|host|ur[il])(_?name)?(e?s)?$|(^|_)(hub|model|repo)_ids?$|(^|_)(checkpoint|ckpt)s?$"
+    r"|(^|_)(command|import|script)s?$|(tokenizer|processor)$|^token$|auth_token"
+    r"|backbone$|timm|pretrained|quanti[sz]|compression|_plan$|implementation|kernels$",
+    re.IGNORECASE,
 )
 #: The same, of keys whose objects are parts of an architecture.
-NAMES_CODE_AS_TEXT = re.compile(NAMES_CODE.pattern + r"|_(module|class)(_name)?$")
-#: Patterns of keys that make the library read one of those if they are true.
-ALLOWS_CODE = re.compile(r"^_|remote_code|use_pretrained|timm|^token$|auth_token")
+NAMES_CODE_AS_TEXT = re.compile(NAMES_CODE.pattern + r"|_(module|class)(_name)?$|(^|_)weights$", re.IGNORECASE)
+#: Patterns of keys that make a library read one of those if they are true.
+ALLOWS_CODE = re.compile(r"^_|remote_code|use_pretrained|^pretrained$|timm|^token$|auth_token", re.IGNORECASE)
 
 #: Keys of counts of modules, which are built one by one in Python: a thousand take seconds.
 COUNTED = re.compile(r"layers?$|layer_num$|blocks?$|depths?$|stages?$|groups$|experts$|^num_.*(layers|blocks)")
@@ -59,8 +63,13 @@ def refusal(place: Place, why: str) -> InitErrorDetails:
     return InitErrorDetails(type=PydanticCustomError("not_possible", "{why}", {"why": why}), loc=place, input=None)
 
 
-def check_overrides(overrides: Overrides) -> Overrides:
-    """Returns the overrides unchanged. Raises ValidationError with the location of every error."""
+def check_overrides(overrides: Overrides, info: ValidationInfo) -> Overrides:
+    """Returns the overrides unchanged. Raises ValidationError with the location of every error.
+
+    What was accepted before is not checked again: an earlier release may have allowed more.
+    """
+    if info.context is ACCEPTED:
+        return overrides
     faults = [refusal(place, fault) for place, fault in _faults(overrides)]
     if faults:
         raise ValidationError.from_exception_data("config", faults[:20])

@@ -16,7 +16,7 @@ from halftime.contract.request.data import DataConfig, SyntheticData
 from halftime.contract.request.tracking import Tracking
 from halftime.contract.request.training import TrainingConfig
 from halftime.contract.request.webhook import WebhookConfig
-from halftime.contract.strict import Input, Printable, fault_at
+from halftime.contract.strict import ACCEPTED, Input, Printable, fault_at
 
 
 class MeasurementConfig(Input):
@@ -220,4 +220,4 @@ class BenchmarkRequest(Input):
 
 def stored_request(body: dict[str, Any]) -> BenchmarkRequest:
     """Reads a stored request. Fields that another release wrote and this one does not know are ignored."""
-    return BenchmarkRequest.model_validate(body, extra="ignore")
+    return BenchmarkRequest.model_validate(body, extra="ignore", context=ACCEPTED)

@@ -14,13 +14,10 @@ from halftime.contract.report.failure import Failure
 from halftime.contract.report.report import Estimate, Verdict
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Status
-from halftime.contract.strict import Input, Output
+from halftime.contract.strict import ACCEPTED, Input, Output
 
 #: Largest number of benchmarks in a sweep.
 MAX_BENCHMARKS = 100
-
-#: Validation context for a stored sweep, which was validated when it was submitted.
-ACCEPTED = {"accepted": True}
 
 
 class Variations(Input):

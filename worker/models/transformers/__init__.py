@@ -3,6 +3,7 @@
 | file | what it does |
 | --- | --- |
 | `library.py` | loads the library, and turns its exceptions into failures of the model |
+| `rejections.py` | says at which field an architecture cannot be built, and what to change |
 | `settings.py` | which settings of a request reach the library |
 | `config.py` | creates the config of an architecture |
 | `sizes.py` | finds the shape of the data in a config |

@@ -1,18 +1,24 @@
 """Creates the config of an architecture from the settings of a request."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from halftime.contract.models import TransformersSpec
+from halftime.contract.models.overrides import NO_TOKEN
 from halftime.contract.models.published import is_published
 from halftime.contract.models.transformers import DEFAULT_CLASSES, IMAGE_TASKS, WITHOUT_LENGTH
-from worker.models.transformers.library import library, library_errors, refused
+from worker.models.transformers.library import library, library_errors
+from worker.models.transformers.rejections import refused, require_what_it_needs
 from worker.models.transformers.settings import Settings, select_settings
 
 Config = Any
 
 WITHOUT_TOKENS = WITHOUT_LENGTH | {"time-series-forecasting"}
+
+#: Settings that name the token in whose place an image, a film or a sound is put.
+PLACEHOLDER = re.compile(r"(image|video|audio)_token_(id|index)$")
 
 #: Detectors that read these stages of a ResNet-50.
 BACKBONE_STAGES = {
@@ -30,8 +36,9 @@ def make_config(spec: TransformersSpec) -> Config:
         config_class = library().CONFIG_MAPPING[spec.architecture]
     settings = select_settings(spec.settings, config_class, is_published(spec.config))
     settings |= _classes(spec) | _image_size(spec, config_class) | _context(spec) | _backbone(spec)
-    with library_errors():
+    with library_errors(config_class):
         config = config_class(**settings)
+    require_what_it_needs(config)
     _read_without_seeing_ahead(spec, config, config_class)
     for part in parts(config):
         part.use_cache = False
@@ -113,7 +120,7 @@ def _fill_in(part: Config) -> None:
     """Fills in settings whose default is documented, but left at null by some architectures."""
     if vars(part).get("languages") and vars(part).get("default_language", "") is None:
         part.default_language = part.languages[0]
-    heads, width = getattr(part, "num_attention_heads", None), getattr(part, "hidden_size", None)
+    heads, width = _of_all_layers(part, "num_attention_heads"), _of_all_layers(part, "hidden_size")
     if not isinstance(heads, int) or not isinstance(width, int):
         return
     derived = {"num_key_value_heads": heads, "head_dim": width // heads if heads else None}
@@ -122,12 +129,25 @@ def _fill_in(part: Config) -> None:
             setattr(part, name, value)
 
 
+def _of_all_layers(part: Config, name: str) -> object:
+    """A setting; None without it, or where it differs between layers, which the library says by an exception."""
+    try:
+        return getattr(part, name, None)
+    except RuntimeError:
+        return None
+
+
 def _fit_special_tokens(spec: TransformersSpec, config: Config) -> None:
-    """Moves special tokens that are outside the (smaller) vocabulary to its last token."""
+    """Moves special tokens that are outside the (smaller) vocabulary to its last token.
+
+    No token of a text stands for an image or a sound: models would put another one in its place.
+    """
     size = vocabulary(config)
     for part in parts(config):
         for name, value in list(vars(part).items()):
-            if name.endswith("_token_id") and value is not None:
+            if PLACEHOLDER.search(name) and isinstance(value, int):
+                setattr(part, name, NO_TOKEN)
+            elif name.endswith("_token_id") and value is not None:
                 _fit_special_token(spec, part, name, size)
         if ends_with_a_token(spec, config):
             part.eos_token_id = size - 1

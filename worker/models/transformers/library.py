@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from halftime.contract.report.failure import FailureCode
 from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
+from worker.models.transformers.rejections import explained, refused
 
 #: Prefixes of torch's errors of the device rather than of the model.
 DEVICE_ERRORS = ("CUDA", "cuDNN", "CUBLAS")
@@ -33,8 +33,11 @@ def library() -> Any:  # noqa: ANN401 # a module imported only on demand: it tak
 
 
 @contextmanager
-def library_errors() -> Iterator[None]:
-    """Turns exceptions of building into TrialFailed (`invalid_model`); passes on errors of the device."""
+def library_errors(config_class: Any = None) -> Iterator[None]:  # noqa: ANN401
+    """Turns exceptions of building into TrialFailed (`invalid_model`); passes on errors of the device.
+
+    Fields are named as the config class names them.
+    """
     try:
         yield
     except (TrialFailed, MemoryError):
@@ -42,7 +45,7 @@ def library_errors() -> Iterator[None]:
     except Exception as error:
         if is_of_the_device(error):
             raise
-        raise _rejection(error) from error
+        raise _rejection(error, config_class) from error
 
 
 def is_of_the_device(error: Exception) -> bool:
@@ -56,13 +59,10 @@ def quoted(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:MAX_QUOTED]}"
 
 
-def refused(place: str, why: str) -> TrialFailed:
-    """Creates the failure for a field of the request, named by its path."""
-    return TrialFailed.because(FailureCode.INVALID_MODEL, f"model.{place}: {why}")
-
-
-def _rejection(error: Exception) -> TrialFailed:
+def _rejection(error: Exception, config_class: Any) -> TrialFailed:  # noqa: ANN401
     text = " ".join(str(error).split())
+    if known := explained(text, config_class):
+        return known
     if isinstance(error, ImportError) and (package := MISSING_PACKAGE.search(text)):
         return refused("model_type", f"this architecture needs the package {package[1]}, which the worker lacks.")
     if isinstance(error, AttributeError) and (setting := MISSING_SETTING.search(text)):

@@ -46,7 +46,7 @@ class TransformersModel(nn.Module):
         config = copy.deepcopy(config)
         if padding.built is not None:
             set_padding(config, padding.built)
-        with library_errors():
+        with library_errors(type(config)):
             self.model: nn.Module = getattr(library(), AUTO_CLASSES[task]).from_config(config)
         self._shape = shape
         self._last_token: int | None = None

@@ -18,9 +18,10 @@ from worker.data.synthetic.speech import Sound, Spectrogram, Waveform, spoken_al
 from worker.errors import TrialFailed
 from worker.models.transformers.config import Config, parts, text_config, vocabulary
 from worker.models.transformers.fp32_loss import compute_loss_in_fp32
-from worker.models.transformers.library import library, library_errors, quoted, refused
+from worker.models.transformers.library import library, library_errors, quoted
 from worker.models.transformers.module import NO_TOKEN, Padding, set_padding
 from worker.models.transformers.rehearsal import NEEDS_PADDING, SAMPLES, Truths, is_metas
+from worker.models.transformers.rejections import explained, refused
 from worker.models.transformers.sizes import image_shape, images_of, positions_of, sequence_length
 from worker.tasks.contrastive import Contrastive
 from worker.tasks.ctc import Ctc
@@ -79,7 +80,7 @@ def build(task: TransformersTask, config: Config, padding: Padding | None) -> nn
     config = copy.deepcopy(config)
     if padding is not None and padding.built is not None:
         set_padding(config, padding.built)
-    with library_errors():
+    with library_errors(type(config)):
         if task == "time-series-forecasting":
             model: nn.Module = getattr(library(), FORECASTERS[config.model_type])(config)
         else:
@@ -224,7 +225,8 @@ def _find_padding(spec: TransformersSpec, config: Config, task: OwnLoss) -> Padd
             return padding
         if not NEEDS_PADDING.search(error):
             break
-    raise refused("config", f"this model does not run on samples of its task: {error}")
+    known = explained(error or "", type(config))
+    raise known or refused("config", f"this model does not run on samples of its task: {error}")
 
 
 def _rehearse(build_model: Callable[[], nn.Module], task: OwnLoss) -> str | None:

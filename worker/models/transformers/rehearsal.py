@@ -15,12 +15,15 @@ from halftime.plugin import ClassifiedTokens, DataShape, Images
 from worker.data.layout import layout_of
 from worker.errors import TrialFailed
 from worker.models.transformers.config import Config, make_config
-from worker.models.transformers.library import quoted, refused
+from worker.models.transformers.library import quoted
 from worker.models.transformers.module import NO_TOKEN, Padding, TransformersModel
+from worker.models.transformers.rejections import explained, refused
 from worker.models.transformers.sizes import data_shape, positions_of
 
 #: How an error says that it is about the padding token, and not about a size.
 NEEDS_PADDING = re.compile(r"pad_token|NoneType")
+#: Architectures that lengthen samples with the padding token, up to a multiple of their attention window.
+PADS_ITSELF = {"longformer"}
 #: Samples of a rehearsal: the least of a batch that batch norm trains with.
 SAMPLES = 2
 #: Sizes that architectures divide images by.
@@ -77,6 +80,8 @@ def find_padding(spec: TransformersSpec, config: Config, shape: DataShape) -> Pa
 def _choices(config: Config, shape: DataShape) -> list[Padding]:
     if isinstance(shape, Images):
         return [Padding(None)]
+    if config.model_type in PADS_ITSELF:
+        return [Padding(config.pad_token_id)]
     choices = [Padding(NO_TOKEN), Padding(NO_TOKEN, built=NO_TOKEN)]
     return choices if isinstance(shape, ClassifiedTokens) else [Padding(None), *choices]
 
@@ -113,6 +118,8 @@ def _wrong_shape(logits: Tensor, expected: tuple[int, ...]) -> str | None:
 
 def _misfit(spec: TransformersSpec, config: Config, shape: DataShape, error: str) -> TrialFailed:
     """Names the size that does not fit if another one does, and else the config."""
+    if known := explained(error, type(config)):
+        return known
     field = "image_size" if isinstance(shape, Images) else "sequence_length"
     size = shape.height if isinstance(shape, Images) else spec.sequence_length
     print(f"{field}: {size} does not run: {error}")  # in the benchmark's logs; a client reads what to change

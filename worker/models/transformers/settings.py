@@ -21,7 +21,8 @@ from halftime.contract.models.published import (
     implementation_of,
     is_off,
 )
-from worker.models.transformers.library import library, refused
+from worker.models.transformers.library import library
+from worker.models.transformers.rejections import refused
 
 Settings = dict[str, Any]
 
@@ -85,7 +86,7 @@ def _is_left_out(name: str, value: object, known: set[str], published: bool) -> 
 def _nested(value: object, config_class: Any, name: str, published: bool, place: str) -> object:  # noqa: ANN401
     """The value of a setting; of a part with a config class of its own, the selected settings."""
     if not isinstance(value, dict) or name not in config_class.sub_configs:
-        return value
+        return _without_facts(value)
     part = config_class.sub_configs[name]
     if dataclasses.is_dataclass(part):
         return select_settings(value, part, published, place)
@@ -93,6 +94,13 @@ def _nested(value: object, config_class: Any, name: str, published: bool, place:
     if not isinstance(model_type, str) or model_type not in library().CONFIG_MAPPING:
         raise refused(f"{place}.model_type", "the library has no such architecture.")
     return select_settings(value, library().CONFIG_MAPPING[model_type], published, place) | {"model_type": model_type}
+
+
+def _without_facts(value: object) -> object:
+    """A plain value without what is not passed on at any other place either, such as the name of a file."""
+    if isinstance(value, dict):
+        return {name: _without_facts(inner) for name, inner in value.items() if name not in FACTS}
+    return [_without_facts(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _unknown(name: str, config_class: Any, known: set[str]) -> str:  # noqa: ANN401

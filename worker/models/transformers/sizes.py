@@ -6,7 +6,8 @@ from halftime.contract.models import TransformersSpec
 from halftime.contract.models.transformers import DEFAULT_SEQUENCE_LENGTH, LEAST_LENGTHS, MAX_IMAGE_SIZE
 from halftime.plugin import CausalTokens, ClassifiedTokens, DataShape, Images, MaskedTokens, TokenPairs
 from worker.models.transformers.config import Config, ends_with_a_token, text_config, vocabulary
-from worker.models.transformers.library import library, refused
+from worker.models.transformers.library import library
+from worker.models.transformers.rejections import refused
 
 DEFAULT_IMAGE_SIZE = 224
 DEFAULT_CHANNELS = 3

@@ -9,6 +9,7 @@ from halftime.contract.models.layers.dense import MAX_FEATURES, Activation, Flat
 from halftime.contract.models.layers.layer import MAX_ELEMENTS, DoesNotFit, Shape, Size, plain_layers, shape_after
 from halftime.contract.models.layers.normalisation import BatchNorm
 from halftime.contract.models.layers.structure import AnyLayer, Residual
+from halftime.contract.models.outputs import require_used_counts, without_unused_count
 from halftime.contract.strict import Input, fault_at
 
 #: Largest number of layers, including blocks and the layers in them.
@@ -89,18 +90,19 @@ class LayersSpec(Input):
     vocab_size: int | None = Field(
         default=None, ge=2, le=MAX_FEATURES, description="size of the vocabulary; null: the input is numbers"
     )
-    num_classes: int = Field(
-        default=10, ge=2, le=100_000, description="number of classes of a classification; ignored for other tasks"
-    )
+    num_classes: int = Field(default=10, ge=2, le=100_000, description="number of classes; of a classification alone")
     num_targets: int = Field(
-        default=1, ge=1, le=65_536, description="numbers that a regression predicts; ignored for other tasks"
+        default=1, ge=1, le=65_536, description="numbers that a regression predicts; of a regression alone"
     )
     layers: Annotated[list[AnyLayer], BeforeValidator(_within_bounds)] = Field(
         default=_small_convnet(), min_length=1, max_length=MAX_LAYERS
     )
 
+    _without_unused_count = model_validator(mode="before")(without_unused_count)
+
     @model_validator(mode="after")
     def _layers_fit(self) -> Self:
+        require_used_counts(self, self.task)
         self._check_input()
         try:
             output = shape_after(self.layers, self.first_shape)

@@ -6,6 +6,8 @@ from halftime.contract.models import TransformersSpec
 from halftime.contract.report.failure import FailureCode
 from worker.errors import TrialFailed
 from worker.models.transformers.config import make_config
+from worker.models.transformers.library import library
+from worker.models.transformers.settings import select_settings
 
 BERT = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 MARK = {"transformers_version": "4.38.2"}
@@ -52,6 +54,13 @@ def test_facts_of_a_published_file_do_not_reach_the_library():
     assert not hasattr(config, "num_beams")
 
 
+def test_facts_in_a_plain_object_do_not_reach_the_library_either():
+    arguments = {"width": 2, "_name_or_path": "a/b", "blocks": [{"_name_or_path": "a/b"}]}
+    file = MARK | {"_name_or_path": "a/b", "model_args": arguments, "architecture": "resnet50"}
+    selected = select_settings(file, library().CONFIG_MAPPING["timm_wrapper"], published=True)
+    assert selected["model_args"] == {"width": 2, "blocks": [{}]}
+
+
 def test_a_setting_that_the_library_no_longer_reads_is_accepted_at_its_only_value():
     assert config_of("bert", "masked-lm", position_embedding_type="absolute")
     detail = refusal_of("bert", "masked-lm", position_embedding_type="relative_key")
@@ -92,12 +101,19 @@ def test_a_token_of_a_larger_vocabulary_is_moved_into_it():
     assert config_of("llama", eos_token_id=128_001, pad_token_id=-1).eos_token_id == 63
 
 
+@pytest.mark.parametrize("image_token", [63, 200])
+def test_no_token_stands_for_an_image(image_token):
+    spec = TransformersSpec(model_type="gemma4", task="causal-lm", config={"image_token_id": image_token})
+    assert make_config(spec).image_token_id == -1
+
+
 def test_a_head_width_left_open_is_derived():
     assert config_of("ministral").head_dim == 8
 
 
 def test_a_missing_default_is_named():
-    assert "rope_theta" in refusal_of_built("dbrx", {"vocab_size": 64, "d_model": 16, "n_heads": 2, "n_layers": 1})
+    sizes = {"vocab_size": 64, "d_model": 16, "n_heads": 2, "n_layers": 1}
+    assert "rope_theta" in refusal_of_built("dbrx", sizes | {"attn_config": {"clip_qkv": 8.0}})
 
 
 def refusal_of_built(model_type, config):

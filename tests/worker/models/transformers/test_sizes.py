@@ -76,7 +76,7 @@ REFUSED = {
     ),
     "model.model_type: this architecture needs the package natten": image("dinat", {}, 64),
     "model.config: this model does not run on samples of its task": text(
-        "layoutlmv3", "sequence-classification", BERT
+        "mpt", "causal-lm", {"vocab_size": 64, "d_model": 16, "n_heads": 3, "n_layers": 1, "max_seq_len": 24}
     ),
 }  # fmt: skip
 
@@ -93,11 +93,12 @@ def test_a_size_that_does_not_fit_is_refused_at_its_field(detail):
     ("spec", "read"),
     [
         (text("llama", "causal-lm", BERT), None),
+        (text("longformer", "masked-lm", BERT | {"attention_window": 8}, 12), 1),
         (text("bert", "masked-lm", BERT), None),
         (text("gpt2", "sequence-classification", {"vocab_size": 64, "n_embd": 16, "n_layer": 1, "n_head": 2}), -1),
         (TRAINED["padding of a masked BART"], -1),
     ],
-    ids=["llama", "bert", "gpt2-classifier", "bart"],
+    ids=["llama", "longformer", "bert", "gpt2-classifier", "bart"],
 )
 def test_a_model_searches_for_padding_only_where_it_must(spec, read):
     """The search waits for the device; without a padding token there is none."""
