@@ -57,9 +57,13 @@ class Jobs:
         """Whether the interval holds the true ratio."""
         return (self.ci_low <= self.true_ratio) & (self.true_ratio <= self.ci_high)
 
-    def status(self, verdict: str) -> Booleans:
-        """Whether a requirement of the true ratio is judged so."""
-        return self.ci_low >= self.true_ratio if verdict == "pass" else self.ci_high < self.true_ratio
+    def passes(self) -> Booleans:
+        """Whether the verdict on a threshold that is the true ratio is `pass`."""
+        return self.ci_low >= self.true_ratio
+
+    def fails(self) -> Booleans:
+        """Whether it is `fail`."""
+        return self.ci_high < self.true_ratio
 
 
 def simulate(scenario: Scenario, true_ratio: float, jobs: int, seed: int) -> dict[Pairing, Jobs]:
@@ -79,26 +83,25 @@ def _jobs(pairing: Pairing, true_ratio: float, of_blocks: Floats) -> Jobs:
     blocks = planned_blocks(of_blocks)
     mean, half_width = intervals(of_blocks, blocks)
     # Whole trials have no survey: its time is that of a further block.
-    alike = np.full(len(of_blocks), MIN_BLOCKS + (pairing == "trials"))
-    return Jobs(true_ratio, np.exp(mean - half_width), np.exp(mean + half_width), blocks, intervals(of_blocks, alike)[1])
+    equal_time = np.full(len(of_blocks), MIN_BLOCKS + (pairing == "trials"))
+    return Jobs(
+        true_ratio=true_ratio,
+        ci_low=np.exp(mean - half_width),
+        ci_high=np.exp(mean + half_width),
+        blocks=blocks,
+        half_width=intervals(of_blocks, equal_time)[1],
+    )
 
 
-def log_ratios(
-    scenario: Scenario, true_ratio: float, jobs: int, chance: np.random.Generator
-) -> dict[Pairing, Floats]:
-    """Log ratios of the longest jobs, by block."""
-    machine = scenario.slowdown(chance, jobs)
-    work = _work(scenario, true_ratio, jobs, chance)
+def log_ratios(scenario: Scenario, true_ratio: float, jobs: int, chance: np.random.Generator) -> dict[Pairing, Floats]:
+    """Log ratios of the longest jobs, by job and block."""
+    machine, work = scenario.slowdown(chance, jobs), work_of_slices(scenario, true_ratio, jobs, chance)
     turns, slowdown = pass_through(machine, work, slices_in_turns(), BLOCK_TICKS)  # after the survey
-    disturbed = (slowdown > 0).any(axis=0) if scenario.is_seen else np.zeros(turns.shape[1:], dtype=bool)
     trials, _ = pass_through(machine, work, slices_of_trials(), 0)
-    return {
-        "turns": hodges_lehmann_of_counted(_by_job(turns[0] - turns[1]), _by_job(disturbed)),
-        "trials": np.subtract(*(np.median(_by_job(of_leg), axis=-1) for of_leg in trials)),
-    }
+    return {"turns": ratios_of_turns(turns, slowdown, scenario.is_seen), "trials": ratios_of_trials(trials)}
 
 
-def _work(scenario: Scenario, true_ratio: float, jobs: int, chance: np.random.Generator) -> Floats:
+def work_of_slices(scenario: Scenario, true_ratio: float, jobs: int, chance: np.random.Generator) -> Floats:
     """Log duration of every slice on a machine without slowdown, in ticks: by leg, block, round and job."""
     work = chance.normal(0, scenario.slice_noise, (2, MAX_BLOCKS, ROUNDS, jobs))
     processes = (2, MAX_BLOCKS, 1, jobs)
@@ -137,12 +140,19 @@ def pass_through(
     return times, slowdown
 
 
-def _by_job(of_rounds: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """From block, round, job to job, block, round."""
-    return np.ascontiguousarray(np.moveaxis(of_rounds, -1, 0))
+def ratios_of_trials(times: Floats) -> Floats:
+    """Log ratios of the medians of whole trials, by job and block."""
+    medians = np.median(np.exp(times), axis=2)
+    return np.log(medians[0] / medians[1]).T
 
 
-def hodges_lehmann_of_counted(pairs: Floats, disturbed: Booleans) -> Floats:
+def ratios_of_turns(times: Floats, slowdown: Floats, is_seen: bool) -> Floats:
+    """Log ratios of blocks in turns, by job and block; in a round with a slowdown that is seen, all are disturbed."""
+    disturbed = (slowdown > 0).any(axis=0) & is_seen
+    return _hodges_lehmann_of_counted(*(np.moveaxis(array, -1, 0) for array in (times[0] - times[1], disturbed)))
+
+
+def _hodges_lehmann_of_counted(pairs: Floats, disturbed: Booleans) -> Floats:
     """Hodges-Lehmann estimate of the counted ones among the pairs along the last axis."""
     undisturbed = ~disturbed
     enough = undisturbed.sum(axis=-1, keepdims=True) >= (1 - MAX_LEFT_OUT_SHARE) * pairs.shape[-1]
@@ -196,7 +206,7 @@ def _row(scenario: Scenario) -> dict[str, object]:
 def _figures(a_a: Jobs, at_threshold: Jobs) -> dict[str, float]:
     return {
         "coverage": round(float(a_a.covers().mean()), 4),
-        "false_pass_at_threshold": round(float(at_threshold.status("pass").mean()), 4),
-        "false_fail_at_threshold": round(float(at_threshold.status("fail").mean()), 4),
+        "false_pass_at_threshold": round(float(at_threshold.passes().mean()), 4),
+        "false_fail_at_threshold": round(float(at_threshold.fails().mean()), 4),
         "mean_blocks": round(float(a_a.blocks.mean()), 4),
     }

@@ -68,7 +68,7 @@ def spells(chance: np.random.Generator, jobs: int) -> Floats:
 
 
 def first_order(chance: np.random.Generator, jobs: int, memory: float) -> Floats:
-    """AR(1) with a standard deviation of 2.3 %, so that `memory` is left of a value after the time of one trial."""
+    """AR(1) with a standard deviation of 2.3 %, of which the share `memory` is left after the time of one trial."""
     per_tick = memory ** (1 / TRIAL_TICKS)
     series = chance.normal(0, 0.023, (TICKS, jobs))
     series[1:] *= math.sqrt(1 - per_tick**2)
@@ -85,7 +85,7 @@ def bursts(chance: np.random.Generator, jobs: int, mean_on_ticks: float, mean_of
     for tick in range(1, TICKS):
         before = is_on[tick - 1]
         is_on[tick] = before ^ (flips[tick] < np.where(before, 1 / mean_on_ticks, 1 / mean_off_ticks))
-    return is_on * math.log(2)
+    return np.where(is_on, math.log(2), 0)
 
 
 def step_change(chance: np.random.Generator, jobs: int) -> Floats:
@@ -94,18 +94,18 @@ def step_change(chance: np.random.Generator, jobs: int) -> Floats:
     return (np.arange(TICKS)[:, None] >= moment) * math.log(1.15)
 
 
-#: Of two seconds on and four off, in slices of a quarter of a second.
-often = partial(bursts, mean_on_ticks=8, mean_off_ticks=16)
+#: On for two seconds and off for four, on average, if a slice takes a quarter of a second.
+every_few_seconds = partial(bursts, mean_on_ticks=8, mean_off_ticks=16)
 
 SCENARIOS = {
     "independent": Scenario(steady),
     "drift": Scenario(drift),
     "outliers": Scenario(spells),
-    # Trials are means over time, so successive ones correlate by more than is left after the time of one: 0.3 and 0.5.
-    "autocorrelated": Scenario(partial(first_order, memory=0.11), LITTLE_SLICE_NOISE),
-    "strongly_autocorrelated": Scenario(partial(first_order, memory=0.32), LITTLE_SLICE_NOISE),
-    "bursts": Scenario(often),
-    "bursts_seen": Scenario(often, is_seen=True),
+    # Successive whole trials correlate by about 0.3 and 0.5.
+    "autocorrelated": Scenario(partial(first_order, memory=0.2), LITTLE_SLICE_NOISE),
+    "strongly_autocorrelated": Scenario(partial(first_order, memory=0.4), LITTLE_SLICE_NOISE),
+    "bursts": Scenario(every_few_seconds),
+    "bursts_seen": Scenario(every_few_seconds, is_seen=True),
     "step_change": Scenario(step_change),
     "slow_processes": Scenario(steady, slow_processes=0.05),
 }
