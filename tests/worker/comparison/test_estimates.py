@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from halftime.contract.report.report import Difference, Estimate
+from tests.factories import trial
+from tests.trials_in_turns import spec, trial_in_turns
+from worker.comparison.comparison_run import log_ratios
 from worker.comparison.estimates import (
     blocks_needed,
     difference_estimate,
@@ -19,13 +22,13 @@ from worker.comparison.estimates import (
     judge_within,
     mean_interval,
     noise_floor,
+    noise_floor_in_turns,
     ratio_estimate,
     reduction_percent,
     t_quantile,
 )
 
-seconds = st.floats(min_value=1e-6, max_value=1e3)
-samples = st.lists(seconds, min_size=2, max_size=20)
+log_ratio = st.floats(min_value=-3, max_value=3)
 
 
 @pytest.mark.parametrize("degrees", [*range(1, 65), 999, 1000])
@@ -45,26 +48,41 @@ def test_an_interval_needs_two_values():
         mean_interval([1.0], pilot=6)
 
 
-@given(samples)
-def test_identical_work_has_a_speedup_of_one(values):
-    measured = ratio_estimate(values, values, pilot=len(values))
-    assert (measured.value, measured.ci_low, measured.ci_high) == (1.0, 1.0, 1.0)
+@given(st.lists(log_ratio, min_size=2, max_size=20))
+def test_the_speedup_is_the_geometric_mean_of_the_blocks_ratios(of_blocks):
+    measured = ratio_estimate(of_blocks, pilot=len(of_blocks))
+    assert measured.value == pytest.approx(statistics.geometric_mean(map(math.exp, of_blocks)))
 
 
-@given(samples, st.floats(min_value=0.1, max_value=10))
-def test_a_constant_factor_is_found_exactly(values, factor):
-    measured = ratio_estimate([value * factor for value in values], values, pilot=len(values))
-    assert measured.value == pytest.approx(factor)
+@given(log_ratio, st.integers(min_value=2, max_value=20))
+def test_equal_blocks_leave_no_doubt(ratio, blocks):
+    measured = ratio_estimate([ratio] * blocks, pilot=blocks)
+    assert (measured.ci_low, measured.value, measured.ci_high) == (pytest.approx(math.exp(ratio)),) * 3
 
 
-@given(st.lists(st.tuples(seconds, seconds), min_size=2, max_size=20))
-def test_swapping_the_legs_inverts_the_speedup(pairs):
-    baseline, candidate = zip(*pairs, strict=True)
-    there = ratio_estimate(baseline, candidate, pilot=len(pairs))
-    back = ratio_estimate(candidate, baseline, pilot=len(pairs))
+@given(st.lists(log_ratio, min_size=2, max_size=20), log_ratio)
+def test_a_constant_factor_moves_value_and_interval_alike(of_blocks, factor):
+    before = ratio_estimate(of_blocks, pilot=len(of_blocks))
+    after = ratio_estimate([ratio + factor for ratio in of_blocks], pilot=len(of_blocks))
+    for bound in ("value", "ci_low", "ci_high"):
+        assert getattr(after, bound) == pytest.approx(getattr(before, bound) * math.exp(factor))
+
+
+@given(st.lists(log_ratio, min_size=2, max_size=20))
+def test_swapping_the_legs_inverts_the_speedup(of_blocks):
+    there = ratio_estimate(of_blocks, pilot=len(of_blocks))
+    back = ratio_estimate([-ratio for ratio in of_blocks], pilot=len(of_blocks))
     assert there.value * back.value == pytest.approx(1)
+    assert there.ci_low * back.ci_high == pytest.approx(1)
     assert there.ci_low <= there.value * (1 + 1e-12)
     assert there.value <= there.ci_high * (1 + 1e-12)
+
+
+def test_log_ratios_are_those_of_the_blocks_whose_step_times_are_there():
+    slow, quick = (trial(spec(), step_seconds=seconds) for seconds in (0.02, 0.01))
+    in_turns = trial_in_turns([[9, 3], [9, 3]]), trial_in_turns([[9, 1], [9, 1]])
+    pairs = [(slow, quick), (slow.without_samples(), quick), in_turns]
+    assert log_ratios(pairs) == pytest.approx([math.log(2), math.log(3)])
 
 
 def test_differences_are_signed_before_they_are_averaged():
@@ -87,6 +105,34 @@ def test_the_noise_floor_brackets_one_symmetrically_in_logs():
     floor = noise_floor([1.0, 1.1, 0.9])
     assert floor.value == 1
     assert math.log(floor.ci_high) == pytest.approx(-math.log(floor.ci_low))
+
+
+@given(st.lists(log_ratio, min_size=2, max_size=16), log_ratio)
+def test_the_noise_floor_in_turns_is_the_interval_of_one_leg_moved_to_one(of_leg, true_ratio):
+    floor = noise_floor_in_turns([[ratio + true_ratio for ratio in of_leg]])
+    _, half_width = mean_interval(of_leg, pilot=len(of_leg))
+    assert floor.value == 1
+    assert (math.log(floor.ci_low), math.log(floor.ci_high)) == pytest.approx((-half_width, half_width), abs=1e-9)
+
+
+def test_the_noise_floor_in_turns_pools_the_legs_whatever_their_speedups():
+    quick, slow = [0.7, 0.71, 0.72], [-0.2, -0.22, -0.24]
+    spread = math.sqrt((statistics.variance(quick) + statistics.variance(slow)) / 2)
+    floor = noise_floor_in_turns([quick, slow])
+    assert math.log(floor.ci_high) == pytest.approx(stats.t.ppf(0.975, 4) * spread / math.sqrt(3))
+    assert noise_floor_in_turns([slow, quick]) == floor
+
+
+def test_the_noise_floor_in_turns_is_that_of_the_leg_with_the_fewest_blocks():
+    long, short = [0.1, 0.2, 0.3, 0.2, 0.1], [0.5, 0.6]
+    squares = 4 * statistics.variance(long) + statistics.variance(short)
+    floor = noise_floor_in_turns([long, short])
+    assert math.log(floor.ci_high) == pytest.approx(stats.t.ppf(0.975, 5) * math.sqrt(squares / 5 / 2))
+
+
+def test_a_noise_floor_in_turns_needs_two_blocks_of_every_leg():
+    with pytest.raises(ValueError, match="two data points"):
+        noise_floor_in_turns([[0.1, 0.2], [0.1]])
 
 
 def estimate(low, high):
@@ -121,9 +167,9 @@ def test_the_two_stage_interval_covers_the_truth_as_often_as_it_says():
     chance = random.Random(7)  # noqa: S311 # a simulation
     covered = 0
     for _ in range(4000):
-        log_ratios = [chance.gauss(math.log(2), 0.05) for _ in range(16)]
-        blocks = min(16, max(6, blocks_needed(log_ratios[:6], 0.02)))
-        mean, half_width = mean_interval(log_ratios[:blocks], pilot=6)
+        of_blocks = [chance.gauss(math.log(2), 0.05) for _ in range(16)]
+        blocks = min(16, max(6, blocks_needed(of_blocks[:6], 0.02)))
+        mean, half_width = mean_interval(of_blocks[:blocks], pilot=6)
         covered += abs(mean - math.log(2)) <= half_width
     assert 0.945 <= covered / 4000 <= 0.97
 
