@@ -7,8 +7,8 @@ from halftime.contract.request.request import BenchmarkRequest
 from tests.cases.answers import Answer
 from tests.factories import CPU
 from worker.comparison.blocks import compare
-from worker.comparison.leg_failures import BenchmarkFailed
 from worker.comparison.comparison_run import ComparisonRun
+from worker.comparison.leg_failures import BenchmarkFailed
 from worker.errors import TrialFailed
 from worker.messages import Inspection
 from worker.report.build import make_report

@@ -22,6 +22,9 @@ LEAST_SLICE_STEPS = 4 * PICK_UP_STEPS
 #: Fewest rounds of a block: one in either order of the legs.
 LEAST_ROUNDS = 2
 
+#: Most rounds of a block: more pairs would add nothing to its figure, but handing over would take time.
+MOST_ROUNDS = 100
+
 #: Fewest measured steps for turns: in each round one that picks up and one that counts.
 LEAST_MEASURED_STEPS = LEAST_ROUNDS * (PICK_UP_STEPS + 1)
 
@@ -102,7 +105,7 @@ def _legs(surveys: Sequence[TrialResult], steps: int, warmup_steps: int, slow_fr
 def slices_of(measured_steps: int, step_seconds: float) -> tuple[int, ...]:
     """Divides the measured steps into an even number of slices, as equal as possible, of about `SLICE_SECONDS`."""
     wanted = max(LEAST_SLICE_STEPS, round(SLICE_SECONDS / step_seconds))
-    rounds = max(LEAST_ROUNDS, measured_steps // wanted // 2 * 2)
+    rounds = min(MOST_ROUNDS, max(LEAST_ROUNDS, measured_steps // wanted // 2 * 2))
     shortest, longer = divmod(measured_steps, rounds)
     return (shortest + 1,) * longer + (shortest,) * (rounds - longer)
 

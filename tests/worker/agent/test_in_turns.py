@@ -118,28 +118,16 @@ async def test_a_block_of_which_a_trial_is_killed_is_run_again_once(launcher):
 
 
 async def test_the_leg_whose_turn_does_not_end_is_the_one_that_timed_out(launcher):
-    outcomes = []
-
-    async def in_the_background():
-        results = await run(
-            launcher,
-            specs("fp32", "bf16", steps=2002, hidden_size=512),
-            plan((5,) * 400, (5,) * 400),
-            deadline_seconds=8,
-        )
-        outcomes.extend(outcome for outcome, _ in results)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(in_the_background)
-        await until(lambda: len(trial_processes()) == 2)
-    assert [outcome.code for outcome in outcomes if outcome is not None] == ["timeout"]
+    legs = specs("fp32", "bf16", steps=10_000, hidden_size=2048)
+    results = await run(launcher, legs, plan((5,) * 1900, (5,) * 1900), deadline_seconds=8)
+    assert [outcome.code for outcome, _ in results if outcome is not None] == ["timeout"]
     assert trial_processes() == []
 
 
 async def test_cancelling_ends_all_processes_of_the_block(launcher):
     async with anyio.create_task_group() as tasks:
-        legs = specs("fp32", "bf16", steps=10_002, hidden_size=512)
-        tasks.start_soon(run, launcher, legs, plan((5,) * 2000, (5,) * 2000))
+        legs = specs("fp32", "bf16", steps=10_000, hidden_size=512)
+        tasks.start_soon(run, launcher, legs, plan((5,) * 1900, (5,) * 1900))
         await until(lambda: len(trial_processes()) == 2)
         await anyio.sleep(0.5)
         tasks.cancel_scope.cancel()

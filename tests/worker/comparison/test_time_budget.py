@@ -16,7 +16,6 @@ from halftime.contract.resources.worker import PrecisionSupport
 from halftime.plugin import Vectors
 from tests.factories import CPU, comparison, request, telemetry, trial
 from worker.agent.launcher import TrialLauncher, within_time_limit
-from worker.comparison import blocks as comparing
 from worker.comparison import comparison_run
 from worker.comparison.blocks import compare
 from worker.comparison.leg_failures import BenchmarkFailed
@@ -53,8 +52,7 @@ class Machine:
         )
         self.specs, self.progress = [], []
         self.disturbed = set()
-        for module in (comparing, comparison_run):
-            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(comparison_run, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     async def run_trial(self, spec, deadline_seconds, after_step):
         self.specs.append(spec)

@@ -1,7 +1,10 @@
 """Whether legs take turns, how, and what the report makes of it; trials are made up."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +14,7 @@ from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import Report
 from tests.factories import comparison, request
 from tests.worker.comparison.in_turns import MIB, Machine, survey, turned
+from worker.comparison import comparison_run
 from worker.comparison import turns as planning
 from worker.comparison.blocks import compare
 from worker.comparison.leg_failures import BenchmarkFailed
@@ -298,3 +302,58 @@ def _spec(precision):
     measured = comparison(asked())
     leg = next(one for one in measured.legs if one.precision == precision)
     return spec_of(measured, leg, 0)
+
+
+class Clock:
+    """Time as the machine's work takes it."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(comparison_run, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+@given(
+    fp32=st.floats(min_value=0.001, max_value=5),
+    bf16=st.floats(min_value=0.001, max_value=100),
+    budget_seconds=st.floats(min_value=1, max_value=2000),
+)
+@pytest.mark.filterwarnings("ignore")
+def test_no_comparison_in_turns_outlasts_its_budget(fp32, bf16, budget_seconds):
+    seconds = {"fp32": fp32, "bf16": bf16}
+    with pytest.MonkeyPatch.context() as patched:
+        clock = Clock(patched)
+
+        def alone(spec):
+            steps = max(2, min(TRAINING["steps"], math.floor(spec.limit.share_seconds / seconds[spec.precision])))
+            if steps * seconds[spec.precision] > spec.limit.max_seconds:
+                clock.now += spec.limit.max_seconds
+                return Failure.of(FailureCode.TIME_BUDGET, "")
+            clock.now += steps * seconds[spec.precision]
+            used = {
+                "trial_seconds": steps * seconds[spec.precision],
+                "training_time_seconds": steps * seconds[spec.precision],
+            }
+            return survey(spec, step_seconds=seconds, loss_curve=[1.0] * steps, ended_early=steps < 85, **used)
+
+        def together(specs, turns):
+            limit = specs[0].limit
+            round_seconds = sum(
+                legs.slices[0] * seconds[spec.precision] for spec, legs in zip(specs, turns.legs, strict=True)
+            )
+            warmup = sum(
+                legs.warmup_steps * seconds[spec.precision] for spec, legs in zip(specs, turns.legs, strict=True)
+            )
+            rounds = max(2, min(turns.rounds, math.floor((limit.share_seconds - warmup) / round_seconds)))
+            if warmup + rounds * round_seconds > limit.max_seconds:
+                clock.now += limit.max_seconds
+                return [Failure.of(FailureCode.TIME_BUDGET, "") for _ in specs]
+            clock.now += warmup + rounds * round_seconds
+            cut = tuple(replace(legs, slices=legs.slices[:rounds]) for legs in turns.legs)
+            return turned(specs, replace(turns, legs=cut), step_seconds=seconds)
+
+        machine = Machine(survey=alone, turned=together)
+        try:
+            anyio.run(run, machine, asked(time_budget_seconds=budget_seconds))
+        except BenchmarkFailed as ended:
+            assert ended.failure.code == "time_budget"
+        assert clock.now - 1000 <= budget_seconds * (1 + 1e-9)

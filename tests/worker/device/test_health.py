@@ -14,7 +14,7 @@ from tests.worker.agent.test_launcher import spec, trial_processes
 from tests.worker.device import fake_nvml
 from tests.worker.device.fake_nvml import GIB, a100_cut, h100, memory, plant, process, recovery
 from tests.worker.device.test_telemetry import trial_on
-from worker.agent import launcher, quarantine
+from worker.agent import child_process, quarantine
 from worker.agent.launcher import TrialLauncher
 from worker.agent.quarantine import DeviceMonitor, may_be_device_fault
 from worker.device import health
@@ -305,9 +305,9 @@ async def test_a_quarantine_ends_only_after_two_passes_in_a_row():
 async def test_a_process_that_does_not_die_holds_up_nothing(watched, monkeypatch):
     made, planted = watched
     planted.write_text("hang")
-    monkeypatch.setattr(launcher, "KILL_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(child_process, "KILL_WAIT_SECONDS", 0.1)
     with monkeypatch.context() as immortal:
-        immortal.setattr(launcher.os, "killpg", lambda group, signum: None)
+        immortal.setattr(child_process.os, "killpg", lambda group, signum: None)
         immortal.setattr("multiprocessing.popen_forkserver.Popen.kill", lambda self: None, raising=False)
         with anyio.fail_after(60):
             outcome = await made.check(DeviceCheck(device="cpu"), 0.5)
