@@ -3,6 +3,9 @@
 import itertools
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 
 import anyio
 import psutil
@@ -11,6 +14,7 @@ import pytest
 from halftime.contract.report.failure import Failure
 from halftime.contract.report.pairs import slice_pairs
 from halftime.contract.report.trial import TrialResult
+from testing.processes import gone
 from tests.worker.agent.test_launcher import launcher, spec, trial_processes, until
 from worker.messages import BlockTurns, LegTurns, TimeLimit
 
@@ -133,3 +137,32 @@ async def test_cancelling_ends_all_processes_of_the_block(launcher):
         tasks.cancel_scope.cancel()
     assert trial_processes() == []
     assert not [child for child in psutil.Process().children(recursive=True) if child.status() == "zombie"]
+
+
+async def test_no_trial_outlives_a_worker_that_is_killed_in_the_middle_of_a_slice():
+    """The one that trains and the one that sleeps both end, without anything that the worker could do about it."""
+    worker = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent("""
+                import anyio
+                from tests.worker.agent.test_in_turns import plan, run, specs
+                from tests.worker.agent.test_launcher import TrialLauncher
+                if __name__ == "__main__":
+                    legs = specs("fp32", "bf16", steps=10_000, hidden_size=2048)
+                    turns = plan((50,) * 190, (50,) * 190)
+                    anyio.run(run, TrialLauncher(), legs, turns, lambda spec, step: print(step, flush=True))
+            """),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},  # noqa: PTH109
+    )
+    with worker:
+        while int(worker.stdout.readline()) <= WARMUP:  # then the slices begin
+            pass
+        orphans = trial_processes(worker.pid)
+        worker.kill()
+    assert len(orphans) == 2
+    await until(lambda: gone(orphans))
