@@ -8,7 +8,13 @@ from halftime.contract.report.report import StoppedBy
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.resources.benchmark import Progress
 from worker.comparison.block_order import order_of_block
-from worker.comparison.blocks_in_turns import TurnsRunner, decide_pairing, run_in_turns, use_survey
+from worker.comparison.blocks_in_turns import (
+    TurnsRunner,
+    decide_pairing,
+    run_in_turns,
+    use_survey,
+    use_survey_as_trials,
+)
 from worker.comparison.comparison_run import ComparisonRun, LegRun
 from worker.comparison.deadlines import deadline_seconds
 from worker.comparison.disturbance import disturbances
@@ -63,6 +69,9 @@ async def compare(
         else:
             stopped_by = _add_block(comparison, block)
             await keep_block(block)
+    if comparison.pairing == "turns" and comparison.blocks == 0:
+        use_survey_as_trials(comparison, "the time budget ended before the legs had taken turns")
+        comparison.blocks = 1
     comparison.stopped_by = stopped_by
     for leg in comparison.legs:
         flag_disturbed(leg)

@@ -8,7 +8,7 @@ from halftime.contract.report.trial import TrialResult
 from halftime.contract.resources.benchmark import Progress
 from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step
 from worker.comparison.deadlines import deadline_seconds
-from worker.comparison.disturbance import flag_disturbed_slices
+from worker.comparison.disturbance import disturbances, flag_disturbed_slices
 from worker.comparison.leg_failures import BenchmarkFailed, ends_benchmark, in_its_role
 from worker.comparison.nonfinite import nonfinite
 from worker.comparison.progress import progress_in_turns
@@ -33,8 +33,8 @@ TurnsRunner = Callable[
 
 def decide_pairing(comparison: ComparisonRun, first: Block) -> Block:
     """Decides after each leg has been trained alone whether they take turns: then that was the survey, else a block."""
-    legs = [leg for leg in comparison.legs if leg.trials]
-    why = why_no_room([leg.trials[0] for leg in legs], comparison.device)
+    surveys = [leg.trials[0] for leg in comparison.legs if leg.trials]
+    why = why_no_room(surveys, comparison.device) if comparison.can_compare() else "no pair of legs is left to compare"
     if why is not None:
         comparison.pairing, comparison.pairing_reason = "trials", why
         return first.model_copy(update={"pairing": "trials", "pairing_reason": why})
@@ -45,7 +45,9 @@ def decide_pairing(comparison: ComparisonRun, first: Block) -> Block:
 def use_survey(comparison: ComparisonRun) -> None:
     """Makes the trials so far the survey of their legs, which take turns from now on."""
     for leg in comparison.legs:
-        leg.survey = leg.trials.pop() if leg.trials else None
+        if leg.trials:
+            survey = leg.trials.pop()
+            leg.survey = survey.model_copy(update={"disturbances": disturbances(survey, [])})
     comparison.max_steps = None  # of a leg that the survey cut short; in turns, legs are cut short together
     comparison.pairing = "turns"
     comparison.pairing_reason = "the legs fit on the device together, and nothing works for a leg that waits"
@@ -136,14 +138,11 @@ def waiting_cores(trials: Sequence[TrialResult]) -> float | None:
 
 def _fall_back(comparison: ComparisonRun, why: str) -> Block:
     """Discards the blocks in turns; the survey becomes the first block of whole trials."""
-    for leg in comparison.legs:
-        leg.trials = [leg.survey] if leg.survey else []
-        leg.survey = None
-    comparison.pairing, comparison.pairing_reason = "trials", why
-    comparison.turns = comparison.turns_plan = None
+    use_survey_as_trials(comparison, why)
     comparison.blocks, comparison.reused = 0, []
-    seconds = comparison.time_block()
-    comparison.total_seconds, seconds = 0.0, comparison.total_seconds + seconds
+    comparison.planned_blocks = comparison.request.config.measurement.min_blocks
+    seconds = comparison.total_seconds + comparison.time_block()
+    comparison.total_seconds = 0.0
     return Block(
         index=0,
         pairing="trials",
@@ -155,6 +154,15 @@ def _fall_back(comparison: ComparisonRun, why: str) -> Block:
         seconds=seconds,
         repeats=comparison.repeats,
     )
+
+
+def use_survey_as_trials(comparison: ComparisonRun, why: str) -> None:
+    """Makes the survey the only trial of each leg, in a block of whole trials."""
+    for leg in comparison.legs:
+        leg.trials = [leg.survey] if leg.survey else []
+        leg.survey = leg.ended_early_reason = None
+    comparison.pairing, comparison.pairing_reason = "trials", why
+    comparison.turns = comparison.turns_plan = None
 
 
 def _block_of(

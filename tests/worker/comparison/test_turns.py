@@ -249,6 +249,26 @@ async def test_a_failure_of_one_leg_ends_it_as_in_whole_trials(leg):
     assert report.comparisons[0].candidate.failure.code == "training_failed"
 
 
+async def test_without_time_for_turns_the_survey_is_what_was_measured():
+    def too_late(specs, turns):
+        return [Failure.of(FailureCode.TIME_BUDGET, "")] * len(specs)
+
+    report, _ = await run(Machine(turned=too_late))
+    assert (report.pairing, report.blocks, report.stopped_by) == ("trials", 1, "time_budget")
+    assert report.comparisons[0].speedup_of_one_block == pytest.approx(2)
+    assert "before the legs had taken turns" in report.pairing_reason
+
+
+async def test_a_baseline_out_of_memory_in_the_survey_leaves_the_candidate_s_figures():
+    def alone(spec):
+        too_large = Failure.of(FailureCode.OUT_OF_MEMORY, "too large")
+        return too_large if spec.precision == "fp32" else survey(spec)
+
+    report, machine = await run(Machine(survey=alone))
+    assert (report.verdict, report.stopped_by, machine.blocks) == ("invalid", "leg_failed", [])
+    assert report.comparisons[0].candidate.median_step_seconds == pytest.approx(0.01)
+
+
 async def test_blocks_of_an_earlier_attempt_are_reused_with_their_survey():
     kept = []
     whole, _ = await run(kept=kept)
