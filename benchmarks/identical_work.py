@@ -1,4 +1,4 @@
-"""Five A/A jobs: both legs are FP32, so every difference is noise. Next to each, the reference method's result.
+"""Twenty A/A jobs: both legs are FP32, so every difference is noise. Next to each, the reference method's result.
 
 The reference method measures each leg once, the baseline first, in one process, and divides the two times. It gets
 the same model and the same batches, and as fresh a start as one process allows.
@@ -17,7 +17,7 @@ from worker.models import blueprint_of
 from worker.training.loop import prepare, training_step
 from worker.training.precision import PRECISIONS, set_flags
 
-JOBS = 5
+JOBS = 20
 REQUEST = BenchmarkRequest.model_validate(
     {
         "model": {"kind": "transformer", "vocab_size": 64, "hidden_size": 256, "num_layers": 2, "sequence_length": 64},
@@ -34,7 +34,8 @@ REQUEST = BenchmarkRequest.model_validate(
 def measure() -> dict[str, object]:
     """For each job: our speedup with its interval, the noise floor, and the reference's single ratio."""
     rows = [anyio.run(_job, seed) | {"reference_speedup": _reference(seed)} for seed in range(JOBS)]
-    return {"request": REQUEST.model_dump(mode="json"), "jobs": rows}
+    counts = {name: sum(bool(row[name]) for row in rows) for name in ("covers_one", "indistinguishable_from_noise")}
+    return {"request": REQUEST.model_dump(mode="json"), **counts, "jobs": rows}
 
 
 async def _job(seed: int) -> dict[str, object]:

@@ -15,14 +15,18 @@ from worker.messages import BlockTurns, TrialSpec
 from worker.report.build import make_report
 
 
-async def run_job(request: BenchmarkRequest, on_progress: Callable[[Progress], None] = lambda progress: None) -> Report:
-    """Report of a request on this machine's first device."""
+async def run_job(
+    request: BenchmarkRequest,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    planted: Callable[[TrialSpec], TrialSpec] = lambda spec: spec,
+) -> Report:
+    """Report of a request on this machine's first device; `planted` changes what a trial does."""
     launcher = TrialLauncher()
 
     async def run_trial(
         spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
     ) -> TrialResult | Failure:
-        outcome, logs = await launcher.run(spec, deadline_seconds, after_step)
+        outcome, logs = await launcher.run(planted(spec), deadline_seconds, after_step)
         assert isinstance(outcome, TrialResult), f"{outcome}\n{logs}"
         return outcome
 
@@ -32,7 +36,7 @@ async def run_job(request: BenchmarkRequest, on_progress: Callable[[Progress], N
         deadline_seconds: float,
         after_step: Callable[[TrialSpec, int], None],
     ) -> list[TrialResult | Failure | None]:
-        results = await launcher.run_in_turns(specs, turns, deadline_seconds, after_step)
+        results = await launcher.run_in_turns([planted(spec) for spec in specs], turns, deadline_seconds, after_step)
         for outcome, logs in results:
             assert isinstance(outcome, TrialResult), f"{outcome}\n{logs}"
         return [outcome for outcome, _ in results]
