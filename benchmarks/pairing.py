@@ -1,7 +1,7 @@
-"""Turns beside whole trials in one run: the same request, on the machine as it is and beside a load that comes and goes.
+"""Turns beside whole trials in one run: the same request, on a quiet machine and beside a load that comes and goes.
 
-Half-widths are compared at equal machine time: an interval of a benchmark that took T seconds is as wide as σ/√T. And a
-known bias, real extra work in one leg, is to be found within the interval.
+Half-widths are compared at equal machine time: with so many times the time, an interval is narrower by the square root.
+And a known bias, real extra work in one leg, is to be found within the interval.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ LONGEST_LOAD_SECONDS = 1800
 #: Hidden layers of a model, and of one that does 3 % more work in every step.
 LAYERS, LAYERS_OF_THE_SLOWER = 100, 103
 
+MODEL = {"kind": "transformer", "vocab_size": 64, "hidden_size": 256, "num_layers": 2, "sequence_length": 64}
 TRAINING = {"batch_size": 16, "steps": 85, "warmup_steps": 5}
 BLOCKS = {"min_blocks": 6, "max_blocks": 6}
 
