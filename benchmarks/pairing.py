@@ -39,13 +39,7 @@ def request(pairing: str) -> BenchmarkRequest:
     """BF16 against FP32 on a small transformer."""
     return BenchmarkRequest.model_validate(
         {
-            "model": {
-                "kind": "transformer",
-                "vocab_size": 64,
-                "hidden_size": 256,
-                "num_layers": 2,
-                "sequence_length": 64,
-            },
+            "model": MODEL,
             "config": {
                 "device": "auto",
                 "candidates": ["bf16"],
