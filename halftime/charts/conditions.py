@@ -23,7 +23,7 @@ Read = Callable[[TrialResult], Spread | None]
 def conditions(report: Report) -> Chart | None:
     """Draws a panel per quantity with a mark per trial in order of time; None if nothing was recorded."""
     trials = sorted(
-        ((leg.name, trial) for leg in named_legs(report) for trial in leg.leg.trials),
+        ((leg.name, trial) for leg in named_legs(report) for trial in leg.leg.all_trials()),
         key=lambda named: named[1].training_started_at,
     )
     panels = [(title, data) for title, read in _quantities(report).items() if (data := _rows(trials, read))]
@@ -35,7 +35,7 @@ def conditions(report: Report) -> Chart | None:
 
 def _quantities(report: Report) -> dict[str, Read]:
     """Returns the quantities to draw by title, which includes the unit."""
-    if any(trial.telemetry.gpu for leg in named_legs(report) for trial in leg.leg.trials):
+    if any(trial.telemetry.gpu for leg in named_legs(report) for trial in leg.leg.all_trials()):
         return {
             "SM clock (MHz)": lambda trial: trial.telemetry.gpu.sm_clock_mhz if trial.telemetry.gpu else None,
             "Temperature (°C)": lambda trial: trial.telemetry.gpu.temperature_celsius if trial.telemetry.gpu else None,

@@ -174,6 +174,10 @@ class Leg(Output):
         """The trials that were alone on the device from start to end, which alone are examined."""
         return [self.survey] if self.survey else self.trials
 
+    def all_trials(self) -> list[TrialResult]:
+        """The survey, if there is one, and the trials of all blocks."""
+        return [self.survey, *self.trials] if self.survey else self.trials
+
     def metric(self, name: str) -> float | None:
         """The value of a metric on held-out data, by its name in `DataFacts.metrics`; None if it is not finite."""
         own = {"loss": self.validation_loss, "accuracy": self.validation_accuracy}
