@@ -20,15 +20,12 @@ def _about_turns(report: Report) -> Iterator[str]:
     yield f"The legs of a block took turns{plan}: {report.pairing_reason}."
     if report.turns:
         yield report.turns.reason
-    yield (
-        "Before the blocks, each leg was trained once alone (the survey): precision, memory, numerics and energy are "
-        "from there."
-    )
+    yield "Before the blocks, each leg was trained once alone (the survey), where proof, memory and numerics are from."
     pairs = [_pairs(leg.name, found) for leg, found in zip(legs[1:], report.comparisons, strict=False)]
     yield f"Pairs of neighbouring slices that the speedup comes from: {'; '.join(pairs)}."
-    if picked_up := _of_each(legs, lambda leg: leg.pick_up_ratio, ".2f", "×"):
-        yield f"The first step after a wait, which is not compared, took {picked_up} as long as those that are."
-    if waiting := _of_each(legs, lambda leg: leg.waiting_cpu_cores, ".2g", ""):
+    if picked_up := _of_each(legs, lambda leg: leg.pick_up_ratio, ".2f"):
+        yield f"Time of the first step after a wait, which is not compared, over that of the others: {picked_up}."
+    if waiting := _of_each(legs, lambda leg: leg.waiting_cpu_cores, ".2g"):
         yield f"CPU cores that a leg used while it waited: {waiting}."
     for leg in legs:
         if leg.leg.ended_early_reason:
@@ -44,7 +41,7 @@ def _pairs(name: str, found: Comparison) -> str:
     return f"{name} {found.pairs or 0}{disturbed}"
 
 
-def _of_each(legs: list[NamedLeg], read: Callable[[Leg], float | None], digits: str, unit: str) -> str:
+def _of_each(legs: list[NamedLeg], read: Callable[[Leg], float | None], digits: str) -> str:
     """Lists a figure of every leg that has it."""
     figures = [(leg.name, read(leg.leg)) for leg in legs]
-    return ", ".join(f"{name} {figure:{digits}}{unit}" for name, figure in figures if figure is not None)
+    return ", ".join(f"{name} {figure:{digits}}" for name, figure in figures if figure is not None)
