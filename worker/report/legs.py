@@ -14,7 +14,7 @@ from worker.comparison.comparison_run import LegRun, median_step
 from worker.comparison.estimates import geometric_mean
 from worker.report.attestation import achieved_flops_per_second
 from worker.report.metrics import gains_over_chance
-from worker.report.warnings import data_wait_share
+from worker.report.warnings.waiting import data_wait_share
 
 Figure = TypeVar("Figure", int, float)
 

@@ -27,9 +27,6 @@ def _about_turns(report: Report) -> Iterator[str]:
         yield f"Time of the first step after a wait, which is not compared, over that of the others: {picked_up}."
     if waiting := _of_each(legs, lambda leg: leg.waiting_cpu_cores, ".2g"):
         yield f"CPU cores that a leg used while it waited: {waiting}."
-    for leg in legs:
-        if leg.leg.ended_early_reason:
-            yield f"{leg.name} ended before the others in its blocks: {leg.leg.ended_early_reason}."
 
 
 def _slices(turns: TurnsPlan) -> str:
