@@ -110,8 +110,8 @@ class BlockFinished(EventData):
     block: int
     #: Blocks the plan has now; the stopping rule may change it after the pilot.
     planned_blocks: int
-    #: How its legs were measured side by side. `trials` after a survey: the survey is the first block, and blocks in turns
-    #: do not count. null in events of earlier releases.
+    #: How its legs were measured side by side. `trials` after a survey: the survey is the first block, and earlier
+    #: blocks in turns do not count. null in events of earlier releases.
     pairing: Pairing | None = None
     #: By candidate, over all blocks so far; null before there are two, and for a leg that failed.
     speedups: dict[str, Estimate | None]

@@ -147,9 +147,9 @@ def _cost(request: BenchmarkRequest, history: _History) -> Cost:
 
 
 def _may_take_turns(config: BenchmarkConfig) -> bool:
-    """Whether a survey, one trial of each leg, comes before the blocks; where it shows that turns are unfair, it is one.
+    """Whether a survey, one trial of each leg, comes before the blocks; it is one where it shows that turns are unfair.
 
-    Takes as long as a block of whole trials or one in turns: in both, all steps of all legs are trained one at a time.
+    It takes as long as a block of either kind: in all of them, all legs train all their steps, one at a time.
     """
     return config.measurement.pairing == "auto" and config.data.loader is None
 

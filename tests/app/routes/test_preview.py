@@ -36,7 +36,9 @@ async def test_a_control_leg_costs_trials_too(client):
     assert found["cost"]["least_trials"] == 21
 
 
-@pytest.mark.parametrize("config", [{"measurement": {"pairing": "trials"}}, {"data": {"kind": "synthetic", "loader": {}}}])
+@pytest.mark.parametrize(
+    "config", [{"measurement": {"pairing": "trials"}}, {"data": {"kind": "synthetic", "loader": {}}}]
+)
 async def test_where_legs_cannot_take_turns_there_is_no_survey(client, config):
     found = await preview(client, {"model": MLP, "config": {"device": "cpu"} | config})
     assert (found["cost"]["least_trials"], found["cost"]["most_trials"]) == (12, 32)

@@ -60,7 +60,8 @@ async def test_a_running_benchmark_shows_progress_trials_and_pictures(client):
 
 async def test_a_survey_under_way_is_no_block(client):
     surveying = PROGRESS.model_copy(update={"phase": "survey", "block": 1, "leg": "bf16"})
-    page = await see(client, page_of(await running(client, events=[trial("fp32", 0, phase="survey")], progress=surveying)))
+    ended = [trial("fp32", 0, phase="survey")]
+    page = await see(client, page_of(await running(client, events=ended, progress=surveying)))
     assert "Survey, BF16 alone, step 3 of 5: about 1 min 14 s left" in page.text
     assert "First, each leg is trained once alone. The charts appear when the first block has ended." in page.text
     assert "survey 12.3 ms 1.5000 running" in page.text

@@ -33,9 +33,7 @@ def _wanted_turns(measured: ComparisonRun) -> bool:
 def _about_pairs(baseline: LegRun, leg: LegRun) -> Iterator[str]:
     blocks = {one.block: slice_pairs(one, other) for one, other in paired(baseline, leg)}
     overrun = {block: pairs for block, pairs in blocks.items() if _are_all_counted(pairs)}
-    left_out = [
-        pair for block, pairs in blocks.items() if block not in overrun for pair in pairs if pair.is_disturbed
-    ]
+    left_out = [pair for block, pairs in blocks.items() if block not in overrun for pair in pairs if pair.is_disturbed]
     if left_out:
         yield (
             f"{leg.name}: {len(left_out)} of {sum(map(len, blocks.values()))} pairs of slices were disturbed and left "
