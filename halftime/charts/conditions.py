@@ -16,6 +16,7 @@ HEIGHT = 90
 AXIS = 50
 
 CAPTION = "Each mark is the median of a trial's samples; the line ranges from the smallest to the largest."
+SURVEYED = " The first of each leg is the survey; in blocks, the legs take turns."
 
 Read = Callable[[TrialResult], Spread | None]
 
@@ -30,7 +31,8 @@ def conditions(report: Report) -> Chart | None:
     if not panels:
         return None
     charts = [_panel(title, data, len(trials), title == panels[-1][0]) for title, data in panels]
-    return styled(alt.vconcat(*charts, spacing=14), _description(panels, len(trials)), CAPTION)
+    surveyed = SURVEYED if any(leg.leg.survey for leg in named_legs(report)) else ""
+    return styled(alt.vconcat(*charts, spacing=14), _description(panels, len(trials)), CAPTION + surveyed)
 
 
 def _quantities(report: Report) -> dict[str, Read]:
