@@ -56,7 +56,12 @@ class Drawing:
 #: The charts in the order of a report.
 CHARTS = {
     "speedup": ChartKind("Speedup by block", speedup_by_block, "No two legs were measured in the same block."),
-    "turns": ChartKind("Turns", turns, "The legs did not take turns, or no step times are stored.", is_optional=True),
+    "turns": ChartKind(
+        "Turns of the first block",
+        turns,
+        "The legs did not take turns, or no step times are stored.",
+        is_optional=True,
+    ),
     "step_times": ChartKind("Step time", step_times, "No step times are stored."),
     "loss": ChartKind("Training loss", loss, "No leg has a loss curve."),
     "memory": ChartKind("Peak memory", memory, "No leg has a memory breakdown."),

@@ -140,5 +140,8 @@ def _caption(legs: list[Samples], pairing: Pairing) -> str:
     beyond = sum(len(leg.milliseconds) - bisect.bisect_right(leg.milliseconds, leg.last_shown) for leg in legs)
     total = sum(len(leg.milliseconds) for leg in legs)
     shown = f" except the slowest {beyond:,}" if beyond else ""
-    which = "measured steps but those after a wait" if pairing == "turns" else "measured steps"
-    return f"All {total:,} {which}{shown}; the height is proportional to the number of steps with that time."
+    left_out = " Those right after a wait are left out." if pairing == "turns" else ""
+    return (
+        f"All {total:,} measured steps{shown}; the height is proportional to the number of steps with that time."
+        f"{left_out}"
+    )

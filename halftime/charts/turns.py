@@ -29,9 +29,9 @@ def turns(report: Report) -> Chart | None:
         return None
     milliseconds = [row["milliseconds"] for row in data]
     is_logarithmic = max(milliseconds) / min(milliseconds) > FAR_APART
-    scale = alt.Scale(type="log" if is_logarithmic else "linear", zero=False, padding=10)
+    scale = alt.Scale(type="log" if is_logarithmic else "linear", zero=False, nice=False, padding=16)
     disturbed = any(row["disturbed"] for row in data)
-    x = alt.X("began:Q", title="Time in the first block (s)", axis=alt.Axis(grid=False, tickCount=6))
+    x = alt.X("began:Q", title="Time since the block began (s)", axis=alt.Axis(grid=False, tickCount=6))
     y = alt.Y("milliseconds:Q", scale=scale, **axis_above("Step time (ms)", ticks=5))
     tooltip = ["leg:N", "slice:Q", alt.Tooltip("milliseconds:Q", format=".4g"), "steps:Q", "disturbed:N"]
     bars = alt.Chart(rows(data)).mark_rule(strokeWidth=THICKNESS)
