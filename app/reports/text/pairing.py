@@ -11,7 +11,8 @@ def pairing_lines(report: Report) -> list[str]:
     """Returns whether the legs took turns and why, the pairs that were compared, and what the turns cost."""
     if report.pairing == "turns":
         return list(_about_turns(report))
-    return [f"Each trial ran alone, as a whole: {report.pairing_reason}."] if report.pairing_reason else []
+    whole = f"The trials of a block were run whole, one after the other: {report.pairing_reason}."
+    return [whole] if report.pairing_reason else []
 
 
 def _about_turns(report: Report) -> Iterator[str]:
