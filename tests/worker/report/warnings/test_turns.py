@@ -4,7 +4,7 @@ import pytest
 
 from halftime.contract.report.block import KeptBlock
 from tests.factories import CPU, comparison, gpu_telemetry, numerics, request, telemetry
-from tests.worker.comparison.in_turns import MIB, Machine, survey, turned
+from tests.worker.comparison.in_turns import MIB, Machine, survey, turned, with_load
 from worker.comparison import turns as planning
 from worker.comparison.blocks import compare
 from worker.report.build import make_report
@@ -59,13 +59,6 @@ async def test_legs_that_do_not_fit_together_are_a_warning_with_the_reason(monke
     text = await warnings()
     assert "The legs were trained one whole trial after the other: the legs need 0.2 GiB together" in text
     assert "raise measurement.max_blocks" in text
-
-
-def with_load(of_block, slices):
-    """Other programs keep cores busy during the first slices."""
-    busy = {"foreign_cpu_seconds": 99_000.0, "ended_seconds": 99.0}
-    loaded = [one.model_copy(update=busy if index < slices else {}) for index, one in enumerate(of_block[0].slices)]
-    return [of_block[0].model_copy(update={"slices": loaded}), *of_block[1:]]
 
 
 async def test_pairs_that_are_left_out_are_counted_with_the_reason():
