@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from app.rendering.html import to_html
+from app.reports.compare import compare
 from app.reports.csv import to_csv
 from app.reports.markdown import to_markdown
 from app.reports.text.pairing import pairing_lines
@@ -94,3 +95,9 @@ def test_a_leg_that_ended_early_says_so_with_the_reason(in_turns):
 def test_later_estimates_count_the_survey_among_the_trials(in_turns):
     timed = in_turns.model_copy(update={"overhead_seconds": 20.0})
     assert summarise(timed).overhead_seconds_per_trial == pytest.approx(20 / 10)
+
+
+def test_reports_that_were_paired_otherwise_are_compared_with_a_warning(in_turns):
+    whole = anyio.run(partial(reported_in_turns, measurement={"min_blocks": 2, "max_blocks": 2, "pairing": "trials"}))
+    assert any("took turns in one of the reports alone" in warning for warning in compare(in_turns, whole).warnings)
+    assert compare(in_turns, in_turns).warnings == []
