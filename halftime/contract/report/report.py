@@ -80,8 +80,8 @@ class GradScalerSummary(Output):
     skipped_steps: int
     #: Loss scale of the first block's trial, one entry per step.
     scale_trace: list[MaybeFloat]
-    #: Modules that produced the first non-finite numbers in the first block's first skipped step; null if that step is
-    #: after step 32.
+    #: Modules that produced the first non-finite numbers in the first skipped step of the survey, or else of the first
+    #: block; null if that step is after step 32.
     first_overflow: list[str] | None
 
 

@@ -107,8 +107,12 @@ async def reported(simulate=simulated, **config):
 async def reported_in_turns(machine=None, **config):
     """The report of legs that took turns in four blocks; BF16 against FP32, unless told otherwise."""
     machine = machine or Machine()
-    blocks = {"measurement": {"min_blocks": 4, "max_blocks": 4}}
-    asked = request(candidates=["bf16"], training={"batch_size": 8, "steps": 85, "warmup_steps": 5}, **blocks | config)
+    usual = {
+        "candidates": ["bf16"],
+        "training": {"batch_size": 8, "steps": 85, "warmup_steps": 5},
+        "measurement": {"min_blocks": 4, "max_blocks": 4},
+    }
+    asked = request(**usual | config)
     measured = await compare(comparison(asked), machine.run_trial, lambda progress: None, run_turns=machine.run_turns)
     return make_report("0198c0de", measured)
 
