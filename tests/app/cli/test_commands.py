@@ -217,7 +217,7 @@ async def test_a_sweep_runs_to_its_table(live, halftime, job, tmp_path):
     for benchmark in await submitted(live, 2):
         await finish(live, benchmark)
     result = await running
-    assert "Estimated cost: 2 benchmarks, 24 to 64 trials" in result.stderr
+    assert "Estimated cost: 2 benchmarks, 28 to 68 trials" in result.stderr
     rows = rows_of(tmp_path / "t.csv")
     assert [row["batch_size"] for row in rows] == ["8", "16"]
     assert result.exit_code == {"pass": 0, "fail": 1, "inconclusive": 3}[rows[0]["verdict"]]
