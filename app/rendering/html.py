@@ -38,7 +38,7 @@ def part_of_page(report: Report) -> str:
 
 def _samples(report: Report) -> Samples:
     legs = [*legs_of(report), *([report.control] if report.control else [])]
-    trials = [trial for leg in legs for trial in leg.trials]
+    trials = [trial for leg in legs for trial in leg.all_trials()]
     count = sum(len(trial.step_seconds) + len(trial.loss_curve) + len(trial.gradient_norms) for trial in trials)
     name = f"halftime-{report.benchmark_id}.json.gz"
     return Samples(count, _data_url(report) if count <= MAX_SAMPLES else None, name)

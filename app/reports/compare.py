@@ -125,6 +125,8 @@ def _warnings(baseline: Report, contender: Report) -> Iterator[str]:
     sources = [report.baseline.memory_source for report in (baseline, contender)]
     if sources[0] != sources[1]:
         yield f"memory was measured by different methods ({sources[0]} and {sources[1]})"
+    if baseline.pairing != contender.pairing:
+        yield "the legs took turns in one of the reports alone: step times were not measured alike"
     for name, report in (("baseline", baseline), ("contender", contender)):
         disturbed = sum(leg.disturbed_trials for leg in legs_of(report))
         if disturbed:

@@ -54,8 +54,10 @@ def _rows(report: Report) -> Iterator[Row]:
     yield from _noise_floor(report)
     for leg in named_legs(report):
         yield from _leg(leg, report)
+        if leg.leg.survey:
+            yield from _trial({"section": "survey", "leg": leg.name}, leg.leg.survey, report)
         for trial in leg.leg.trials:
-            yield from _trial(leg.name, trial, report)
+            yield from _trial({"section": "trial", "leg": leg.name, "block": trial.block + 1}, trial, report)
     for check in report.attestation.checks:
         outcome = {"value": check.observed, "expected": check.expected, "status": "pass" if check.ok else "fail"}
         yield {"section": "attestation", "leg": check.leg, "name": check.name, **outcome}
@@ -73,6 +75,9 @@ def _comparison(comparison: Comparison, report: Report) -> Iterator[Row]:
         yield {"section": "requirement", "leg": leg, **_requirement(requirement, report)}
     for figure in comparison_figures(report.data).values():
         yield {"section": "comparison", "leg": leg, **_figure(figure, comparison)}
+    for name, count in (("pairs", comparison.pairs), ("disturbed_pairs", comparison.disturbed_pairs)):
+        if count is not None:
+            yield {"section": "comparison", "leg": leg, "name": name, "value": count}
     for block, ratio in ratios_by_block(report.baseline, comparison.candidate):
         yield {"section": "block", "leg": leg, "block": block, "name": "speedup", "value": ratio, "unit": "x"}
 
@@ -121,14 +126,15 @@ def _leg(leg: NamedLeg, report: Report) -> Iterator[Row]:
     for figure in leg_figures(report.data).values():
         if _has_row(figure, figures):
             yield {**common, **_figure(figure, figures)}
+    if figures.ended_early_reason:
+        yield {**common, "name": "ended_early", "value": figures.ended_early_reason}
     if figures.failure:
         yield {**common, "name": "failure", "value": figures.failure.detail, "status": str(figures.failure.code)}
     for part, size_bytes in (figures.memory_breakdown.model_dump() if figures.memory_breakdown else {}).items():
         yield {"section": "memory", "leg": leg.name, "name": part, "value": size_bytes, "unit": "B"}
 
 
-def _trial(leg: str, trial: TrialResult, report: Report) -> Iterator[Row]:
-    common = {"section": "trial", "leg": leg, "block": trial.block + 1}
+def _trial(common: Row, trial: TrialResult, report: Report) -> Iterator[Row]:
     for figure in trial_figures(report.data).values():
         if _has_row(figure, trial):
             yield {**common, **_figure(figure, trial)}

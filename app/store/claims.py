@@ -202,7 +202,7 @@ def summarise(report: Report) -> Summary:
     first = report.comparisons[0]
     candidates = [comparison.candidate for comparison in report.comparisons]
     legs = [report.baseline, *candidates, *filter(None, [report.control])]
-    trials = sum(len(leg.trials) for leg in legs)
+    trials = sum(len(leg.all_trials()) for leg in legs)
     return Summary(
         verdict=report.verdict,
         speedup=first.speedup,

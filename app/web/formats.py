@@ -89,7 +89,9 @@ def format_event(event: Event) -> str:
     """Describes an event in one line."""
     title = EVENTS.get(event.kind, event.kind.replace("_", " ").capitalize())
     data = event.fields()
-    details = [f"block {data['block'] + 1}"] if isinstance(data.get("block"), int) else []
+    details = []
+    if isinstance(data.get("block"), int):
+        details = ["survey" if data.get("phase") == "survey" else f"block {data['block'] + 1}"]
     details += [f"attempt {data['attempt']}"] if "attempt" in data else []
     details += [f"{data[name]} {words}" for name, words in COUNTS.items() if data.get(name)]
     details += [str(data[name]) for name in DETAILS if data.get(name) is not None]

@@ -12,6 +12,7 @@ from halftime.charts.memory import memory
 from halftime.charts.speedup import speedup_by_block
 from halftime.charts.step_times import step_times
 from halftime.charts.theme import Chart, interactive, svg
+from halftime.charts.turns import turns
 from halftime.contract.report.report import Report
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "speedup_by_block",
     "step_times",
     "svg",
+    "turns",
 ]
 
 
@@ -37,6 +39,8 @@ class ChartKind:
     title: str
     draw: Callable[[Report], Chart | None]
     absence: str
+    #: Whether a report without data for it leaves it out without a word.
+    is_optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,12 @@ class Drawing:
 #: The charts in the order of a report.
 CHARTS = {
     "speedup": ChartKind("Speedup by block", speedup_by_block, "No two legs were measured in the same block."),
+    "turns": ChartKind(
+        "Turns of the first block",
+        turns,
+        "The legs did not take turns, or no step times are stored.",
+        is_optional=True,
+    ),
     "step_times": ChartKind("Step time", step_times, "No step times are stored."),
     "loss": ChartKind("Training loss", loss, "No leg has a loss curve."),
     "memory": ChartKind("Peak memory", memory, "No leg has a memory breakdown."),
@@ -65,8 +75,9 @@ CHARTS = {
 
 
 def drawn(report: Report) -> dict[str, Drawing]:
-    """Draws every chart of a report, by name; a chart without data has the reason instead."""
-    return {name: _drawn(kind, report) for name, kind in CHARTS.items()}
+    """Draws every chart of a report, by name; a chart without data has the reason instead, unless it is optional."""
+    drawings = {name: _drawn(kind, report) for name, kind in CHARTS.items()}
+    return {name: drawing for name, drawing in drawings.items() if drawing.svg or not CHARTS[name].is_optional}
 
 
 def _drawn(kind: ChartKind, report: Report) -> Drawing:

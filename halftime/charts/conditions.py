@@ -16,6 +16,7 @@ HEIGHT = 90
 AXIS = 50
 
 CAPTION = "Each mark is the median of a trial's samples; the line ranges from the smallest to the largest."
+SURVEYED = " The first of each leg is the survey; in blocks, the legs take turns."
 
 Read = Callable[[TrialResult], Spread | None]
 
@@ -23,19 +24,20 @@ Read = Callable[[TrialResult], Spread | None]
 def conditions(report: Report) -> Chart | None:
     """Draws a panel per quantity with a mark per trial in order of time; None if nothing was recorded."""
     trials = sorted(
-        ((leg.name, trial) for leg in named_legs(report) for trial in leg.leg.trials),
+        ((leg.name, trial) for leg in named_legs(report) for trial in leg.leg.all_trials()),
         key=lambda named: named[1].training_started_at,
     )
     panels = [(title, data) for title, read in _quantities(report).items() if (data := _rows(trials, read))]
     if not panels:
         return None
     charts = [_panel(title, data, len(trials), title == panels[-1][0]) for title, data in panels]
-    return styled(alt.vconcat(*charts, spacing=14), _description(panels, len(trials)), CAPTION)
+    surveyed = SURVEYED if any(leg.leg.survey for leg in named_legs(report)) else ""
+    return styled(alt.vconcat(*charts, spacing=14), _description(panels, len(trials)), CAPTION + surveyed)
 
 
 def _quantities(report: Report) -> dict[str, Read]:
     """Returns the quantities to draw by title, which includes the unit."""
-    if any(trial.telemetry.gpu for leg in named_legs(report) for trial in leg.leg.trials):
+    if any(trial.telemetry.gpu for leg in named_legs(report) for trial in leg.leg.all_trials()):
         return {
             "SM clock (MHz)": lambda trial: trial.telemetry.gpu.sm_clock_mhz if trial.telemetry.gpu else None,
             "Temperature (°C)": lambda trial: trial.telemetry.gpu.temperature_celsius if trial.telemetry.gpu else None,

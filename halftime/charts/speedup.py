@@ -165,7 +165,8 @@ def _description(compared: list[tuple[str, Estimate, Comparison]], report: Repor
 
 
 def _caption(report: Report) -> str:
-    text = "Each mark is a block; the line is the mean, the band around it the 95 % interval."
+    pairs = ", from its pairs of neighbouring slices" if report.pairing == "turns" else ""
+    text = f"Each mark is a block{pairs}; the line is the mean, the band around it the 95 % interval."
     if report.noise_floor:
         floor = report.noise_floor.ratio
         limits = f"{floor.ci_low:.3f}× to {floor.ci_high:.3f}×"

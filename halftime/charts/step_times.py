@@ -1,4 +1,4 @@
-"""Histograms of step times, one per leg, above each other."""
+"""Histograms of the step times that are compared, one per leg, above each other."""
 
 import bisect
 import math
@@ -11,6 +11,7 @@ import altair as alt
 from halftime.charts.theme import Chart, layered, leg_colour, rows, styled
 from halftime.contract.report.named_legs import NamedLeg, named_legs
 from halftime.contract.report.report import Report
+from halftime.contract.report.slices import Pairing
 
 #: Number of bins over a leg's own range.
 BINS = 40
@@ -27,7 +28,7 @@ TALLEST = 0.6
 
 @dataclass(frozen=True)
 class Samples:
-    """All measured steps of a leg, sorted, in milliseconds."""
+    """All steps of a leg that are compared, sorted, in milliseconds."""
 
     leg: NamedLeg
     milliseconds: list[float]
@@ -39,7 +40,7 @@ class Samples:
 
 
 def step_times(report: Report) -> Chart | None:
-    """Draws a histogram of all measured steps per leg; None if no step times are stored."""
+    """Draws a histogram of all compared steps per leg; None if no step times are stored."""
     legs = [samples for leg in named_legs(report) if (samples := _samples(leg)).milliseconds]
     if not legs:
         return None
@@ -47,7 +48,7 @@ def step_times(report: Report) -> Chart | None:
     upwards = list(enumerate(reversed(legs)))
     bins = [row for place, leg in upwards for row in _bins(leg, place, axis)]
     medians = [_median(leg, place) | {"at": axis.first} for place, leg in upwards]
-    return styled(_layers(bins, medians, axis), _description(legs), _caption(legs))
+    return styled(_layers(bins, medians, axis), _description(legs), _caption(legs, report.pairing))
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _layers(bins: list[dict[str, Any]], medians: list[dict[str, Any]], axis: _Ax
 
 
 def _samples(leg: NamedLeg) -> Samples:
-    seconds = [second for trial in leg.leg.trials for second in trial.step_seconds]
+    seconds = [second for trial in leg.leg.trials for second in trial.compared_step_seconds()]
     return Samples(leg, sorted(1000 * second for second in seconds))
 
 
@@ -135,8 +136,12 @@ def _description(legs: list[Samples]) -> str:
     return f"Times of the measured steps of all trials: {'; '.join(parts)}."
 
 
-def _caption(legs: list[Samples]) -> str:
+def _caption(legs: list[Samples], pairing: Pairing) -> str:
     beyond = sum(len(leg.milliseconds) - bisect.bisect_right(leg.milliseconds, leg.last_shown) for leg in legs)
     total = sum(len(leg.milliseconds) for leg in legs)
     shown = f" except the slowest {beyond:,}" if beyond else ""
-    return f"All {total:,} measured steps{shown}; the height is proportional to the number of steps with that time."
+    left_out = " Those right after a wait are left out." if pairing == "turns" else ""
+    return (
+        f"All {total:,} measured steps{shown}; the height is proportional to the number of steps with that time."
+        f"{left_out}"
+    )

@@ -41,6 +41,10 @@ class Charts:
         """Draws the speedup by block, with its interval, the noise floor, and the threshold."""
         return self._drawn("speedup")
 
+    def turns(self) -> LayerChart | VConcatChart:
+        """Draws the step time of every slice of the first block over time, if the legs took turns."""
+        return self._drawn("turns")
+
     def step_times(self) -> LayerChart | VConcatChart:
         """Draws a histogram of the step times of every leg."""
         return self._drawn("step_times")

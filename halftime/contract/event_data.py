@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from halftime.contract.report.failure import AnyFailureCode, Failure
 from halftime.contract.report.metrics import MetricValue
 from halftime.contract.report.report import Estimate
+from halftime.contract.report.slices import Pairing
 from halftime.contract.request.tracking import TrackerName
 from halftime.contract.strict import Json, MaybeFloat
 
@@ -109,6 +110,9 @@ class BlockFinished(EventData):
     block: int
     #: Blocks the plan has now; the stopping rule may change it after the pilot.
     planned_blocks: int
+    #: How its legs were measured side by side. `trials` after a survey: the survey is the first block, and earlier
+    #: blocks in turns do not count. null in events of earlier releases.
+    pairing: Pairing | None = None
     #: By candidate, over all blocks so far; null before there are two, and for a leg that failed.
     speedups: dict[str, Estimate | None]
 

@@ -16,7 +16,7 @@ from testing.first_contact.lines import (
     Waits,
 )
 from worker.report.attestation import achieved_flops_per_second
-from worker.report.warnings import MIN_EXPLAINED_ERROR
+from worker.report.warnings.weights import MIN_EXPLAINED_ERROR
 from worker.training.precision_facts import FACTS, LARGEST_FP32_ERROR, expected_flags
 
 #: Smallest error of a TF32 product against FP64: IEEE FP32 is more accurate.

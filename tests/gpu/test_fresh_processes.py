@@ -22,7 +22,7 @@ from worker.device.detection import detect, gpu_count
 from worker.device.gpu_sampler import MIN_ENERGY_REGION_SECONDS
 from worker.messages import TrialSpec
 from worker.report.build import make_report
-from worker.report.warnings import MIN_EXPLAINED_ERROR
+from worker.report.warnings.weights import MIN_EXPLAINED_ERROR
 from worker.training.precision import PRECISIONS
 from worker.training.precision_facts import FACTS
 

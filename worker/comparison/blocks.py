@@ -32,6 +32,8 @@ MAX_REPEATS = 2
 #: Most repetitions of all trials of a benchmark; on a machine that is always busy, the report has a warning instead.
 MAX_TOTAL_REPEATS = 6
 
+#: Why whole trials are run where a caller cannot run several at once.
+ONE_AT_A_TIME = "trials are run one at a time here"
 
 #: Runs one trial within a deadline (seconds) and calls the function with the number of steps done so far. Returns the
 #: trial's result or failure.
@@ -59,7 +61,7 @@ async def compare(
     """
     stopped_by = _resume_blocks(comparison, earlier)
     if comparison.pairing is None:
-        why = why_trials(comparison.request, comparison.device) if run_turns else "trials are run one at a time here"
+        why = why_trials(comparison.request, comparison.device) if run_turns else ONE_AT_A_TIME
         comparison.pairing, comparison.pairing_reason = (None, "") if why is None else ("trials", why)
     while stopped_by is None:
         block = await _next_block(comparison, run_trial, run_turns, on_progress)

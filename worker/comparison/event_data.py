@@ -50,6 +50,7 @@ def after_block(comparison: ComparisonRun) -> BlockFinished:
     return BlockFinished(
         block=comparison.blocks - 1,
         planned_blocks=comparison.planned_blocks,
+        pairing=comparison.pairing,
         speedups={leg.name: _speedup(comparison, leg) for leg in comparison.candidates},
     )
 

@@ -14,7 +14,7 @@ from worker.comparison.comparison_run import LegRun, median_step
 from worker.comparison.estimates import geometric_mean
 from worker.report.attestation import achieved_flops_per_second
 from worker.report.metrics import gains_over_chance
-from worker.report.warnings import data_wait_share
+from worker.report.warnings.waiting import data_wait_share
 
 Figure = TypeVar("Figure", int, float)
 
@@ -53,7 +53,7 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         },
         gains_over_chance=gains_over_chance(whole, config.measurement.min_blocks),
         loss_curve=[_mean(losses) for losses in zip(*(trial.loss_curve for trial in whole), strict=True)],
-        grad_scaler=_scaler_summary(trials),
+        grad_scaler=_scaler_summary(leg),
         numerics=leg.measured_alone[0].numerics,
         capacity=leg.capacity,
         achieved_flops_per_second=statistics.median(achieved) if achieved else None,
@@ -63,7 +63,7 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         kernels=kernels,
         shortened_trials=sum(trial.ended_early for trial in trials),
         disturbed_trials=sum(bool(trial.disturbances) for trial in trials),
-        repeated_trials=sum(trial.repeats for trial in trials),
+        repeated_trials=sum(trial.repeats for trial in leg.all_trials),
         pick_up_ratio=_pick_up_ratio(trials),
         waiting_cpu_cores=waiting_cores(trials),
         ended_early_reason=leg.ended_early_reason,
@@ -97,9 +97,11 @@ def _joules_per_step(trials: list[TrialResult]) -> float | None:
     return statistics.median(joules / len(trial.step_seconds) for joules, trial in zip(energies, trials, strict=True))
 
 
-def _scaler_summary(trials: list[TrialResult]) -> GradScalerSummary | None:
-    traces = [trial.grad_scaler for trial in trials if trial.grad_scaler is not None]
-    if not traces:
+def _scaler_summary(leg: LegRun) -> GradScalerSummary | None:
+    """Over the trials of all blocks; the modules that overflowed are searched for where the leg is examined."""
+    traces = [trial.grad_scaler for trial in leg.trials if trial.grad_scaler is not None]
+    examined = leg.measured_alone[0].grad_scaler
+    if not traces or examined is None:
         return None
     return GradScalerSummary(
         initial_scale=traces[0].initial_scale,
@@ -107,7 +109,7 @@ def _scaler_summary(trials: list[TrialResult]) -> GradScalerSummary | None:
         longest_skip_run=max(_longest_run(trace.skipped_steps) for trace in traces),
         skipped_steps=sum(len(trace.skipped_steps) for trace in traces),
         scale_trace=traces[0].scale_trace,
-        first_overflow=traces[0].first_overflow,
+        first_overflow=examined.first_overflow,
     )
 
 

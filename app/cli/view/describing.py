@@ -107,7 +107,8 @@ def _progress(benchmark: Benchmark) -> str:
     assert benchmark.progress is not None, "called only for a benchmark with progress"
     progress = benchmark.progress
     left = "" if progress.eta_seconds is None else f", about {duration(progress.eta_seconds)} left"
-    return f"{progress.fraction:.0%}: block {progress.block} of {progress.max_blocks}, {progress.leg}{left}"
+    place = "survey" if progress.phase == "survey" else f"block {progress.block} of {progress.max_blocks}"
+    return f"{progress.fraction:.0%}: {place}, {progress.leg}{left}"
 
 
 def _times(benchmark: Benchmark, now: datetime) -> str:

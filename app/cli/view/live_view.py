@@ -29,7 +29,15 @@ METRIC = 18
 #: Number of warnings that are shown, newest last.
 WARNINGS = 4
 
-PHASES = {"start": "Starting", "capacity": "Searching for the largest batch size", "report": "Writing the report"}
+PHASES = {
+    "start": "Starting",
+    "survey": "Training each leg once alone",
+    "capacity": "Searching for the largest batch size",
+    "report": "Writing the report",
+}
+
+#: Phases in which legs train.
+TRAINING = {"survey", "measure"}
 
 #: Words for an interval above, below and around the threshold.
 THRESHOLD_WORDS = {True: "met", False: "not met", None: "undecided"}
@@ -62,12 +70,13 @@ def block_line(live: LiveBenchmark, now: datetime) -> Text:
 
 
 def progress_line(live: LiveBenchmark, now: datetime) -> str:
-    """Returns the block or phase, the share that is done, and the times."""
+    """Returns the block or phase, the leg whose turn it is, the share that is done, and the times."""
     progress = live.progress
     if progress is None:
         return _times(live, now)
     phase = PHASES.get(progress.phase, f"Block {progress.block} of {_planned(live)}")
-    return f"{phase} · {progress.fraction:.0%} · {_times(live, now)}"
+    turn = f" · {progress.leg}'s turn" if live.state.in_turns else ""
+    return f"{phase}{turn} · {progress.fraction:.0%} · {_times(live, now)}"
 
 
 def _title(live: LiveBenchmark) -> Text:
@@ -92,11 +101,12 @@ def _legs(live: LiveBenchmark, width: int) -> Table:
 
 
 def _step(live: LiveBenchmark, leg: str, width: int) -> RenderableType:
-    """Renders a progress bar for the leg that is running, and the failure of a failed leg."""
-    progress = live.progress
+    """Renders a progress bar for a leg that is running, and the failure of a failed leg."""
     if leg in live.state.failures:
         return safe_text(f"failed: {live.state.failures[leg]}", "red")
-    if progress is None or progress.leg != leg or progress.phase != "measure":
+    progress = live.state.of_legs.get(leg)
+    is_current = live.progress is not None and live.progress.leg == leg
+    if progress is None or progress.phase not in TRAINING or not (is_current or live.state.in_turns):
         return Text()
     bar = ProgressBar(
         total=progress.total_steps,

@@ -44,7 +44,8 @@ class LiveBenchmark:
 
     def update_resource(self, benchmark: Benchmark) -> None:
         """Replaces the resource, and updates the state from it."""
-        self.benchmark, self.state.progress = benchmark, benchmark.progress
+        self.benchmark = benchmark
+        self.state.advance(benchmark.progress)
         self.state.status, self.state.status_text = benchmark.status, status_text(benchmark)
 
     def receive(self, message: Event | Progress) -> None:
@@ -77,5 +78,5 @@ class LiveBenchmark:
         state = LiveState.of(self.benchmark)
         for event in self._events:
             apply(state, event)
-        state.progress = self.progress
+        state.progress, state.of_legs = self.progress, self.state.of_legs
         return state

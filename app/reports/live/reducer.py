@@ -35,14 +35,14 @@ def live_state(benchmark: Benchmark, events: Iterable[Event]) -> LiveState:
     state = LiveState.of(benchmark)
     for event in events:
         apply(state, event)
-    state.progress = None if benchmark.status in TERMINAL else benchmark.progress
+    state.advance(None if benchmark.status in TERMINAL else benchmark.progress)
     return state
 
 
 def apply(state: LiveState, message: Event | Progress) -> None:
     """Updates the state with the next event or progress; unknown events are ignored."""
     if isinstance(message, Progress):
-        state.progress = message
+        state.advance(message)
         return
     match message:
         case StartedEvent():
@@ -51,6 +51,8 @@ def apply(state: LiveState, message: Event | Progress) -> None:
             _reuse_blocks(state, message.data.blocks)
         case TrialFinishedEvent() | TrialFailedEvent() if message.data.phase == "measure":
             _end_trial(state, message.data)
+        case TrialFinishedEvent() | TrialFailedEvent() if message.data.phase == "survey":
+            _end_survey(state, message.data)
         case BlockFinishedEvent():
             _end_block(state, message.data)
         case SucceededEvent():
@@ -64,12 +66,12 @@ def _change_status(state: LiveState, status: Status, text: str) -> None:
     if status == "queued":
         state.warnings.append(f"{text[0].upper()}{text[1:]}.")
     if status != "running":
-        state.progress = None
+        state.advance(None)
 
 
 def _start_attempt(state: LiveState, started_at: datetime) -> None:
     """Starts an attempt without measurements; a later event may add reused blocks."""
-    if state.attempt.trials:
+    if state.attempt.trials or state.attempt.surveys:
         state.earlier = state.attempt
     state.attempt, state.started_at = Attempt(), started_at
     state.finished_blocks, state.planned_blocks = 0, None
@@ -89,13 +91,24 @@ def _end_trial(state: LiveState, trial: TrialFinished | TrialFailed) -> None:
         state.attempt.trials[trial.block, trial.leg] = trial
 
 
+def _end_survey(state: LiveState, trial: TrialFinished | TrialFailed) -> None:
+    if isinstance(trial, TrialFailed):
+        state.warnings.append(_failure_text(trial))
+        state.attempt.surveys.setdefault(trial.leg, trial)
+    else:
+        state.attempt.surveys[trial.leg] = trial
+
+
 def _failure_text(trial: TrialFailed) -> str:
+    place = "the survey" if trial.phase == "survey" else f"block {trial.block + 1}"
     if trial.code == FailureCode.TIME_BUDGET:
-        return f"{trial.leg} in block {trial.block + 1}: {trial.detail}"
-    failed = f"{trial.leg} failed in block {trial.block + 1} ({trial.code})"
+        return f"{trial.leg} in {place}: {trial.detail}"
+    failed = f"{trial.leg} failed in {place} ({trial.code})"
     return f"{failed}: {trial.detail}" if trial.detail else failed
 
 
 def _end_block(state: LiveState, end: BlockFinished) -> None:
+    if end.pairing == "trials" and state.attempt.surveys:
+        state.attempt = state.attempt.without_turns()
     state.attempt.speedups[end.block] = end.speedups
     state.planned_blocks, state.finished_blocks = end.planned_blocks, end.block + 1

@@ -16,17 +16,24 @@ from halftime.contract.resources.benchmark import Benchmark, Progress, Status
 class Attempt:
     """Measurements of one attempt, without the capacity search. Blocks count from 0."""
 
+    #: By leg, each alone on the device before the blocks; empty if the legs do not take turns in blocks.
+    surveys: dict[str, TrialFinished | TrialFailed] = field(default_factory=dict)
     #: By block and leg, in the order of their first end.
     trials: dict[tuple[int, str], TrialFinished | TrialFailed] = field(default_factory=dict)
     #: After each block, by candidate: the speedup over all blocks so far; None before the second, and for a failed leg.
     speedups: dict[int, dict[str, Estimate | None]] = field(default_factory=dict)
 
     def first(self, blocks: int) -> "Attempt":
-        """Returns a copy with the first blocks only."""
+        """Returns a copy with the survey and the first blocks only."""
         return Attempt(
+            self.surveys,
             {place: trial for place, trial in self.trials.items() if place[0] < blocks},
             {block: speedups for block, speedups in self.speedups.items() if block < blocks},
         )
+
+    def without_turns(self) -> "Attempt":
+        """Returns the attempt once the legs have turned out not to take turns: the survey is its first block."""
+        return Attempt(trials={(0, leg): trial for leg, trial in self.surveys.items()})
 
 
 @dataclass
@@ -38,6 +45,8 @@ class LiveState:
     status_text: str
     #: None while the benchmark does not run.
     progress: Progress | None = None
+    #: The last progress of each leg in the current block or survey: in turns, several legs are under way.
+    of_legs: dict[str, Progress] = field(default_factory=dict)
     attempt: Attempt = field(default_factory=Attempt)
     #: The last attempt before the current one that had a trial; its blocks may be reused.
     earlier: Attempt = field(default_factory=Attempt)
@@ -52,23 +61,44 @@ class LiveState:
         """Returns the state before any event."""
         return cls(benchmark.status, status_text(benchmark), benchmark.progress)
 
+    def advance(self, progress: Progress | None) -> None:
+        """Sets the progress; that of other legs stays while their block goes on."""
+        last = self.progress
+        if last is None or progress is None or (last.phase, last.block) != (progress.phase, progress.block):
+            self.of_legs = {}
+        if progress is not None:
+            self.of_legs[progress.leg] = progress
+        self.progress = progress
+
     @property
-    def running(self) -> tuple[int, str] | None:
-        """Block (from 0) and leg of the measured trial in progress; None if it has already ended."""
+    def in_turns(self) -> bool:
+        """Whether the legs of the block under way take turns."""
+        return self.progress is not None and self.progress.phase == "measure" and bool(self.attempt.surveys)
+
+    @property
+    def running(self) -> list[tuple[int, str]]:
+        """Block (from 0) and leg of each measured trial in progress; several if their legs take turns."""
         if self.progress is None or self.progress.phase != "measure":
-            return None
-        place = max(self.progress.block - 1, 0), self.progress.leg
-        return None if place in self.attempt.trials else place
+            return []
+        block = max(self.progress.block - 1, 0)
+        legs = [leg for leg in self.attempt.surveys if leg not in self.failures] or [self.progress.leg]
+        return [(block, leg) for leg in legs if (block, leg) not in self.attempt.trials]
+
+    @property
+    def surveyed(self) -> list[str]:
+        """The legs whose survey has ended or is in progress, in the order of execution."""
+        running = [self.progress.leg] if self.progress and self.progress.phase == "survey" else []
+        return list(dict.fromkeys([*self.attempt.surveys, *running]))
 
     @property
     def places(self) -> list[tuple[int, str]]:
         """Block (from 0) and leg of each trial that has started, in the order of execution."""
-        return [*self.attempt.trials, *([self.running] if self.running else [])]
+        return list(dict.fromkeys([*self.attempt.trials, *self.running]))
 
     @property
     def legs(self) -> list[str]:
         """The legs in the order of their first trial."""
-        return list(dict.fromkeys(leg for _, leg in self.places))
+        return list(dict.fromkeys([*self.surveyed, *(leg for _, leg in self.places)]))
 
     @property
     def blocks(self) -> list[int]:
@@ -78,7 +108,7 @@ class LiveState:
     @property
     def failures(self) -> dict[str, str]:
         """The failure code of each leg whose latest trial failed."""
-        last = {leg: trial for (_, leg), trial in self.attempt.trials.items()}
+        last = self.attempt.surveys | {leg: trial for (_, leg), trial in self.attempt.trials.items()}
         return {leg: trial.code for leg, trial in last.items() if isinstance(trial, TrialFailed)}
 
     @property
@@ -94,7 +124,8 @@ class LiveState:
     @property
     def metrics(self) -> Sequence[MetricFacts]:
         """What the trials measured on held-out data; the loss alone if their events do not say."""
-        trials = self.finished()
+        surveys = [trial for trial in self.attempt.surveys.values() if isinstance(trial, TrialFinished)]
+        trials = [*surveys, *self.finished()]
         return (trials[-1].metrics if trials else []) or CLASSIFICATION[:1]
 
     @property

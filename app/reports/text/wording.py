@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from app.reports.text.pairing import pairing_lines
 from app.reports.text.settings import adapters_lines, model_line, training_line
 from app.reports.text.verdict_words import verdict_words
 from halftime.contract.report.figures import (
@@ -20,7 +21,7 @@ from halftime.contract.report.named_legs import named_legs
 from halftime.contract.report.report import Comparison, Difference, Estimate, Leg, Report, Requirement, Verdict
 from halftime.contract.report.requirements import metric_requirement, requirement_kind
 from halftime.contract.report.sensitivity import can_tell_apart
-from halftime.contract.report.trial import DataFacts, MemoryBreakdown, metrics_of
+from halftime.contract.report.trial import DataFacts, MemoryBreakdown, TrialResult, metrics_of
 
 MIB = 2**20
 
@@ -197,18 +198,26 @@ def trial_columns(report: Report) -> list[str]:
 
 
 def trial_rows(report: Report) -> list[tuple[str, ...]]:
-    """Returns one row per trial in the order of execution, with the columns of `trial_columns`."""
+    """Returns one row per trial in the order of execution, the survey included, with the columns of `trial_columns`."""
     figures = trial_figures(report.data)
-    trials = [(leg.name, trial) for leg in named_legs(report) for trial in leg.leg.trials]
+    surveys = [("survey", leg.name, leg.leg.survey) for leg in named_legs(report) if leg.leg.survey]
+    in_blocks = [(str(trial.block + 1), leg.name, trial) for leg in named_legs(report) for trial in leg.leg.trials]
     return [
         (
-            str(trial.block + 1),
+            block,
             name,
             *(cell for figure in figures.values() for cell in _cells(figure, [trial])),
-            "; ".join(trial.disturbances) or NOTHING,
+            _disturbed_by(trial),
         )
-        for name, trial in sorted(trials, key=lambda named: named[1].training_started_at)
+        for block, name, trial in sorted([*surveys, *in_blocks], key=lambda placed: placed[2].training_started_at)
     ]
+
+
+def _disturbed_by(trial: TrialResult) -> str:
+    """Why the trial, or else how many of its slices, was disturbed."""
+    slices = sum(bool(one.disturbances) for one in trial.slices)
+    of_slices = f"{slices} of {len(trial.slices)} slices" if slices else NOTHING
+    return "; ".join(trial.disturbances) or of_slices
 
 
 def legs_of(report: Report) -> list[Leg]:
@@ -229,13 +238,15 @@ def interval(measured: Estimate, digits: int) -> str:
 def context_lines(report: Report) -> list[str]:
     """Returns the measurement conditions.
 
-    They are: model, settings, blocks, noise floor, optimum, attestation, environment, disturbances and run time.
+    They are: model, settings, blocks and how their legs were paired, noise floor, optimum, attestation, environment,
+    disturbances and run time.
     """
     lines = [model_line(report.model), training_line(report.training)]
-    lines += adapters_lines(report.adapters, report.baseline.trials)
+    lines += adapters_lines(report.adapters, report.baseline.measured_alone())
     lines += _compilation_lines(report)
     reused = f", {report.reused_blocks} of them reused from an earlier attempt" if report.reused_blocks else ""
     lines.append(f"{report.blocks} blocks{reused}, stopped by {report.stopped_by}.")
+    lines += pairing_lines(report)
     if report.noise_floor:
         floor = report.noise_floor.ratio
         lines.append(
@@ -277,7 +288,7 @@ def _best_possible(report: Report) -> list[str]:
 
 def _compilation_lines(report: Report) -> list[str]:
     """Describes the compilation of every leg's first trial; the other trials compile the same."""
-    first = [(leg.precision, leg.trials[0].compilation) for leg in legs_of(report) if leg.trials]
+    first = [(leg.precision, leg.measured_alone()[0].compilation) for leg in legs_of(report) if leg.trials]
     legs = [
         f"{precision} {compilation.compile_seconds:.1f} s "
         f"({compilation.graphs} graphs, {compilation.recompiles} recompiled)"

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Generic, Literal, TypeVar
 
 from halftime.contract.report.metrics import MetricFacts, further
-from halftime.contract.report.named_legs import median_seconds
 from halftime.contract.report.report import Capacity, Comparison, Difference, Estimate, Leg
 from halftime.contract.report.requirements import RequirementKind
 from halftime.contract.report.trial import DataFacts, TrialResult, metrics_of
@@ -198,11 +197,14 @@ LEG_FIGURES: dict[str, Figure[Leg]] = _by_name([
            lambda leg: leg.capacity.peak_memory_bytes if leg.capacity else None, of_optional_part=True),
     Figure("disturbed_trials", None, "", lambda leg: leg.disturbed_trials, "lower"),
     Figure("repeated_trials", None, "", lambda leg: leg.repeated_trials, "lower"),
+    Figure("pick_up_ratio", None, "x", lambda leg: leg.pick_up_ratio, "lower", of_optional_part=True),
+    Figure("waiting_cpu_cores", None, "", lambda leg: leg.waiting_cpu_cores, "lower", of_optional_part=True),
 ])  # fmt: skip
 
 #: Of one trial, beside its block and its leg.
 TRIAL_FIGURES: dict[str, Figure[TrialResult]] = _by_name([
-    Figure("median_step_seconds", "Median step", "s", median_seconds, "lower", _MILLISECONDS),
+    Figure("median_step_seconds", "Median step", "s", lambda trial: trial.median_step_seconds, "lower",
+           _MILLISECONDS),
     Figure("peak_memory_bytes", "Peak memory", "B",
            lambda trial: trial.memory.peak_bytes if trial.memory else None, "lower", _MIB, of_optional_part=True),
     Figure("validation_loss", "Validation loss", "nats", lambda trial: trial.validation_loss, "lower", _NATS,

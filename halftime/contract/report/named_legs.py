@@ -1,8 +1,10 @@
 """The legs of a report by name, and ratios between them."""
 
+import math
 from dataclasses import dataclass
 
 from halftime.contract.precisions import leg_names
+from halftime.contract.report.pairs import block_log_ratio
 from halftime.contract.report.report import Leg, Report
 from halftime.contract.report.trial import TrialResult
 
@@ -23,13 +25,21 @@ def named_legs(report: Report) -> list[NamedLeg]:
     return [NamedLeg(name, leg) for name, leg in zip(names, legs, strict=True)]
 
 
-def median_seconds(trial: TrialResult) -> float | None:
-    """Returns the median time of the steps that are compared; None if retention dropped them."""
-    return trial.median_step_seconds
-
-
 def ratios_by_block(baseline: Leg, candidate: Leg) -> list[tuple[int, float]]:
-    """Returns (block from 1, median step time of baseline / candidate) for every block that both legs have."""
-    baseline_seconds = {trial.block: median_seconds(trial) for trial in baseline.trials}
-    pairs = [(trial.block, baseline_seconds.get(trial.block), median_seconds(trial)) for trial in candidate.trials]
-    return sorted((block + 1, base / other) for block, base, other in pairs if base and other)
+    """Returns (block from 1, step time of baseline / candidate) for every block that both legs have.
+
+    Empty if retention dropped the step times.
+    """
+    of_baseline = {trial.block: trial for trial in baseline.trials}
+    pairs = [(of_baseline[trial.block], trial) for trial in candidate.trials if trial.block in of_baseline]
+    ratios = [(one.block + 1, _ratio(one, other)) for one, other in pairs]
+    return sorted((block, ratio) for block, ratio in ratios if ratio is not None)
+
+
+def _ratio(baseline: TrialResult, other: TrialResult) -> float | None:
+    """Of whole trials, the quotient itself: through its logarithm, it would differ in the last digit."""
+    if baseline.slices and other.slices:
+        log_ratio = block_log_ratio(baseline, other)
+        return None if log_ratio is None else math.exp(log_ratio)
+    seconds, other_seconds = baseline.median_step_seconds, other.median_step_seconds
+    return seconds / other_seconds if seconds and other_seconds else None

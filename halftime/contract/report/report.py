@@ -80,8 +80,8 @@ class GradScalerSummary(Output):
     skipped_steps: int
     #: Loss scale of the first block's trial, one entry per step.
     scale_trace: list[MaybeFloat]
-    #: Modules that produced the first non-finite numbers in the first block's first skipped step; null if that step is
-    #: after step 32.
+    #: Modules that produced the first non-finite numbers in the first skipped step of the survey, or else of the first
+    #: block; null if that step is after step 32.
     first_overflow: list[str] | None
 
 
@@ -173,6 +173,10 @@ class Leg(Output):
     def measured_alone(self) -> list[TrialResult]:
         """The trials that were alone on the device from start to end, which alone are examined."""
         return [self.survey] if self.survey else self.trials
+
+    def all_trials(self) -> list[TrialResult]:
+        """The survey, if there is one, and the trials of all blocks."""
+        return [self.survey, *self.trials] if self.survey else self.trials
 
     def metric(self, name: str) -> float | None:
         """The value of a metric on held-out data, by its name in `DataFacts.metrics`; None if it is not finite."""

@@ -10,7 +10,8 @@ from halftime.contract.strict import Output
 class Cost(Output):
     """The estimated cost of a request. Unknown figures are null."""
 
-    #: Smallest and largest number of trials, control leg included; the stopping rule decides between the two.
+    #: Smallest and largest number of trials, control leg included; the stopping rule decides between the two. Where the
+    #: legs may take turns, one of each leg is the survey before the blocks.
     least_trials: int
     most_trials: int
     #: FLOP of forward and backward in all training steps; null if only torch can count them.

@@ -90,7 +90,7 @@ async def test_run_shows_the_cost_the_report_and_exits_with_the_verdict(live, ha
     result = await running
     report = json.loads((tmp_path / "r.json").read_text())
     assert result.exit_code == {"pass": 0, "fail": 1, "inconclusive": 3}[report["verdict"]]
-    assert "Estimated cost: 12 to 32 trials; duration unknown" in result.stderr
+    assert "Estimated cost: 14 to 34 trials; duration unknown" in result.stderr
     assert "bf16 against fp32" in result.stdout
     assert (benchmark["labels"], benchmark["priority"]) == ({"team": "a"}, 3)
 
@@ -217,7 +217,7 @@ async def test_a_sweep_runs_to_its_table(live, halftime, job, tmp_path):
     for benchmark in await submitted(live, 2):
         await finish(live, benchmark)
     result = await running
-    assert "Estimated cost: 2 benchmarks, 24 to 64 trials" in result.stderr
+    assert "Estimated cost: 2 benchmarks, 28 to 68 trials" in result.stderr
     rows = rows_of(tmp_path / "t.csv")
     assert [row["batch_size"] for row in rows] == ["8", "16"]
     assert result.exit_code == {"pass": 0, "fail": 1, "inconclusive": 3}[rows[0]["verdict"]]

@@ -18,6 +18,7 @@ from halftime.contract.resources.benchmark import (
     BenchmarkItem,
     LegSummary,
     Links,
+    Progress,
     QueuePlace,
     Summary,
     WorkerRef,
@@ -134,6 +135,15 @@ def test_show_tells_the_findings_the_times_and_what_to_do_next():
     ):
         assert shown in told
     assert told.endswith(f"halftime report {ID}")
+
+
+@pytest.mark.parametrize(("phase", "place"), [("survey", "survey, bf16"), ("measure", "block 1 of 4, bf16")])
+def test_show_says_how_far_a_running_benchmark_is(phase, place):
+    progress = Progress(
+        phase=phase, block=1, max_blocks=4, leg="bf16", step=1, total_steps=5, fraction=0.1, eta_seconds=80
+    )
+    told = drawn(described(benchmark(status="running", progress=progress, summary=None, finished_at=None), NOW))
+    assert f"10%: {place}, about 1:20 left" in told
 
 
 def test_show_of_a_failure_has_its_detail_and_the_way_on():

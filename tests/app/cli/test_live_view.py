@@ -79,6 +79,24 @@ def test_the_view_shows_legs_speedup_block_and_times():
     assert "Block 3 of 4 · 55% · 1:00 elapsed · about 1:20 left" in text
 
 
+SURVEY = [(kind, data | {"phase": "survey"}) for kind, data in (trial("fp32", 0), trial("bf16", 0))]
+
+
+def test_the_view_says_that_a_leg_is_surveyed():
+    text = drawn(stood([*events(STARTED, SURVEY[0]), RUNNING.model_copy(update={"phase": "survey", "leg": "bf16"})]))
+    assert "Training each leg once alone · 55%" in text
+    assert "2/5" in text
+    assert "Speedup" not in text
+
+
+def test_the_view_says_whose_turn_it_is_and_how_far_every_leg_is():
+    turns = [RUNNING, RUNNING.model_copy(update={"leg": "bf16", "step": 3})]
+    text = drawn(stood([*events(STARTED, *SURVEY), *turns]))
+    assert "Block 3 of 4 · bf16's turn · 55%" in text
+    assert "2/5" in text
+    assert "3/5" in text
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_no_line_is_longer_than_the_terminal_and_the_figures_stay(width):
     text = drawn(stood([*TWO_BLOCKS, RUNNING]), width)

@@ -3,6 +3,7 @@
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.trial import GradScalerTrace, Memory, MemoryBreakdown
 from tests.factories import comparison, gpu_telemetry, request, spread, telemetry, trial
+from tests.worker.comparison.in_turns import Machine
 from worker.comparison.blocks import compare
 from worker.report.build import make_report
 
@@ -101,6 +102,19 @@ async def reported(simulate=simulated, **config):
     """The report of such trials; BF16 and FP16 against FP32, unless told otherwise."""
     asked = request(**{"candidates": ["bf16", "fp16"]} | config)
     return await reported_for(asked, simulate)
+
+
+async def reported_in_turns(machine=None, **config):
+    """The report of legs that took turns in four blocks; BF16 against FP32, unless told otherwise."""
+    machine = machine or Machine()
+    usual = {
+        "candidates": ["bf16"],
+        "training": {"batch_size": 8, "steps": 85, "warmup_steps": 5},
+        "measurement": {"min_blocks": 4, "max_blocks": 4},
+    }
+    asked = request(**usual | config)
+    measured = await compare(comparison(asked), machine.run_trial, lambda progress: None, run_turns=machine.run_turns)
+    return make_report("0198c0de", measured)
 
 
 async def reported_for(asked, simulate=simulated):

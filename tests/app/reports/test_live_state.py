@@ -63,11 +63,56 @@ def test_blocks_that_an_attempt_without_a_trial_did_not_reuse_are_there_for_the_
 
 def test_the_trial_under_way_runs_unless_it_has_ended_before():
     running = state_after(STARTED, trial("fp32", 0), progress=PROGRESS)
-    assert running.running == (0, "bf16")
+    assert running.running == [(0, "bf16")]
     assert (running.legs, running.blocks) == (["fp32", "bf16"], [0])
-    assert state_after(STARTED, trial("bf16", 0), progress=PROGRESS).running is None
+    assert state_after(STARTED, trial("bf16", 0), progress=PROGRESS).running == []
     searching = PROGRESS.model_copy(update={"phase": "capacity"})
-    assert state_after(STARTED, progress=searching).running is None
+    assert state_after(STARTED, progress=searching).running == []
+
+
+SURVEYED = [trial("fp32", 0, phase="survey"), trial("bf16", 0, phase="survey", median_step_seconds=0.005)]
+
+
+def test_the_survey_is_no_block_and_has_no_speedup():
+    state = state_after(STARTED, *SURVEYED)
+    assert (state.attempt.trials, state.finished_blocks, state.blocks) == ({}, 0, [])
+    assert (state.surveyed, state.legs) == (["fp32", "bf16"], ["fp32", "bf16"])
+    assert state.speedup("fp32", "bf16") is None
+
+
+def test_a_leg_that_fails_in_the_survey_has_failed_and_takes_no_turns():
+    state = state_after(STARTED, SURVEYED[0], failure("bf16", 0, phase="survey"), progress=PROGRESS)
+    assert state.warnings == ["bf16 failed in the survey (timeout): x"]
+    assert state.failures == {"bf16": "timeout"}
+    assert state.running == [(0, "fp32")]
+
+
+def test_a_leg_under_survey_is_under_way_but_in_no_block():
+    state = state_after(STARTED, SURVEYED[0], progress=PROGRESS.model_copy(update={"phase": "survey"}))
+    assert (state.surveyed, state.running, state.in_turns) == (["fp32", "bf16"], [], False)
+
+
+def test_after_the_survey_the_legs_of_a_block_are_under_way_together():
+    state = state_after(STARTED, *SURVEYED, progress=PROGRESS)
+    assert state.in_turns
+    assert state.running == [(0, "fp32"), (0, "bf16")]
+    apply(state, PROGRESS.model_copy(update={"leg": "fp32"}))
+    assert {leg: progress.step for leg, progress in state.of_legs.items()} == {"bf16": 1, "fp32": 1}
+    apply(state, PROGRESS.model_copy(update={"leg": "fp32", "block": 2}))
+    assert list(state.of_legs) == ["fp32"]
+
+
+@pytest.mark.parametrize("turns", [[], [trial("fp32", 0), failure("bf16", 0, "out_of_memory")]])
+def test_where_legs_cannot_take_turns_the_survey_is_the_first_block(turns):
+    kind, data = block(0)
+    state = state_after(STARTED, *SURVEYED, *turns, (kind, data | {"pairing": "trials"}), progress=PROGRESS)
+    assert (state.blocks, state.finished_blocks, state.in_turns, state.failures) == ([0], 1, False, {})
+    assert state.speedup("fp32", "bf16") == pytest.approx(2.0)
+
+
+def test_blocks_that_an_attempt_reuses_stay_with_the_survey():
+    told = [STARTED, *SURVEYED, trial("fp32", 0), trial("bf16", 0), LOST, STARTED, reused(1)]
+    assert state_after(*told).surveyed == ["fp32", "bf16"]
 
 
 def test_a_benchmark_that_does_not_run_has_no_progress():
@@ -126,5 +171,5 @@ def test_an_event_that_is_not_understood_changes_nothing(odd):
 def test_the_state_of_a_benchmark_has_its_progress_while_it_runs():
     told = events(STARTED, trial("fp32", 0))
     running = live_state(benchmark(status="running", progress=PROGRESS), told)
-    assert (running.running, running.blocks) == ((0, "bf16"), [0])
-    assert live_state(benchmark(status="failed", progress=PROGRESS), told).running is None
+    assert (running.running, running.blocks) == ([(0, "bf16")], [0])
+    assert live_state(benchmark(status="failed", progress=PROGRESS), told).running == []

@@ -28,19 +28,27 @@ async def test_defaults_are_filled_in_and_nothing_is_stored(client):
     assert found["parameter_count"] > 0
     assert found["device"] == "cpu"
     assert found["workers_online"] == 0
-    assert (found["cost"]["least_trials"], found["cost"]["most_trials"]) == (12, 32)
+    assert (found["cost"]["least_trials"], found["cost"]["most_trials"]) == (14, 34)
 
 
 async def test_a_control_leg_costs_trials_too(client):
     found = await preview(client, {"model": MLP, "config": {"device": "cpu", "measurement": {"control": True}}})
-    assert found["cost"]["least_trials"] == 18
+    assert found["cost"]["least_trials"] == 21
+
+
+@pytest.mark.parametrize(
+    "config", [{"measurement": {"pairing": "trials"}}, {"data": {"kind": "synthetic", "loader": {}}}]
+)
+async def test_where_legs_cannot_take_turns_there_is_no_survey(client, config):
+    found = await preview(client, {"model": MLP, "config": {"device": "cpu"} | config})
+    assert (found["cost"]["least_trials"], found["cost"]["most_trials"]) == (12, 32)
 
 
 async def test_without_a_finished_benchmark_no_time_is_made_up(client):
     cost = (await preview(client))["cost"]
     assert cost["least_seconds"] is cost["most_seconds"] is None
     assert "bf16, fp32" in cost["basis"]
-    assert cost["most_training_flops"] == pytest.approx(cost["least_training_flops"] * 16 / 6)
+    assert cost["most_training_flops"] == pytest.approx(cost["least_training_flops"] * 17 / 7)
 
 
 async def test_what_only_torch_can_count_has_no_cost_yet(client):
@@ -72,9 +80,9 @@ def job(candidates, **measurement):
 async def test_before_the_first_benchmark_the_time_comes_from_what_the_workers_measured(client):
     await register(client, precisions=[support("fp32", 1e9), support("bf16", 4e9)])
     cost = (await preview(client, job(["bf16"], time_budget_seconds=86_400)))["cost"]
-    block_seconds = cost["least_training_flops"] / 6 / 2 * (1 / 1e9 + 1 / 4e9)
-    assert cost["least_seconds"] == pytest.approx(6 * block_seconds)
-    assert cost["most_seconds"] == pytest.approx(16 * (block_seconds / LEAST_SHARE_OF_PRODUCTS + 2 * OVERHEAD_SECONDS))
+    block_seconds = cost["least_training_flops"] / 7 / 2 * (1 / 1e9 + 1 / 4e9)
+    assert cost["least_seconds"] == pytest.approx(7 * block_seconds)
+    assert cost["most_seconds"] == pytest.approx(17 * (block_seconds / LEAST_SHARE_OF_PRODUCTS + 2 * OVERHEAD_SECONDS))
     assert cost["basis"].startswith("the matrix product rates of the online workers")
 
 
@@ -102,8 +110,8 @@ async def test_a_leg_that_no_benchmark_had_goes_by_what_the_workers_measured(cli
     await finish(client, await post(client))
     known = (await preview(client, job(["bf16"], time_budget_seconds=86_400)))["cost"]
     both = (await preview(client, job(["bf16", "fp16"], time_budget_seconds=86_400)))["cost"]
-    fp16_seconds = both["least_training_flops"] / 6 / 3 / 4.1e9
-    assert both["least_seconds"] == pytest.approx(known["least_seconds"] + 6 * fp16_seconds, rel=0.01)
+    fp16_seconds = both["least_training_flops"] / 7 / 3 / 4.1e9
+    assert both["least_seconds"] == pytest.approx(known["least_seconds"] + 7 * fp16_seconds, rel=0.01)
     assert both["basis"] == (
         "the throughput of the last 1 benchmarks on a cpu device, and for fp16 the matrix product rates of the "
         "online workers"

@@ -58,6 +58,23 @@ async def test_a_running_benchmark_shows_progress_trials_and_pictures(client):
     assert "Speedup after each block, with its 95 % interval" in page.text
 
 
+async def test_a_survey_under_way_is_no_block(client):
+    surveying = PROGRESS.model_copy(update={"phase": "survey", "block": 1, "leg": "bf16"})
+    ended = [trial("fp32", 0, phase="survey")]
+    page = await see(client, page_of(await running(client, events=ended, progress=surveying)))
+    assert "Survey, BF16 alone, step 3 of 5: about 1 min 14 s left" in page.text
+    assert "First, each leg is trained once alone. The charts appear when the first block has ended." in page.text
+    assert "survey 12.3 ms 1.5000 running" in page.text
+    assert "losses" not in page.ids()
+
+
+async def test_a_block_in_turns_shows_whose_turn_it_is_and_that_all_its_legs_run(client):
+    surveys = [trial(leg, 0, phase="survey") for leg in ("fp32", "bf16")]
+    page = await see(client, page_of(await running(client, events=surveys, progress=PROGRESS)))
+    assert "Block 2 of 4, FP32’s turn, step 3 of 5" in page.text
+    assert "2 running running" in page.text
+
+
 async def test_a_running_benchmark_without_a_result_has_no_pictures(client):
     page = await see(client, page_of(await running(client)))
     assert "Starting on" in page.text

@@ -122,3 +122,9 @@ def test_what_is_kept_of_an_attempt_is_told_with_its_counts():
         "Blocks reused from the previous attempt: 4 blocks",
         "Blocks of the previous attempt discarded: 1 with only one leg of their pair",
     ]
+
+
+def test_a_trial_of_the_survey_is_told_as_such():
+    surveyed, measured = events(trial("fp32", 0, phase="survey"), trial("fp32", 0))
+    assert formats.format_event(surveyed) == "Trial finished: survey, fp32"
+    assert formats.format_event(measured) == "Trial finished: block 1, fp32"

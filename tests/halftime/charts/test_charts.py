@@ -1,6 +1,7 @@
 """What the charts draw is what the report says."""
 
 import html
+import math
 import re
 import statistics
 from functools import partial
@@ -16,15 +17,18 @@ from halftime.charts.labels import spread_out
 from halftime.charts.loss import POINTS
 from halftime.charts.theme import VARIABLES, styled
 from halftime.contract.report.named_legs import named_legs
+from halftime.contract.report.pairs import block_log_ratio
 from tests.app.reports.reported import (
     MIB,
     SKIPPED,
     on_a_gpu,
     reported,
+    reported_in_turns,
     simulated,
     without_a_baseline,
     without_a_candidate,
 )
+from tests.worker.comparison.in_turns import Machine, turned
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +36,17 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(scope="module")
 def report():
     return anyio.run(reported)
+
+
+@pytest.fixture(scope="module")
+def in_turns():
+    return anyio.run(reported_in_turns)
+
+
+@pytest.fixture(params=CHARTS)
+def chart(request, report, in_turns):
+    """Every chart, of a report that has data for it."""
+    return CHARTS[request.param].draw(in_turns if request.param == "turns" else report)
 
 
 def layers_of(name, report):
@@ -67,6 +82,51 @@ def test_no_axis_writes_a_number_with_an_exponent():
     for name, chart in drawn(anyio.run(reported, of_gpu_size)).items():
         labels = re.findall(r">([^<>]+)</text>", chart.svg or "")
         assert not [label for label in labels if re.search(r"\de[+-]\d", label)], name
+
+
+def test_a_mark_of_a_block_in_turns_is_the_ratio_of_its_pairs(in_turns):
+    (found,), rows = in_turns.comparisons, data_of("speedup", in_turns)
+    expected = [
+        math.exp(block_log_ratio(*trials))
+        for trials in zip(in_turns.baseline.trials, found.candidate.trials, strict=True)
+    ]
+    assert [row["ratio"] for row in rows if "block" in row] == pytest.approx(expected)
+
+
+def test_every_slice_of_the_first_block_is_a_bar_at_its_time(in_turns):
+    bars, names = layers_of("turns", in_turns)
+    trial = in_turns.baseline.trials[0]
+    mine = [row for row in bars if row["leg"] == "fp32"]
+    assert [(row["began"], row["ended"]) for row in mine] == [
+        (one.began_seconds, one.ended_seconds) for one in trial.slices
+    ]
+    assert [row["leg"] for row in names] == ["fp32", "bf16"]
+
+
+def test_steps_that_pick_up_after_a_wait_are_in_no_picture():
+    def slow_to_pick_up(specs, turns):
+        trials = turned(specs, turns)
+        return [one.model_copy(update={"step_seconds": picked_up(one)}) for one in trials]
+
+    def picked_up(one):
+        firsts = {of.first_step - one.slices[0].first_step for of in one.slices}
+        return [9.0 if step in firsts else seconds for step, seconds in enumerate(one.step_seconds)]
+
+    report = anyio.run(reported_in_turns, Machine(turned=slow_to_pick_up))
+    assert "to 20 ms over" in CHARTS["step_times"].draw(report).description
+    assert max(row["milliseconds"] for row in data_of("turns", report)) == pytest.approx(20)
+
+
+def test_reports_of_whole_trials_say_nothing_of_turns(report, in_turns):
+    assert "turns" not in drawn(report)
+    assert drawn(in_turns)["turns"].svg
+    assert "turns" not in drawn(in_turns.without_samples())
+
+
+def test_the_machine_is_drawn_from_the_survey_on(in_turns):
+    places = [row["trial"] for row in layers_of("conditions", in_turns)[0]]
+    assert len(places) == 2 * (1 + in_turns.blocks)
+    assert "survey" in drawn(in_turns)["conditions"].caption
 
 
 def test_a_loss_scale_is_read_at_powers_of_two():
@@ -214,9 +274,7 @@ def test_without_samples_the_figures_are_drawn_and_what_needs_samples_is_not(rep
     assert "ratio" in str(data_of("speedup", report.without_samples()))
 
 
-@pytest.mark.parametrize("name", CHARTS)
-def test_a_chart_is_one_image_with_words_in_well_formed_svg(report, name):
-    chart = CHARTS[name].draw(report)
+def test_a_chart_is_one_image_with_words_in_well_formed_svg(chart):
     root = ElementTree.fromstring(svg(chart))  # noqa: S314 # made here
     assert root.get("role") == "img"
     assert root.get("aria-label") == chart.description
@@ -225,9 +283,8 @@ def test_a_chart_is_one_image_with_words_in_well_formed_svg(report, name):
     assert chart.to_dict()["usermeta"]["caption"].endswith((".", ")."))
 
 
-@pytest.mark.parametrize("name", CHARTS)
-def test_every_colour_of_a_chart_follows_the_page(report, name):
-    text = svg(CHARTS[name].draw(report))
+def test_every_colour_of_a_chart_follows_the_page(chart):
+    text = svg(chart)
     bare = re.findall(r'(?:fill|stroke)="(?!none|transparent|var\()([^"]+)"', text)
     assert bare == []
 

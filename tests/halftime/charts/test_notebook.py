@@ -8,7 +8,7 @@ from jsonschema import Draft7Validator
 from halftime.charts import CHARTS
 from halftime.client.notebook import ChartedReport, Charts
 from halftime.contract.report.report import Report
-from tests.app.reports.reported import on_a_gpu, reported
+from tests.app.reports.reported import on_a_gpu, reported, reported_in_turns
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,8 @@ def vega_lite():
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_chart_in_a_notebook_is_valid_vega_lite_that_shows_itself(charted, vega_lite, name):
+    if name == "turns":
+        charted = ChartedReport.model_validate_json(anyio.run(reported_in_turns).model_dump_json())
     chart = getattr(charted.charts, name)()
     assert chart._repr_mimebundle_()
     vega_lite.validate(chart.to_dict())

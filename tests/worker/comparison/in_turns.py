@@ -79,6 +79,13 @@ def _trial(spec, legs, times, slices, **changes):
     return whole.model_copy(update=figures)
 
 
+def with_load(of_block, slices):
+    """Other programs keep cores busy during the first slices."""
+    busy = {"foreign_cpu_seconds": 99_000.0, "ended_seconds": 99.0}
+    loaded = [one.model_copy(update=busy if index < slices else {}) for index, one in enumerate(of_block[0].slices)]
+    return [of_block[0].model_copy(update={"slices": loaded}), *of_block[1:]]
+
+
 class Machine:
     """Runs surveys, whole trials and blocks in turns; remembers what it was asked for."""
 

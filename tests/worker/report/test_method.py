@@ -1,13 +1,17 @@
 """A reader can re-derive a report from its raw samples by what docs/method.md says, without any code of ours."""
 
+import itertools
 import json
 import math
+import random
 import statistics
 
 import pytest
 from scipy import stats
 
+from tests.app.reports.reported import reported_in_turns
 from tests.factories import comparison, request
+from tests.worker.comparison.in_turns import Machine, turned
 from worker.comparison.blocks import compare
 from worker.report.build import make_report
 from worker.trial.run import run_trial
@@ -90,3 +94,54 @@ async def test_a_report_follows_from_its_raw_samples():
     assert numbers(found["accuracy"]) == pytest.approx(widened(gains, [share * (1 - share) for share in accuracies]))
     gains = [chance["loss"] - a["validation_loss"] for a, chance in zip(baseline, chances, strict=True)]
     assert numbers(found["loss"]) == pytest.approx(interval(gains))
+
+
+@pytest.mark.anyio
+async def test_a_report_of_turns_follows_from_its_raw_samples():
+    noise = random.Random(0)  # noqa: S311 # noise of a made-up machine
+
+    def noisy(specs, turns):
+        trials = turned(specs, turns, leg_factor=lambda spec: noise.uniform(0.9, 1.1))
+        return [_with_other_programs(one, slice_index=specs[0].block % 2) for one in trials]
+
+    measurement = {"min_blocks": 3, "max_blocks": 4, "control": True}
+    report = json.loads((await reported_in_turns(Machine(turned=noisy), measurement=measurement)).model_dump_json())
+    (found,), control = report["comparisons"], report["control"]
+    blocks = report["blocks"]
+
+    def compared(trial, one):
+        first = one["first_step"] - trial["slices"][0]["first_step"] + one["pick_up_steps"]
+        return statistics.median(trial["step_seconds"][first : first + one["steps"] - one["pick_up_steps"]])
+
+    def log_ratio(trial, other):
+        ratios = [
+            math.log(compared(trial, one) / compared(other, two))
+            for one, two in zip(trial["slices"], other["slices"], strict=True)
+            if not one["disturbances"] and not two["disturbances"]
+        ]
+        assert len(ratios) == len(trial["slices"]) - 1
+        return statistics.median((one + two) / 2 for one, two in itertools.combinations_with_replacement(ratios, 2))
+
+    def of_leg(leg):
+        return [log_ratio(*trials) for trials in zip(report["baseline"]["trials"], leg["trials"], strict=True)]
+
+    def t(degrees):
+        return stats.t.ppf(0.975, degrees)
+
+    logs, of_control = of_leg(found["candidate"]), of_leg(control)
+    half_width = max(t(2) * statistics.stdev(logs[:3]), t(blocks - 1) * statistics.stdev(logs)) / math.sqrt(blocks)
+    mean = statistics.fmean(logs)
+    assert [found["speedup"][end] for end in ("value", "ci_low", "ci_high")] == pytest.approx(
+        [math.exp(mean), math.exp(mean - half_width), math.exp(mean + half_width)]
+    )
+    assert (found["pairs"], found["disturbed_pairs"]) == (blocks * 3, blocks)
+
+    pooled = (statistics.variance(logs) + statistics.variance(of_control)) / 2
+    floor = t(2 * (blocks - 1)) * math.sqrt(pooled / blocks)
+    assert report["noise_floor"]["ratio"]["ci_high"] == pytest.approx(math.exp(floor))
+
+
+def _with_other_programs(trial, slice_index):
+    busy = {"foreign_cpu_seconds": 99_000.0, "ended_seconds": 99.0}
+    slices = [one.model_copy(update=busy if index == slice_index else {}) for index, one in enumerate(trial.slices)]
+    return trial.model_copy(update={"slices": slices})

@@ -3,7 +3,7 @@
 import pytest
 
 from halftime.contract.models import DiffusersSpec, DitSpec, DlrmSpec
-from worker.report.warnings import _dimensions
+from worker.report.warnings.widths import widths
 
 WIDTHS = {
     "dit": (DitSpec(hidden_size=36, num_heads=6), [("hidden_size", 36)]),
@@ -21,5 +21,5 @@ WIDTHS = {
 
 @pytest.mark.parametrize("name", WIDTHS)
 def test_the_widths_of_a_model_are_those_of_its_matrix_products(name):
-    spec, widths = WIDTHS[name]
-    assert _dimensions(spec) == widths
+    spec, expected = WIDTHS[name]
+    assert widths(spec) == expected
