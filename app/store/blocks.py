@@ -56,7 +56,7 @@ async def resume_blocks(session: AsyncSession, claim: Claim, measured_with: Fing
     usable = list(_usable(rows, measured_with))
     surveys = int(bool(usable) and usable[0].block.pairing == "survey")
     reused = usable[: surveys + (len(usable) - surveys) // PAIR * PAIR]
-    if len(reused) > surveys:
+    if reused:
         events.append(session, row, BlocksReused(blocks=len(reused) - surveys))
     if len(rows) > len(reused):
         unpaired, measured_otherwise = len(usable) - len(reused), len(rows) - len(usable)

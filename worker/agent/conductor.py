@@ -21,8 +21,8 @@ class Conductor:
         self._block, self._ends = block, ends
         #: Indexes of the legs that train.
         self.alive = set(range(len(processes)))
-        #: Index of the leg whose turn it is; null between the rounds and while all build their models or validate.
-        self.training: int | None = None
+        #: Index of the first leg that ended during its own turn; null if none did.
+        self.stuck: int | None = None
 
     async def conduct(self) -> bool:
         """Conducts until training ends; False if a leg is missing, so that no pair of legs is left to compare."""
@@ -37,12 +37,12 @@ class Conductor:
                 return False
             if not self._has_time_for(round_index + 1, time.monotonic() - began):
                 break
-        self.training = None
         for leg in self.alive:
             self._processes[leg].give(Turn(steps=0, validates=self._reached_the_end(leg)))
         return True
 
     async def _round(self, index: int) -> None:
+        """Gives every leg its slice of the round; not after a leg that ended in its turn, if it was one of two."""
         for leg in order_of_round(len(self._processes), self._block, index):
             slices = self._turns.legs[leg].slices
             if index < len(slices):
@@ -50,9 +50,10 @@ class Conductor:
 
     async def _turn(self, leg: int, turn: Turn) -> None:
         if leg in self.alive and turn.steps:
-            self.training = leg
             self._processes[leg].give(turn)
             await self._until_waiting(leg)
+            if leg not in self.alive and self.stuck is None:
+                self.stuck = leg
 
     async def _until_waiting(self, leg: int) -> None:
         if not await self._processes[leg].is_waiting():
@@ -66,8 +67,8 @@ class Conductor:
         return next_round < LEAST_ROUNDS or (time.monotonic() + seconds + self._turns.ending_seconds <= self._ends)
 
     def _reached_the_end(self, leg: int) -> bool:
-        """Whether the plan does not end the leg earlier than the baseline, with which its metrics are compared."""
-        return self._turns.legs[leg].steps >= self._turns.legs[0].steps
+        """Whether the plan does not end the leg earlier than others."""
+        return self._turns.legs[leg].steps == max(of_leg.steps for of_leg in self._turns.legs)
 
 
 async def conduct(
@@ -92,9 +93,9 @@ async def conduct(
             tasks.start_soon(run, index)
         if not await conductor.conduct():
             for leg in conductor.alive:
-                scopes[leg].cancel()
+                scopes[leg].cancel()  # they sleep: none of them is the one that hangs
     return [
-        None if _has_timed_out(outcome) and conductor.training not in {None, index} else outcome
+        None if _has_timed_out(outcome) and conductor.stuck not in {None, index} else outcome
         for index, outcome in enumerate(outcomes)
     ]
 

@@ -111,7 +111,7 @@ class TrialLauncher:
         None for a trial that was given up because of another. A block of which a process is killed by a signal is run
         again, once.
         """
-        began = time.monotonic()
+        began, earlier = time.monotonic(), [""] * len(specs)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             results = await self._attempt_in_turns(specs, turns, began, deadline_seconds, after_step)
             killed = {
@@ -120,9 +120,11 @@ class TrialLauncher:
             if not killed:
                 break
             log.warning("trials killed", signals=killed, block=specs[0].block, trial_attempt=attempt)
+            if attempt < MAX_ATTEMPTS:
+                earlier = [f"{logs}[the block is run again after {killed}]\n" for _, logs in results]
         return [
-            (_killed(spec, end) if isinstance(end, Killed) else end, logs)
-            for spec, (end, logs) in zip(specs, results, strict=True)
+            (_killed(spec, end) if isinstance(end, Killed) else end, before + logs)
+            for spec, (end, logs), before in zip(specs, results, earlier, strict=True)
         ]
 
     async def _attempt_in_turns(

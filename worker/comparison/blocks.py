@@ -17,7 +17,7 @@ from worker.comparison.blocks_in_turns import (
 )
 from worker.comparison.comparison_run import ComparisonRun, LegRun
 from worker.comparison.deadlines import deadline_seconds
-from worker.comparison.disturbance import disturbances
+from worker.comparison.disturbance import MAX_TOTAL_REPEATS, disturbances
 from worker.comparison.leg_failures import BenchmarkFailed, ends_benchmark, in_its_role
 from worker.comparison.nonfinite import nonfinite
 from worker.comparison.progress import progress_of
@@ -29,9 +29,6 @@ from worker.messages import TimeLimit, TrialSpec
 
 #: Most repetitions of one disturbed trial.
 MAX_REPEATS = 2
-#: Most repetitions of all trials of a benchmark; on a machine that is always busy, the report has a warning instead.
-MAX_TOTAL_REPEATS = 6
-
 #: Why whole trials are run where a caller cannot run several at once.
 ONE_AT_A_TIME = "trials are run one at a time here"
 
@@ -61,7 +58,7 @@ async def compare(
     """
     stopped_by = _resume_blocks(comparison, earlier)
     if comparison.pairing is None:
-        why = why_trials(comparison.request, comparison.device) if run_turns else ONE_AT_A_TIME
+        why = await why_trials(comparison.request, comparison.device) if run_turns else ONE_AT_A_TIME
         comparison.pairing, comparison.pairing_reason = (None, "") if why is None else ("trials", why)
     while stopped_by is None:
         block = await _next_block(comparison, run_trial, run_turns, on_progress)
@@ -71,8 +68,8 @@ async def compare(
         else:
             stopped_by = _add_block(comparison, block)
             await keep_block(block)
-    if comparison.pairing == "turns" and comparison.blocks == 0:
-        use_survey_as_trials(comparison, "the time budget ended before the legs had taken turns")
+    if comparison.pairing == "turns" and not any(leg.trials for leg in comparison.legs):
+        use_survey_as_trials(comparison, "the benchmark ended before the legs had taken turns")
         comparison.blocks = 1
     comparison.stopped_by = stopped_by
     for leg in comparison.legs:
@@ -110,14 +107,17 @@ def _resume_blocks(comparison: ComparisonRun, earlier: Sequence[KeptBlock]) -> S
         for leg, outcome in zip(comparison.legs, kept.block.outcomes, strict=True):
             if outcome.trial is not None:
                 leg.trials.append(outcome.trial)
-                _limit_later_steps(comparison, outcome.trial)
-            leg.failure = outcome.failure
+                if kept.block.pairing != "turns":
+                    _limit_later_steps(comparison, outcome.trial)
+            leg.failure, leg.ended_early_reason = outcome.failure, outcome.ended_early_reason
         comparison.repeats += kept.block.repeats
         comparison.reused.append(kept)
         if kept.block.pairing == "survey":
             use_survey(comparison)
         elif kept.block.pairing == "trials":
             comparison.pairing, comparison.pairing_reason = "trials", kept.block.pairing_reason
+        else:
+            comparison.turns_plan = kept.block.turns
         stopped_by = _add_block(comparison, kept.block)
     return stopped_by
 

@@ -8,13 +8,13 @@ from halftime.contract.report.trial import TrialResult
 from halftime.contract.resources.benchmark import Progress
 from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step
 from worker.comparison.deadlines import deadline_seconds
-from worker.comparison.disturbance import disturbances, flag_disturbed_slices
+from worker.comparison.disturbance import MAX_TOTAL_REPEATS, disturbances, flag_disturbed_slices, of_the_whole_trial
 from worker.comparison.leg_failures import BenchmarkFailed, ends_benchmark, in_its_role
 from worker.comparison.nonfinite import nonfinite
 from worker.comparison.progress import progress_in_turns
 from worker.comparison.specs import spec_of
-from worker.comparison.time_budget import limit_of_block
-from worker.comparison.turns import describe, plan_turns, why_no_room
+from worker.comparison.time_budget import LEAST_BLOCKS, limit_of_block
+from worker.comparison.turns import describe, plan_turns, turns_of, why_no_room
 from worker.messages import BlockTurns, LegTurns, TrialSpec
 
 #: Most CPU cores that a leg may use while it waits for its turn: threads that spin slow the leg whose turn it is.
@@ -61,7 +61,7 @@ async def run_in_turns(
     Returns the survey as the first block of whole trials where turns are unfair. Raises BenchmarkFailed when a failure
     makes a report impossible.
     """
-    legs = [leg for leg in comparison.legs if leg.failure is None]
+    legs, repeats = [leg for leg in comparison.legs if leg.failure is None], comparison.repeats
     turns = _plan(comparison, legs)
     limit = limit_of_block(comparison, turns.seconds)
     if limit.max_seconds <= 0:
@@ -78,24 +78,33 @@ async def run_in_turns(
     after_step(specs[0], 0)
     deadline = sum(deadline_seconds(comparison, leg) for leg in legs)
     outcomes = await run_turns(specs, turns, deadline, after_step)
+    while _are_disturbed(outcomes) and _can_repeat(comparison, turns):
+        comparison.repeats += len(legs)
+        limit = limit_of_block(comparison, turns.seconds)
+        again = [spec.model_copy(update={"limit": limit}) for spec in specs]
+        outcomes = await run_turns(again, turns, deadline, after_step)
     why = _why_unfair(legs, outcomes)
     if why is not None:
         return _fall_back(comparison, why)
-    return _block_of(comparison, legs, outcomes)
+    return _block_of(comparison, legs, outcomes, repeats)
 
 
 def _plan(comparison: ComparisonRun, legs: Sequence[LegRun]) -> BlockTurns:
-    """Plans the turns of the next block: those of the last one, unless a leg has failed meanwhile."""
-    if comparison.turns is not None and len(comparison.turns.legs) == len(legs):
-        return comparison.turns
+    """Plans the turns of the next block: those of earlier blocks, so that all have the same."""
     training = comparison.request.config.training
-    blocks_left = max(1, comparison.planned_blocks - comparison.blocks)
     surveys = [leg.survey for leg in legs if leg.survey is not None]
-    turns = plan_turns(surveys, training.steps, training.warmup_steps, comparison.seconds_left / blocks_left)
+    if all(leg.trials for leg in legs):
+        return turns_of([max(leg.trials, key=lambda trial: len(trial.slices)) for leg in legs], surveys)
+    blocks_left = max(1, comparison.planned_blocks - comparison.blocks)
+    least_blocks_left = max(1, LEAST_BLOCKS - comparison.blocks)
+    seconds_left = comparison.seconds_left
+    turns = plan_turns(
+        surveys, training.steps, training.warmup_steps, seconds_left / blocks_left, seconds_left / least_blocks_left
+    )
     for leg, of_leg in zip(legs, turns.legs, strict=True):
         if len(of_leg.slices) < turns.rounds:
             leg.ended_early_reason = _why_early(comparison, leg, of_leg, min(map(median_step, surveys)))
-    comparison.turns, comparison.turns_plan = turns, describe(turns, surveys)
+    comparison.turns_plan = describe(turns, surveys)
     return turns
 
 
@@ -110,6 +119,16 @@ def _why_early(comparison: ComparisonRun, leg: LegRun, turns: LegTurns, fastest_
         f"block it ended after {turns.steps} of {comparison.request.config.training.steps} steps to keep the time "
         f"budget; its loss and accuracy are unknown.{emulated} Raise measurement.time_budget_seconds to have them."
     )
+
+
+def _are_disturbed(outcomes: Sequence[TrialResult | Failure | None]) -> bool:
+    """Whether other work on the GPU, or its errors, spoiled the block as a whole."""
+    return any(of_the_whole_trial(outcome) for outcome in outcomes if isinstance(outcome, TrialResult))
+
+
+def _can_repeat(comparison: ComparisonRun, turns: BlockTurns) -> bool:
+    fits = turns.seconds <= limit_of_block(comparison, turns.seconds).share_seconds
+    return fits and comparison.repeats < MAX_TOTAL_REPEATS
 
 
 def _why_unfair(legs: Sequence[LegRun], outcomes: Sequence[TrialResult | Failure | None]) -> str | None:
@@ -162,13 +181,15 @@ def use_survey_as_trials(comparison: ComparisonRun, why: str) -> None:
         leg.trials = [leg.survey] if leg.survey else []
         leg.survey = leg.ended_early_reason = None
     comparison.pairing, comparison.pairing_reason = "trials", why
-    comparison.turns = comparison.turns_plan = None
+    comparison.turns_plan = None
+    shortened = [len(trial.loss_curve) for leg in comparison.legs for trial in leg.trials if trial.ended_early]
+    comparison.max_steps = min(shortened, default=None)
 
 
 def _block_of(
-    comparison: ComparisonRun, legs: Sequence[LegRun], outcomes: Sequence[TrialResult | Failure | None]
+    comparison: ComparisonRun, legs: Sequence[LegRun], outcomes: Sequence[TrialResult | Failure | None], repeats: int
 ) -> Block | None:
-    """Adds the trials to their legs and returns the block; None if the time budget ended it.
+    """Adds the trials to their legs and returns the block; None if the time budget ended it. `repeats` were before it.
 
     A block that a failure of one leg ended has no trial of the others.
     """
@@ -193,10 +214,16 @@ def _block_of(
         index=index + 1,
         pairing="turns",
         pairing_reason=comparison.pairing_reason,
+        turns=comparison.turns_plan,
         outcomes=[
-            LegOutcome(precision=leg.precision, trial=leg.by_block().get(index), failure=leg.failure)
+            LegOutcome(
+                precision=leg.precision,
+                trial=leg.by_block().get(index),
+                failure=leg.failure,
+                ended_early_reason=leg.ended_early_reason,
+            )
             for leg in comparison.legs
         ],
         seconds=seconds,
-        repeats=0,
+        repeats=comparison.repeats - repeats,
     )

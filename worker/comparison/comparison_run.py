@@ -14,7 +14,6 @@ from halftime.contract.report.slices import Pairing, TurnsPlan
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.worker import WorkerDevice
-from worker.messages import BlockTurns
 
 
 @dataclass(eq=False)
@@ -67,8 +66,7 @@ class ComparisonRun:
     #: turns.
     pairing: Pairing | None = None
     pairing_reason: str = ""
-    #: The turns of the last block, and the plan that they follow.
-    turns: BlockTurns | None = None
+    #: How the legs take turns, once that is planned.
     turns_plan: TurnsPlan | None = None
     #: The first blocks, if an earlier attempt measured them.
     reused: list[KeptBlock] = field(default_factory=list)

@@ -3,7 +3,7 @@
 import itertools
 import os
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from halftime.contract.report.pairs import MAX_LEFT_OUT_SHARE
@@ -11,7 +11,10 @@ from halftime.contract.report.slices import Slice
 from halftime.contract.report.telemetry import GpuTelemetry
 from halftime.contract.report.trial import TrialResult
 from worker.comparison.comparison_run import LegRun
-from worker.device.host_counters import foreign_cores
+from worker.device.host_counters import MIN_REGION_SECONDS, foreign_cores
+
+#: Most repetitions of all trials of a benchmark; on a machine that is always busy, the report has a warning instead.
+MAX_TOTAL_REPEATS = 6
 
 #: Largest accepted share of the machine's cores that other programs keep busy.
 MAX_FOREIGN_SHARE = 0.10
@@ -56,6 +59,15 @@ def _on_the_gpu(gpu: GpuTelemetry, others: Sequence[TrialResult]) -> Iterator[st
     for limit in sorted(SLOWDOWNS & gpu.clock_limits.keys()):
         if gpu.clock_limits[limit] >= MIN_SLOWDOWN_SHARE:
             yield f"the GPU reduced its clock: {limit.replace('_', ' ')}"
+    yield from _of_the_whole_gpu(gpu)
+
+
+def of_the_whole_trial(trial: TrialResult) -> list[str]:
+    """Returns what disturbed a trial as a whole, not only some of its steps: other work on the GPU, and its errors."""
+    return list(_of_the_whole_gpu(trial.telemetry.gpu)) if trial.telemetry.gpu else []
+
+
+def _of_the_whole_gpu(gpu: GpuTelemetry) -> Iterator[str]:
     for process in gpu.foreign_processes or []:
         yield f"{process}, was on the GPU"
     if gpu.uncorrected_ecc_errors:
@@ -105,14 +117,35 @@ def _usual(slices: Sequence[Slice]) -> _Usual | None:
 
 
 def _loads(of_legs: Sequence[Sequence[Slice]], cores: int) -> list[str | None]:
-    """By round, what other programs did in the slices of all legs, if it is too much."""
+    """By round, what other programs did in the slices of all legs, if it is too much.
+
+    Successive rounds are judged together, so many that their time suffices for the kernel's counters: every round is
+    judged, whatever its duration.
+    """
     loads: list[str | None] = []
-    for of_round in itertools.zip_longest(*of_legs):
-        slices = [one for one in of_round if one is not None]
-        foreign = foreign_cores(sum(one.foreign_cpu_seconds for one in slices), sum(one.seconds for one in slices))
+    rounds = [[one for one in of_round if one is not None] for of_round in itertools.zip_longest(*of_legs)]
+    for window in _windows(rounds):
+        slices = list(itertools.chain(*window))
+        foreign = foreign_cores(sum(one.foreign_cpu_seconds for one in slices), _seconds(slices))
         much = foreign is not None and foreign > MAX_FOREIGN_SHARE * cores
-        loads.append(f"other programs kept {foreign:.1f} of {cores} cores busy" if much else None)
+        loads += [f"other programs kept {foreign:.1f} of {cores} cores busy" if much else None] * len(window)
     return loads
+
+
+def _windows(rounds: Sequence[list[Slice]]) -> list[list[list[Slice]]]:
+    """Groups successive rounds into windows of at least twice the shortest region; the last takes what is left over."""
+    windows: list[list[list[Slice]]] = [[]]
+    for of_round in rounds:
+        if _seconds(itertools.chain(*windows[-1])) >= 2 * MIN_REGION_SECONDS:
+            windows.append([])
+        windows[-1].append(of_round)
+    if len(windows) > 1 and _seconds(itertools.chain(*windows[-1])) < 2 * MIN_REGION_SECONDS:
+        windows[-2:] = [windows[-2] + windows[-1]]
+    return windows
+
+
+def _seconds(slices: Iterable[Slice]) -> float:
+    return sum(one.seconds for one in slices)
 
 
 def _with_flags(trial: TrialResult, loads: Sequence[str | None], usual: _Usual | None) -> TrialResult:
@@ -125,6 +158,7 @@ def _with_flags(trial: TrialResult, loads: Sequence[str | None], usual: _Usual |
     disturbed = [one.disturbances[0] for one in slices if one.disturbances]
     too_many = len(disturbed) > MAX_LEFT_OUT_SHARE * len(slices)
     reasons = [f"in {len(disturbed)} of {len(slices)} slices, first {disturbed[0]}"] if too_many else []
+    reasons += of_the_whole_trial(trial)
     return trial.model_copy(update={"slices": slices, "disturbances": reasons})
 
 

@@ -168,14 +168,14 @@ def noise_floor(step_seconds: Sequence[float]) -> Estimate:
 def noise_floor_in_turns(log_ratios_of_legs: Sequence[Sequence[float]]) -> Estimate:
     """95 % range of the speedup between two legs of identical work that take turns, over as many blocks.
 
-    1 ± t·s/√n on the log scale, with s the standard deviation of the log ratios of n blocks, pooled over the legs that
-    were compared with the baseline: whatever their true ratio, its spread over blocks is noise. Raises ValueError for a
-    leg with fewer than two blocks.
+    1 ± t·s/√n on the log scale, with s the standard deviation of the log ratios of n blocks: the root mean square over
+    the legs that were compared with the baseline. Whatever their true ratio, its spread over blocks is noise. The legs
+    share the baseline's noise, so t is that of one leg, with n - 1 degrees of freedom. Raises ValueError for a leg with
+    fewer than two blocks.
     """
-    degrees = sum(len(of_leg) - 1 for of_leg in log_ratios_of_legs)
-    squares = sum((len(of_leg) - 1) * statistics.variance(of_leg) for of_leg in log_ratios_of_legs)
+    variance = statistics.fmean(statistics.variance(of_leg) for of_leg in log_ratios_of_legs)
     blocks = min(map(len, log_ratios_of_legs))
-    half_width = t_quantile(degrees) * math.sqrt(squares / degrees / blocks)
+    half_width = t_quantile(blocks - 1) * math.sqrt(variance / blocks)
     return Estimate(value=1.0, ci_low=math.exp(-half_width), ci_high=math.exp(half_width))
 
 

@@ -26,7 +26,8 @@ def _progress(comparison: ComparisonRun, spec: TrialSpec, step: int, block_fract
     elapsed_seconds = comparison.elapsed_seconds
     eta_seconds = elapsed_seconds * (1 - fraction) / fraction if fraction else None
     return Progress(
-        phase="survey" if spec.phase == "survey" else "measure",
+        phase="measure",
+        is_survey=spec.phase == "survey",
         block=comparison.blocks + 1,
         max_blocks=comparison.planned_blocks,
         leg=spec.leg,

@@ -4,6 +4,9 @@ import math
 import statistics
 from collections.abc import Sequence
 
+import anyio
+import anyio.to_thread
+
 from halftime.contract.report.slices import TurnsPlan
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.request import BenchmarkRequest
@@ -12,6 +15,9 @@ from worker.comparison.block_order import baseline_first
 from worker.device import nvml
 from worker.device.host_counters import available_host_bytes
 from worker.messages import PICK_UP_STEPS, BlockTurns, LegTurns
+
+#: Limit for the driver's reply: that of a faulty GPU may hang.
+ANSWER_SECONDS = 30.0
 
 #: Aimed duration of a slice: the machine changes over seconds, and handing over takes about a millisecond.
 SLICE_SECONDS = 0.25
@@ -34,8 +40,8 @@ MEMORY_SHARE = 0.9
 #: A leg whose step takes so many times the shortest may end early if time is short: the others would wait for it.
 SLOW_FACTOR = 10
 
-#: Warm-up and slices of such a leg.
-SLOW_WARMUP_STEPS, SLOW_SLICE_STEPS = 2, PICK_UP_STEPS + 1
+#: Slices of such a leg, and its warm-up, or that of all legs if time is very short.
+SLOW_SLICE_STEPS, SHORT_WARMUP_STEPS = PICK_UP_STEPS + 1, 2
 
 
 def order_of_round(legs: int, block: int, round_index: int) -> list[int]:
@@ -47,18 +53,25 @@ def order_of_round(legs: int, block: int, round_index: int) -> list[int]:
     return list(range(legs)) if forwards else list(reversed(range(legs)))
 
 
-def why_trials(request: BenchmarkRequest, device: WorkerDevice) -> str | None:
+async def why_trials(request: BenchmarkRequest, device: WorkerDevice) -> str | None:
     """Why whole trials are run, as far as it shows before the survey; None if the legs may be able to take turns."""
     if request.config.measurement.pairing == "trials":
         return "the request asks for whole trials"
     if request.config.data.loader is not None:
         return "the loader's processes would draw batches for a leg that waits"
-    if nvml.allows_one_process(device.name):
+    if await _allows_one_process(device.name):
         return "the GPU's compute mode allows one process at a time"
     measured = request.config.training.steps - request.config.training.warmup_steps
     if measured < LEAST_MEASURED_STEPS:
         return f"turns need at least {LEAST_MEASURED_STEPS} measured steps, and there are {measured}"
     return None
+
+
+async def _allows_one_process(device: str) -> bool:
+    """Whether the GPU's compute mode refuses a second process; False if the driver does not say in time."""
+    with anyio.move_on_after(ANSWER_SECONDS):
+        return await anyio.to_thread.run_sync(nvml.allows_one_process, device, abandon_on_cancel=True)
+    return False
 
 
 def why_no_room(surveys: Sequence[TrialResult], device: WorkerDevice) -> str | None:
@@ -81,16 +94,32 @@ def why_no_room(surveys: Sequence[TrialResult], device: WorkerDevice) -> str | N
     return None
 
 
-def plan_turns(surveys: Sequence[TrialResult], steps: int, warmup_steps: int, fits: float) -> BlockTurns:
-    """Plans the turns of a block; `steps` and `warmup_steps` are the request's, `fits` the seconds it may take.
+def plan_turns(
+    surveys: Sequence[TrialResult], steps: int, warmup_steps: int, fits: float = math.inf, least_fits: float = math.inf
+) -> BlockTurns:
+    """Plans the turns of a block; `steps` and `warmup_steps` are the request's.
 
-    Legs take equal slices of equal numbers of steps. If such blocks do not fit, legs that are many times slower than
-    the fastest end early.
+    `fits` is the seconds that it may take, `least_fits` those in which at least its first rounds have to end. Legs take
+    equal slices of equal numbers of steps. If such blocks do not fit, legs that are many times slower than the fastest
+    end early; if not even the first rounds do, all have a short warm-up.
     """
+    slow_from = SLOW_FACTOR * min(map(_step_seconds, surveys))
     legs = _legs(surveys, steps, warmup_steps, slow_from=math.inf)
     if _seconds(legs, surveys) > fits:
-        legs = _legs(surveys, steps, warmup_steps, slow_from=SLOW_FACTOR * min(map(_step_seconds, surveys)))
-    return BlockTurns(tuple(legs), _seconds(legs, surveys), max(map(_ending_seconds, surveys)))
+        legs = _legs(surveys, steps, warmup_steps, slow_from)
+    if _seconds([_first_rounds(leg) for leg in legs], surveys) > least_fits:
+        legs = _legs(surveys, steps, min(warmup_steps, SHORT_WARMUP_STEPS), slow_from)
+    return BlockTurns(tuple(legs), _seconds(legs, surveys), sum(map(_ending_seconds, surveys)))
+
+
+def turns_of(trials: Sequence[TrialResult], surveys: Sequence[TrialResult]) -> BlockTurns:
+    """Returns the turns that the legs took in earlier blocks, of which `trials` are the longest of each leg."""
+    legs = [LegTurns(one.slices[0].first_step, tuple(of.steps for of in one.slices)) for one in trials]
+    return BlockTurns(tuple(legs), _seconds(legs, surveys), sum(map(_ending_seconds, surveys)))
+
+
+def _first_rounds(leg: LegTurns) -> LegTurns:
+    return LegTurns(leg.warmup_steps, leg.slices[:LEAST_ROUNDS])
 
 
 def _legs(surveys: Sequence[TrialResult], steps: int, warmup_steps: int, slow_from: float) -> list[LegTurns]:
@@ -98,7 +127,7 @@ def _legs(surveys: Sequence[TrialResult], steps: int, warmup_steps: int, slow_fr
     step_seconds = [_step_seconds(survey) for survey in surveys]
     mean_seconds = statistics.fmean(seconds for seconds in step_seconds if seconds <= slow_from)
     whole = LegTurns(warmup_steps, slices_of(steps - warmup_steps, mean_seconds))
-    short = LegTurns(min(warmup_steps, SLOW_WARMUP_STEPS), (SLOW_SLICE_STEPS,) * LEAST_ROUNDS)
+    short = LegTurns(min(warmup_steps, SHORT_WARMUP_STEPS), (SLOW_SLICE_STEPS,) * LEAST_ROUNDS)
     return [short if seconds > slow_from and short.steps < whole.steps else whole for seconds in step_seconds]
 
 
@@ -122,7 +151,7 @@ def describe(turns: BlockTurns, surveys: Sequence[TrialResult]) -> TurnsPlan:
         slice_seconds=slices[-1] * seconds,
         reason=(
             f"A step takes {1000 * seconds:.3g} ms on average over the legs. A slice is to last about "
-            f"{SLICE_SECONDS:g} s, so that the machine changes little between neighbours, and to have at least "
+            f"{SLICE_SECONDS:g} s, so that the machine changes little between neighbours, or longer to have at least "
             f"{LEAST_SLICE_STEPS} steps, so that the one in which a leg picks up again is a small part; and there are "
             f"at least {LEAST_ROUNDS} slices of each leg in a block."
         ),
@@ -136,8 +165,14 @@ def _step_seconds(survey: TrialResult) -> float:
 
 def _seconds(legs: Sequence[LegTurns], surveys: Sequence[TrialResult]) -> float:
     """Expected duration of a block: processes start and end side by side, and train one at a time."""
-    training = [leg.steps * _step_seconds(survey) for leg, survey in zip(legs, surveys, strict=True)]
+    training = [_training_seconds(leg, survey) for leg, survey in zip(legs, surveys, strict=True)]
     return sum(training) + sum(map(_ending_seconds, surveys))
+
+
+def _training_seconds(leg: LegTurns, survey: TrialResult) -> float:
+    """Expected duration of a leg's steps: as in the survey, one-time costs such as compilation included."""
+    once_seconds = survey.training_time_seconds - len(survey.loss_curve) * _step_seconds(survey)
+    return max(0.0, once_seconds) + leg.steps * _step_seconds(survey)
 
 
 def _ending_seconds(survey: TrialResult) -> float:

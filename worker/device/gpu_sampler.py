@@ -89,13 +89,14 @@ class GpuSampler:
         self._library, self._handle, self._card = library, handle, nvml.physical_gpu_of(library, handle)
         self._samples = _Samples()
         self._stopping, self._sampling = threading.Event(), threading.Event()
-        self._part, self._pauses = self._samples.place(), 0
+        self._part, self._pauses, self._resumed = self._samples.place(), 0, 0.0
+        self._one_at_a_time = threading.Lock()
         self._thread = threading.Thread(target=self._sample_on, name="sample the GPU", daemon=True)
         self._began: tuple[float, float | None, int | None] = (0.0, None, None)
 
     def resume(self) -> None:
         """Starts sampling, or goes on after a pause, at the start of consecutive measured steps."""
-        self._part = self._samples.place()
+        self._part, self._resumed = self._samples.place(), time.perf_counter()
         if not self._thread.ident:
             self._began = (time.perf_counter(), self._energy_joules(), self._ecc_errors())
             self._thread.start()
@@ -138,14 +139,19 @@ class GpuSampler:
     def _sample_on(self) -> None:
         while not self._stopping.wait(PERIOD_SECONDS):
             self._sampling.wait()
-            self._sample()
+            if not self._stopping.is_set():
+                self._sample()
 
     def _sample(self) -> None:
+        with self._one_at_a_time:
+            self._take_sample()
+
+    def _take_sample(self) -> None:
         library, samples = self._library, self._samples
         samples.count += 1
         self._note(samples.clocks, library.nvmlDeviceGetClockInfo, library.NVML_CLOCK_SM)
         self._note(samples.temperatures, library.nvmlDeviceGetTemperature, library.NVML_TEMPERATURE_GPU)
-        if time.perf_counter() - self._began[0] >= POWER_MEAN_SECONDS:
+        if time.perf_counter() - self._resumed >= POWER_MEAN_SECONDS:
             self._note(samples.powers, library.nvmlDeviceGetPowerUsage, per=1000)
         memory = nvml.memory_of(library, self._handle)
         if memory is not None:

@@ -166,7 +166,9 @@ def _floor_ratio(measured: ComparisonRun) -> Estimate:
     In turns the machine's drift, which is in the trials' own times, is not in their ratios.
     """
     if measured.pairing == "turns":
-        ratios = [log_ratios(paired(measured.baseline, leg)) for leg in measured.legs[1:] if leg.failure is None]
+        legs = [leg for leg in measured.legs[1:] if leg.failure is None]
+        whole = [leg for leg in legs if not leg.ended_early_reason] or legs  # others have few pairs
+        ratios = [log_ratios(paired(measured.baseline, leg)) for leg in whole]
         with_spread = [of_leg for of_leg in ratios if len(of_leg) >= 2]
         if with_spread:
             return noise_floor_in_turns(with_spread)

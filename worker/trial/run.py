@@ -112,7 +112,8 @@ def _run(
     held_dtypes, unmoved_share = dtypes_held(run.parameters, run.optimizer), _unmoved_share(prepared)
     frozen = _state_of_frozen(prepared)
     validates = turns is None or turns.validates
-    validation = _validate_in_fp32(prepared, run, pace) if validates else NOT_VALIDATED
+    seconds_left = (lambda: pace.seconds_left) if turns else (lambda: pace.seconds_to_validate)
+    validation = _validate_in_fp32(prepared, run, seconds_left) if validates else NOT_VALIDATED
     occupied_bytes = devices.occupied_bytes(device)
     skipped_steps = [index for index, found_inf in enumerate(curves.found_infs.tolist()) if found_inf]
     findings = _examine(spec, prepared, trained, skipped_steps, pace)
@@ -247,13 +248,13 @@ def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_step
     )
 
 
-def _validate_in_fp32(prepared: Prepared, run: Run, pace: Pace) -> Validation:
+def _validate_in_fp32(prepared: Prepared, run: Run, seconds_left: Callable[[], float]) -> Validation:
     """Validates in FP32, so that only the weights differ between legs."""
     run.optimizer.zero_grad(set_to_none=True)  # their memory is needed for weights that are cast to FP32
     set_flags(PRECISIONS["fp32"])
     try:
         with in_fp32(prepared.model):
-            return validate(prepared.model, prepared.task, prepared.data.validation, lambda: pace.seconds_to_validate)
+            return validate(prepared.model, prepared.task, prepared.data.validation, seconds_left)
     finally:
         set_flags(prepared.precision)
 

@@ -107,7 +107,7 @@ def _progress(benchmark: Benchmark) -> str:
     assert benchmark.progress is not None, "called only for a benchmark with progress"
     progress = benchmark.progress
     left = "" if progress.eta_seconds is None else f", about {duration(progress.eta_seconds)} left"
-    place = "survey" if progress.phase == "survey" else f"block {progress.block} of {progress.max_blocks}"
+    place = "survey" if progress.is_survey else f"block {progress.block} of {progress.max_blocks}"
     return f"{progress.fraction:.0%}: {place}, {progress.leg}{left}"
 
 

@@ -64,7 +64,7 @@ class LiveState:
     def advance(self, progress: Progress | None) -> None:
         """Sets the progress; that of other legs stays while their block goes on."""
         last = self.progress
-        if last is None or progress is None or (last.phase, last.block) != (progress.phase, progress.block):
+        if last is None or progress is None or _place(last) != _place(progress):
             self.of_legs = {}
         if progress is not None:
             self.of_legs[progress.leg] = progress
@@ -73,12 +73,12 @@ class LiveState:
     @property
     def in_turns(self) -> bool:
         """Whether the legs of the block under way take turns."""
-        return self.progress is not None and self.progress.phase == "measure" and bool(self.attempt.surveys)
+        return self.progress is not None and _is_block(self.progress) and bool(self.attempt.surveys)
 
     @property
     def running(self) -> list[tuple[int, str]]:
         """Block (from 0) and leg of each measured trial in progress; several if their legs take turns."""
-        if self.progress is None or self.progress.phase != "measure":
+        if self.progress is None or not _is_block(self.progress):
             return []
         block = max(self.progress.block - 1, 0)
         legs = [leg for leg in self.attempt.surveys if leg not in self.failures] or [self.progress.leg]
@@ -87,7 +87,7 @@ class LiveState:
     @property
     def surveyed(self) -> list[str]:
         """The legs whose survey has ended or is in progress, in the order of execution."""
-        running = [self.progress.leg] if self.progress and self.progress.phase == "survey" else []
+        running = [self.progress.leg] if self.progress and self.progress.is_survey else []
         return list(dict.fromkeys([*self.attempt.surveys, *running]))
 
     @property
@@ -156,3 +156,11 @@ def status_text(benchmark: Benchmark) -> str:
     if benchmark.queue.note:
         return f"queued: {benchmark.queue.note}"
     return f"queued, position {benchmark.queue.position}"
+
+
+def _place(progress: Progress) -> tuple[str, bool, int]:
+    return progress.phase, progress.is_survey, progress.block
+
+
+def _is_block(progress: Progress) -> bool:
+    return progress.phase == "measure" and not progress.is_survey

@@ -4,7 +4,7 @@ from typing import Literal
 
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.failure import Failure
-from halftime.contract.report.slices import Pairing
+from halftime.contract.report.slices import Pairing, TurnsPlan
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.strict import Output
 
@@ -34,6 +34,8 @@ class LegOutcome(Output):
     trial: TrialResult | None
     #: Why the leg is not run again.
     failure: Failure | None
+    #: Why the leg ended before the others; null if it did not.
+    ended_early_reason: str | None = None
 
 
 class Block(Output):
@@ -44,6 +46,8 @@ class Block(Output):
     #: How its legs were measured side by side; survey: each alone, before the blocks in which they take turns.
     pairing: Pairing | Literal["survey"] = "trials"
     pairing_reason: str = ""
+    #: null if the legs did not take turns.
+    turns: TurnsPlan | None = None
     #: One per leg, in the order of the comparison's legs.
     outcomes: list[LegOutcome]
     #: Duration from the end of the previous block to the end of this one.

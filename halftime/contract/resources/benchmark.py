@@ -33,7 +33,9 @@ class QueuePlace(Output):
 class Progress(Output):
     """The progress of a running benchmark."""
 
-    phase: Literal["start", "survey", "measure", "capacity", "report"]
+    phase: Literal["start", "measure", "capacity", "report"]
+    #: Whether it is the survey that is measured: each leg trained once alone, before blocks in which they take turns.
+    is_survey: bool = False
     block: int
     #: Blocks of the current plan; the stopping rule may change it after the pilot.
     max_blocks: int

@@ -36,14 +36,15 @@ def turned(specs, turns, machine=lambda seconds: 1.0, leg_factor=lambda spec: 1.
                 times[spec.leg].append(seconds)
                 now += seconds
             first = legs.warmup_steps + sum(one.steps for one in slices[spec.leg])
-            slices[spec.leg].append(_slice(first, legs.slices[index], began, now))
+            slices[spec.leg].append(slice_of(first, legs.slices[index], began, now))
     return [
         _trial(spec, legs, times[spec.leg], slices[spec.leg], **changes)
         for spec, legs in zip(specs, turns.legs, strict=True)
     ]
 
 
-def _slice(first_step, steps, began, ended):
+def slice_of(first_step, steps, began, ended):
+    """A slice of a quiet machine."""
     return Slice(
         first_step=first_step,
         steps=steps,

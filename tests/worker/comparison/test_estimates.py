@@ -119,15 +119,15 @@ def test_the_noise_floor_in_turns_pools_the_legs_whatever_their_speedups():
     quick, slow = [0.7, 0.71, 0.72], [-0.2, -0.22, -0.24]
     spread = math.sqrt((statistics.variance(quick) + statistics.variance(slow)) / 2)
     floor = noise_floor_in_turns([quick, slow])
-    assert math.log(floor.ci_high) == pytest.approx(stats.t.ppf(0.975, 4) * spread / math.sqrt(3))
+    assert math.log(floor.ci_high) == pytest.approx(stats.t.ppf(0.975, 2) * spread / math.sqrt(3))
     assert noise_floor_in_turns([slow, quick]) == floor
 
 
 def test_the_noise_floor_in_turns_is_that_of_the_leg_with_the_fewest_blocks():
     long, short = [0.1, 0.2, 0.3, 0.2, 0.1], [0.5, 0.6]
-    squares = 4 * statistics.variance(long) + statistics.variance(short)
+    variance = (statistics.variance(long) + statistics.variance(short)) / 2
     floor = noise_floor_in_turns([long, short])
-    assert math.log(floor.ci_high) == pytest.approx(stats.t.ppf(0.975, 5) * math.sqrt(squares / 5 / 2))
+    assert math.log(floor.ci_high) == pytest.approx(stats.t.ppf(0.975, 1) * math.sqrt(variance / 2))
 
 
 def test_a_noise_floor_in_turns_needs_two_blocks_of_every_leg():

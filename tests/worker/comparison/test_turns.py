@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from halftime.contract.report.block import KeptBlock
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import Report
-from tests.factories import comparison, request
+from tests.factories import comparison, gpu_telemetry, request, telemetry
+from tests.worker.comparison import in_turns
 from tests.worker.comparison.in_turns import MIB, Machine, survey, turned
 from worker.comparison import comparison_run
 from worker.comparison import turns as planning
 from worker.comparison.blocks import compare
+from worker.comparison.disturbance import _loads
 from worker.comparison.leg_failures import BenchmarkFailed
 from worker.comparison.specs import spec_of
 from worker.comparison.turns import LEAST_SLICE_STEPS, order_of_round, plan_turns, slices_of
@@ -70,7 +72,7 @@ async def test_progress_rises_to_one_through_the_survey():
     fractions = [seen.fraction for seen in machine.progress]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
-    assert (machine.progress[0].phase, machine.progress[-1].phase) == ("survey", "measure")
+    assert (machine.progress[0].is_survey, machine.progress[-1].is_survey) == (True, False)
 
 
 @pytest.mark.parametrize("block", range(4))
@@ -151,7 +153,7 @@ async def test_a_disturbed_pair_is_left_out_by_what_the_machine_did():
     report, _ = await run(Machine(turned=disturbed))
     (found,) = report.comparisons
     rounds = len(report.baseline.trials[0].slices)
-    assert (found.pairs, found.disturbed_pairs) == (4 * (rounds - 1), 4)
+    assert (found.pairs, found.disturbed_pairs) == (4 * (rounds - 2), 8)  # one round is too short to be judged alone
     assert report.baseline.disturbed_trials == 0
 
 
@@ -377,3 +379,94 @@ def test_no_comparison_in_turns_outlasts_its_budget(fp32, bf16, budget_seconds):
         except BenchmarkFailed as ended:
             assert ended.failure.code == "time_budget"
         assert clock.now - 1000 <= budget_seconds * (1 + 1e-9)
+
+
+async def test_resumed_blocks_have_the_turns_of_those_before_the_interruption():
+    """Also where a leg ends early: its few steps limit no later block."""
+    slow = {"fp32": 0.02, "bf16": 0.8}
+
+    def machine():
+        return Machine(
+            survey=lambda spec: survey(spec, step_seconds=slow),
+            turned=lambda specs, turns: turned(specs, turns, step_seconds=slow),
+        )
+
+    kept = []
+    whole, first = await run(machine(), asked(time_budget_seconds=90), kept=kept)
+    for blocks in (3, 5):
+        earlier = [KeptBlock(attempt=1, worker="w", block=block) for block in kept[:blocks]]
+        report, second = await run(machine(), asked(time_budget_seconds=90), earlier=earlier)
+        assert all(turns.legs == first.blocks[0][1].legs for _, turns in second.blocks)
+        assert all(spec.max_steps is None for specs, _ in second.blocks for spec in specs)
+        assert report.turns == whole.turns
+        assert report.comparisons[0].candidate.ended_early_reason == whole.comparisons[0].candidate.ended_early_reason
+        assert report.comparisons[0].candidate.final_train_loss is None
+
+
+async def test_a_baseline_that_is_the_slow_leg_ends_early_and_is_not_validated():
+    slow = {"fp32": 0.8, "bf16": 0.02}
+    machine = Machine(
+        survey=lambda spec: survey(spec, step_seconds=slow),
+        turned=lambda specs, turns: turned(specs, turns, step_seconds=slow),
+    )
+    report, _ = await run(machine, asked(time_budget_seconds=90))
+    assert report.comparisons[0].speedup.value == pytest.approx(40)
+    assert report.baseline.ended_early_reason is not None
+    assert report.baseline.validation_loss is None
+
+
+async def test_a_candidate_that_fails_in_its_first_turns_leaves_the_baseline_s_figures():
+    def failing(specs, turns):
+        return [None, Failure.of(FailureCode.TRAINING_FAILED, "no kernel")]
+
+    report, _ = await run(Machine(turned=failing))
+    assert report.baseline.median_step_seconds == pytest.approx(0.02)
+    assert report.comparisons[0].candidate.failure.code == "training_failed"
+
+
+async def test_a_survey_cut_short_limits_the_whole_trials_after_a_fallback():
+    def crowded(specs, turns):
+        return [None, Failure.of(FailureCode.OUT_OF_MEMORY, "too little")]
+
+    def short(spec):
+        return survey(spec, loss_curve=[1.0] * 20, ended_early=True)
+
+    _, machine = await run(Machine(survey=short, turned=crowded))
+    assert {spec.max_steps for spec in machine.specs[2:]} == {20}
+
+
+def test_one_time_costs_are_planned_for_in_every_block():
+    compiled = [survey(_spec(leg), training_time_seconds=60.0 + 85 * 0.02) for leg in ("fp32", "bf16")]
+    assert plan_turns(compiled, 85, 5).seconds > 120
+
+
+def test_where_time_is_very_short_warm_up_is_too():
+    surveys = [survey(_spec(leg), step_seconds=dict.fromkeys(SAME, 0.1)) for leg in SAME]
+    assert {leg.warmup_steps for leg in plan_turns(surveys, 1000, 500, fits=20, least_fits=20).legs} == {2}
+
+
+@given(st.lists(st.floats(min_value=0.01, max_value=3), min_size=1, max_size=30))
+def test_every_round_is_judged_by_the_load_whatever_its_duration(seconds):
+    slices = [busy_slice(began, one) for began, one in zip(range(0, 300, 10), seconds, strict=False)]
+    loads = _loads([slices, slices], cores=2)
+    assert len(loads) == len(slices)
+    assert len({load is None for load in loads}) == 1
+    assert (loads[0] is None) == (2 * sum(seconds) < 0.5)
+
+
+def busy_slice(began, seconds):
+    """A slice in which others keep one core busy."""
+    return in_turns.slice_of(0, 5, began, began + seconds).model_copy(update={"foreign_cpu_seconds": seconds})
+
+
+async def test_a_block_beside_another_process_on_the_gpu_is_run_again():
+    looks = iter([["process 7"], []])
+
+    def visited(specs, turns):
+        processes = next(looks, [])
+        with_gpu = telemetry(gpu_telemetry(foreign_processes=processes))
+        return turned(specs, turns, telemetry=with_gpu)
+
+    report, machine = await run(Machine(turned=visited))
+    assert [specs[0].block for specs, _ in machine.blocks] == [0, 0, 1, 2, 3]
+    assert report.attestation.ok
