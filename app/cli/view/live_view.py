@@ -31,13 +31,12 @@ WARNINGS = 4
 
 PHASES = {
     "start": "Starting",
-    "survey": "Training each leg once alone",
     "capacity": "Searching for the largest batch size",
     "report": "Writing the report",
 }
 
-#: Phases in which legs train.
-TRAINING = {"survey", "measure"}
+#: The phase before blocks in which legs take turns.
+SURVEY = "Training each leg once alone"
 
 #: Words for an interval above, below and around the threshold.
 THRESHOLD_WORDS = {True: "met", False: "not met", None: "undecided"}
@@ -74,7 +73,8 @@ def progress_line(live: LiveBenchmark, now: datetime) -> str:
     progress = live.progress
     if progress is None:
         return _times(live, now)
-    phase = PHASES.get(progress.phase, f"Block {progress.block} of {_planned(live)}")
+    block = SURVEY if progress.is_survey else f"Block {progress.block} of {_planned(live)}"
+    phase = PHASES.get(progress.phase, block)
     turn = f" · {progress.leg}'s turn" if live.state.in_turns else ""
     return f"{phase}{turn} · {progress.fraction:.0%} · {_times(live, now)}"
 
@@ -106,7 +106,7 @@ def _step(live: LiveBenchmark, leg: str, width: int) -> RenderableType:
         return safe_text(f"failed: {live.state.failures[leg]}", "red")
     progress = live.state.of_legs.get(leg)
     is_current = live.progress is not None and live.progress.leg == leg
-    if progress is None or progress.phase not in TRAINING or not (is_current or live.state.in_turns):
+    if progress is None or progress.phase != "measure" or not (is_current or live.state.in_turns):
         return Text()
     bar = ProgressBar(
         total=progress.total_steps,

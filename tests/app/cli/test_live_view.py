@@ -83,7 +83,7 @@ SURVEY = [(kind, data | {"phase": "survey"}) for kind, data in (trial("fp32", 0)
 
 
 def test_the_view_says_that_a_leg_is_surveyed():
-    text = drawn(stood([*events(STARTED, SURVEY[0]), RUNNING.model_copy(update={"phase": "survey", "leg": "bf16"})]))
+    text = drawn(stood([*events(STARTED, SURVEY[0]), RUNNING.model_copy(update={"is_survey": True, "leg": "bf16"})]))
     assert "Training each leg once alone · 55%" in text
     assert "2/5" in text
     assert "Speedup" not in text

@@ -88,7 +88,7 @@ def test_a_leg_that_fails_in_the_survey_has_failed_and_takes_no_turns():
 
 
 def test_a_leg_under_survey_is_under_way_but_in_no_block():
-    state = state_after(STARTED, SURVEYED[0], progress=PROGRESS.model_copy(update={"phase": "survey"}))
+    state = state_after(STARTED, SURVEYED[0], progress=PROGRESS.model_copy(update={"is_survey": True}))
     assert (state.surveyed, state.running, state.in_turns) == (["fp32", "bf16"], [], False)
 
 

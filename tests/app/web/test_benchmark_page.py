@@ -59,7 +59,7 @@ async def test_a_running_benchmark_shows_progress_trials_and_pictures(client):
 
 
 async def test_a_survey_under_way_is_no_block(client):
-    surveying = PROGRESS.model_copy(update={"phase": "survey", "block": 1, "leg": "bf16"})
+    surveying = PROGRESS.model_copy(update={"is_survey": True, "block": 1, "leg": "bf16"})
     ended = [trial("fp32", 0, phase="survey")]
     page = await see(client, page_of(await running(client, events=ended, progress=surveying)))
     assert "Survey, BF16 alone, step 3 of 5: about 1 min 14 s left" in page.text
