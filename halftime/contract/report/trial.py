@@ -234,7 +234,7 @@ class TrialResult(Output):
     validation_counts: dict[str, float] = Field(default={})
     #: Share of the held-out data that loss and accuracy are computed on; below 1 only if time ran out.
     validation_share: float = 1.0
-    #: null if time ran out: see `not_examined`.
+    #: null if time ran out, see `not_examined`; and on a CPU in a block whose legs take turns.
     memory: Memory | None
     attestation: Attestation
     data: DataFacts
@@ -243,7 +243,8 @@ class TrialResult(Output):
     #: Without frozen weights. null in reports of earlier releases.
     trained_parameter_count: int | None = None
     #: Share of trained weights whose value after training is the initial one, as the leg holds it: no step moved them,
-    #: or all moves cancelled. Determined in the leg's first trial; null in the others.
+    #: or all moves cancelled. Determined in the leg's survey or first trial; null in the
+    #: others.
     unmoved_weight_share: float | None = None
     #: Lower bound for the matrix products and convolutions of one step. A convolution with kernels of up to 3 counts a
     #: quarter and one with larger kernels nothing, because fast algorithms need no more; fused attention counts
@@ -254,7 +255,7 @@ class TrialResult(Output):
     ceiling_flops_per_second: float | None
     #: Operations of a step that make the host wait for the device.
     synchronisations: list[str]
-    #: Measured in the leg's first trial; null in the others, and if FP64 does not fit into memory.
+    #: Measured in the leg's survey or first trial; null in the others, and if FP64 does not fit into memory.
     numerics: Numerics | None
     telemetry: Telemetry
     #: Most memory that the process took from others until the end of validation: on a CPU its resident set, on a GPU
