@@ -21,7 +21,7 @@ from worker.models.transformers.fp32_loss import compute_loss_in_fp32
 from worker.models.transformers.library import library, library_errors, quoted
 from worker.models.transformers.module import NO_TOKEN, Padding, set_padding
 from worker.models.transformers.needs import suspected
-from worker.models.transformers.rehearsal import NEEDS_PADDING, SAMPLES, Truths, is_inconclusive
+from worker.models.transformers.rehearsal import NEEDS_PADDING, PADS_ITSELF, SAMPLES, Truths, is_inconclusive
 from worker.models.transformers.rejections import explained, refused
 from worker.models.transformers.sizes import image_shape, images_of, positions_of, sequence_length
 from worker.tasks.contrastive import Contrastive
@@ -219,6 +219,8 @@ def _special_tokens(config: Config) -> set[int]:
 def _find_padding(spec: TransformersSpec, config: Config, task: OwnLoss) -> Padding | None:
     """Rehearses the model; returns the padding token with which it runs on texts, None where there is no text."""
     choices = [Padding(None), Padding(NO_TOKEN), Padding(NO_TOKEN, built=NO_TOKEN)]
+    if config.model_type in PADS_ITSELF:
+        choices = [Padding(config.pad_token_id)]
     error: str | None = None
     for padding in choices if spec.trained_task in TEXT_TASKS else [None]:
         error = _rehearse(partial(build, spec.trained_task, config, padding), task)

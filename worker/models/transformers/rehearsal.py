@@ -28,8 +28,8 @@ MISFIT = re.compile(
     r"must match the size of tensor|is invalid for input of size|shapes cannot be multiplied|same reduction dim"
     r"|expected shape should be broadcastable|Sizes of tensors must match"
 )
-#: Architectures that lengthen samples with the padding token, up to a multiple of their attention window.
-PADS_ITSELF = {"longformer"}
+#: Architectures that lengthen samples with the padding token, up to a multiple of their window or block.
+PADS_ITSELF = {"big_bird", "bigbird_pegasus", "led", "longformer"}
 #: Samples of a rehearsal: the least of a batch that batch norm trains with.
 SAMPLES = 2
 #: Sizes that architectures divide images by.
