@@ -42,9 +42,9 @@ def make_config(spec: TransformersSpec) -> Config:
     settings = stated | _classes(spec) | _image_size(spec, config_class) | _context(spec) | _backbone(spec)
     with library_errors(config_class):
         config = config_class(**settings)
+        require_what_it_needs(config)
     if not is_published(spec.config):
         _require_effect(stated, config)
-    require_what_it_needs(config)
     _read_without_seeing_ahead(spec, config, config_class)
     for part in parts(config):
         part.use_cache = False

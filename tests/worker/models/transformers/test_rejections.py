@@ -209,3 +209,9 @@ def test_other_words_of_the_library_are_known(words, said):
 
 def test_unknown_words_are_left_to_be_quoted():
     assert explained("list index out of range", None) is None
+
+
+def test_sizes_that_cannot_be_compared_are_refused_too():
+    with pytest.raises(TrialFailed) as caught:
+        blueprint_of(spec_of("image-classification", "textnet", {"hidden_sizes": []}))
+    assert caught.value.failure.code is FailureCode.INVALID_MODEL
