@@ -136,6 +136,7 @@ _NO_DECODER = "this architecture has no decoder of its own: it continues its inp
 #: Architectures listed above that cannot be trained on the data of a task, and the reason.
 NOT_TRAINED: dict[TransformersTask, dict[str, str]] = {
     "causal-lm": {
+        "cpmant": _SEES_AHEAD,
         "gemma4_assistant": _DRAFTS,
         "gemma4_unified_assistant": _DRAFTS,
         "musicgen": _NEEDS_AUDIO,
