@@ -42,4 +42,5 @@ def _fault(spec: TransformersSpec, precision: str) -> str | None:
 def _gap(result: TrialResult, precision: str) -> str | None:
     if any(loss is None for loss in result.loss_curve):
         return f"{precision} not finite"
-    return f"{precision} not examined: {', '.join(result.not_examined)}" if result.not_examined else None
+    missing = ", ".join(f"{what} ({why})" for what, why in result.not_examined.items())
+    return f"{precision} not examined: {missing}" if missing else None

@@ -36,7 +36,7 @@ WIDTH = re.compile(
     r"(hidden|intermediate|embed(ding)?|model|inner|latents?|entity_emb|bottleneck|emb)_(size|dim)s?$|hidden_dims?$"
     r"|^hidden_sizes$|^d_(model|ff|kv|inner|latents|embed)$|^dff$|ffn_(dim|hidden_size)$|^dim$|^hidden_dim$|^n_embd$"
     r"|head_dim$|_lora_rank$|^embed_dims?$|^neck_hidden_sizes$|^dim_(head|model|ff)$|embed_proj_dim$"
-    r"|^coordinate_size$|^shape_size$"
+    r"|^coordinate_size$|^shape_size$|^hidden_size_global$|^stem_out_channels$|^stage_\w+_channels$"
 )
 
 

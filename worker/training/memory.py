@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.profiler import profile
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from halftime.contract.report.trial import Memory, MemoryBreakdown
@@ -114,17 +115,22 @@ def account_for_step(run: Run, batch: Batch) -> MemoryBreakdown:
     from torch.distributed._tools.mem_tracker import MemTracker  # noqa: PLC0415 # loads torch's compiler
 
     tracker = MemTracker()
-    for weight in run.model.parameters():
-        if not weight.requires_grad:  # a frozen weight takes no hook, and needs none: it has no gradient
-            no_hook = RemovableHandle(OrderedDict())
-            tracker._param_to_grad_hook_handles[weight] = (no_hook, no_hook)
+
+    def spare_frozen(module: nn.Module, inputs: object = ()) -> None:
+        for weight in module.parameters():
+            if not weight.requires_grad:  # a frozen weight takes no hook, and needs none: it has no gradient
+                no_hook = RemovableHandle(OrderedDict())
+                tracker._param_to_grad_hook_handles[weight] = (no_hook, no_hook)
+
+    spare_frozen(run.model)
     tracker.track_external(run.model, run.optimizer, *tensors_of(batch))
 
     def forward(*inputs: Any, **named_inputs: Any) -> Any:  # noqa: ANN401 # a model's own
         tracker.reset_mod_stats()  # it rejects a second call of a module, which micro-batches make
         return run.model(*inputs, **named_inputs)
 
-    with warnings.catch_warnings(), tracker:
+    # A forward pass may make modules with frozen weights, as the loss of some detectors does.
+    with warnings.catch_warnings(), register_module_forward_pre_hook(spare_frozen), tracker:
         warnings.filterwarnings("ignore", "Module is None")  # one that a forward pass makes is gone before backward
         training_step(replace(run, forward=forward), batch)
     peaks = tracker.get_tracker_snapshot("peak")

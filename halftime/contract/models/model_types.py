@@ -130,11 +130,15 @@ MODEL_TYPES: dict[TransformersTask, frozenset[str]] = {
 
 _SEES_AHEAD = "this architecture has access to the tokens to predict"
 _NEEDS_AUDIO = "this architecture is conditioned on audio"
+_DRAFTS = "this architecture drafts for another model, whose keys and values it reads"
 _NO_DECODER = "this architecture has no decoder of its own: it continues its input"
 
 #: Architectures listed above that cannot be trained on the data of a task, and the reason.
 NOT_TRAINED: dict[TransformersTask, dict[str, str]] = {
     "causal-lm": {
+        "cpmant": _SEES_AHEAD,
+        "gemma4_assistant": _DRAFTS,
+        "gemma4_unified_assistant": _DRAFTS,
         "musicgen": _NEEDS_AUDIO,
         "musicgen_melody": _NEEDS_AUDIO,
         "xlm": _SEES_AHEAD,

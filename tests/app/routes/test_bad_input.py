@@ -106,6 +106,8 @@ INVALID = {
     "an architecture without a task": (architecture(model_type="gpt2"), "/model/task"),
     "a task the architecture has not": (architecture(preset="gpt2", task="seq2seq"), "/model/task"),
     "an architecture that sees ahead": (architecture(model_type="xlnet", task="causal-lm"), "/model/task"),
+    "one that always reads both ways": (architecture(model_type="cpmant", task="causal-lm"), "/model/task"),
+    "an architecture that drafts": (architecture(model_type="gemma4_assistant", task="causal-lm"), "/model/task"),
     "a sequence of images": (architecture(preset="vit-base", sequence_length=8), "/model/sequence_length"),
     "an image of text": (architecture(preset="gpt2", image_size=32), "/model/image_size"),
     "classes of a language model": (architecture(preset="gpt2", num_classes=2), "/model/num_classes"),

@@ -254,7 +254,7 @@ REFUSED = {
     "config.vocab_size": {"model_type": "esm", "task": "masked-lm"},
     "n_layer": {"preset": "gpt2", "config": {"n_layer": "three"}},
     "natten": {"model_type": "dinat", "task": "image-classification"},
-    "divisible": {"preset": "gpt2", "config": GPT2 | {"n_head": 3}},
+    "do not divide the width": {"preset": "gpt2", "config": GPT2 | {"n_head": 3}},
 }  # fmt: skip
 
 

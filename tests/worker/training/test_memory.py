@@ -125,6 +125,24 @@ def test_two_independent_counts_agree(kind):
     assert cpu_step_peak(run, batch) == pytest.approx(account_for_step(run, batch).total_bytes(), rel=0.02)
 
 
+class MakesAScale(torch.nn.Module):
+    """Its forward pass makes a module with a frozen weight, as the loss of some detectors does."""
+
+    def __init__(self):
+        super().__init__()
+        self.classes = torch.nn.Linear(64, 10)
+
+    def forward(self, inputs):
+        scale = torch.nn.LayerNorm(64).requires_grad_(False)
+        return self.classes(scale(inputs))
+
+
+def test_a_frozen_weight_that_a_forward_pass_makes_is_accounted_for():
+    run = prepare(MakesAScale(), TASK, PRECISIONS["fp32"], SETTINGS, torch.device("cpu"))
+    account = account_for_step(run, data_of(MODELS["mlp"], SETTINGS).training[0])
+    assert account.gradients == 4 * (64 * 10 + 10)
+
+
 def test_a_peak_is_of_its_step_and_not_of_what_came_before():
     """The fault is planted: something large was allocated, and freed, before the step."""
     batch = data_of(MODELS["mlp"], SETTINGS).training[0]

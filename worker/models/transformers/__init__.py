@@ -4,6 +4,7 @@
 | --- | --- |
 | `library.py` | loads the library, and turns its exceptions into failures of the model |
 | `rejections.py` | says at which field an architecture cannot be built, and what to change |
+| `needs.py` | what an architecture requires of its config, and the likely fault of one that does not run |
 | `settings.py` | which settings of a request reach the library |
 | `config.py` | creates the config of an architecture |
 | `sizes.py` | finds the shape of the data in a config |

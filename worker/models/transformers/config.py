@@ -10,7 +10,8 @@ from halftime.contract.models.overrides import NO_TOKEN
 from halftime.contract.models.published import is_published
 from halftime.contract.models.transformers import DEFAULT_CLASSES, IMAGE_TASKS, WITHOUT_LENGTH
 from worker.models.transformers.library import library, library_errors
-from worker.models.transformers.rejections import refused, require_what_it_needs
+from worker.models.transformers.needs import of_all_layers, require_what_it_needs
+from worker.models.transformers.rejections import refused
 from worker.models.transformers.settings import Settings, select_settings
 
 Config = Any
@@ -19,6 +20,9 @@ WITHOUT_TOKENS = WITHOUT_LENGTH | {"time-series-forecasting"}
 
 #: Settings that name the token in whose place an image, a film or a sound is put.
 PLACEHOLDER = re.compile(r"(image|video|audio)_token_(id|index)$")
+
+#: Settings that a config with parts takes as a whole, though it has no field for them.
+OF_THE_WHOLE = {"image_size", "initializer_range", "is_decoder", "tie_word_embeddings"}
 
 #: Detectors that read these stages of a ResNet-50.
 BACKBONE_STAGES = {
@@ -34,11 +38,13 @@ def make_config(spec: TransformersSpec) -> Config:
     """Creates the config; raises TrialFailed (`invalid_model`) for a setting that its class does not have."""
     with library_errors():
         config_class = library().CONFIG_MAPPING[spec.architecture]
-    settings = select_settings(spec.settings, config_class, is_published(spec.config))
-    settings |= _classes(spec) | _image_size(spec, config_class) | _context(spec) | _backbone(spec)
+    stated = select_settings(spec.settings, config_class, is_published(spec.config))
+    settings = stated | _classes(spec) | _image_size(spec, config_class) | _context(spec) | _backbone(spec)
     with library_errors(config_class):
         config = config_class(**settings)
-    require_what_it_needs(config)
+        require_what_it_needs(config)
+    if not is_published(spec.config):
+        _require_effect(stated, config)
     _read_without_seeing_ahead(spec, config, config_class)
     for part in parts(config):
         part.use_cache = False
@@ -52,9 +58,8 @@ def make_config(spec: TransformersSpec) -> Config:
 def parts(config: Config) -> Iterator[Config]:
     """Yields a config and the configs nested in it."""
     yield config
-    for value in vars(config).values():
-        if isinstance(value, library().PreTrainedConfig):
-            yield from parts(value)
+    for _, part in _named_parts(config):
+        yield from parts(part)
 
 
 def text_config(config: Config) -> Config:
@@ -75,6 +80,22 @@ def vocabulary(config: Config) -> int:
 def ends_with_a_token(spec: TransformersSpec, config: Config) -> bool:
     """Whether sequences end with a reserved token: encoder-decoders classify by it; it is the vocabulary's last."""
     return spec.trained_task == "sequence-classification" and bool(config.is_encoder_decoder)
+
+
+def _require_effect(stated: Settings, config: Config) -> None:
+    """Raises TrialFailed for a setting that a part of the config has and the whole has not: it would change nothing."""
+    own = {field.name for field in dataclasses.fields(config)} | set(config.attribute_map)
+    for name in stated.keys() - own - OF_THE_WHOLE:
+        values = {place: getattr(part, name) for place, part in _named_parts(config) if hasattr(part, name)}
+        if values and stated[name] not in values.values() and not name.endswith("_token_id"):
+            raise refused(f"config.{name}", f"is a setting of {' and '.join(values)}; give it there.")
+
+
+def _named_parts(config: Config) -> Iterator[tuple[str, Config]]:
+    """Yields the configs nested in a config, with their names."""
+    for name, value in vars(config).items():
+        if isinstance(value, library().PreTrainedConfig):
+            yield name, value
 
 
 def _classes(spec: TransformersSpec) -> Settings:
@@ -120,21 +141,13 @@ def _fill_in(part: Config) -> None:
     """Fills in settings whose default is documented, but left at null by some architectures."""
     if vars(part).get("languages") and vars(part).get("default_language", "") is None:
         part.default_language = part.languages[0]
-    heads, width = _of_all_layers(part, "num_attention_heads"), _of_all_layers(part, "hidden_size")
+    heads, width = of_all_layers(part, "num_attention_heads"), of_all_layers(part, "hidden_size")
     if not isinstance(heads, int) or not isinstance(width, int):
         return
     derived = {"num_key_value_heads": heads, "head_dim": width // heads if heads else None}
     for name, value in derived.items():
         if vars(part).get(name, value) is None:
             setattr(part, name, value)
-
-
-def _of_all_layers(part: Config, name: str) -> object:
-    """A setting; None without it, or where it differs between layers, which the library says by an exception."""
-    try:
-        return getattr(part, name, None)
-    except RuntimeError:
-        return None
 
 
 def _fit_special_tokens(spec: TransformersSpec, config: Config) -> None:

@@ -20,7 +20,8 @@ from worker.models.transformers.config import Config, parts, text_config, vocabu
 from worker.models.transformers.fp32_loss import compute_loss_in_fp32
 from worker.models.transformers.library import library, library_errors, quoted
 from worker.models.transformers.module import NO_TOKEN, Padding, set_padding
-from worker.models.transformers.rehearsal import NEEDS_PADDING, SAMPLES, Truths, is_metas
+from worker.models.transformers.needs import suspected
+from worker.models.transformers.rehearsal import NEEDS_PADDING, PADS_ITSELF, SAMPLES, Truths, is_inconclusive
 from worker.models.transformers.rejections import explained, refused
 from worker.models.transformers.sizes import image_shape, images_of, positions_of, sequence_length
 from worker.tasks.contrastive import Contrastive
@@ -218,6 +219,8 @@ def _special_tokens(config: Config) -> set[int]:
 def _find_padding(spec: TransformersSpec, config: Config, task: OwnLoss) -> Padding | None:
     """Rehearses the model; returns the padding token with which it runs on texts, None where there is no text."""
     choices = [Padding(None), Padding(NO_TOKEN), Padding(NO_TOKEN, built=NO_TOKEN)]
+    if config.model_type in PADS_ITSELF:
+        choices = [Padding(config.pad_token_id)]
     error: str | None = None
     for padding in choices if spec.trained_task in TEXT_TASKS else [None]:
         error = _rehearse(partial(build, spec.trained_task, config, padding), task)
@@ -225,7 +228,7 @@ def _find_padding(spec: TransformersSpec, config: Config, task: OwnLoss) -> Padd
             return padding
         if not NEEDS_PADDING.search(error):
             break
-    known = explained(error or "", type(config))
+    known = explained(error or "", type(config)) or suspected(config)
     raise known or refused("config", f"this model does not run on samples of its task: {error}")
 
 
@@ -242,5 +245,5 @@ def _rehearse(build_model: Callable[[], nn.Module], task: OwnLoss) -> str | None
     except MemoryError:
         return None
     except Exception as error:  # the library's own code: of any type
-        return None if truths.asked or is_metas(error) else quoted(error)
+        return None if is_inconclusive(error, truths) else quoted(error)
     return None

@@ -17,13 +17,19 @@ from worker.errors import TrialFailed
 from worker.models.transformers.config import Config, make_config
 from worker.models.transformers.library import quoted
 from worker.models.transformers.module import NO_TOKEN, Padding, TransformersModel
+from worker.models.transformers.needs import suspected
 from worker.models.transformers.rejections import explained, refused
 from worker.models.transformers.sizes import data_shape, positions_of
 
 #: How an error says that it is about the padding token, and not about a size.
 NEEDS_PADDING = re.compile(r"pad_token|NoneType")
-#: Architectures that lengthen samples with the padding token, up to a multiple of their attention window.
-PADS_ITSELF = {"longformer"}
+#: How torch says that sizes do not fit each other, whatever the values are.
+MISFIT = re.compile(
+    r"must match the size of tensor|is invalid for input of size|shapes cannot be multiplied|same reduction dim"
+    r"|expected shape should be broadcastable|Sizes of tensors must match"
+)
+#: Architectures that lengthen samples with the padding token, up to a multiple of their window or block.
+PADS_ITSELF = {"big_bird", "bigbird_pegasus", "led", "longformer"}
 #: Samples of a rehearsal: the least of a batch that batch norm trains with.
 SAMPLES = 2
 #: Sizes that architectures divide images by.
@@ -101,13 +107,19 @@ def rehearse(spec: TransformersSpec, config: Config, shape: DataShape, padding: 
     except MemoryError:
         return Rehearsal(complete=False)
     except Exception as error:  # the library's own code: of any type
-        return Rehearsal(complete=False) if truths.asked or is_metas(error) else Rehearsal(error=quoted(error))
+        return Rehearsal(complete=False) if is_inconclusive(error, truths) else Rehearsal(error=quoted(error))
     return Rehearsal(error=_wrong_shape(logits, expected))
 
 
-def is_metas(error: Exception) -> bool:
-    """Whether an error may come from the meta device: it lacks values and some kernels, and others want a dtype."""
-    return isinstance(error, NotImplementedError) or any(word in str(error).lower() for word in ("meta", "dtype"))
+def is_inconclusive(error: Exception, truths: Truths) -> bool:
+    """Whether an error may come from an answer of `Truths` or from the meta device, and not from the model.
+
+    The meta device lacks values and some kernels, and others want a dtype.
+    """
+    if MISFIT.search(str(error)) or explained(quoted(error), None):
+        return False
+    is_metas = isinstance(error, NotImplementedError) or any(word in str(error).lower() for word in ("meta", "dtype"))
+    return truths.asked or is_metas
 
 
 def _wrong_shape(logits: Tensor, expected: tuple[int, ...]) -> str | None:
@@ -126,7 +138,7 @@ def _misfit(spec: TransformersSpec, config: Config, shape: DataShape, error: str
     for other in _other_sizes(spec, config, shape):
         if _fits(spec.model_copy(update={field: other})):
             return refused(field, f"{size} does not fit this architecture with this config; {other} does.")
-    return refused("config", f"this model does not run on samples of its task: {error}")
+    return suspected(config) or refused("config", f"this model does not run on samples of its task: {error}")
 
 
 def _fits(spec: TransformersSpec) -> bool:

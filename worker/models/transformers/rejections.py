@@ -1,20 +1,14 @@
 """Says in a request's own terms why an architecture cannot be built: the field, the values and what to change.
 
-What an architecture always requires of its config is checked before it is built. What the library and torch say of any
-architecture is recognised by their words.
+What the library and torch say of any architecture is recognised by their words.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from halftime.contract.report.failure import FailureCode
 from worker.errors import TrialFailed
-
-Config = Any
-#: A field of the config, by its general name, and what is wrong with it.
-Fault = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -33,6 +27,12 @@ REJECTIONS = (
         "it has {1} types, by default or as given, for {0} layers; list {0} types.",
     ),
     Rejection(
+        re.compile(r"`per_layer_config` keys must be integer layer indices in the range \[0, (\d+)\)"),
+        "per_layer_config",
+        "settings of single layers, by default or as given, are of layers that a part of {0} layers does not have; "
+        "give its types of layers.",
+    ),
+    Rejection(
         re.compile(r"hidden size \((\d+)\) is not a multiple of the number of attention heads \((\d+)\)"),
         "num_attention_heads",
         "{1} heads do not divide the width, {0}; use a number that does.",
@@ -41,6 +41,14 @@ REJECTIONS = (
         re.compile(r"must be divisible by num_(?:attention_)?heads \(got `\w+`: (\d+) and `\w+`: (\d+)\)"),
         "num_attention_heads",
         "{1} heads do not divide the width, {0}; use a number that does.",
+    ),
+    Rejection(
+        re.compile(
+            r"hidden size is not divisible by the number of attention heads|'d_model % n_head' \(\d+\) should be"
+            r"|transformer dim must be a multiple of n_heads|n_heads \d+ must divide config.dim"
+        ),
+        "num_attention_heads",
+        "the heads, by default or as given, do not divide the width; use a number that does.",
     ),
     Rejection(
         re.compile(r"num_attention_heads must be divisible by num_key_value_heads: (\d+) % (\d+)"),
@@ -120,74 +128,3 @@ def own_name(config_class: Any, field: str) -> str:  # noqa: ANN401 # of the lib
 def refused(place: str, why: str) -> TrialFailed:
     """Creates the failure for a field of the request, named by its path."""
     return TrialFailed.because(FailureCode.INVALID_MODEL, f"model.{place}: {why}")
-
-
-def require_what_it_needs(config: Config) -> None:
-    """Raises TrialFailed (`invalid_model`) for sizes of an architecture that do not fit each other."""
-    if (check := NEEDS.get(config.model_type)) and (fault := check(config)):
-        field, why = fault
-        raise refused(f"config.{field}", why)
-
-
-def _stages_deep_enough(config: Config) -> Fault | None:
-    """Stage s takes its rate of dropped paths from its layer s: the library indexes the layers by the stage."""
-    depth = list(config.depth)
-    if all(layers > stage for stage, layers in enumerate(depth)):
-        return None
-    least = [max(layers, stage + 1) for stage, layers in enumerate(depth)]
-    return "depth", f"{depth} is too shallow: stage s needs s layers or more; use {least}."
-
-
-def _boxes_as_wide_as_words(config: Config) -> Fault | None:
-    """The embedding of a word's box: four coordinates, a height and a width."""
-    width = 4 * config.coordinate_size + 2 * config.shape_size
-    if width == config.hidden_size:
-        return None
-    return "coordinate_size", (
-        f"4 × coordinate_size ({config.coordinate_size}) + 2 × shape_size ({config.shape_size}) must be hidden_size "
-        f"({config.hidden_size}), by default or as given."
-    )
-
-
-def _several_shared_layers(config: Config) -> Fault | None:
-    """The layers with attention share their weights with the first."""
-    if config.layers_block_type.count("hybrid") > 1:
-        return None
-    return "layers_block_type", (
-        f"the {len(config.layers_block_type)} layers need two or more of the type hybrid, which share weights; list "
-        "the types of all layers, or use 8 or more with the default pattern."
-    )
-
-
-def _rotary_within_heads(config: Config) -> Fault | None:
-    width = config.n_embd // config.n_head
-    if config.rotary_dim is None or config.rotary_dim <= width:
-        return None
-    return "rotary_dim", f"{config.rotary_dim}, by default or as given, is more than the width of a head, {width}."
-
-
-def _clipped(config: Config) -> Fault | None:
-    if config.attn_config.clip_qkv is not None:
-        return None
-    return "attn_config.clip_qkv", "has no default; give the limit of queries, keys and values, such as 8.0."
-
-
-def _without_default(field: str, what: str) -> Callable[[Config], Fault | None]:
-    def check(config: Config) -> Fault | None:
-        return (field, f"has no default; give {what}.") if getattr(config, field) is None else None
-
-    return check
-
-
-#: By the architecture.
-NEEDS: dict[str, Callable[[Config], Fault | None]] = {
-    "codegen": _rotary_within_heads,
-    "cvt": _stages_deep_enough,
-    "dbrx": _clipped,
-    "deepseek_v2": _without_default("num_experts_per_tok", "the number of experts for a token"),
-    "dots1": _without_default("n_routed_experts", "the number of experts, and the settings of their size"),
-    "gptj": _rotary_within_heads,
-    "lfm2_moe": _without_default("layer_types", "the type of every layer, conv or full_attention"),
-    "layoutlmv3": _boxes_as_wide_as_words,
-    "zamba": _several_shared_layers,
-}

@@ -17,31 +17,30 @@ pytestmark = pytest.mark.architectures
 
 #: The beginning of the reason, by architecture.
 REFUSED = {
-    "cohere_compass_text": "refused: model.config: ",
     "dinat": "refused: model.model_type: this architecture needs the package natten",
-    "dots3_note": "refused: model.config: ",
     "gemma3n": "refused: model.model_type: this architecture needs the package ",
-    "gemma4_assistant": "refused: model.config: ",
-    "gemma4_unified_assistant": "refused: model.config: ",
-    "hgnet_v2": "refused: model.config: ",
     "layoutlmv2": "refused: model.model_type: this architecture needs the package detectron2",
-    "textnet": "refused: model.config: ",
     "timm_wrapper": "refused: model.model_type: this architecture needs the package ",
 }
 
-
 #: Operations of the library that autocast does not run, though FP32 does: the answer that a benchmark gives too.
 FAILS_UNDER_AUTOCAST = {
+    "dbrx": "bf16 failed: TrialFailed: bf16: the forward pass of step 1 failed in ",
     "deberta": "bf16 failed: TrialFailed: bf16: the forward pass of step 1 failed in ",
     "xmod": "bf16 failed: TrialFailed: bf16: the forward pass of step 1 failed in ",
 }
+
+#: Layers within an autograd function of their own, which torch's `MemTracker` does not follow.
+NOT_EXAMINED = {"reformer": "fp32 not examined: memory_breakdown ("}
+
+EXCEPTIONS = REFUSED | FAILS_UNDER_AUTOCAST | NOT_EXAMINED
 
 
 @pytest.mark.parametrize(("task", "model_type"), PAIRS, ids=str)
 def test_an_offered_pair_trains(task, model_type):
     result = outcome(toy(task, model_type))
     gc.collect()
-    assert result.startswith((REFUSED | FAILS_UNDER_AUTOCAST).get(model_type, TRAINS))
+    assert result.startswith(EXCEPTIONS.get(model_type, TRAINS))
 
 
 CAUSAL = [model_type for task, model_type in PAIRS if task == "causal-lm" and model_type not in REFUSED]

@@ -97,6 +97,25 @@ def test_nested_settings_are_checked_against_the_part_that_their_type_names():
         make_config(TransformersSpec(**spec, config=parts))
 
 
+@pytest.mark.parametrize("name", ["hidden_size", "vocab_size", "num_hidden_layers"])
+def test_a_setting_that_only_a_part_has_is_refused_where_it_would_change_nothing(name):
+    spec = {"model_type": "gemma3", "task": "causal-lm"}
+    with pytest.raises(TrialFailed, match=rf"model.config.{name}: is a setting of text_config( and \w+)?; give it"):
+        make_config(TransformersSpec(**spec, config={name: 48}))
+    part = make_config(TransformersSpec(**spec, config={"text_config": {name: 48}})).text_config
+    assert getattr(part, name) == 48
+
+
+def test_a_setting_that_reaches_a_part_from_the_whole_is_accepted():
+    spec = TransformersSpec(model_type="fuyu", task="causal-lm", config={"vocab_size": 64})
+    assert make_config(spec).text_config.vocab_size == 64
+
+
+def test_a_setting_of_a_part_is_left_out_of_a_published_file():
+    spec = TransformersSpec(model_type="gemma3", task="causal-lm", config=MARK | {"hidden_size": 48})
+    assert make_config(spec).text_config.hidden_size == 2304
+
+
 def test_a_token_of_a_larger_vocabulary_is_moved_into_it():
     assert config_of("llama", eos_token_id=128_001, pad_token_id=-1).eos_token_id == 63
 

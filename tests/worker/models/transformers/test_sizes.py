@@ -14,6 +14,9 @@ WIDTHS = {
     "vocab_size": 64, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
     "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32,
 }  # fmt: skip
+LED = WIDTHS | {"attention_window": 8, "max_encoder_position_embeddings": 32, "max_decoder_position_embeddings": 32}
+BLOCKS = {"attention_type": "block_sparse", "block_size": 2, "num_random_blocks": 1}
+BIG_PEGASUS = WIDTHS | BLOCKS | {"max_position_embeddings": 64}
 GEMMA = BERT | {"num_key_value_heads": 1, "head_dim": 8}
 PERCEIVER = {
     "vocab_size": 64, "d_model": 16, "d_latents": 16, "num_latents": 4, "num_blocks": 1,
@@ -49,6 +52,7 @@ TRAINED = {
         "mpt", "causal-lm", {"vocab_size": 64, "d_model": 16, "n_heads": 2, "n_layers": 1, "max_seq_len": 24}, None
     ),
     "as long as the positions": text("perceiver", "masked-lm", PERCEIVER, 32),
+    "samples lengthened to a window": text("led", "seq2seq", LED, 12),
     "as long as the axial positions": text("reformer", "causal-lm", REFORMER),
     "an image size that is a list": image("hiera", HIERA, 64),
     "logits under another name": image("pp_lcnet", {}, 32),
@@ -75,9 +79,7 @@ REFUSED = {
         "mpt", "causal-lm", {"vocab_size": 64, "d_model": 16, "n_heads": 2, "n_layers": 1, "max_seq_len": 24}, 25
     ),
     "model.model_type: this architecture needs the package natten": image("dinat", {}, 64),
-    "model.config: this model does not run on samples of its task": text(
-        "mpt", "causal-lm", {"vocab_size": 64, "d_model": 16, "n_heads": 3, "n_layers": 1, "max_seq_len": 24}
-    ),
+    "model.config: this model does not run on samples of its task": image("pp_lcnet", {"stem_channels": 2}, 64),
 }  # fmt: skip
 
 
@@ -94,11 +96,14 @@ def test_a_size_that_does_not_fit_is_refused_at_its_field(detail):
     [
         (text("llama", "causal-lm", BERT), None),
         (text("longformer", "masked-lm", BERT | {"attention_window": 8}, 12), 1),
+        (TRAINED["samples lengthened to a window"], 1),
+        (text("big_bird", "sequence-classification", BERT | BLOCKS, 21), 0),
+        (text("bigbird_pegasus", "question-answering", BIG_PEGASUS, 21), 0),
         (text("bert", "masked-lm", BERT), None),
         (text("gpt2", "sequence-classification", {"vocab_size": 64, "n_embd": 16, "n_layer": 1, "n_head": 2}), -1),
         (TRAINED["padding of a masked BART"], -1),
     ],
-    ids=["llama", "longformer", "bert", "gpt2-classifier", "bart"],
+    ids=["llama", "longformer", "led", "big-bird", "big-pegasus", "bert", "gpt2-classifier", "bart"],
 )
 def test_a_model_searches_for_padding_only_where_it_must(spec, read):
     """The search waits for the device; without a padding token there is none."""
