@@ -22,6 +22,15 @@ _numbers = itertools.count()
 # Logs of apps in this process go to standard error, because commands under test print to standard output.
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 
+with contextlib.suppress(ImportError):  # `tests/gpu` runs without it
+    import hypothesis
+
+    # No test fails for its duration: a machine may be slow.
+    hypothesis.settings.register_profile(
+        "halftime", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("halftime")
+
 EXAMPLE_PLUGIN = Path(__file__).parents[1] / "examples" / "plugin"
 
 

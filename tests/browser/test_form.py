@@ -73,11 +73,11 @@ async def test_json_that_cannot_be_read_yet_is_left_alone(form):
 
 
 async def test_the_rough_cost_follows(live, form):
-    await expect(form.locator("#cost")).to_contain_text("Trials12 to 32")
+    await expect(form.locator("#cost")).to_contain_text("Trials14 to 34")
     await register(live)
     await form.locator("#more > summary").click()
     await form.get_by_label("Min blocks").fill("2")
-    await expect(form.locator("#cost")).to_contain_text("Trials4 to 32")
+    await expect(form.locator("#cost")).to_contain_text("Trials6 to 34")
     await expect(form.locator("#cost")).to_contain_text("1 worker online that can run it")
 
 

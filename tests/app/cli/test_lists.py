@@ -137,11 +137,10 @@ def test_show_tells_the_findings_the_times_and_what_to_do_next():
     assert told.endswith(f"halftime report {ID}")
 
 
-@pytest.mark.parametrize(("phase", "place"), [("survey", "survey, bf16"), ("measure", "block 1 of 4, bf16")])
-def test_show_says_how_far_a_running_benchmark_is(phase, place):
-    progress = Progress(
-        phase=phase, block=1, max_blocks=4, leg="bf16", step=1, total_steps=5, fraction=0.1, eta_seconds=80
-    )
+@pytest.mark.parametrize(("is_survey", "place"), [(True, "survey, bf16"), (False, "block 1 of 4, bf16")])
+def test_show_says_how_far_a_running_benchmark_is(is_survey, place):
+    figures = {"block": 1, "max_blocks": 4, "step": 1, "total_steps": 5, "fraction": 0.1, "eta_seconds": 80}
+    progress = Progress(phase="measure", is_survey=is_survey, leg="bf16", **figures)
     told = drawn(described(benchmark(status="running", progress=progress, summary=None, finished_at=None), NOW))
     assert f"10%: {place}, about 1:20 left" in told
 
