@@ -42,7 +42,7 @@ class Conductor:
         return True
 
     async def _round(self, index: int) -> None:
-        """Gives every leg its slice of the round; not after a leg that ended in its turn, if it was one of two."""
+        """Gives every leg that has a slice in the round its turn."""
         for leg in order_of_round(len(self._processes), self._block, index):
             slices = self._turns.legs[leg].slices
             if index < len(slices):

@@ -81,8 +81,12 @@ async def run_in_turns(
     while _are_disturbed(outcomes) and _can_repeat(comparison, turns):
         comparison.repeats += len(legs)
         limit = limit_of_block(comparison, turns.seconds)
-        again = [spec.model_copy(update={"limit": limit}) for spec in specs]
-        outcomes = await run_turns(again, turns, deadline, after_step)
+        again = await run_turns(
+            [spec.model_copy(update={"limit": limit}) for spec in specs], turns, deadline, after_step
+        )
+        if not all(isinstance(outcome, TrialResult) for outcome in again):
+            break  # a disturbed block is better than none
+        outcomes = again
     why = _why_unfair(legs, outcomes)
     if why is not None:
         return _fall_back(comparison, why)

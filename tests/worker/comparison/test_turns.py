@@ -470,3 +470,18 @@ async def test_a_block_beside_another_process_on_the_gpu_is_run_again():
     report, machine = await run(Machine(turned=visited))
     assert [specs[0].block for specs, _ in machine.blocks] == [0, 0, 1, 2, 3]
     assert report.attestation.ok
+
+
+async def test_a_disturbed_block_is_better_than_none():
+    looks = iter([["process 7"], None])
+
+    def visited(specs, turns):
+        processes = next(looks, [])
+        if processes is None:
+            return [Failure.of(FailureCode.TIME_BUDGET, "")] * len(specs)
+        return turned(specs, turns, telemetry=telemetry(gpu_telemetry(foreign_processes=processes)))
+
+    report, _ = await run(Machine(turned=visited))
+    assert report.blocks == 4
+    assert report.verdict == "invalid"
+    assert "alone_on_device" in {check.name for check in report.attestation.checks if not check.ok}
