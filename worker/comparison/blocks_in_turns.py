@@ -63,7 +63,7 @@ async def run_in_turns(
     """
     legs, repeats = [leg for leg in comparison.legs if leg.failure is None], comparison.repeats
     turns = _plan(comparison, legs)
-    limit = limit_of_block(comparison, turns.seconds)
+    limit = limit_of_block(comparison)
     if limit.max_seconds <= 0:
         return None
     specs = [
@@ -80,7 +80,7 @@ async def run_in_turns(
     outcomes = await run_turns(specs, turns, deadline, after_step)
     while _are_disturbed(outcomes) and _can_repeat(comparison, turns):
         comparison.repeats += len(legs)
-        limit = limit_of_block(comparison, turns.seconds)
+        limit = limit_of_block(comparison)
         again = await run_turns(
             [spec.model_copy(update={"limit": limit}) for spec in specs], turns, deadline, after_step
         )
@@ -131,7 +131,7 @@ def _are_disturbed(outcomes: Sequence[TrialResult | Failure | None]) -> bool:
 
 
 def _can_repeat(comparison: ComparisonRun, turns: BlockTurns) -> bool:
-    fits = turns.seconds <= limit_of_block(comparison, turns.seconds).share_seconds
+    fits = turns.seconds <= limit_of_block(comparison).share_seconds
     return fits and comparison.repeats < MAX_TOTAL_REPEATS
 
 

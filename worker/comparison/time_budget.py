@@ -37,10 +37,12 @@ def _required_blocks(comparison: ComparisonRun) -> int:
     return max(0, LEAST_BLOCKS - comparison.blocks - (comparison.pairing is not None))
 
 
-def limit_of_block(comparison: ComparisonRun, expected_seconds: float) -> TimeLimit:
-    """Returns the time limit of the next block, whose legs take turns: its trials begin and end together."""
-    later = _required_blocks(comparison)
-    return time_limit(comparison.seconds_left, [], [expected_seconds] * later)
+def limit_of_block(comparison: ComparisonRun) -> TimeLimit:
+    """Returns the time limit of the next block, whose legs take turns: its trials begin and end together.
+
+    Required blocks share the time left equally: on a machine that has slowed since the survey, all are cut alike.
+    """
+    return time_limit(comparison.seconds_left, [], [None] * _required_blocks(comparison))
 
 
 def _expected_seconds(comparison: ComparisonRun, leg: LegRun) -> float | None:

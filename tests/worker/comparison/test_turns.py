@@ -485,3 +485,11 @@ async def test_a_disturbed_block_is_better_than_none():
     assert report.blocks == 4
     assert report.verdict == "invalid"
     assert "alone_on_device" in {check.name for check in report.attestation.checks if not check.ok}
+
+
+async def test_the_blocks_that_an_interval_needs_share_the_time_equally():
+    """Planted: the machine is much slower than in the survey, so the first block would take what the second needs."""
+    _, machine = await run(benchmark_request=asked(time_budget_seconds=90))
+    first, second = (specs[0].limit.share_seconds for specs, _ in machine.blocks[:2])
+    assert first == pytest.approx(45, abs=1)
+    assert second > 80
