@@ -109,7 +109,7 @@ class ChildProcess:
         if self._outcome is not None:
             return self._outcome
         if deadline.cancelled_caught:
-            return timed_out(self._task, deadline_seconds)
+            return _timed_out(self._task, deadline_seconds)
         return self._death(oom_killed=_oom_kills() > oom_kills)
 
     def standard_error(self) -> str:
@@ -219,8 +219,7 @@ def kill_fork_server() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def timed_out(task: Task, deadline_seconds: float) -> Failure:
-    """Builds the failure of a task that its deadline ended."""
+def _timed_out(task: Task, deadline_seconds: float) -> Failure:
     return Failure.of(
         FailureCode.TIMEOUT,
         f"The {task.name} exceeded its limit of {deadline_seconds:.0f} s. Use fewer steps or a smaller model, or "

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from halftime.contract.report.block import Block, KeptBlock, LegOutcome
+from halftime.contract.report.block import Block, KeptBlock
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import StoppedBy
 from halftime.contract.report.trial import TrialResult
@@ -139,10 +139,7 @@ async def _run_block(
     return Block(
         index=index,
         pairing_reason=comparison.pairing_reason,
-        outcomes=[
-            LegOutcome(precision=leg.precision, trial=leg.by_block().get(index), failure=leg.failure)
-            for leg in comparison.legs
-        ],
+        outcomes=comparison.outcomes(index),
         seconds=seconds,
         repeats=comparison.repeats - repeats,
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from halftime.contract.report.block import Block, LegOutcome
+from halftime.contract.report.block import Block
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.resources.benchmark import Progress
@@ -170,10 +170,7 @@ def _fall_back(comparison: ComparisonRun, why: str) -> Block:
         index=0,
         pairing="trials",
         pairing_reason=why,
-        outcomes=[
-            LegOutcome(precision=leg.precision, trial=leg.by_block().get(0), failure=leg.failure)
-            for leg in comparison.legs
-        ],
+        outcomes=comparison.outcomes(0),
         seconds=seconds,
         repeats=comparison.repeats,
     )
@@ -219,15 +216,7 @@ def _block_of(
         pairing="turns",
         pairing_reason=comparison.pairing_reason,
         turns=comparison.turns_plan,
-        outcomes=[
-            LegOutcome(
-                precision=leg.precision,
-                trial=leg.by_block().get(index),
-                failure=leg.failure,
-                ended_early_reason=leg.ended_early_reason,
-            )
-            for leg in comparison.legs
-        ],
+        outcomes=comparison.outcomes(index),
         seconds=seconds,
         repeats=comparison.repeats - repeats,
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from halftime.contract.precisions import PrecisionName, leg_names
-from halftime.contract.report.block import KeptBlock
+from halftime.contract.report.block import KeptBlock, LegOutcome
 from halftime.contract.report.failure import Failure
 from halftime.contract.report.pairs import block_log_ratio
 from halftime.contract.report.report import Capacity, StoppedBy
@@ -129,6 +129,18 @@ class ComparisonRun:
         """Ends the timing of a block, or of the survey: returns its seconds, and times the next."""
         began, self.last_block_ended = self.last_block_ended, time.monotonic()
         return self.last_block_ended - began
+
+    def outcomes(self, block: int) -> list[LegOutcome]:
+        """Returns what became of each leg in a block."""
+        return [
+            LegOutcome(
+                precision=leg.precision,
+                trial=leg.by_block().get(block),
+                failure=leg.failure,
+                ended_early_reason=leg.ended_early_reason,
+            )
+            for leg in self.legs
+        ]
 
     def can_compare(self) -> bool:
         """Whether the baseline and at least one candidate have not failed."""
