@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from app.reports.text.wording import legs_of
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.metrics import MetricFacts
-from halftime.contract.report.report import Estimate, Leg, Report
+from halftime.contract.report.report import Leg, Report
 from halftime.contract.report.report_comparison import (
     EnvironmentDifference,
     LegChange,

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator
 
 from app.reports.text.wording import context_lines, headline, other_answers
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.figures import (
     Figure,
     Owner,
@@ -15,7 +16,12 @@ from halftime.contract.report.figures import (
     trial_figures,
 )
 from halftime.contract.report.named_legs import NamedLeg, named_legs, ratios_by_block
-from halftime.contract.report.report import Comparison, Difference, Estimate, Report, Requirement
+from halftime.contract.report.report import (
+    Comparison,
+    Difference,
+    Report,
+    Requirement,
+)
 from halftime.contract.report.requirements import requirement_kind
 from halftime.contract.report.trial import TrialResult
 

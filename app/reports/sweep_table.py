@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from app.reports.text.verdict_words import verdict_words
 from app.reports.text.wording import MIB, NOTHING, interval
-from halftime.contract.report.report import Estimate
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.resources.sweep import Sweep, SweepRow
 
 HEADER = [

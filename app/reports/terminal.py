@@ -19,7 +19,8 @@ from app.reports.text.wording import (
     requirement_rows,
     titled_comparisons,
 )
-from halftime.contract.report.report import Estimate, Report
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.report import Report
 from halftime.contract.report.report_comparison import ReportComparison
 from halftime.contract.resources.sweep import Sweep
 

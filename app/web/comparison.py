@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from app.web.drawing import IntervalBar, interval_bars
 from halftime.contract.precisions import PrecisionName
-from halftime.contract.report.report import Estimate, Report, Verdict
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.report import Report, Verdict
 from halftime.contract.report.report_comparison import ReportComparison
 from halftime.contract.report.trial import Environment
 

@@ -4,9 +4,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.failure import AnyFailureCode, Failure
 from halftime.contract.report.metrics import MetricValue
-from halftime.contract.report.report import Estimate
 from halftime.contract.report.slices import Pairing
 from halftime.contract.request.tracking import TrackerName
 from halftime.contract.strict import Json, MaybeFloat

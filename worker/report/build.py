@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.report.pairs import counted_pairs, slice_pairs
 from halftime.contract.report.report import (
     Comparison,
     Difference,
-    Estimate,
     Leg,
     NoiseFloor,
     Report,

@@ -12,7 +12,7 @@ from app.reports.text.relative_time import ago, duration
 from app.reports.text.sanitize import safe_text
 from app.reports.text.settings import adapters_lines, model_line, training_line
 from app.reports.text.wording import MIB, NOTHING
-from halftime.contract.report.report import Estimate
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.resources.benchmark import TERMINAL, Benchmark, LegSummary, Summary
 
 #: Most characters printed of a setting or a reason.

@@ -17,8 +17,8 @@ from app.reports.text.interval_bar import Scale, interval_bar, meets
 from app.reports.text.relative_time import duration
 from app.reports.text.sanitize import safe_text
 from app.reports.text.wording import NOTHING, metric_text
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.metrics import MetricFacts
-from halftime.contract.report.report import Estimate
 
 #: Minimum widths in columns for all figures, and for the bars of intervals.
 WIDE = 76

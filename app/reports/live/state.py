@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from halftime.contract.event_data import TrialFailed, TrialFinished
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.metrics import CLASSIFICATION, MetricFacts
-from halftime.contract.report.report import Estimate
 from halftime.contract.resources.benchmark import Benchmark, Progress, Status
 
 

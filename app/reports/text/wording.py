@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from app.reports.text.pairing import pairing_lines
 from app.reports.text.settings import adapters_lines, model_line, training_line
 from app.reports.text.verdict_words import verdict_words
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.figures import (
     Figure,
     Owner,
@@ -18,7 +19,14 @@ from halftime.contract.report.figures import (
 )
 from halftime.contract.report.metrics import MetricFacts
 from halftime.contract.report.named_legs import named_legs
-from halftime.contract.report.report import Comparison, Difference, Estimate, Leg, Report, Requirement, Verdict
+from halftime.contract.report.report import (
+    Comparison,
+    Difference,
+    Leg,
+    Report,
+    Requirement,
+    Verdict,
+)
 from halftime.contract.report.requirements import metric_requirement, requirement_kind
 from halftime.contract.report.sensitivity import can_tell_apart
 from halftime.contract.report.trial import DataFacts, MemoryBreakdown, TrialResult, metrics_of

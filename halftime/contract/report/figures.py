@@ -10,8 +10,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, Literal, TypeVar
 
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.metrics import MetricFacts, further
-from halftime.contract.report.report import Capacity, Comparison, Difference, Estimate, Leg
+from halftime.contract.report.report import (
+    Capacity,
+    Comparison,
+    Difference,
+    Leg,
+)
 from halftime.contract.report.requirements import RequirementKind
 from halftime.contract.report.trial import DataFacts, TrialResult, metrics_of
 

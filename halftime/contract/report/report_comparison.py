@@ -3,8 +3,9 @@
 from pydantic import Field
 
 from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.metrics import MetricFacts
-from halftime.contract.report.report import Estimate, Verdict
+from halftime.contract.report.report import Verdict
 from halftime.contract.strict import MaybeFloat, Output
 
 

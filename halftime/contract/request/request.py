@@ -66,6 +66,15 @@ class MeasurementConfig(Input):
         return self
 
 
+class ExplainConfig(Input):
+    """What the explanation of a speedup includes."""
+
+    verify: bool = Field(
+        default=False,
+        description="measure the gain of the first three pieces of advice; takes about as long as a few more blocks",
+    )
+
+
 class BenchmarkConfig(Input):
     """Device, legs, training and measurement. Every field has a default."""
 
@@ -91,6 +100,11 @@ class BenchmarkConfig(Input):
     )
     training: TrainingConfig = TrainingConfig()
     measurement: MeasurementConfig = MeasurementConfig()
+    explain: ExplainConfig | bool = Field(
+        default=True,
+        description="profile a few steps of each leg after its measured ones, and say where the time goes, what bounds "
+        "it and what to change",
+    )
     timeout_seconds: float = Field(
         default=3600, ge=1, le=604_800, description="time limit of the whole run, without the time in the queue"
     )
@@ -118,6 +132,11 @@ class BenchmarkConfig(Input):
             if self.gpu or self.min_gpu_memory_gib:
                 raise PydanticCustomError("gpu_without_cuda", "gpu and min_gpu_memory_gib need device cuda or auto")
         return self
+
+    @property
+    def verifies_advice(self) -> bool:
+        """Whether to measure what the advice is worth."""
+        return isinstance(self.explain, ExplainConfig) and self.explain.verify
 
     def resolved_candidates(self, device: Literal["cuda", "cpu"]) -> list[PrecisionName]:
         """Returns the candidates on a device of this kind, with the default filled in."""

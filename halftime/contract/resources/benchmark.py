@@ -6,8 +6,9 @@ from typing import Literal
 from pydantic import Field
 
 from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.failure import Failure
-from halftime.contract.report.report import Difference, Estimate, Verdict
+from halftime.contract.report.report import Difference, Verdict
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.strict import Output
 

@@ -10,8 +10,9 @@ from pydantic_core import PydanticCustomError
 
 from halftime.contract.models import ModelSpec
 from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.failure import Failure
-from halftime.contract.report.report import Estimate, Verdict
+from halftime.contract.report.report import Verdict
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Status
 from halftime.contract.strict import ACCEPTED, Input, Output

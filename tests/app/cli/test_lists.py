@@ -11,8 +11,8 @@ from app.cli.shared import fail
 from app.cli.view.describing import described
 from app.cli.view.listing import benchmarks_list, workers_list
 from app.reports.text.relative_time import ago, duration
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.failure import Failure, FailureCode
-from halftime.contract.report.report import Estimate
 from halftime.contract.resources.benchmark import (
     Benchmark,
     BenchmarkItem,

@@ -10,7 +10,7 @@ from app.cli.view.live_view import LiveView, block_line
 from app.reports.live.benchmark import LiveBenchmark
 from app.reports.text.interval_bar import Scale, interval_bar
 from app.reports.text.sanitize import safe_text, sanitize
-from halftime.contract.report.report import Estimate
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.resources.benchmark import Benchmark, Links, Progress, QueuePlace
 from tests import events as told_events
 from tests.factories import request

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.reports.compare import ratio
-from halftime.contract.report.report import Estimate
+from halftime.contract.report.estimate import Estimate
 from tests.app.acts import finish, post
 from tests.factories import request
 

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, JsonValue
 
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.figures import flat
-from halftime.contract.report.report import Comparison, Difference, Estimate, Leg, Report
+from halftime.contract.report.report import (
+    Comparison,
+    Difference,
+    Leg,
+    Report,
+)
 
 #: What is no figure of the report as a whole.
 APART = {"schema_version", "model", "training", "baseline", "comparisons", "control", "attestation", "environment"}
