@@ -70,6 +70,8 @@ class TrialSpec(BaseModel):
     parameter_count: int | None = None
     #: Whether to compare a step with FP64 and search for the first overflow: in a leg's first trial.
     examined: bool = False
+    #: Whether to profile a few steps after the measured ones.
+    explained: bool = False
     #: Purpose of the trial: a block, the survey before blocks in turns, or the search for the largest batch.
     phase: TrialPhase = "measure"
     #: If the legs of the block take turns, the monotonic time (seconds) at which the block began; null: a whole trial.

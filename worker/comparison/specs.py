@@ -22,6 +22,7 @@ def spec_of(comparison: ComparisonRun, leg: LegRun, position: int) -> TrialSpec:
         adapters=config.adapters,
         parameter_count=comparison.parameter_count,
         examined=not leg.all_trials,
+        explained=not leg.all_trials and config.explain is not False,
         phase="survey" if comparison.pairing is None else "measure",
         max_steps=comparison.max_steps,
     )

@@ -20,6 +20,7 @@ from halftime.contract.report.trial import TrialResult
 from worker.comparison.comparison_run import ComparisonRun, LegRun, log_ratios, median_step, paired
 from worker.comparison.estimates import noise_floor, noise_floor_in_turns, ratio_estimate, reduction_percent
 from worker.report.attestation import attest, unproven
+from worker.report.explanation import explain, why_not_explained
 from worker.report.legs import longest, make_leg
 from worker.report.metrics import equally_trained, metric_differences, same_seed_spreads, spreads
 from worker.report.verdicts import judge, judge_requirements, worst
@@ -109,6 +110,10 @@ def compare_legs(
         requirements=[],
         verdict="inconclusive",
     )
+    missing = why_not_explained(baseline, candidate, speedup)
+    if missing is None and speedup is not None:
+        compared = compared.model_copy(update={"explanation": explain(baseline, candidate, speedup)})
+    compared = compared.model_copy(update={"explanation_missing": missing})
     requirements = judge_requirements(measured.request.requirements, compared, baseline)
     verdict = _comparison_verdict(measured, run, requirements)
     return compared.model_copy(update={"requirements": requirements, "verdict": verdict})

@@ -8,13 +8,18 @@ from halftime.contract.report.report import GradScalerSummary, Leg
 from halftime.contract.report.telemetry import GpuTelemetry
 from halftime.contract.report.trial import Memory, MemoryBreakdown, TrialResult
 from halftime.contract.request.request import BenchmarkConfig
-from halftime.contract.resources.worker import KernelSupport, WorkerDevice
+from halftime.contract.request.training import TrainingConfig
+from halftime.contract.resources.worker import DeviceCeilings, KernelSupport, WorkerDevice
 from worker.comparison.blocks_in_turns import waiting_cores
 from worker.comparison.comparison_run import LegRun, median_step
 from worker.comparison.estimates import geometric_mean
 from worker.report.attestation import achieved_flops_per_second
 from worker.report.metrics import gains_over_chance
+from worker.report.time_by_kind import split_step
 from worker.report.warnings.waiting import data_wait_share
+
+#: Name of the profiled steps among a trial's examinations.
+PROFILE = "profile"
 
 Figure = TypeVar("Figure", int, float)
 
@@ -32,7 +37,7 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
     step_seconds = statistics.median(medians)
     joules = _joules_per_step(leg.measured_alone)
     achieved = [rate for rate in map(achieved_flops_per_second, leg.measured_alone) if rate is not None]
-    return Leg(
+    made = Leg(
         precision=leg.precision,
         median_step_seconds=step_seconds,
         mean_step_seconds=geometric_mean(medians, config.measurement.min_blocks) if len(medians) > 1 else None,
@@ -71,6 +76,30 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         survey=leg.survey,
         trials=trials,
     )
+    return with_time_by_kind(made, config, device.ceilings)
+
+
+def with_time_by_kind(leg: Leg, config: BenchmarkConfig, ceilings: DeviceCeilings | None) -> Leg:
+    """Returns the leg with the split of its step, or why there is none."""
+    examined = leg.measured_alone()[0]
+    if examined.profile is None:
+        off = "the request switched the explanation off" if config.explain is False else "it was not profiled"
+        return leg.model_copy(update={"time_by_kind_missing": examined.not_examined.get(PROFILE, off)})
+    return leg.model_copy(
+        update={
+            "time_by_kind": split_step(leg, examined.profile, ceilings),
+            "model_flops_utilisation": _model_flops_utilisation(leg, config.training),
+        }
+    )
+
+
+def _model_flops_utilisation(leg: Leg, training: TrainingConfig) -> float | None:
+    """Work of the model per second over the ceiling; None where activation checkpointing repeats some of the work."""
+    flops = sum(leg.measured_alone()[0].attestation.multiplied_flops.values())
+    if training.activation_checkpointing or not flops or not leg.ceiling_flops_per_second:
+        return None
+    assert leg.median_step_seconds is not None
+    return flops / leg.median_step_seconds / leg.ceiling_flops_per_second
 
 
 def _pick_up_ratio(trials: Sequence[TrialResult]) -> float | None:

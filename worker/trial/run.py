@@ -21,7 +21,6 @@ from worker.device.measured_region import MeasuredRegion
 from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
 from worker.messages import TrialSpec
-from worker.proof.examination import Findings, Subject, examine
 from worker.proof.overflow import largest_input
 from worker.training.clock import StepClock, make_clock
 from worker.training.compilation import CompileWatch, compiled, fresh_compiler
@@ -40,6 +39,7 @@ from worker.training.precision import (
     set_flags,
 )
 from worker.training.turns import Turns, TurnTaker
+from worker.trial.examination import Findings, Subject, examine
 from worker.trial.preparation import Prepared, frozen_weights, prepare_run
 from worker.trial.slices import slices_of
 from worker.trial.training_failure import training_failure
@@ -164,6 +164,7 @@ def _run(
         ceiling_flops_per_second=findings.ceiling_flops_per_second,
         synchronisations=findings.observed.synchronisations if findings.observed else [],
         numerics=findings.numerics,
+        profile=findings.profile,
         telemetry=trained.telemetry,
         occupied_bytes=occupied_bytes,
         proof_seconds=findings.seconds,
@@ -241,6 +242,8 @@ def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_step
             why_no_initial_state=prepared.why_no_initial_state,
             skipped_steps=skipped_steps,
             ceiling_wanted=spec.phase != "capacity",
+            explained=spec.explained,
+            keep_trace=lambda _: "traces are not kept",
             in_turns=spec.turns_began is not None,
             pace=pace,
             step_seconds=trained.step_seconds,

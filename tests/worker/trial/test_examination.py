@@ -12,9 +12,9 @@ from worker.comparison.blocks import compare
 from worker.device import device as devices
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
-from worker.proof import examination
 from worker.report.build import make_report
 from worker.training.loop import add_gradients
+from worker.trial import examination
 from worker.trial.run import run_trial
 
 SPEC = TrialSpec(

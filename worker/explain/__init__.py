@@ -1,0 +1,1 @@
+"""Finds where the time of a training step goes, what bounds it, and what to change."""
