@@ -21,7 +21,9 @@ from worker.proof.flops import Arguments, Count, work_of
 from worker.training.loop import Run, training_step
 
 #: Operators that read only the rows that they return, not the whole of their first argument.
-_PICKING = ("embedding", "index", "index_select", "gather", "take")
+_PICKING = frozenset({"aten::embedding", "aten::index", "aten::index_select", "aten::gather", "aten::take"})
+#: Operators that overwrite their first argument without reading it.
+_OVERWRITING = frozenset({"aten::copy_", "aten::fill_", "aten::zero_", "aten::normal_", "aten::uniform_"})
 
 
 @dataclass
@@ -82,14 +84,15 @@ def least_bytes(func: OpOverload, args: Arguments, kwargs: dict[str, Any], resul
     Repeated elements of an expanded tensor count once.
     """
     schema = func._schema
-    picks = schema.name.removeprefix("aten::") in _PICKING
+    picks = schema.name in _PICKING
+    skips_first = picks or schema.name in _OVERWRITING
     given = [(schema.arguments[index], value) for index, value in enumerate(args)]
     given += [(one, kwargs[one.name]) for one in schema.arguments if one.name in kwargs]
     read = written = 0.0
     for index, (argument, value) in enumerate(given):
         size = sum(map(tensor_bytes, _tensors(value)))
         is_written = argument.alias_info is not None and argument.alias_info.is_write
-        read += 0 if picks and index == 0 else size
+        read += 0 if skips_first and index == 0 else size
         written += size if is_written else 0
     if not schema.is_mutable:
         made = sum(map(tensor_bytes, _tensors(result)))

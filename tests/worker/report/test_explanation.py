@@ -1,0 +1,94 @@
+"""Waterfall, bounds and cause of a speedup."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.explanation import TimeByKind
+from tests.worker.report.test_time_by_kind import leg
+from worker.report.explanation import explain, why_not_explained
+
+SPEEDUP = Estimate(value=1.2, ci_low=1.1, ci_high=1.3)
+
+
+def row(kind, seconds, bound_by=None, share=None):
+    return TimeByKind(
+        kind=kind,
+        seconds_per_step=seconds,
+        calls=1,
+        least_flops=None,
+        least_bytes=None,
+        bound_by=bound_by,
+        share_of_ceiling=share,
+    )
+
+
+def legs(baseline, candidate):
+    return [
+        leg(sum(one.seconds_per_step for one in rows), precision=precision, time_by_kind=rows)
+        for precision, rows in (("fp32", baseline), ("bf16", candidate))
+    ]
+
+
+def test_the_waterfall_has_every_kind_of_either_leg_in_order():
+    explained = explain(
+        *legs(
+            [row("matrix_products", 0.8), row("host", 0.2)],
+            [row("matrix_products", 0.3), row("casts_and_copies", 0.1), row("host", 0.2)],
+        ),
+        SPEEDUP,
+    )
+    assert [(one.kind, one.baseline_seconds, one.candidate_seconds) for one in explained.waterfall] == [
+        ("matrix_products", 0.8, 0.3),
+        ("casts_and_copies", 0.0, 0.1),
+        ("host", 0.2, 0.2),
+    ]
+
+
+def test_the_bounds_follow_from_what_is_left():
+    candidate = [row("matrix_products", 0.5, "compute", 0.5), row("elementwise", 0.3, "memory", 0.5), row("host", 0.2)]
+    bound = explain(*legs(candidate, candidate), SPEEDUP).bound
+    assert bound.matmul_free.value == pytest.approx(1.2 / 0.5)
+    assert bound.all_at_ceiling.value == pytest.approx(1.2 / 0.4)
+
+
+shares = st.one_of(st.none(), st.floats(0, 1))
+
+
+@given(st.lists(st.tuples(st.floats(1e-6, 1.0), shares), min_size=2, max_size=4))
+def test_no_bound_is_below_the_measured_speedup(parts):
+    names = ["elementwise", "matrix_products", "optimizer", "host"]
+    rows = [row(name, seconds, None, share) for name, (seconds, share) in zip(names, parts, strict=False)]
+    bound = explain(*legs(rows, rows), SPEEDUP).bound
+    for one in (bound.matmul_free, bound.all_at_ceiling):
+        assert one is None or (one.value >= SPEEDUP.value * (1 - 1e-9) and one.ci_low >= SPEEDUP.ci_low * (1 - 1e-9))
+        assert one is None or all(map(math.isfinite, (one.value, one.ci_low, one.ci_high)))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "words"),
+    [
+        ([("data", 0.6, None), ("elementwise", 0.4, None)], "60 % of the step is a wait for data"),
+        ([("host", 0.6, None), ("elementwise", 0.4, None)], "60 % of the step is time of the host alone"),
+        ([("matrix_products", 0.7, "compute"), ("host", 0.3, None)], "matrix products, 70 % of the step, run 1.00×"),
+        (
+            [("matrix_products", 0.3, None), ("elementwise", 0.5, "memory"), ("optimizer", 0.2, "memory")],
+            "70 % of the step is mostly memory-bound work other than matrix products "
+            "(elementwise 50 %, optimizer 20 %)",
+        ),
+    ],
+)
+def test_the_cause_names_the_largest_part(candidate, words):
+    rows = [row(kind, seconds, bound) for kind, seconds, bound in candidate]
+    assert words in explain(*legs(rows, rows), SPEEDUP).cause
+
+
+def test_what_is_missing_is_said():
+    (baseline, candidate) = legs([row("host", 1.0)], [row("host", 1.0)])
+    assert why_not_explained(baseline, candidate, SPEEDUP) is None
+    assert why_not_explained(baseline, candidate, None) == "no speedup was measured"
+    without = candidate.model_copy(update={"time_by_kind": [], "time_by_kind_missing": "it was not profiled"})
+    assert why_not_explained(baseline, without, SPEEDUP) == "bf16: it was not profiled"
