@@ -126,6 +126,8 @@ class Times:
         return works or any(works_inside)
 
     def _kind(self, event: FunctionEvent, inherited: WorkKind | None) -> WorkKind:
+        if event.name.startswith("Optimizer."):  # before its own mark
+            return "optimizer"
         if self._region is not None:
             return self._region
         own = kind_of(event.name)
