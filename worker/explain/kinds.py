@@ -48,7 +48,7 @@ _NAMES: dict[WorkKind, frozenset[str]] = {
     ),
     "casts_and_copies": _words(
         "to to_copy copy clone contiguous cat stack fill zero zeros zeros_like ones ones_like full full_like pad "
-        "repeat tile roll flip slice_scatter select_scatter slice select diagonal unfold as_strided_scatter im2col "
+        "repeat tile roll flip slice_scatter select_scatter as_strided_scatter im2col "
         "col2im pixel_shuffle pixel_unshuffle channel_shuffle pin_memory arange linspace eye scalar_tensor "
         "tril_indices triu_indices block_diag conj_physical trace"
     ),
@@ -67,6 +67,8 @@ _NAMES: dict[WorkKind, frozenset[str]] = {
         "record_stream to_dense coalesce assert_async assert_tensor_metadata version propagate_xla_data"
     ),
 }
+#: Gradients of views, which fill what the view leaves out; the views themselves move nothing.
+_GRADIENTS_OF_VIEWS = _words("slice_backward select_backward diagonal_backward unfold_backward as_strided_backward")
 _BY_NAME: dict[str, WorkKind] = {name: kind for kind, names in _NAMES.items() for name in names}
 
 _BY_PATTERN: list[tuple[re.Pattern[str], WorkKind]] = [
@@ -98,7 +100,10 @@ def kind_of(operator: str) -> WorkKind | None:
     """
     if not operator.startswith("aten::"):
         return _kind_of_event(operator)
-    base = _base(operator.removeprefix("aten::"))
+    name = operator.removeprefix("aten::")
+    if name in _GRADIENTS_OF_VIEWS:
+        return "casts_and_copies"
+    base = _base(name)
     if base in _BY_NAME:
         return _BY_NAME[base]
     for pattern, kind in _BY_PATTERN:
@@ -112,7 +117,9 @@ def _kind_of_event(name: str) -> WorkKind | None:
         return "fused"
     if _HOST_EVENT.match(name) or _COMPILER_EVENT.match(name):
         return "host"
-    return "casts_and_copies" if _COPY_EVENT.match(name) else None
+    if _COPY_EVENT.match(name):
+        return "casts_and_copies"
+    return None if "::" in name else "host"  # a function of autograd or a mark, which calls operators
 
 
 def _base(name: str) -> str:

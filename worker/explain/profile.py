@@ -29,9 +29,8 @@ MAX_UNKNOWN = 10
 #: Names of our own marks among the profiler's events.
 STEP, REGION = "halftime::step", "halftime::region::"
 
-#: Kinds of operators made of others, whose work is theirs.
+#: Kinds of operators made of others, whose work is theirs, but for the casts that autocast adds.
 _WHOLE: frozenset[WorkKind] = frozenset({"attention", "normalisation", "softmax_and_loss"})
-#: Casts within them, which autocast adds, are not.
 _CASTS = frozenset({"aten::to", "aten::_to_copy"})
 
 
@@ -92,7 +91,7 @@ class Times:
     def add(self, events: Iterable[FunctionEvent]) -> None:
         """Adds the events of all threads. Raises RuntimeError if the device did nothing."""
         for event in events:
-            is_root = event.device_type is DeviceType.CPU and event.cpu_parent is None
+            is_root = event.device_type == DeviceType.CPU and event.cpu_parent is None
             if is_root and (event.name == STEP or not self._on_cpu):
                 self._region = None
                 self._add(event, None)
@@ -115,7 +114,7 @@ class Times:
         one = self.own[kind]
         if self._on_cpu:
             seconds = event.self_cpu_time_total / 1e6
-            one.calls += works and not any(works_inside)
+            one.calls += works and (kind != inherited if self._region is None else not any(works_inside))
             one.recorded_inside += len(event.cpu_children)
         else:
             seconds = sum(kernel.duration for kernel in event.kernels) / 1e6
@@ -131,15 +130,18 @@ class Times:
         if self._region is not None:
             return self._region
         own = kind_of(event.name)
-        if inherited in _WHOLE and event.name not in _CASTS:
+        if inherited is not None and _is_part(event.name, own, inherited):
             return inherited
-        if own == "host" and inherited is not None:  # bookkeeping of what it is for
-            return inherited
-        if own is None:
-            is_mark = event.name == STEP or event.is_user_annotation
-            known = None if inherited == "host" else inherited
-            return known or ("host" if is_mark else "unassigned")
-        return own
+        return own or ("host" if event.is_user_annotation else "unassigned")
+
+
+def _is_part(name: str, own: WorkKind | None, of: WorkKind) -> bool:
+    """Whether an operation within another counts as that one's kind, not as its own."""
+    if of in _WHOLE:
+        return name not in _CASTS
+    if of == "elementwise" and own == "casts_and_copies":  # of a number, or to the dtype of the result
+        return True
+    return own == "host" or (own is None and of != "host")  # bookkeeping for it, or what nobody knows
 
 
 def _activities(device: torch.device) -> list[ProfilerActivity]:

@@ -24,7 +24,7 @@ KINDS = {
     "optimizer": "_fused_adamw_ _fused_sgd_",
     "gradient_scaling_and_clipping": "_amp_foreach_non_finite_check_and_unscale_ _amp_update_scale_",
     "host": "empty empty_strided view t transpose detach expand as_strided _unsafe_view item _local_scalar_dense "
-    "result_type unbind narrow",
+    "result_type unbind narrow slice select",
 }
 
 
