@@ -20,7 +20,7 @@ from worker.device import device as devices
 from worker.device.measured_region import MeasuredRegion
 from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
-from worker.messages import TrialSpec
+from worker.messages import KeepTrace, TrialSpec
 from worker.proof.examination import Findings, Subject, examine
 from worker.proof.overflow import largest_input
 from worker.training.clock import StepClock, make_clock
@@ -66,10 +66,16 @@ class Trained:
     started_at: datetime
 
 
-def run_trial(spec: TrialSpec, after_step: Callable[[int], None], taker: TurnTaker | None = None) -> TrialResult:
+def run_trial(
+    spec: TrialSpec,
+    after_step: Callable[[int], None],
+    taker: TurnTaker | None = None,
+    keep_trace: KeepTrace | None = None,
+) -> TrialResult:
     """Trains one leg once and measures it; with a `taker`, in turns with the other legs of its block.
 
-    Raises TrialFailed; any other exception is an error of Halftime.
+    An explained trial gives the packed trace of its profiled steps to `keep_trace`, if it has one. Raises TrialFailed;
+    any other exception is an error of Halftime.
     """
     device = torch.device(spec.device)
     steps_done = 0
@@ -81,7 +87,7 @@ def run_trial(spec: TrialSpec, after_step: Callable[[int], None], taker: TurnTak
 
     try:
         with deterministic(spec.training.deterministic), fresh_compiler(spec.training.compile, device):
-            return _run(spec, device, count, taker)
+            return _run(spec, device, count, taker, keep_trace)
     except TrialFailed:
         raise
     except Exception as error:
@@ -100,7 +106,11 @@ def _failure_of(error: Exception, spec: TrialSpec, device: torch.device, steps_d
 
 
 def _run(
-    spec: TrialSpec, device: torch.device, after_step: Callable[[int], None], taker: TurnTaker | None
+    spec: TrialSpec,
+    device: torch.device,
+    after_step: Callable[[int], None],
+    taker: TurnTaker | None,
+    keep_trace: KeepTrace | None,
 ) -> TrialResult:
     began = time.perf_counter()
     pace = Pace(spec.training, spec.limit, spec.max_steps, began)
