@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 #: Most bytes of a file that is read, and most events of a packed trace.
-MAX_FILE_BYTES = 512 * 2**20
+MAX_FILE_BYTES = 128 * 2**20
 MAX_EVENTS = 200_000
 
 #: Most bytes of a packed trace, before and after compression.
@@ -52,8 +52,8 @@ ARGUMENTS = frozenset(
     }
 )
 
-#: An absolute path in JSON, which an annotation in a model's own code may name.
-PATH = re.compile(r"(?<![\w./>)])/[\w.@~+-]+(?:/[\w.@~+-]*)*")
+#: An absolute path, which an annotation in a model's own code may name.
+PATH = re.compile(r"(?<![\w./])/[\w.@~+-]+(?:/[\w.@~+-]*)*")
 
 Event = Mapping[str, Any]
 
@@ -84,7 +84,7 @@ def pack_trace(chrome_trace: Mapping[str, Any] | Path) -> bytes:
     tracks = _tracks(events)
     packed = [_packed(event, tracks[_place(event)]) for event in events if _place(event) in tracks]
     content = {"displayTimeUnit": "ms", "traceEvents": [*_names(tracks.values()), *packed]}
-    text = PATH.sub("…", json.dumps(content, separators=(",", ":"))).encode()
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
     _require(len(text), MAX_JSON_BYTES, "uncompressed")
     compressed = gzip.compress(text, compresslevel=6, mtime=0)
     _require(len(compressed), MAX_GZIP_BYTES, "compressed")
@@ -138,7 +138,7 @@ def _names(tracks: Iterable[_Track]) -> Iterator[dict[str, Any]]:
 
 def _packed(event: Event, track: _Track) -> dict[str, Any]:
     packed = {name: event[name] for name in FIELDS if name in event}
-    packed |= {"name": event["name"], "pid": track.process, "tid": track.thread}
+    packed |= {"name": PATH.sub("…", event["name"]), "pid": track.process, "tid": track.thread}
     arguments = {name: value for name, value in event.get("args", {}).items() if name in ARGUMENTS and _is_plain(value)}
     return packed | ({"args": arguments} if arguments else {})
 
