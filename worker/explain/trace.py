@@ -52,8 +52,8 @@ ARGUMENTS = frozenset(
     }
 )
 
-#: An absolute path, which an annotation in a model's own code may name.
-PATH = re.compile(r"(?<![\w./])/[\w.@~+-]+(?:/[\w.@~+-]*)*")
+#: A path, which an annotation in a model's own code may name; not the `0/0` of torch's own.
+PATH = re.compile(r"(?:\B/|/(?=[\w.@~+-]+/))[\w./@~+-]+")
 
 Event = Mapping[str, Any]
 
@@ -84,7 +84,7 @@ def pack_trace(chrome_trace: Mapping[str, Any] | Path) -> bytes:
     tracks = _tracks(events)
     packed = [_packed(event, tracks[_place(event)]) for event in events if _place(event) in tracks]
     content = {"displayTimeUnit": "ms", "traceEvents": [*_names(tracks.values()), *packed]}
-    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(content, separators=(",", ":")).encode()
     _require(len(text), MAX_JSON_BYTES, "uncompressed")
     compressed = gzip.compress(text, compresslevel=6, mtime=0)
     _require(len(compressed), MAX_GZIP_BYTES, "compressed")

@@ -20,7 +20,8 @@ async def keep(database, claim, leg, trace):
 
 async def stored(database):
     async with database.sessions() as session:
-        return dict((await session.execute(text("SELECT leg, data FROM traces ORDER BY leg"))).tuples().all())
+        rows = await session.execute(text("SELECT leg, data FROM traces"))
+    return {leg: bytes(data) for leg, data in rows}
 
 
 async def running(database):
