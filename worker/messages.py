@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from halftime.contract.event_data import TrialPhase
 from halftime.contract.models import ModelSpec
@@ -70,7 +70,7 @@ class TrialSpec(BaseModel):
     parameter_count: int | None = None
     #: Whether to compare a step with FP64 and search for the first overflow: in a leg's first trial.
     examined: bool = False
-    #: Whether to profile a few steps after the measured ones.
+    #: Whether to profile a few steps after the measured ones, and to keep their trace: in a leg's first trial.
     explained: bool = False
     #: Purpose of the trial: a block, the survey before blocks in turns, or the search for the largest batch.
     phase: TrialPhase = "measure"
@@ -198,6 +198,15 @@ class StepDone(BaseModel):
     step: int
 
 
+class TraceKept(BaseModel):
+    """The packed trace of an explained trial, sent before its final message."""
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    kind: Literal["trace"] = "trace"
+    trace: bytes
+
+
 class TrialSucceeded(BaseModel):
     """Final message of a trial that succeeded."""
 
@@ -234,10 +243,14 @@ class TaskFailed(BaseModel):
 
 
 Message = Annotated[
-    StepDone | Waiting | TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TaskFailed,
+    StepDone | Waiting | TraceKept | TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TaskFailed,
     Field(discriminator="kind"),
 ]
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
+
+
+#: Takes the packed trace of a trial.
+KeepTrace = Callable[[bytes], None]
 
 
 class Launcher(Protocol):
@@ -259,7 +272,11 @@ class Launcher(Protocol):
         """Returns the device's support of each precision, or why it could not be measured."""
 
     async def run(
-        self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
+        self,
+        spec: TrialSpec,
+        deadline_seconds: float,
+        after_step: Callable[[int], None],
+        keep_trace: KeepTrace | None = None,
     ) -> tuple[TrialResult | Failure, str]:
         """Returns the result of a trial or why it failed, and the process's standard error."""
 

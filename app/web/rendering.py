@@ -5,6 +5,7 @@ from functools import cache
 import jinja2
 
 from app.reports.text import precisions, remedies, verdict_words, wording
+from app.reports.traces import traced_legs
 from app.web import formats
 from halftime.contract.precisions import MARKS
 
@@ -27,6 +28,7 @@ def environment() -> jinja2.Environment:
         "memory_rows": wording.memory_rows,
         "trial_rows": wording.trial_rows,
         "context_lines": wording.context_lines,
+        "traced_legs": traced_legs,
         "verdict_words": verdict_words.verdict_words,
         "requirement_words": verdict_words.requirement_words,
         "remedy": remedies.remedy,

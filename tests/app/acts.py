@@ -5,6 +5,7 @@ import uuid
 from sqlalchemy import text
 
 from app.store import claims, workers
+from app.store.database.tables import TraceRow
 from halftime.contract.resources.worker import PrecisionSupport, WorkerDevice
 from tests.factories import comparison, request, trial
 from worker.comparison.blocks import compare
@@ -65,6 +66,12 @@ async def made_report(benchmark_id, benchmark_request=None, baseline_seconds=0.0
     return make_report(
         benchmark_id, await compare(comparison(benchmark_request or request()), run_trial, lambda progress: None)
     )
+
+
+async def add_trace(client, benchmark, leg, data=b"a trace"):
+    """Add the trace of a leg, as if a worker had kept it."""
+    async with client.app.state.database.sessions.begin() as session:
+        session.add(TraceRow(benchmark_id=uuid.UUID(benchmark["id"]), leg=leg, data=data))
 
 
 async def register(client, kind="cpu", worker_id="node:cpu", precisions=None):

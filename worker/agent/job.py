@@ -30,6 +30,7 @@ from halftime.contract.resources.benchmark import Progress
 from halftime.contract.resources.worker import WorkerDevice
 from worker.agent.fingerprint import fingerprint_of
 from worker.agent.quarantine import DeviceSick, may_be_device_fault
+from worker.agent.traces import store_trace
 from worker.agent.tracking.export import export_to_trackers
 from worker.comparison import event_data
 from worker.comparison.blocks import TrialRunner, compare
@@ -156,7 +157,9 @@ class Job:
                 structlog.contextvars.bound_contextvars(leg=spec.leg, block=spec.block),
                 tracing.trial_span(spec.leg, spec.block),
             ):
-                outcome, logs = await self._launcher.run(spec, deadline_seconds, after_step)
+                trace: list[bytes] = []
+                ended, logs = await self._launcher.run(spec, deadline_seconds, after_step, trace.append)
+                outcome = await store_trace(self._sessions, claim, spec.leg, ended, trace[-1] if trace else None)
                 await self.in_transaction(claims.record, claim, event_data.after_trial(spec, outcome), logs)
                 if may_be_device_fault(spec, outcome):
                     await self._require_health()

@@ -31,6 +31,7 @@ from worker.messages import (
     DeviceHealth,
     DeviceSupport,
     Inspection,
+    KeepTrace,
     ModelFacts,
     SupportCheck,
     Task,
@@ -89,13 +90,18 @@ class TrialLauncher:
         return outcome
 
     async def run(
-        self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
+        self,
+        spec: TrialSpec,
+        deadline_seconds: float,
+        after_step: Callable[[int], None],
+        keep_trace: KeepTrace | None = None,
     ) -> tuple[TrialResult | Failure, str]:
         """Returns the result of a trial or why it failed, and the process's standard error.
 
-        Cancelling the call ends the trial's whole process group before it returns.
+        The packed trace of an explained trial is given to `keep_trace`, if it has one. Cancelling the call ends the
+        trial's whole process group before it returns.
         """
-        outcome, logs = await self._run(spec, deadline_seconds, after_step)
+        outcome, logs = await self._run(spec, deadline_seconds, after_step, keep_trace)
         assert isinstance(outcome, TrialResult | Failure)
         return outcome, logs
 
@@ -157,7 +163,13 @@ class TrialLauncher:
             for end, process in zip(ends, processes, strict=True)
         ]
 
-    async def _run(self, task: Task, deadline_seconds: float, after_step: Callable[[int], None]) -> tuple[Outcome, str]:
+    async def _run(
+        self,
+        task: Task,
+        deadline_seconds: float,
+        after_step: Callable[[int], None],
+        keep_trace: KeepTrace | None = None,
+    ) -> tuple[Outcome, str]:
         logs = ""
         attempt = 0
         limit = task.limit if isinstance(task, TrialSpec) else None
@@ -171,6 +183,8 @@ class TrialLauncher:
             end = await process.run(min(deadline_seconds, max(0.0, left_seconds)))
             logs += process.standard_error()
             if not isinstance(end, Killed):
+                if process.trace is not None and keep_trace is not None:
+                    keep_trace(process.trace)
                 after = await self._other_processes.usage_after(task.device) if before is not None else None
                 return _within_budget(with_usage(end, before, after), left_seconds, deadline_seconds), logs
             log.warning("trial killed", signal=end.by.name, task=task.name, trial_attempt=attempt)

@@ -16,7 +16,7 @@ from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.strict import ACCEPTED
 from worker.device.lock import DeviceLock
 from worker.errors import TrialFailed
-from worker.messages import TASK, Message, StepDone, TaskFailed, Turn, Waiting
+from worker.messages import TASK, Message, StepDone, TaskFailed, TraceKept, Turn, Waiting
 
 #: Interval of progress messages.
 PROGRESS_SECONDS = 0.5
@@ -43,12 +43,15 @@ def main(
             last_sent = time.monotonic()
             results.send_bytes(StepDone(step=step).model_dump_json().encode())
 
+    def keep_trace(trace: bytes) -> None:
+        results.send_bytes(TraceKept(trace=trace).model_dump_json().encode())
+
     outcome: Message
     try:
         from worker.trial.task import run_task  # noqa: PLC0415 # loads torch, which the worker itself does not
 
         task = TASK.validate_json(task_json, context=ACCEPTED)
-        outcome = run_task(task, after_step, _AskingTheWorker(results, turns))
+        outcome = run_task(task, after_step, _AskingTheWorker(results, turns), keep_trace)
     except TrialFailed as error:
         traceback.print_exc()
         outcome = TaskFailed(failure=error.failure)

@@ -9,6 +9,7 @@ from worker.messages import (
     DeviceSupport,
     Inspected,
     Inspection,
+    KeepTrace,
     SupportCheck,
     SupportMeasured,
     Task,
@@ -21,11 +22,13 @@ from worker.trial.run import run_trial
 
 
 def run_task(
-    task: Task, after_step: Callable[[int], None], taker: TurnTaker
+    task: Task, after_step: Callable[[int], None], taker: TurnTaker, keep_trace: KeepTrace
 ) -> TrialSucceeded | Inspected | DeviceChecked | SupportMeasured:
     """Returns the outcome of a task; a trial of legs that take turns asks `taker` for its turns.
 
-    Raises TrialFailed when its device, model, data or settings are at fault."""
+    An explained trial gives its packed trace to `keep_trace`. Raises TrialFailed when its device, model, data or
+    settings are at fault.
+    """
     match task:
         case Inspection():
             return Inspected(facts=inspect_model(task))
@@ -34,4 +37,5 @@ def run_task(
         case SupportCheck():
             return SupportMeasured(support=DeviceSupport(precisions=measure_support(task.device)))
         case _:
-            return TrialSucceeded(result=run_trial(task, after_step, None if task.turns_began is None else taker))
+            taker_of_turns = None if task.turns_began is None else taker
+            return TrialSucceeded(result=run_trial(task, after_step, taker_of_turns, keep_trace))

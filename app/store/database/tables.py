@@ -202,6 +202,19 @@ class CompletedBlockRow(Base):
     block_gzip: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class TraceRow(Base):
+    """The trace of a leg's profiled steps."""
+
+    __tablename__ = "traces"
+
+    benchmark_id: Mapped[UUID] = mapped_column(ForeignKey("benchmarks.id", ondelete="CASCADE"), primary_key=True)
+    #: Name of the leg.
+    leg: Mapped[str] = mapped_column(primary_key=True)
+    #: Gzipped JSON of Chrome's Trace Event Format.
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class EventRow(Base):
     """An event of a benchmark; `seq` counts from 1 without gaps."""
 

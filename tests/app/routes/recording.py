@@ -5,7 +5,7 @@ import json
 import anyio
 
 from app.background.webhooks import Sender
-from app.store import claims
+from app.store import claims, traces
 from app.store.webhooks import Outcome
 from halftime.contract.event_data import TrialFinished
 from tests.app.acts import NATIVE_BF16, claim, made_report, post, register
@@ -73,6 +73,7 @@ async def _ends(client, benchmark, asked=None):
     async with client.app.state.database.sessions.begin() as session:
         told = {"leg": "fp32", "block": 0, "phase": "measure", "median_step_seconds": 0.02, "validation_loss": 1.0}
         await claims.record(session, held, TrialFinished(**told), "[block 0, fp32] UserWarning: an example\n")
+        await traces.keep(session, held, "bf16", b"trace")
         timed = report.model_copy(update=took)
         await claims.succeed(session, held, timed, claims.pack(timed))
 
@@ -86,6 +87,7 @@ async def _reads(ask, first, second):
     for media_type in ("application/json", "text/event-stream"):
         await ask(f"GET {path}/events", f"{one}/events", Accept=media_type)
     await ask(f"GET {path}/logs", f"{one}/logs")
+    await ask(f"GET {path}/trace", f"{one}/trace?leg=bf16", keep=lambda trace: "bytes of a .json.gz")
     for media_type in ("application/json", "text/markdown", "text/csv", "image/png"):
         await ask(f"GET {path}/report", f"{one}/report", Accept=media_type)
     await ask(f"GET {path}/report", f"{one}/report", Accept="text/html", keep=lambda page: page.split("<style>")[0])

@@ -17,6 +17,7 @@ from tests.app.web.browsing import (
     see,
     succeeded,
 )
+from tests.factories import profile
 
 pytestmark = pytest.mark.anyio
 
@@ -104,6 +105,14 @@ async def test_a_succeeded_benchmark_shows_its_answer(client):
     assert "rerun" in page.ids()
     assert "cancel" not in page.ids()
     assert not [one for one in page.all("div") if "data-fragment" in one]
+
+
+async def test_the_traces_that_there_are_can_be_downloaded(client):
+    with_trace, without = await succeeded(client, profile=profile()), await succeeded(client)
+    address = f"/benchmarks/{with_trace['id']}/trace?leg="
+    page = await see(client, page_of(with_trace))
+    assert [link for link in page.links() if "/trace" in link] == [f"{address}fp32", f"{address}bf16"]
+    assert "/trace" not in "".join((await see(client, page_of(without))).links())
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class SimulatedTrials:
         self.hangs = anyio.Event()
         self.blocks = []
 
-    async def run(self, spec, deadline_seconds, after_step):
+    async def run(self, spec, deadline_seconds, after_step, keep_trace):
         if spec.block == self.hangs_in_block:
             self.hangs.set()
             await anyio.sleep_forever()
@@ -150,10 +150,10 @@ async def test_a_device_found_sick_after_the_last_block_gets_no_report(database)
     """In the search for the largest batch."""
 
     class CapacityCrashes(SimulatedTrials):
-        async def run(self, spec, deadline_seconds, after_step):
+        async def run(self, spec, deadline_seconds, after_step, keep_trace):
             if spec.phase == "capacity":
                 return Failure.of(FailureCode.INTERNAL, "An illegal memory access was encountered"), ""
-            return await super().run(spec, deadline_seconds, after_step)
+            return await super().run(spec, deadline_seconds, after_step, keep_trace)
 
     asked = request(measurement={"min_blocks": 2, "max_blocks": 2, "capacity": True, "capacity_memory_mib": 512})
     row = await submit(database, asked)
@@ -190,7 +190,7 @@ async def test_what_the_database_will_never_take_is_not_tried_again(database):
 
 async def test_a_failure_may_quote_what_no_database_takes(database):
     class Garbled(SimulatedTrials):
-        async def run(self, spec, deadline_seconds, after_step):
+        async def run(self, spec, deadline_seconds, after_step, keep_trace):
             return Failure.of(FailureCode.INVALID_MODEL, "bad magic \0\ud800!"), "\0"
 
     row = await submit(database, FOUR_BLOCKS)
@@ -239,7 +239,7 @@ class SimulatedTurns:
         self.hangs = anyio.Event()
         self.surveys, self.blocks, self.whole = 0, [], []
 
-    async def run(self, spec, deadline_seconds, after_step):
+    async def run(self, spec, deadline_seconds, after_step, keep_trace):
         if spec.phase == "survey":
             self.surveys += 1
         else:

@@ -11,6 +11,7 @@ import pytest
 
 from testing.processes import children, fork_servers, gone
 from tests.factories import request
+from tests.worker.agent import explaining
 from worker.agent import child_process as launching
 from worker.agent.launcher import TrialLauncher
 from worker.messages import TrialSpec
@@ -58,6 +59,17 @@ async def test_a_trial_gives_its_result_and_ends(launcher):
     assert len(outcome.step_seconds) == 3
     assert logs == ""
     assert trial_processes() == []
+
+
+@pytest.mark.parametrize(("explained", "kept"), [(True, [explaining.TRACE]), (False, [])])
+async def test_the_trace_of_an_explained_trial_comes_with_its_result(launcher, monkeypatch, explained, kept):
+    monkeypatch.setattr(launching.trial_process, "main", explaining.main)
+    traces = []
+    outcome, _ = await launcher.run(
+        spec().model_copy(update={"explained": explained}), 60, lambda step: None, traces.append
+    )
+    assert len(outcome.step_seconds) == 3
+    assert traces == kept
 
 
 async def test_steps_are_told_while_the_trial_runs(launcher):

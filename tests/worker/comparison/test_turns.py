@@ -62,6 +62,16 @@ async def test_each_leg_is_surveyed_alone_and_then_all_take_turns():
     assert report.attestation.ok
 
 
+@pytest.mark.parametrize(
+    ("explain", "explained"), [(True, True), ({"verify": True}, True), (False, False)], ids=["on", "verified", "off"]
+)
+async def test_the_survey_alone_is_explained_if_the_request_does_not_switch_it_off(explain, explained):
+    measurement = {"min_blocks": 4, "max_blocks": 4}
+    _, machine = await run(benchmark_request=request(training=TRAINING, measurement=measurement, explain=explain))
+    assert [spec.explained for spec in machine.specs] == [explained, explained]
+    assert not any(spec.explained for specs, _ in machine.blocks for spec in specs)
+
+
 async def test_a_report_of_turns_survives_json_and_can_be_derived_again():
     report, _ = await run()
     assert Report.model_validate_json(report.model_dump_json()) == report
