@@ -54,7 +54,7 @@ async def compare(
 ) -> ComparisonRun:
     """Runs blocks until the stopping rule ends it, after those of an earlier attempt.
 
-    Without `run_turns`, blocks are whole trials.     Raises BenchmarkFailed when a failure makes a report impossible.
+    Without `run_turns`, blocks are whole trials. Raises BenchmarkFailed when a failure makes a report impossible.
     """
     stopped_by = _resume_blocks(comparison, earlier)
     if comparison.pairing is None:
