@@ -72,7 +72,9 @@ async def test_progress_rises_to_one_through_the_survey():
     fractions = [seen.fraction for seen in machine.progress]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
-    assert (machine.progress[0].is_survey, machine.progress[-1].is_survey) == (True, False)
+    first, last = machine.progress[0], machine.progress[-1]
+    assert (first.is_survey, first.in_turns) == (True, False)
+    assert (last.is_survey, last.in_turns) == (False, True)
 
 
 @pytest.mark.parametrize("block", range(4))
