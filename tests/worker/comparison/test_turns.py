@@ -206,6 +206,14 @@ async def test_legs_that_do_not_fit_together_have_been_surveyed_in_vain_but_not_
     assert [trial.block for trial in report.baseline.trials] == [0, 1, 2, 3]
 
 
+async def test_on_a_busy_machine_a_survey_is_run_again_once():
+    busy = telemetry(foreign_cores=99.0)
+    report, machine = await run(Machine(survey=lambda spec: survey(spec, telemetry=busy)))
+    assert [spec.leg for spec in machine.specs] == ["fp32", "fp32", "bf16", "bf16"]
+    assert report.pairing == "turns"
+    assert "other programs" in report.baseline.survey.disturbances[0]
+
+
 async def test_running_out_of_memory_in_company_falls_back_to_whole_trials():
     def crowded(specs, turns):
         if specs[0].block == 1:
