@@ -11,7 +11,7 @@ from worker.agent.launcher import TrialLauncher
 from worker.comparison.blocks import compare
 from worker.comparison.comparison_run import ComparisonRun
 from worker.device.detection import detect
-from worker.messages import BlockTurns, TrialSpec
+from worker.messages import AfterStepInTurns, BlockTurns, OutcomeInTurns, TrialSpec
 from worker.report.build import make_report
 
 
@@ -31,11 +31,8 @@ async def run_job(
         return outcome
 
     async def run_turns(
-        specs: Sequence[TrialSpec],
-        turns: BlockTurns,
-        deadline_seconds: float,
-        after_step: Callable[[TrialSpec, int], None],
-    ) -> list[TrialResult | Failure | None]:
+        specs: Sequence[TrialSpec], turns: BlockTurns, deadline_seconds: float, after_step: AfterStepInTurns
+    ) -> list[OutcomeInTurns]:
         results = await launcher.run_in_turns([planted(spec) for spec in specs], turns, deadline_seconds, after_step)
         for outcome, logs in results:
             assert isinstance(outcome, TrialResult), f"{outcome}\n{logs}"

@@ -171,10 +171,6 @@ Task = Annotated[TrialSpec | Inspection | DeviceCheck | SupportCheck, Field(disc
 TASK: TypeAdapter[Task] = TypeAdapter(Task)
 
 
-#: Steps after a wait that are timed apart: caches have to be filled again, and a GPU waits for its first launches.
-PICK_UP_STEPS = 1
-
-
 class Waiting(BaseModel):
     """A trial waits for its next turn; its steps so far are done, and its device is idle."""
 
@@ -252,6 +248,12 @@ MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
 #: Takes the packed trace of a trial.
 KeepTrace = Callable[[bytes], None]
 
+#: How a trial whose leg took turns ended; None if it was given up because of another's.
+OutcomeInTurns = TrialResult | Failure | None
+
+#: Called with a trial of a block and the number of its steps done so far.
+AfterStepInTurns = Callable[[TrialSpec, int], None]
+
 
 class Launcher(Protocol):
     """Runs tasks in processes of their own. Cancelling a call ends its process before the call returns."""
@@ -285,6 +287,6 @@ class Launcher(Protocol):
         specs: Sequence[TrialSpec],
         turns: BlockTurns,
         deadline_seconds: float,
-        after_step: Callable[[TrialSpec, int], None],
-    ) -> list[tuple[TrialResult | Failure | None, str]]:
-        """Returns the same of every trial of a block, whose legs train in turns; None for one given up for another."""
+        after_step: AfterStepInTurns,
+    ) -> list[tuple[OutcomeInTurns, str]]:
+        """Returns the outcome of every trial of a block, whose legs train in turns, and its standard error."""

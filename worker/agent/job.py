@@ -38,7 +38,15 @@ from worker.comparison.blocks_in_turns import TurnsRunner
 from worker.comparison.capacity import measure_capacity
 from worker.comparison.comparison_run import ComparisonRun
 from worker.comparison.leg_failures import BenchmarkFailed
-from worker.messages import BlockTurns, Inspection, Launcher, ModelFacts, TrialSpec
+from worker.messages import (
+    AfterStepInTurns,
+    BlockTurns,
+    Inspection,
+    Launcher,
+    ModelFacts,
+    OutcomeInTurns,
+    TrialSpec,
+)
 from worker.report.build import make_report
 from worker.training.precision_facts import FACTS
 
@@ -169,8 +177,8 @@ class Job:
             specs: Sequence[TrialSpec],
             turns: BlockTurns,
             deadline_seconds: float,
-            after_step: Callable[[TrialSpec, int], None],
-        ) -> list[TrialResult | Failure | None]:
+            after_step: AfterStepInTurns,
+        ) -> list[OutcomeInTurns]:
             with structlog.contextvars.bound_contextvars(block=specs[0].block), contextlib.ExitStack() as spans:
                 for spec in specs:
                     spans.enter_context(tracing.trial_span(spec.leg, spec.block))

@@ -26,6 +26,7 @@ from worker.agent.conductor import conduct
 from worker.device.lock import DeviceLock
 from worker.device.other_processes import OtherProcesses, with_usage
 from worker.messages import (
+    AfterStepInTurns,
     BlockTurns,
     DeviceCheck,
     DeviceHealth,
@@ -33,6 +34,7 @@ from worker.messages import (
     Inspection,
     KeepTrace,
     ModelFacts,
+    OutcomeInTurns,
     SupportCheck,
     Task,
     TimeLimit,
@@ -110,12 +112,11 @@ class TrialLauncher:
         specs: Sequence[TrialSpec],
         turns: BlockTurns,
         deadline_seconds: float,
-        after_step: Callable[[TrialSpec, int], None],
-    ) -> list[tuple[TrialResult | Failure | None, str]]:
-        """Returns the same of every trial of a block, whose legs train in turns.
+        after_step: AfterStepInTurns,
+    ) -> list[tuple[OutcomeInTurns, str]]:
+        """Returns the outcome of every trial of a block, whose legs train in turns, and its standard error.
 
-        None for a trial that was given up because of another. A block of which a process is killed by a signal is run
-        again, once.
+        A block of which a process is killed by a signal is run again, once.
         """
         began, earlier = time.monotonic(), [""] * len(specs)
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -139,8 +140,8 @@ class TrialLauncher:
         turns: BlockTurns,
         began: float,
         deadline_seconds: float,
-        after_step: Callable[[TrialSpec, int], None],
-    ) -> list[tuple[TrialResult | Failure | Killed | None, str]]:
+        after_step: AfterStepInTurns,
+    ) -> list[tuple[OutcomeInTurns | Killed, str]]:
         device, limit = specs[0].device, specs[0].limit
         assert limit is not None
         before = await self._other_processes.wait_until_free(device, began + limit.max_seconds)

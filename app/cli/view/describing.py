@@ -108,7 +108,8 @@ def _progress(benchmark: Benchmark) -> str:
     progress = benchmark.progress
     left = "" if progress.eta_seconds is None else f", about {duration(progress.eta_seconds)} left"
     place = "survey" if progress.is_survey else f"block {progress.block} of {progress.max_blocks}"
-    return f"{progress.fraction:.0%}: {place}, {progress.leg}{left}"
+    legs = "legs take turns" if progress.in_turns else progress.leg
+    return f"{progress.fraction:.0%}: {place}, {legs}{left}"
 
 
 def _times(benchmark: Benchmark, now: datetime) -> str:

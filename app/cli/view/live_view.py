@@ -69,14 +69,14 @@ def block_line(live: LiveBenchmark, now: datetime) -> Text:
 
 
 def progress_line(live: LiveBenchmark, now: datetime) -> str:
-    """Returns the block or phase, the leg whose turn it is, the share that is done, and the times."""
+    """Returns the block or phase, whether its legs take turns, the share that is done, and the times."""
     progress = live.progress
     if progress is None:
         return _times(live, now)
     block = SURVEY if progress.is_survey else f"Block {progress.block} of {_planned(live)}"
     phase = PHASES.get(progress.phase, block)
-    turn = f" · {progress.leg}'s turn" if live.state.in_turns else ""
-    return f"{phase}{turn} · {progress.fraction:.0%} · {_times(live, now)}"
+    turns = " · legs take turns" if live.state.in_turns else ""
+    return f"{phase}{turns} · {progress.fraction:.0%} · {_times(live, now)}"
 
 
 def _title(live: LiveBenchmark) -> Text:

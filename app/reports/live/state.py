@@ -73,7 +73,7 @@ class LiveState:
     @property
     def in_turns(self) -> bool:
         """Whether the legs of the block under way take turns."""
-        return self.progress is not None and _is_block(self.progress) and bool(self.attempt.surveys)
+        return self.progress is not None and self.progress.in_turns
 
     @property
     def running(self) -> list[tuple[int, str]]:
@@ -81,7 +81,8 @@ class LiveState:
         if self.progress is None or not _is_block(self.progress):
             return []
         block = max(self.progress.block - 1, 0)
-        legs = [leg for leg in self.attempt.surveys if leg not in self.failures] or [self.progress.leg]
+        surveyed = [leg for leg in self.attempt.surveys if leg not in self.failures]
+        legs = surveyed if self.in_turns and surveyed else [self.progress.leg]
         return [(block, leg) for leg in legs if (block, leg) not in self.attempt.trials]
 
     @property

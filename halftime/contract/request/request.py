@@ -11,6 +11,7 @@ from halftime.contract.models.classification import is_classification
 from halftime.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName, supported
 from halftime.contract.report.metrics import MetricName
 from halftime.contract.report.requirements import REQUIREMENTS
+from halftime.contract.report.slices import LEAST_MEASURED_STEPS
 from halftime.contract.request.adapters import LoraConfig
 from halftime.contract.request.data import DataConfig, SyntheticData
 from halftime.contract.request.tracking import Tracking
@@ -141,6 +142,17 @@ class BenchmarkConfig(Input):
     def resolved_candidates(self, device: Literal["cuda", "cpu"]) -> list[PrecisionName]:
         """Returns the candidates on a device of this kind, with the default filled in."""
         return self.candidates or [DEFAULT_CANDIDATE[device]]
+
+    def why_trials(self) -> str | None:
+        """Why whole trials are run whatever the machine; None if the legs may be able to take turns."""
+        if self.measurement.pairing == "trials":
+            return "the request asks for whole trials"
+        if self.data.loader is not None:
+            return "the loader's processes would draw batches for a leg that waits"
+        measured = self.training.steps - self.training.warmup_steps
+        if measured < LEAST_MEASURED_STEPS:
+            return f"turns need at least {LEAST_MEASURED_STEPS} measured steps, and there are {measured}"
+        return None
 
 
 #: Largest absolute difference of a metric, in its unit.

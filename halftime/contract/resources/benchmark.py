@@ -37,6 +37,8 @@ class Progress(Output):
     phase: Literal["start", "measure", "capacity", "report"]
     #: Whether it is the survey that is measured: each leg trained once alone, before blocks in which they take turns.
     is_survey: bool = False
+    #: Whether the legs of the block take turns of a few steps; `leg` and `step` are then those of the latest report.
+    in_turns: bool = False
     block: int
     #: Blocks of the current plan; the stopping rule may change it after the pilot.
     max_blocks: int

@@ -37,7 +37,12 @@ async def test_a_control_leg_costs_trials_too(client):
 
 
 @pytest.mark.parametrize(
-    "config", [{"measurement": {"pairing": "trials"}}, {"data": {"kind": "synthetic", "loader": {}}}]
+    "config",
+    [
+        {"measurement": {"pairing": "trials"}},
+        {"data": {"kind": "synthetic", "loader": {}}},
+        {"training": {"steps": 8, "warmup_steps": 5}},
+    ],
 )
 async def test_where_legs_cannot_take_turns_there_is_no_survey(client, config):
     found = await preview(client, {"model": MLP, "config": {"device": "cpu"} | config})

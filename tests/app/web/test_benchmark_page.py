@@ -69,10 +69,11 @@ async def test_a_survey_under_way_is_no_block(client):
     assert "losses" not in page.ids()
 
 
-async def test_a_block_in_turns_shows_whose_turn_it_is_and_that_all_its_legs_run(client):
+async def test_a_block_in_turns_says_so_and_that_all_its_legs_run(client):
     surveys = [trial(leg, 0, phase="survey") for leg in ("fp32", "bf16")]
-    page = await see(client, page_of(await running(client, events=surveys, progress=PROGRESS)))
-    assert "Block 2 of 4, FP32’s turn, step 3 of 5" in page.text
+    in_turns = PROGRESS.model_copy(update={"in_turns": True})
+    page = await see(client, page_of(await running(client, events=surveys, progress=in_turns)))
+    assert "Block 2 of 4, legs take turns: FP32, step 3 of 5" in page.text
     assert "2 running running" in page.text
 
 
