@@ -5,6 +5,7 @@ import pytest
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.resources.benchmark import Progress
 from tests.app.acts import CPU_JOB, finish, post, register
+from tests.app.reports.explained import explained
 from tests.app.web.browsing import (
     BROWSER,
     FROM_HERE,
@@ -104,6 +105,13 @@ async def test_a_succeeded_benchmark_shows_its_answer(client):
     assert "rerun" in page.ids()
     assert "cancel" not in page.ids()
     assert not [one for one in page.all("div") if "data-fragment" in one]
+
+
+async def test_advice_of_a_report_opens_in_the_form(client):
+    page = await see(client, page_of(await succeeded(client, completed=explained)))
+    (first, *_) = [link for link in page.links() if link.startswith("/ui/new?request=")]
+    form = await see(client, first)
+    assert '"compile": {}' in form.text
 
 
 @pytest.mark.parametrize(
