@@ -6,6 +6,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from halftime.charts.bandwidth import bandwidth
 from halftime.charts.conditions import conditions
 from halftime.charts.loss import loss
 from halftime.charts.loss_scale import loss_scale
@@ -22,6 +23,7 @@ __all__ = [
     "CHARTS",
     "Chart",
     "Drawing",
+    "bandwidth",
     "conditions",
     "drawn",
     "interactive",
@@ -83,7 +85,14 @@ CHARTS = {
     "roofline": ChartKind(
         "Roofline",
         roofline,
-        "The device's ceilings, or the work of every kind, are unknown.",
+        "The device's ceilings, or the arithmetic of every kind of work, are unknown.",
+        is_optional=True,
+        part="explanation",
+    ),
+    "bandwidth": ChartKind(
+        "Memory traffic",
+        bandwidth,
+        "The device's ceilings, or the bytes of every kind of work, are unknown.",
         is_optional=True,
         part="explanation",
     ),

@@ -42,9 +42,9 @@ FAR_RIGHT = 0.55
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 CAPTION = (
-    "Each mark is a kind of work: further right, more arithmetic per byte; higher, faster. The lines are what this "
-    "device reached when it was measured: the sloped ones its memory, the flat ones matrix products in each "
-    "precision. Work far below the lines is held up by something else, such as launches."
+    "Each mark is a kind of work that multiplies: further right, more arithmetic per byte; higher, faster. The lines "
+    "are what this device reached when it was measured: the sloped ones its memory, the flat ones matrix products in "
+    "each precision. Marks far below the lines are held up by something else, such as launches."
 )
 
 
@@ -55,7 +55,7 @@ def roofline(report: Report) -> Chart | None:
     peaks = _peaks(legs, report.ceilings) if report.ceilings else {}
     if report.ceilings is None or not (marks and peaks and report.ceilings.memory):
         return None
-    draw = _Drawing(marks, _bandwidths(report.ceilings), peaks)
+    draw = _Drawing(marks, bandwidths_of(report.ceilings), peaks)
     layers = [draw.slopes(), draw.names_of_slopes(), draw.flats(), draw.names_of_flats(), draw.links(), draw.marks()]
     return styled(layered(HEIGHT, *layers, *draw.names_of_marks()), _description(marks, draw), CAPTION)
 
@@ -74,11 +74,13 @@ def _mark(leg: NamedLeg, time: TimeByKind) -> dict[str, Any] | None:
 
 
 def _peaks(legs: list[NamedLeg], ceilings: DeviceCeilings) -> dict[PrecisionName, float]:
-    measured = ceilings.flops_per_second
-    return {leg.leg.precision: measured[leg.leg.precision] for leg in legs if leg.leg.precision in measured}
+    """Returns the fastest matrix product of each precision, be it of a leg or of the worker's own measurement."""
+    of_legs = {leg.leg.precision: leg.leg.ceiling_flops_per_second or 0.0 for leg in legs}
+    peaks = {name: max(rate, ceilings.flops_per_second.get(name, 0.0)) for name, rate in of_legs.items()}
+    return {name: rate for name, rate in peaks.items() if rate}
 
 
-def _bandwidths(ceilings: DeviceCeilings) -> dict[str, float]:
+def bandwidths_of(ceilings: DeviceCeilings) -> dict[str, float]:
     """Returns the bandwidth of the largest operations and, if another is higher, of those that stay in a cache."""
     memory = max(ceilings.memory, key=lambda one: one.size_bytes).bytes_per_second
     cache = max(one.bytes_per_second for one in ceilings.memory)
@@ -125,7 +127,7 @@ class _Drawing:
         (left, right), (low, high) = self.intensities, self.rates
         starts = {name: max(left, low / bandwidth) * 1.3 for name, bandwidth in self.bandwidths.items()}
         labels = [
-            {"intensity": start, "rate": start * bandwidth, "label": f"{name} {_si(bandwidth)}B/s"}
+            {"intensity": start, "rate": start * bandwidth, "label": f"{name} {si(bandwidth)}B/s"}
             for (name, start), bandwidth in zip(starts.items(), self.bandwidths.values(), strict=True)
         ]
         steepness = math.log(right / left) / WIDTH * HEIGHT / math.log(high / low)
@@ -151,7 +153,7 @@ class _Drawing:
         gap = LABEL_HEIGHT * math.log(self.rates[1] / self.rates[0])
         places = spread_out([math.log(peak) for peak in self.peaks.values()], gap)
         labels = [
-            {"intensity": self.intensities[1], "rate": math.exp(place), "label": f"{name} {_si(peak)}FLOP/s"}
+            {"intensity": self.intensities[1], "rate": math.exp(place), "label": f"{name} {si(peak)}FLOP/s"}
             for (name, peak), place in zip(self.peaks.items(), places, strict=True)
         ]
         chart = alt.Chart(rows(labels)).mark_text(align="right", baseline="bottom", dy=-3)
@@ -222,17 +224,17 @@ def _share(value: float, ends: tuple[float, float]) -> float:
     return math.log(value / ends[0]) / math.log(ends[1] / ends[0])
 
 
-def _si(value: float) -> str:
+def si(value: float) -> str:
     """Formats a value with three digits and the prefix of its unit: `480 G`."""
     size, prefix = next((pair for pair in PREFIXES if value >= pair[0]), (1.0, ""))
     return f"{value / size:.3g} {prefix}"
 
 
 def _description(marks: list[dict[str, Any]], draw: _Drawing) -> str:
-    roof = [f"{name} {_si(bandwidth)}B/s" for name, bandwidth in draw.bandwidths.items()]
-    roof += [f"{name} {_si(peak)}FLOP/s" for name, peak in draw.peaks.items()]
+    roof = [f"{name} {si(bandwidth)}B/s" for name, bandwidth in draw.bandwidths.items()]
+    roof += [f"{name} {si(peak)}FLOP/s" for name, peak in draw.peaks.items()]
     parts = [
-        f"{row['kind']} in {row['leg']} {_si(row['rate'])}FLOP/s at {row['intensity']:.3g} FLOP per byte"
+        f"{row['kind']} in {row['leg']} {si(row['rate'])}FLOP/s at {row['intensity']:.3g} FLOP per byte"
         for row in marks
     ]
     return f"How fast each kind of work runs: {'; '.join(parts)}. The device's ceilings: {', '.join(roof)}."

@@ -53,6 +53,10 @@ class Charts:
         """Draws how fast each kind of work runs, beside what the device's memory and arithmetic allow."""
         return self._drawn("roofline")
 
+    def bandwidth(self) -> LayerChart | VConcatChart:
+        """Draws how fast each kind of work that multiplies nothing moves bytes, beside what memory allows."""
+        return self._drawn("bandwidth")
+
     def step_times(self) -> LayerChart | VConcatChart:
         """Draws a histogram of the step times of every leg."""
         return self._drawn("step_times")

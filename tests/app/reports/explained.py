@@ -7,23 +7,24 @@ from halftime.contract.resources.worker import Bandwidth, DeviceCeilings
 CAUSE = "mostly because 61 % of the step is memory-bound work that autocast leaves in FP32"
 MISSING = "the profiler recorded no operation"
 
-#: Share of the baseline's step, calls, FLOP per byte, what limits it, and the share of its ceiling, by kind of work.
+#: What the step of the baseline has of each kind of work: its share, calls, FLOP per byte (0: it multiplies nothing),
+#: bytes per second (0: unknown), what limits it, and its share of that ceiling.
 BASELINE = {
-    "matrix_products": (0.46, 96, 42.0, "compute", 0.71),
-    "attention": (0.11, 12, 9.0, "compute", 0.42),
-    "elementwise": (0.16, 240, 0.21, "memory", 0.83),
-    "normalisation": (0.09, 50, 0.6, "memory", 0.55),
-    "optimizer": (0.08, 6, 0.4, "memory", 0.9),
-    "softmax_and_loss": (0.05, 6, 0.3, "memory", 0.6),
-    "embedding_and_indexing": (0.01, 8, None, None, None),
-    "host": (0.03, 0, None, None, None),
-    "unassigned": (0.01, 3, None, None, None),
+    "matrix_products": (0.46, 96, 42.0, 3.7e9, "compute", 0.71),
+    "attention": (0.11, 12, 9.0, 1.0e10, "compute", 0.42),
+    "elementwise": (0.16, 240, 0, 1.5e10, "memory", 0.83),
+    "normalisation": (0.09, 50, 0, 9.0e9, "memory", 0.55),
+    "optimizer": (0.08, 6, 0, 1.6e10, "memory", 0.9),
+    "softmax_and_loss": (0.05, 6, 0, 1.1e10, "memory", 0.6),
+    "embedding_and_indexing": (0.01, 8, 0, 2.0e9, None, 0.1),
+    "host": (0.03, 0, 0, 0, None, None),
+    "unassigned": (0.01, 3, 0, 0, None, None),
 }
 
-#: How much faster a candidate does each kind of work; what it does besides is a share of the baseline's step.
+#: How much faster a candidate does each kind of work, and what it does besides.
 GAIN = {"matrix_products": 2.4, "attention": 2.1, "elementwise": 1.15, "host": 0.7}
-BESIDES = {"casts_and_copies": (0.06, 310, 0.1, "memory", 0.4)}
-SCALING = {"gradient_scaling_and_clipping": (0.03, 90, 0.5, "launches", 0.2)}
+BESIDES = {"casts_and_copies": (0.06, 310, 0, 7.0e9, "memory", 0.4)}
+SCALING = {"gradient_scaling_and_clipping": (0.03, 90, 0, 6.0e8, "launches", 0.6)}
 
 
 def ceilings(**changes):
@@ -67,18 +68,18 @@ def unexplained(report, reason=MISSING):
 
 def profiled(leg, kinds):
     """The leg with these kinds of work, which add up to its median step."""
-    seconds = leg.median_step_seconds / sum(share for share, *_ in kinds.values())
+    scale = leg.median_step_seconds / sum(share for share, *_ in kinds.values())
     times = [
         TimeByKind(
             kind=kind,
-            seconds_per_step=share * seconds,
+            seconds_per_step=share * scale,
             calls=calls,
-            least_flops=None if intensity is None else intensity * 5e9 * share * seconds,
-            least_bytes=None if intensity is None else 5e9 * share * seconds,
+            least_flops=flops_per_byte * bandwidth * share * scale or None,
+            least_bytes=bandwidth * share * scale or None,
             bound_by=bound_by,
             share_of_ceiling=of_ceiling,
         )
-        for kind, (share, calls, intensity, bound_by, of_ceiling) in kinds.items()
+        for kind, (share, calls, flops_per_byte, bandwidth, bound_by, of_ceiling) in kinds.items()
     ]
     return leg.model_copy(
         update={"time_by_kind": times, "model_flops_utilisation": 0.41, "vendor_peak_flops_per_second": 9.89e14}
@@ -88,7 +89,7 @@ def profiled(leg, kinds):
 def with_explanation(comparison, baseline):
     """The comparison with the split of its candidate and what follows from it."""
     more = BESIDES | (SCALING if comparison.candidate.precision == "fp16" else {})
-    faster = {kind: (facts[0] / GAIN.get(kind, 1), *facts[1:]) for kind, facts in BASELINE.items()}
+    faster = {kind: sped_up(facts, GAIN.get(kind, 1)) for kind, facts in BASELINE.items()}
     candidate = profiled(comparison.candidate, faster | more)
     explanation = Explanation(
         cause=CAUSE,
@@ -122,6 +123,12 @@ def with_explanation(comparison, baseline):
         ],
     )
     return comparison.model_copy(update={"candidate": candidate, "explanation": explanation})
+
+
+def sped_up(facts, gain):
+    """What a step has of a kind of work that takes less time for the same."""
+    share, calls, flops_per_byte, bandwidth, *limits = facts
+    return (share / gain, calls, flops_per_byte, bandwidth * gain, *limits)
 
 
 def waterfall(baseline, candidate):

@@ -146,9 +146,9 @@ def test_a_page_has_each_request_and_a_link_to_the_form_and_a_file_the_request_a
     assert "&#34;compile&#34;: {}" in file
 
 
-def test_a_page_has_waterfall_and_roofline_in_the_explanation_and_not_among_the_charts(report):
+def test_a_page_has_the_charts_of_the_explanation_there_and_not_among_the_others(report):
     why, charts = part_of_page(report).split('<h2 id="pictures">')
-    assert why.count("<figure>") == 2
+    assert why.count("<figure>") == 3
     assert "Roofline" not in charts
 
 
@@ -206,7 +206,7 @@ def test_a_leg_that_alone_was_not_profiled_is_named(report):
 def test_without_ceilings_the_missing_roofline_is_explained(report):
     text = said("page", report.model_copy(update={"ceilings": None}))
     assert "No roofline: the device's ceilings were not measured." in text
-    assert "Williams" not in text
+    assert "Memory traffic" not in text
 
 
 @pytest.mark.parametrize("form", PROSE)

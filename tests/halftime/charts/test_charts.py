@@ -192,8 +192,12 @@ def test_loss_curves_are_those_of_the_report(report):
     assert {row["loss"] for row in rows if "label" in row} == {report.data.best_possible_loss}
 
 
+def with_baseline(report, leg):
+    return report.model_copy(update={"baseline": leg})
+
+
 def with_curve(report, curve):
-    return report.model_copy(update={"baseline": report.baseline.model_copy(update={"loss_curve": curve})})
+    return with_baseline(report, report.baseline.model_copy(update={"loss_curve": curve}))
 
 
 def test_a_long_loss_curve_is_drawn_as_means_of_all_its_steps(report):
@@ -272,23 +276,46 @@ def test_without_a_cache_or_without_a_peak_the_roof_is_what_is_known(report):
     fewer = explained(report, ceilings=ceilings(memory=memory, flops_per_second={"fp32": 2.2e11}))
     assert [row["label"] for row in layers_of("roofline", fewer)[1]] == ["memory 18 GB/s"]
     assert {row["precision"] for row in layers_of("roofline", fewer)[2]} == {"fp32"}
-    for missing in (None, ceilings(memory=[]), ceilings(flops_per_second={})):
-        assert CHARTS["roofline"].draw(explained(report, ceilings=missing)) is None
+    for missing in (None, ceilings(memory=[])):
+        for name in ("roofline", "bandwidth"):
+            assert CHARTS[name].draw(explained(report, ceilings=missing)) is None
+
+
+def test_a_leg_s_own_product_that_is_faster_raises_the_roof(report):
+    fast = report.baseline.model_copy(update={"ceiling_flops_per_second": 3e11})
+    rates = {row["precision"]: row["rate"] for row in layers_of("roofline", explained(with_baseline(report, fast)))[2]}
+    assert (rates["fp32"], rates["bf16"]) == (3e11, 4.8e11)
+
+
+def test_a_mark_of_the_memory_traffic_is_a_kind_that_multiplies_nothing(report):
+    report = explained(report)
+    lines, _, _, marks = layers_of("bandwidth", report)
+    assert [row["rate"] for row in lines] == [1.8e10, 9e10]
+    for leg in named_legs(report):
+        known = [time for time in leg.leg.time_by_kind if time.least_bytes and not time.least_flops]
+        mine = [row["rate"] for row in marks if row["leg"] == leg.name]
+        assert mine == [time.least_bytes / time.seconds_per_step for time in known]
 
 
 def test_labels_of_the_roofline_do_not_overlap(report):
-    chart = CHARTS["roofline"].draw(explained(report)).to_dict()
+    told = explained(report)
+    near = [
+        time.model_copy(update={"least_flops": 10 * (time.least_bytes or 1)}) for time in told.baseline.time_by_kind
+    ]
+    told = with_baseline(told, told.baseline.model_copy(update={"time_by_kind": near}))
+    chart = CHARTS["roofline"].draw(told).to_dict()
     texts = [layer for layer in chart["layer"] if layer["encoding"].get("text", {}).get("field") == "kind"]
     labels = [row for layer in texts for row in chart["datasets"][layer["data"]["name"]]]
-    assert {row["kind"] for row in labels} >= {"matrix products", "elementwise", "casts and copies"}
+    assert {row["kind"] for row in labels} >= {"matrix products", "elementwise", "normalisation"}
     for one, other in combinations(labels, 2):
         beside = abs(one["across"] - other["across"]) >= LABEL_WIDTH
         assert beside or abs(one["up"] - other["up"]) >= LABEL_HEIGHT - 1e-9
 
 
 def test_reports_without_an_explanation_say_nothing_of_its_charts(report):
-    assert {"waterfall", "roofline"}.isdisjoint(drawn(report))
-    assert {"waterfall", "roofline"} <= drawn(explained(report)).keys()
+    charts = {"waterfall", "roofline", "bandwidth"}
+    assert charts.isdisjoint(drawn(report))
+    assert charts <= drawn(explained(report)).keys()
 
 
 def test_bars_of_memory_are_its_parts_end_to_end(report):
