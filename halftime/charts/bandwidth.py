@@ -3,8 +3,9 @@
 from typing import Any
 
 import altair as alt
+from humanize import metric
 
-from halftime.charts.roofline import bandwidths_of, si
+from halftime.charts.roofline import bandwidths_of
 from halftime.charts.theme import GROUND, LEGS, LINE, QUIET, SHAPES, Chart, layered, rows, styled
 from halftime.contract.report.explanation import TimeByKind
 from halftime.contract.report.kinds import KIND_TITLES
@@ -50,7 +51,7 @@ def _fastest(marks: list[dict[str, Any]], kind: str) -> float:
 
 def _lines(ceilings: dict[str, float], x: alt.X) -> list[alt.Chart]:
     """Draws the ceilings, each with its name above it."""
-    at = [{"rate": rate, "label": f"{name} {si(rate)}B/s"} for name, rate in ceilings.items()]
+    at = [{"rate": rate, "label": f"{name} {metric(rate, 'B/s')}"} for name, rate in ceilings.items()]
     lines = alt.Chart(rows(at)).mark_rule(color=QUIET, strokeDash=[4, 3]).encode(x=x)
     names = alt.Chart(rows(at)).mark_text(align="right", baseline="bottom", dy=-4, color=QUIET)
     return [lines, names.encode(x=x, y=alt.value(0), text="label:N")]
@@ -73,6 +74,6 @@ def _marks(marks: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[alt.Chart]:
 
 
 def _description(marks: list[dict[str, Any]], ceilings: dict[str, float]) -> str:
-    parts = [f"{row['kind']} in {row['leg']} {si(row['rate'])}B/s" for row in marks]
-    roof = [f"{name} {si(rate)}B/s" for name, rate in ceilings.items()]
+    parts = [f"{row['kind']} in {row['leg']} {metric(row['rate'], 'B/s')}" for row in marks]
+    roof = [f"{name} {metric(rate, 'B/s')}" for name, rate in ceilings.items()]
     return f"How fast kinds of work move bytes: {'; '.join(parts)}. The device's ceilings: {', '.join(roof)}."

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import altair as alt
+from humanize import metric
 
 from halftime.charts.labels import spread_out
 from halftime.charts.theme import (
@@ -38,8 +39,6 @@ HEIGHT = 300
 LABEL_WIDTH, LABEL_HEIGHT = 0.3, 0.055
 #: Marks beyond this share of the width have their label on the left.
 FAR_RIGHT = 0.55
-#: Factors of 1000, the largest first.
-PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 CAPTION = (
     "Each mark is a kind of work that multiplies: further right, more arithmetic per byte; higher, faster. The lines "
@@ -127,7 +126,7 @@ class _Drawing:
         (left, right), (low, high) = self.intensities, self.rates
         starts = {name: max(left, low / bandwidth) * 1.3 for name, bandwidth in self.bandwidths.items()}
         labels = [
-            {"intensity": start, "rate": start * bandwidth, "label": f"{name} {si(bandwidth)}B/s"}
+            {"intensity": start, "rate": start * bandwidth, "label": f"{name} {metric(bandwidth, 'B/s')}"}
             for (name, start), bandwidth in zip(starts.items(), self.bandwidths.values(), strict=True)
         ]
         steepness = math.log(right / left) / WIDTH * HEIGHT / math.log(high / low)
@@ -153,7 +152,7 @@ class _Drawing:
         gap = LABEL_HEIGHT * math.log(self.rates[1] / self.rates[0])
         places = spread_out([math.log(peak) for peak in self.peaks.values()], gap)
         labels = [
-            {"intensity": self.intensities[1], "rate": math.exp(place), "label": f"{name} {si(peak)}FLOP/s"}
+            {"intensity": self.intensities[1], "rate": math.exp(place), "label": f"{name} {metric(peak, 'FLOP/s')}"}
             for (name, peak), place in zip(self.peaks.items(), places, strict=True)
         ]
         chart = alt.Chart(rows(labels)).mark_text(align="right", baseline="bottom", dy=-3)
@@ -224,17 +223,11 @@ def _share(value: float, ends: tuple[float, float]) -> float:
     return math.log(value / ends[0]) / math.log(ends[1] / ends[0])
 
 
-def si(value: float) -> str:
-    """Formats a value with three digits and the prefix of its unit: `480 G`."""
-    size, prefix = next((pair for pair in PREFIXES if value >= pair[0]), (1.0, ""))
-    return f"{value / size:.3g} {prefix}"
-
-
 def _description(marks: list[dict[str, Any]], draw: _Drawing) -> str:
-    roof = [f"{name} {si(bandwidth)}B/s" for name, bandwidth in draw.bandwidths.items()]
-    roof += [f"{name} {si(peak)}FLOP/s" for name, peak in draw.peaks.items()]
+    roof = [f"{name} {metric(bandwidth, 'B/s')}" for name, bandwidth in draw.bandwidths.items()]
+    roof += [f"{name} {metric(peak, 'FLOP/s')}" for name, peak in draw.peaks.items()]
     parts = [
-        f"{row['kind']} in {row['leg']} {si(row['rate'])}FLOP/s at {row['intensity']:.3g} FLOP per byte"
+        f"{row['kind']} in {row['leg']} {metric(row['rate'], 'FLOP/s')} at {row['intensity']:.3g} FLOP per byte"
         for row in marks
     ]
     return f"How fast each kind of work runs: {'; '.join(parts)}. The device's ceilings: {', '.join(roof)}."

@@ -265,7 +265,7 @@ def test_a_mark_of_the_roofline_is_a_kind_of_a_leg_whose_work_and_bytes_are_know
 def test_the_roof_is_what_the_device_s_ceilings_allow(report):
     report = explained(report)
     slopes, names, flats = layers_of("roofline", report)[:3]
-    assert [row["label"] for row in names] == ["memory 18 GB/s", "cache 90 GB/s"]
+    assert [row["label"] for row in names] == ["memory 18.0 GB/s", "cache 90.0 GB/s"]
     for row in slopes:
         assert row["rate"] / row["intensity"] == pytest.approx({"memory": 1.8e10, "cache": 9e10}[row["memory"]])
     assert {row["precision"]: row["rate"] for row in flats} == report.ceilings.flops_per_second
@@ -274,7 +274,7 @@ def test_the_roof_is_what_the_device_s_ceilings_allow(report):
 def test_without_a_cache_or_without_a_peak_the_roof_is_what_is_known(report):
     memory = ceilings().memory[1:]
     fewer = explained(report, ceilings=ceilings(memory=memory, flops_per_second={"fp32": 2.2e11}))
-    assert [row["label"] for row in layers_of("roofline", fewer)[1]] == ["memory 18 GB/s"]
+    assert [row["label"] for row in layers_of("roofline", fewer)[1]] == ["memory 18.0 GB/s"]
     assert {row["precision"] for row in layers_of("roofline", fewer)[2]} == {"fp32"}
     for missing in (None, ceilings(memory=[])):
         for name in ("roofline", "bandwidth"):
