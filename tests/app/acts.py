@@ -45,13 +45,14 @@ async def claim(client, benchmark, worker_id="node:cpu"):
         return await claims.take(session, uuid.UUID(benchmark["id"]), entry, worker_id, None)
 
 
-async def finish(client, benchmark, benchmark_request=None, **changes):
+async def finish(client, benchmark, benchmark_request=None, completed=lambda report: report, **changes):
     """End a queued benchmark as a worker would, with a report of trials that never ran.
 
-    A step of the baseline takes 20 ms and 2 MiB, one of a candidate half of both, unless `changes` say otherwise.
+    A step of the baseline takes 20 ms and 2 MiB, one of a candidate half of both, unless `changes` say otherwise;
+    `completed` adds to the report what no trial measured.
     """
     held = await claim(client, benchmark)
-    report = await made_report(benchmark["id"], benchmark_request, **changes)
+    report = completed(await made_report(benchmark["id"], benchmark_request, **changes))
     async with client.app.state.database.sessions.begin() as session:
         await claims.succeed(session, held, report, claims.pack(report))
     return report

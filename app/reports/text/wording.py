@@ -85,14 +85,25 @@ def _advice(report: Report, comparison: Comparison) -> str:
 def _outcome(report: Report, comparison: Comparison, baseline: str, device: str) -> str:
     """States speed, memory and accuracy of the candidate relative to the baseline, as far as they were measured."""
     if comparison.speedup is not None:
-        clauses = [f"is {_speed_of(comparison, comparison.speedup, baseline)} on {device}"]
+        speed = f"is {_speed_of(comparison, comparison.speedup, baseline)} on {device}"
     elif comparison.speedup_of_one_block is not None:
-        speed = f"{_speed_without_interval(comparison.speedup_of_one_block)} {baseline}"
-        clauses = [f"was {speed} on {device} in the only block that measured both"]
+        ratio = _speed_without_interval(comparison.speedup_of_one_block)
+        speed = f"was {ratio} {baseline} on {device} in the only block that measured both"
     else:
         return f"could not be compared with {baseline} on {device}{_failed(report, comparison)}"
-    clauses += [_memory(comparison.memory_reduction_percent)] if comparison.memory_reduction_percent else []
-    clauses += _quality(report, comparison)
+    further = [_memory(comparison.memory_reduction_percent)] if comparison.memory_reduction_percent else []
+    further += _quality(report, comparison)
+    cause = _cause(report, comparison)
+    return f"{speed}, {cause}{f'; it {_listed(further)}' if further else ''}" if cause else _listed([speed, *further])
+
+
+def _cause(report: Report, comparison: Comparison) -> str:
+    """Returns the cause of the speedup in half a sentence; empty if it is unknown or the comparison is invalid."""
+    is_valid = _verdict(report, comparison) != "invalid"
+    return comparison.explanation.cause if comparison.explanation and is_valid else ""
+
+
+def _listed(clauses: Sequence[str]) -> str:
     listed = ", ".join(clauses[:-1])
     return f"{listed}{',' if len(clauses) > 2 else ''} and {clauses[-1]}" if listed else clauses[0]
 

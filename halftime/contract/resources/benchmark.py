@@ -8,6 +8,7 @@ from pydantic import Field
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.failure import Failure
+from halftime.contract.report.kinds import KindShare
 from halftime.contract.report.report import Difference, Verdict
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.strict import Output
@@ -66,6 +67,8 @@ class LegSummary(Output):
     speedup: Estimate | None
     memory_reduction_percent: Estimate | None
     achieved_flops_per_second: float | None = None
+    #: Where most of the time of a step goes, the largest share first; empty if the leg was not profiled.
+    largest_kinds: list[KindShare] = Field(default=[])
 
 
 class Summary(Output):

@@ -5,6 +5,7 @@ import pytest
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.resources.benchmark import Progress
 from tests.app.acts import CPU_JOB, finish, post, register
+from tests.app.reports.explained import explained
 from tests.app.web.browsing import (
     BROWSER,
     FROM_HERE,
@@ -114,6 +115,13 @@ async def test_the_traces_that_there_are_can_be_downloaded(client):
     page = await see(client, page_of(with_trace))
     assert [link for link in page.links() if "/trace" in link] == [f"{address}fp32", f"{address}bf16"]
     assert "/trace" not in "".join((await see(client, page_of(without))).links())
+
+
+async def test_advice_of_a_report_opens_in_the_form(client):
+    page = await see(client, page_of(await succeeded(client, completed=explained)))
+    (first, *_) = [link for link in page.links() if link.startswith("/ui/new?request=")]
+    form = await see(client, first)
+    assert '"compile": {}' in form.text
 
 
 @pytest.mark.parametrize(
