@@ -14,7 +14,7 @@ def spread_out(places: Sequence[float], gap: float) -> list[float]:
 
 
 def round_ticks(low: float, high: float) -> list[float]:
-    """Returns the powers of ten between two positive limits; if these are less than two decades apart, their multiples too."""
+    """Returns the powers of ten between two positive limits, less than two decades apart their multiples too."""
     factors = (1, 2, 5) if high / low < 100 else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
     ticks = [factor * 10.0**power for power in powers for factor in factors]

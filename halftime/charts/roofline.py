@@ -168,15 +168,13 @@ class _Drawing:
     def names_of_marks(self) -> list[alt.Chart]:
         """Names each kind beside its fastest mark, on the side that has room."""
         labels = self._placed_labels()
-        sides = {"left": [row for row in labels if row["across"] <= FAR_RIGHT]}
-        sides["right"] = [row for row in labels if row["across"] > FAR_RIGHT]
-        return [
-            alt.Chart(rows(those))
-            .mark_text(align=side, dx=8 if side == "left" else -8)
-            .encode(x=self._x(), y=self._y(), text="kind:N")
-            for side, those in sides.items()
-            if those
+        right_of_marks = [row for row in labels if row["across"] <= FAR_RIGHT]
+        left_of_marks = [row for row in labels if row["across"] > FAR_RIGHT]
+        charts = [
+            alt.Chart(rows(right_of_marks)).mark_text(align="left", dx=8),
+            alt.Chart(rows(left_of_marks)).mark_text(align="right", dx=-8),
         ]
+        return [chart.encode(x=self._x(), y=self._y(), text="kind:N") for chart in charts]
 
     def _placed_labels(self) -> list[dict[str, Any]]:
         """Returns the label of each kind, moved down from its fastest mark until it is clear of those above it."""
