@@ -131,7 +131,7 @@ def _legs(report: Report) -> Table:
 def _print_explanation(console: Console, report: Report) -> None:
     for name, rows in kind_tables(report):
         table = _table(*KIND_COLUMNS, title=f"Where the time of a step goes: {name}")
-        for column in (*table.columns[1:4], table.columns[5]):
+        for column in (*table.columns[1:3], *table.columns[4:]):
             column.justify = "right"
         for row in rows:
             table.add_row(*row)

@@ -5,6 +5,7 @@ from typing import Any
 import altair as alt
 from humanize import metric
 
+from halftime.charts.labels import round_ticks
 from halftime.charts.roofline import bandwidths_of
 from halftime.charts.theme import GROUND, LEGS, LINE, QUIET, SHAPES, Chart, layered, rows, styled
 from halftime.contract.report.explanation import TimeByKind
@@ -13,6 +14,10 @@ from halftime.contract.report.named_legs import NamedLeg, named_legs
 from halftime.contract.report.report import Report
 
 ROW_HEIGHT = 26
+#: Width in pixels reserved for the names of the rows.
+NAMES = 150
+#: Height of a line of text above the chart.
+LINE_HEIGHT = 15
 
 CAPTION = (
     "Kinds of work that multiply nothing, by the bytes per second that they must at least move. The lines are what "
@@ -28,11 +33,12 @@ def bandwidth(report: Report) -> Chart | None:
         return None
     ceilings = bandwidths_of(report.ceilings)
     rates = [*(row["rate"] for row in marks), *ceilings.values()]
-    scale = alt.Scale(type="log", domain=[min(rates) / 2, 2 * max(rates)], nice=False)
-    axis = alt.Axis(tickCount=5, format="~s", labelOverlap="greedy")
+    low, high = min(rates) / 2, 2 * max(rates)
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    axis = alt.Axis(values=round_ticks(low, high), format="~s")
     x = alt.X("rate:Q", title="Bytes per second (B/s)", scale=scale, axis=axis)
     slowest_last = sorted({row["kind"] for row in marks}, key=lambda kind: -_fastest(marks, kind))
-    y = alt.Y("kind:N", title=None, sort=slowest_last, axis=alt.Axis(ticks=False, grid=False))
+    y = alt.Y("kind:N", title=None, sort=slowest_last, axis=alt.Axis(ticks=False, grid=False, minExtent=NAMES))
     layers = [*_lines(ceilings, x), *_marks(marks, x, y)]
     return styled(layered(ROW_HEIGHT * len(slowest_last), *layers), _description(marks, ceilings), CAPTION)
 
@@ -50,24 +56,31 @@ def _fastest(marks: list[dict[str, Any]], kind: str) -> float:
 
 
 def _lines(ceilings: dict[str, float], x: alt.X) -> list[alt.Chart]:
-    """Draws the ceilings, each with its name above it."""
+    """Draws the ceilings, each with its name above it, in a line of its own."""
     at = [{"rate": rate, "label": f"{name} {metric(rate, 'B/s')}"} for name, rate in ceilings.items()]
-    lines = alt.Chart(rows(at)).mark_rule(color=QUIET, strokeDash=[4, 3]).encode(x=x)
-    names = alt.Chart(rows(at)).mark_text(align="right", baseline="bottom", dy=-4, color=QUIET)
-    return [lines, names.encode(x=x, y=alt.value(0), text="label:N")]
+    names = [
+        alt.Chart(rows([row]))
+        .mark_text(align="right", baseline="bottom", dy=-4 - LINE_HEIGHT * place, color=QUIET)
+        .encode(x=x, y=alt.value(0), text="label:N")
+        for place, row in enumerate(at)
+    ]
+    return [alt.Chart(rows(at)).mark_rule(color=QUIET, strokeDash=[4, 3]).encode(x=x), *names]
 
 
 def _marks(marks: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[alt.Chart]:
     """Draws the marks of all legs, those of one kind on a line."""
     names = list(dict.fromkeys(row["precision"] for row in marks))
+    legend = alt.Legend(offset=8 + 2 * LINE_HEIGHT)
+    colours = alt.Scale(domain=names, range=[LEGS[name] for name in names])
+    shapes = alt.Scale(domain=names, range=[SHAPES[name] for name in names])
     chart = alt.Chart(rows(marks))
     return [
         chart.mark_line(color=LINE, strokeWidth=2).encode(x=x, y=y, detail="kind:N"),
         chart.mark_point(filled=True, size=80, opacity=1, stroke=GROUND, strokeWidth=1).encode(
             x=x,
             y=y,
-            color=alt.Color("precision:N", scale=alt.Scale(domain=names, range=[LEGS[name] for name in names])),
-            shape=alt.Shape("precision:N", scale=alt.Scale(domain=names, range=[SHAPES[name] for name in names])),
+            color=alt.Color("precision:N", scale=colours, legend=legend),
+            shape=alt.Shape("precision:N", scale=shapes, legend=legend),
             tooltip=["leg:N", "kind:N", alt.Tooltip("rate:Q", format=".3s")],
         ),
     ]

@@ -12,21 +12,8 @@ from typing import Any
 import altair as alt
 from humanize import metric
 
-from halftime.charts.labels import spread_out
-from halftime.charts.theme import (
-    DASHES,
-    GROUND,
-    LEGS,
-    LINE,
-    QUIET,
-    SHAPES,
-    WIDTH,
-    Chart,
-    axis_above,
-    layered,
-    rows,
-    styled,
-)
+from halftime.charts.labels import round_ticks, spread_out
+from halftime.charts.theme import GROUND, LEGS, LINE, QUIET, SHAPES, WIDTH, Chart, axis_above, layered, rows, styled
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.explanation import TimeByKind
 from halftime.contract.report.kinds import KIND_TITLES
@@ -35,6 +22,8 @@ from halftime.contract.report.report import Report
 from halftime.contract.resources.worker import DeviceCeilings
 
 HEIGHT = 300
+#: Width in pixels of the vertical axis and the padding.
+AXIS = 80
 #: Usual size of a label, as shares of the chart's width and height: labels nearer to each other would overlap.
 LABEL_WIDTH, LABEL_HEIGHT = 0.3, 0.055
 #: Marks beyond this share of the width have their label on the left.
@@ -129,9 +118,9 @@ class _Drawing:
             {"intensity": start, "rate": start * bandwidth, "label": f"{name} {metric(bandwidth, 'B/s')}"}
             for (name, start), bandwidth in zip(starts.items(), self.bandwidths.values(), strict=True)
         ]
-        steepness = math.log(right / left) / WIDTH * HEIGHT / math.log(high / low)
+        steepness = math.log(right / left) / (WIDTH - AXIS) * HEIGHT / math.log(high / low)
         angle = 360 - math.degrees(math.atan(steepness))
-        chart = alt.Chart(rows(labels)).mark_text(align="left", baseline="bottom", dy=-2, angle=angle, color=QUIET)
+        chart = alt.Chart(rows(labels)).mark_text(align="left", baseline="bottom", dy=-3, angle=angle, color=QUIET)
         encoded: alt.Chart = chart.encode(x=self._x(), y=self._y(), text="label:N")
         return encoded
 
@@ -142,10 +131,8 @@ class _Drawing:
             for name, peak in self.peaks.items()
             for intensity in (peak / fastest, right)
         ]
-        dashes = alt.Scale(domain=list(self.peaks), range=[DASHES[name] for name in self.peaks])
-        dash = alt.StrokeDash("precision:N", scale=dashes, legend=None)
         chart = alt.Chart(rows(ends)).mark_line(strokeWidth=2, clip=True)
-        encoded: alt.Chart = chart.encode(x=self._x(), y=self._y(), color=self._colour(), strokeDash=dash)
+        encoded: alt.Chart = chart.encode(x=self._x(), y=self._y(), color=self._colour())
         return encoded
 
     def names_of_flats(self) -> alt.Chart:
@@ -173,7 +160,7 @@ class _Drawing:
             x=self._x(),
             y=self._y(),
             color=self._colour(),
-            shape=alt.Shape("precision:N", scale=shapes),
+            shape=alt.Shape("precision:N", scale=shapes, legend=alt.Legend(offset=28)),
             tooltip=["leg:N", "kind:N", *numbers],
         )
         return encoded
@@ -181,15 +168,13 @@ class _Drawing:
     def names_of_marks(self) -> list[alt.Chart]:
         """Names each kind beside its fastest mark, on the side that has room."""
         labels = self._placed_labels()
-        sides = {"left": [row for row in labels if row["across"] <= FAR_RIGHT]}
-        sides["right"] = [row for row in labels if row["across"] > FAR_RIGHT]
-        return [
-            alt.Chart(rows(those))
-            .mark_text(align=side, dx=8 if side == "left" else -8)
-            .encode(x=self._x(), y=self._y(), text="kind:N")
-            for side, those in sides.items()
-            if those
+        right_of_marks = [row for row in labels if row["across"] <= FAR_RIGHT]
+        left_of_marks = [row for row in labels if row["across"] > FAR_RIGHT]
+        charts = [
+            alt.Chart(rows(right_of_marks)).mark_text(align="left", dx=8),
+            alt.Chart(rows(left_of_marks)).mark_text(align="right", dx=-8),
         ]
+        return [chart.encode(x=self._x(), y=self._y(), text="kind:N") for chart in charts]
 
     def _placed_labels(self) -> list[dict[str, Any]]:
         """Returns the label of each kind, moved down from its fastest mark until it is clear of those above it."""
@@ -206,16 +191,18 @@ class _Drawing:
 
     def _colour(self) -> alt.Color:
         scale = alt.Scale(domain=self.precisions, range=[LEGS[name] for name in self.precisions])
-        return alt.Color("precision:N", scale=scale)
+        return alt.Color("precision:N", scale=scale, legend=alt.Legend(offset=28))
 
     def _x(self) -> alt.X:
-        axis = alt.Axis(grid=False, tickCount=5, format="~g", labelOverlap="greedy")
+        axis = alt.Axis(grid=False, values=round_ticks(*self.intensities), format="~g")
         scale = alt.Scale(type="log", domain=list(self.intensities), nice=False)
         return alt.X("intensity:Q", title="Arithmetic per byte (FLOP/byte)", scale=scale, axis=axis)
 
     def _y(self) -> alt.Y:
         scale = alt.Scale(type="log", domain=list(self.rates), nice=False)
-        return alt.Y("rate:Q", scale=scale, **axis_above("Rate of arithmetic (FLOP/s)", ticks=5, label_format="~s"))
+        vertical = axis_above("Rate of arithmetic (FLOP/s)", ticks=5, label_format="~s")
+        vertical["axis"].values = round_ticks(*self.rates)
+        return alt.Y("rate:Q", scale=scale, **vertical)
 
 
 def _share(value: float, ends: tuple[float, float]) -> float:

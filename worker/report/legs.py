@@ -177,6 +177,6 @@ def _empty_leg(leg: LegRun, kernels: KernelSupport | None) -> Leg:
     figures: dict[str, object] = dict.fromkeys(Leg.model_fields)
     figures |= {"precision": leg.precision, "capacity": leg.capacity, "failure": leg.failure}
     figures |= {"kernels": kernels, "shortened_trials": 0, "survey": leg.survey}
-    figures |= {"validation_metrics": {}, "gains_over_chance": {}}
+    figures |= {"validation_metrics": {}, "gains_over_chance": {}, "time_by_kind": []}
     figures |= {"disturbed_trials": 0, "repeated_trials": 0, "loss_curve": [], "trials": []}
     return Leg.model_validate(figures)

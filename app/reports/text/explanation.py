@@ -11,7 +11,7 @@ from halftime.contract.report.kinds import KIND_TITLES, LARGEST, KindShare
 from halftime.contract.report.report import Comparison, Leg, Report
 from halftime.contract.report.report_comparison import LegChange
 
-KIND_COLUMNS = ("Kind of work", "ms per step", "Share of step (%)", "Calls", "Bound by", "Of its ceiling (%)")
+KIND_COLUMNS = ("Kind of work", "ms", "% of step", "Bound by", "% of ceiling", "Calls")
 
 
 def is_explained(report: Report) -> bool:
@@ -120,14 +120,14 @@ def _kind_row(time: TimeByKind, step_seconds: float) -> tuple[str, ...]:
         KIND_TITLES[time.kind],
         _milliseconds(time.seconds_per_step),
         _percent(time.seconds_per_step / step_seconds if step_seconds else None),
-        f"{time.calls:,.0f}",
         time.bound_by or NOTHING,
         _percent(time.share_of_ceiling),
+        f"{time.calls:,.0f}",
     )
 
 
 def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:,.3f}"
+    return f"{1000 * seconds:,.2f}"
 
 
 def _percent(share: float | None) -> str:

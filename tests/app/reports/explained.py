@@ -30,7 +30,7 @@ SCALING = {"gradient_scaling_and_clipping": (0.03, 90, 0, 6.0e8, "launches", 0.6
 def ceilings(**changes):
     """The ceilings of a small CPU with BF16 arithmetic."""
     values = {
-        "flops_per_second": {"fp32": 2.2e11, "bf16": 4.8e11, "fp16": 4.1e9},
+        "flops_per_second": {"fp32": 2.2e11, "bf16": 4.8e11, "fp16": 4.4e11},
         "memory": [
             Bandwidth(size_bytes=2**16, bytes_per_second=9.0e10),
             Bandwidth(size_bytes=2**28, bytes_per_second=1.8e10),

@@ -68,7 +68,7 @@ def test_the_sample_adds_up_to_the_median_step(report):
 
 def test_the_cause_follows_the_speedup_in_the_headline(plain, report):
     speed, _, rest = headline(plain).partition(" on a CPU, ")
-    assert headline(report) == f"{speed} on a CPU, {CAUSE}; it {rest}"
+    assert headline(report) == f"{speed} on a CPU, {CAUSE}; it {rest.replace(', and', ' and')}"
 
 
 def test_a_headline_of_speed_alone_ends_with_the_cause(report):
@@ -128,14 +128,15 @@ def test_tables_have_their_kinds_in_one_order_and_end_with_the_whole_step(report
     order = [row[0] for row in tables[2]]
     for rows in tables:
         assert [name for name in order if name in {row[0] for row in rows}] == [row[0] for row in rows]
-        assert rows[-1][:3] == ("whole step", f"{sum(float(row[1]) for row in rows[:-1]):,.3f}", "100")
+        assert (rows[-1][0], rows[-1][2]) == ("whole step", "100")
+        assert float(rows[-1][1]) == pytest.approx(sum(float(row[1]) for row in rows[:-1]), abs=0.1)
 
 
 def test_a_row_says_what_limits_the_kind_and_how_far_it_is_from_it(report):
     (_, rows), *_ = kind_tables(report)
     by_kind = {row[0]: row for row in rows}
-    assert by_kind["elementwise"][2:] == ("16", "240", "memory", "83")
-    assert by_kind["host"][3:] == ("0", "–", "–")
+    assert by_kind["elementwise"][2:] == ("16", "memory", "83", "240")
+    assert by_kind["host"][3:] == ("–", "–", "0")
 
 
 def test_a_page_has_each_request_and_a_link_to_the_form_and_a_file_the_request_alone(report):

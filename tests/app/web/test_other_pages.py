@@ -178,5 +178,7 @@ async def test_a_sweep_is_a_table_of_its_benchmarks(client):
     assert "Most of a step" not in page.text
     await finish(client, second, completed=explained)
     page = await see(client, f"/ui/sweeps/{sweep['id']}")
-    assert "FP32: matrix products 46 %, elementwise 16 %, attention 11 %" in page.text.replace("\u00a0", " ")
+    assert "Most of a step: FP32 matrix products 46 %, elementwise 16 %, attention 11 %; BF16 " in page.text.replace(
+        "\u00a0", " "
+    )
     assert "No sweep has this id." in (await see(client, f"/ui/sweeps/{uuid.uuid4()}", 404)).text

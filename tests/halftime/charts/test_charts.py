@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from halftime.charts import CHARTS, drawn, svg
-from halftime.charts.labels import spread_out
+from halftime.charts.labels import round_ticks, spread_out
 from halftime.charts.loss import POINTS
 from halftime.charts.roofline import LABEL_HEIGHT, LABEL_WIDTH
 from halftime.charts.theme import VARIABLES, styled
@@ -273,9 +273,9 @@ def test_the_roof_is_what_the_device_s_ceilings_allow(report):
 
 def test_without_a_cache_or_without_a_peak_the_roof_is_what_is_known(report):
     memory = ceilings().memory[1:]
-    fewer = explained(report, ceilings=ceilings(memory=memory, flops_per_second={"fp32": 2.2e11}))
+    fewer = explained(report, ceilings=ceilings(memory=memory, flops_per_second={}))
     assert [row["label"] for row in layers_of("roofline", fewer)[1]] == ["memory 18.0 GB/s"]
-    assert {row["precision"] for row in layers_of("roofline", fewer)[2]} == {"fp32"}
+    assert {row["rate"] for row in layers_of("roofline", fewer)[2]} == {report.baseline.ceiling_flops_per_second}
     for missing in (None, ceilings(memory=[])):
         for name in ("roofline", "bandwidth"):
             assert CHARTS[name].draw(explained(report, ceilings=missing)) is None
@@ -289,7 +289,7 @@ def test_a_leg_s_own_product_that_is_faster_raises_the_roof(report):
 
 def test_a_mark_of_the_memory_traffic_is_a_kind_that_multiplies_nothing(report):
     report = explained(report)
-    lines, _, _, marks = layers_of("bandwidth", report)
+    lines, _, _, _, marks = layers_of("bandwidth", report)
     assert [row["rate"] for row in lines] == [1.8e10, 9e10]
     for leg in named_legs(report):
         known = [time for time in leg.leg.time_by_kind if time.least_bytes and not time.least_flops]
@@ -406,6 +406,11 @@ def test_words_of_a_chart_cannot_break_out_of_it(report):
     text = svg(styled(CHARTS["memory"].draw(report), hostile, ""))
     assert html.escape(hostile) in text
     assert "<script" not in text
+
+
+def test_ticks_are_powers_of_ten_or_round_numbers_between_them():
+    assert round_ticks(3, 4000) == [10, 100, 1000]
+    assert round_ticks(0.3, 4) == [0.5, 1, 2]
 
 
 def test_labels_keep_their_distance_and_their_order():
