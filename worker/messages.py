@@ -14,7 +14,7 @@ from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.adapters import LoraConfig
 from halftime.contract.request.data import DataConfig, SyntheticData
 from halftime.contract.request.training import TrainingConfig
-from halftime.contract.resources.worker import PrecisionSupport
+from halftime.contract.resources.worker import DeviceCeilings, PrecisionSupport
 
 
 class Inspection(BaseModel):
@@ -150,7 +150,7 @@ class DeviceHealth(BaseModel):
 
 
 class SupportCheck(BaseModel):
-    """Request to measure the device's support of each precision."""
+    """Request to measure the device's support of each precision, and its ceilings."""
 
     kind: Literal["support_check"] = "support_check"
     device: str
@@ -158,13 +158,16 @@ class SupportCheck(BaseModel):
     @property
     def name(self) -> str:
         """Name for log lines and failure details."""
-        return "measurement of the device's precisions"
+        return "measurement of the device"
 
 
 class DeviceSupport(BaseModel):
-    """Result of a support check: every precision once."""
+    """Result of a support check: every precision once, and what the device can do at most."""
 
     precisions: list[PrecisionSupport]
+    ceilings: DeviceCeilings | None = None
+    #: Why there are no ceilings.
+    ceilings_missing: str | None = None
 
 
 Task = Annotated[TrialSpec | Inspection | DeviceCheck | SupportCheck, Field(discriminator="kind")]
@@ -225,7 +228,7 @@ class DeviceChecked(BaseModel):
 
 
 class SupportMeasured(BaseModel):
-    """Final message of a support check."""
+    """Message of a support check: first with the precisions alone, finally with the ceilings too."""
 
     kind: Literal["support"] = "support"
     support: DeviceSupport
@@ -271,7 +274,7 @@ class Launcher(Protocol):
         """Returns the health of a device, or why the check did not complete."""
 
     async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
-        """Returns the device's support of each precision, or why it could not be measured."""
+        """Returns the device's support of each precision and its ceilings, or why it could not be measured."""
 
     async def run(
         self,

@@ -4,7 +4,7 @@ from functools import cache
 
 import jinja2
 
-from app.reports.text import explanation, precisions, remedies, verdict_words, wording
+from app.reports.text import ceilings, explanation, precisions, remedies, verdict_words, wording
 from app.reports.traces import traced_legs
 from app.web import formats
 from halftime.contract.precisions import MARKS
@@ -39,6 +39,8 @@ def environment() -> jinja2.Environment:
         "verdict_words": verdict_words.verdict_words,
         "requirement_words": verdict_words.requirement_words,
         "remedy": remedies.remedy,
+        "ceiling_labels": ceilings.ceiling_labels,
+        "ceilings_source": ceilings.ceilings_source,
         "precision_labels": precisions.precision_labels,
         "precision_hint": precisions.precision_hint,
         "precision_remedies": precisions.precision_remedies,

@@ -45,8 +45,10 @@ class SimulatedLauncher:
         return DeviceHealth(faults=[])
 
     async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
-        """Report no measured support."""
-        return DeviceSupport(precisions=self.device.precisions or [])
+        """Report what is known of the device; nothing is measured."""
+        return DeviceSupport(
+            precisions=self.device.precisions or [], ceilings=self.device.ceilings, ceilings_missing="simulated"
+        )
 
     async def run(
         self,

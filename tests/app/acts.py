@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from app.store import claims, workers
 from app.store.database.tables import TraceRow
-from halftime.contract.resources.worker import PrecisionSupport, WorkerDevice
+from halftime.contract.resources.worker import Bandwidth, DeviceCeilings, PrecisionSupport, WorkerDevice
 from tests.factories import comparison, request, trial
 from worker.comparison.blocks import compare
 from worker.report.build import make_report
@@ -27,6 +27,17 @@ NATIVE_BF16 = [
     support("bf16", 4.8e11),
 ]  # fmt: skip
 EMULATED = [*NATIVE_BF16[:3], support("bf16", 3.8e9, "emulated")]
+
+CEILINGS = DeviceCeilings(
+    flops_per_second={"fp32": 2.32e11, "bf16": 8.1e11},
+    memory=[
+        Bandwidth(size_bytes=2**16, bytes_per_second=4.01e10),
+        Bandwidth(size_bytes=2**28, bytes_per_second=1.23e10),
+    ],
+    launch_seconds=6.2e-7,
+    torch="2.13.0",
+    driver=None,
+)
 
 
 async def post(client, body=CPU_JOB, **headers):
@@ -75,8 +86,9 @@ async def add_trace(client, benchmark, leg, data=b"a trace"):
         session.add(TraceRow(benchmark_id=uuid.UUID(benchmark["id"]), leg=leg, data=data))
 
 
-async def register(client, kind="cpu", worker_id="node:cpu", precisions=None):
+async def register(client, kind="cpu", worker_id="node:cpu", precisions=None, ceilings=None):
     gpu = "NVIDIA H200" if kind == "cuda" else None
-    device = WorkerDevice(name=kind, kind=kind, gpu=gpu, memory_bytes=2**34, precisions=precisions)
+    measured = {"precisions": precisions, "ceilings": ceilings}
+    device = WorkerDevice(name=kind, kind=kind, gpu=gpu, memory_bytes=2**34, **measured)
     async with client.app.state.database.sessions.begin() as session:
         await workers.register(session, worker_id, uuid.uuid4(), device)

@@ -86,7 +86,7 @@ class TrialLauncher:
         return outcome
 
     async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
-        """Returns the device's support of each precision, or why it could not be measured."""
+        """Returns the device's support of each precision and its ceilings, or why it could not be measured."""
         outcome, _ = await self._run(SupportCheck(device=device), deadline_seconds, lambda step: None)
         assert isinstance(outcome, DeviceSupport | Failure)
         return outcome

@@ -1,1 +1,1 @@
-"""Finds where the time of a training step goes, what bounds it, and what to change."""
+"""Explains a speedup: what a device can do at most, where the time of a step goes, and what to change."""

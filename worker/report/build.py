@@ -66,6 +66,7 @@ def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
         turns=measured.turns_plan,
         attestation=attestation,
         environment=trials[0].environment,
+        ceilings=measured.device.ceilings,
         warnings=warnings_of(measured),
         overhead_seconds=measured.total_seconds - measured_seconds,
         proof_seconds=sum(trial.proof_seconds for trial in trials),

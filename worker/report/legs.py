@@ -13,6 +13,7 @@ from halftime.contract.resources.worker import DeviceCeilings, KernelSupport, Wo
 from worker.comparison.blocks_in_turns import waiting_cores
 from worker.comparison.comparison_run import LegRun, median_step
 from worker.comparison.estimates import geometric_mean
+from worker.explain.vendor_peaks import vendor_peak
 from worker.report.attestation import achieved_flops_per_second
 from worker.report.metrics import gains_over_chance
 from worker.report.time_by_kind import split_step
@@ -29,8 +30,9 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
     trials, batch_size = leg.trials, config.training.batch_size
     support = device.support_of(leg.precision)
     kernels = support.kernels if support else None
+    peak = vendor_peak(device.gpu, leg.precision)
     if not trials:
-        return _empty_leg(leg, kernels)
+        return _empty_leg(leg, kernels, peak)
     memories = [trial.memory for trial in leg.all_trials if trial.memory is not None]
     whole = longest(trials)
     medians = [median_step(trial) for trial in trials]
@@ -63,6 +65,7 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         capacity=leg.capacity,
         achieved_flops_per_second=statistics.median(achieved) if achieved else None,
         ceiling_flops_per_second=max(trial.ceiling_flops_per_second or 0 for trial in leg.measured_alone) or None,
+        vendor_peak_flops_per_second=peak,
         joules_per_step=joules,
         joules_per_sample=None if joules is None else joules / batch_size,
         kernels=kernels,
@@ -173,10 +176,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(finite) if finite and len(finite) == len(values) else None
 
 
-def _empty_leg(leg: LegRun, kernels: KernelSupport | None) -> Leg:
+def _empty_leg(leg: LegRun, kernels: KernelSupport | None, peak: float | None) -> Leg:
     figures: dict[str, object] = dict.fromkeys(Leg.model_fields)
     figures |= {"precision": leg.precision, "capacity": leg.capacity, "failure": leg.failure}
-    figures |= {"kernels": kernels, "shortened_trials": 0, "survey": leg.survey}
-    figures |= {"validation_metrics": {}, "gains_over_chance": {}, "time_by_kind": []}
+    figures |= {"kernels": kernels, "vendor_peak_flops_per_second": peak, "time_by_kind": []}
+    figures |= {"shortened_trials": 0, "survey": leg.survey}
+    figures |= {"validation_metrics": {}, "gains_over_chance": {}}
     figures |= {"disturbed_trials": 0, "repeated_trials": 0, "loss_curve": [], "trials": []}
     return Leg.model_validate(figures)

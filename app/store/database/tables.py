@@ -241,6 +241,8 @@ class WorkerRow(Base):
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     #: The device's support for each precision, measured when the worker started.
     precisions: Mapped[list[Json] | None]
+    #: What it can do at most, measured at the same time.
+    ceilings: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
     queues: Mapped[list[str]]
     online: Mapped[bool]
     #: Whether it takes no more benchmarks. Kept when the process restarts.

@@ -8,7 +8,7 @@ from app.background.webhooks import Sender
 from app.store import claims, traces
 from app.store.webhooks import Outcome
 from halftime.contract.event_data import TrialFinished
-from tests.app.acts import NATIVE_BF16, claim, made_report, post, register
+from tests.app.acts import CEILINGS, NATIVE_BF16, claim, made_report, post, register
 from tests.app.routes.shortening import shortened
 from tests.factories import request
 
@@ -42,7 +42,7 @@ async def record(client, monkeypatch):
     """The answers of the whole flow; nothing leaves the machine, and no trial runs."""
     ask, sent = Recording(client), []
     monkeypatch.setattr(Sender, "send", lambda self, url, delivery, body: _taken(sent, body))
-    await register(client, precisions=NATIVE_BF16)
+    await register(client, precisions=NATIVE_BF16, ceilings=CEILINGS)
     first, second = await _submits(ask), await post(client, HOOKED)
     await _ends(client, first)
     await _ends(client, second)

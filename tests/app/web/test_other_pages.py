@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import text
 
-from tests.app.acts import CPU_JOB, EMULATED, finish, post, register, support
+from tests.app.acts import CEILINGS, CPU_JOB, EMULATED, finish, post, register, support
 from tests.app.reports.explained import explained
 from tests.app.web.browsing import FROM_HERE, cancelled, page_of, parsed, see, succeeded
 from tests.factories import request
@@ -98,6 +98,18 @@ async def test_workers_show_what_their_device_can_do_in_each_precision_and_what_
     assert "fp32 50 TFLOP/s" in page.text
     assert page.text.count("Precisions") == 2
     assert len(page.all("details")) == 1
+
+
+async def test_workers_show_what_their_device_can_do_at_most_and_with_what_it_was_measured(client):
+    await register(client, ceilings=CEILINGS)
+    driven = CEILINGS.model_copy(update={"driver": "560.35.03"})
+    await register(client, "cuda", "node:cuda:0", ceilings=driven)
+    await register(client, worker_id="older:cpu")
+    page = await see(client, "/ui/workers")
+    assert "fp32 232 GFLOP/s · bf16 810 GFLOP/s · 64 KiB at 40.1 GB/s · 256 MiB at 12.3 GB/s" in page.text
+    assert "620 ns a launch" in page.text
+    assert "measured with torch 2.13.0, driver 560.35.03" in page.text
+    assert page.text.count("Ceilings") == 2
 
 
 async def test_the_form_has_a_hint_of_what_the_fleet_emulates(client):
