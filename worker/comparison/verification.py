@@ -37,7 +37,7 @@ from worker.comparison.disturbance import flag_disturbed_slices
 from worker.comparison.estimates import ratio_estimate
 from worker.comparison.time_budget import LEAST_BLOCKS, time_limit
 from worker.comparison.turns import plan_turns, why_no_room, why_trials
-from worker.messages import BlockTurns, TimeLimit, TrialSpec
+from worker.messages import BlockTurns, OutcomeInTurns, TimeLimit, TrialSpec
 
 #: Aimed duration of the measured steps of a trial, and the fewest, if the request has so many.
 MEASURED_SECONDS, LEAST_STEPS = 3.0, 20
@@ -153,12 +153,12 @@ class _Verification:
         seconds = self._left_seconds / VERIFICATION_BLOCKS
         return plan_turns(surveys, training.steps, training.warmup_steps, seconds, self._left_seconds / LEAST_BLOCKS)
 
-    async def _block_in_turns(self, turns: BlockTurns) -> list[TrialResult | Failure | None]:
+    async def _block_in_turns(self, turns: BlockTurns) -> list[OutcomeInTurns]:
         limit = time_limit(self._left_seconds, [], [None] * self._required_blocks)
         specs = [self._spec(leg, position, limit) for position, leg in enumerate(self._legs)]
         return await self._run_turns(specs, turns, self._deadline_seconds, lambda spec, step: None)
 
-    async def _block_of_trials(self) -> list[TrialResult | Failure | None]:
+    async def _block_of_trials(self) -> list[OutcomeInTurns]:
         """Runs a whole trial of each leg; the leg as it is is the first in half of the blocks."""
         outcomes: dict[str, TrialResult | Failure] = {}
         order = order_of_block(self._legs, self._blocks)
@@ -175,7 +175,7 @@ class _Verification:
         limit = time_limit(self._left_seconds, [], [None] * later)
         return await self._run_trial(self._spec(leg, position, limit), self._deadline_seconds, lambda step: None)
 
-    def _add_block(self, outcomes: Sequence[TrialResult | Failure | None]) -> None:
+    def _add_block(self, outcomes: Sequence[OutcomeInTurns]) -> None:
         for leg, outcome in zip(self._legs, outcomes, strict=True):
             assert isinstance(outcome, TrialResult)
             leg.trials.append(outcome)
