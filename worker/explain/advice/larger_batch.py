@@ -4,7 +4,7 @@ from halftime.contract.report.explanation import Advice, WorkKind
 from halftime.contract.report.trial import Memory
 from worker.explain.advice.facts import Facts
 from worker.explain.advice.requests import changed
-from worker.explain.advice.words import gibibytes, milliseconds, percent
+from worker.explain.advice.words import milliseconds, percent, size
 
 #: How many times the batch is to be.
 FACTOR = 2
@@ -75,7 +75,7 @@ def _room(facts: Facts, larger: int) -> str | None:
     more_bytes = (FACTOR - 1) * _growing_bytes(memory)
     if not facts.has_room_for(more_bytes):
         return None
-    return f"it needs about {gibibytes(occupied + more_bytes)} of {gibibytes(device_bytes)}"
+    return f"it needs about {size(occupied + more_bytes)} of {size(device_bytes)}"
 
 
 def _growing_bytes(memory: Memory) -> int:

@@ -4,7 +4,7 @@ from halftime.contract.models import ConvnetSpec, DitSpec, MlpSpec, ModelSpec, T
 from halftime.contract.report.explanation import Advice, WorkKind
 from worker.explain.advice.facts import Facts
 from worker.explain.advice.requests import changed
-from worker.explain.advice.words import gibibytes, percent
+from worker.explain.advice.words import percent, size
 
 #: Kinds that are in no forward pass.
 AFTER_BACKWARD: frozenset[WorkKind] = frozenset({"optimizer", "gradient_scaling_and_clipping", "data"})
@@ -41,7 +41,7 @@ def no_activation_checkpointing(facts: Facts) -> Advice | None:
         text="Keep the activations instead of recomputing them (training.activation_checkpointing false).",
         evidence=(
             f"the forward pass is run twice; {percent(split.share_of(both_passes))} of a step are forward and backward "
-            f"work, and the activations of all {depth} blocks take at most {gibibytes(more_bytes)} more."
+            f"work, and the activations of all {depth} blocks take at most {size(more_bytes)} more."
         ),
         estimated_gain=gain,
         request=changed(facts.request, config__training__activation_checkpointing=False),

@@ -1,5 +1,7 @@
 """Figures in the words of advice."""
 
+from humanize import naturalsize
+
 
 def milliseconds(seconds: float) -> str:
     """A duration, to three digits."""
@@ -11,6 +13,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def gibibytes(count: float) -> str:
-    """A number of bytes in GiB, to three digits."""
-    return f"{count / 2**30:.3g} GiB"
+def size(count: float) -> str:
+    """A number of bytes in the largest binary unit below it."""
+    return naturalsize(count, binary=True)

@@ -29,7 +29,7 @@ def test_a_larger_batch_where_much_of_a_step_does_not_grow_with_it():
     advice = advice_on(MOSTLY_FIXED)["larger_batch"]
     assert range_of(advice) == pytest.approx((20 / 18, 20 / 15, 20 / 14))
     assert advice.request["config"]["training"]["batch_size"] == 16
-    assert "3 GiB of 16 GiB" in advice.evidence
+    assert "3.0 GiB of 16.0 GiB" in advice.evidence
 
 
 def test_on_a_gpu_the_wait_for_the_host_may_vanish():
@@ -223,7 +223,7 @@ def test_no_checkpointing_where_all_activations_fit():
     advice = advice_on(BOTH_PASSES, asked(TRANSFORMER, training=CHECKPOINTED))["no_activation_checkpointing"]
     assert range_of(advice) == pytest.approx((10 / 9, 10 / 8, 10 / (10 - 8 / 3)))
     assert advice.request["config"]["training"]["activation_checkpointing"] is False
-    assert "at most 3 GiB more" in advice.evidence
+    assert "at most 3.0 GiB more" in advice.evidence
 
 
 @pytest.mark.parametrize(
