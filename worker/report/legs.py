@@ -178,5 +178,6 @@ def _empty_leg(leg: LegRun, kernels: KernelSupport | None) -> Leg:
     figures |= {"precision": leg.precision, "capacity": leg.capacity, "failure": leg.failure}
     figures |= {"kernels": kernels, "shortened_trials": 0, "survey": leg.survey}
     figures |= {"validation_metrics": {}, "gains_over_chance": {}}
+    figures |= {"time_by_kind": [], "time_by_kind_missing": "no trial of the leg gave a result"}
     figures |= {"disturbed_trials": 0, "repeated_trials": 0, "loss_curve": [], "trials": []}
     return Leg.model_validate(figures)
