@@ -72,7 +72,8 @@ class TrialSpec(BaseModel):
     examined: bool = False
     #: Whether to profile a few steps after the measured ones, and to keep their trace: in a leg's first trial.
     explained: bool = False
-    #: Purpose of the trial: a block, the survey before blocks in turns, or the search for the largest batch.
+    #: Purpose of the trial: a block, the survey before blocks in turns, the search for the largest batch, or the gain
+    #: of a piece of advice.
     phase: TrialPhase = "measure"
     #: If the legs of the block take turns, the monotonic time (seconds) at which the block began; null: a whole trial.
     turns_began: float | None = None

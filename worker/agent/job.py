@@ -23,6 +23,7 @@ from halftime.contract.event_data import InspectionFailed, InternalFault
 from halftime.contract.models.classification import is_classification
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.block import Block, Fingerprint
+from halftime.contract.report.explanation import Advice
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import Report
 from halftime.contract.report.trial import TrialResult
@@ -38,6 +39,7 @@ from worker.comparison.blocks_in_turns import TurnsRunner
 from worker.comparison.capacity import measure_capacity
 from worker.comparison.comparison_run import ComparisonRun
 from worker.comparison.leg_failures import BenchmarkFailed
+from worker.comparison.verification import verify_advice
 from worker.messages import (
     AfterStepInTurns,
     BlockTurns,
@@ -206,6 +208,8 @@ class Job:
                     raise
                 if claim.request.config.measurement.capacity:
                     await self._measure_capacity(comparison, run_trial)
+                if claim.request.config.verifies_advice:
+                    await self._verify_advice(comparison, run_trial, run_turns)
                 report = await anyio.to_thread.run_sync(_packed_report, str(claim.benchmark_id), comparison)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
@@ -260,6 +264,16 @@ class Job:
             raise
         except Exception:
             log.exception("capacity not measured")
+
+    async def _verify_advice(self, comparison: ComparisonRun, run_trial: TrialRunner, run_turns: TurnsRunner) -> None:
+        """Measures the gain of the advice that the report will have. Errors and DeviceSick as in the search above."""
+        try:
+            advice = await anyio.to_thread.run_sync(_advice_by_candidate, comparison)
+            await verify_advice(comparison, advice, run_trial, run_turns, self._set_progress)
+        except (ClaimLost, DeviceSick):
+            raise
+        except Exception:
+            log.exception("advice not verified")
 
     async def _inspect(self, claim: Claim) -> int | None:
         """Inspects model and data if only torch can count the parameters, data must be read, or metrics be looked up.
@@ -361,6 +375,16 @@ class Job:
 def _packed_report(benchmark_id: str, comparison: ComparisonRun) -> tuple[Report, bytes]:
     report = make_report(benchmark_id, comparison)
     return report, claims.pack(report)
+
+
+def _advice_by_candidate(comparison: ComparisonRun) -> dict[str, list[Advice]]:
+    """The advice on each candidate, by the leg's name, as the report gives it."""
+    explanations = [compared.explanation for compared in make_report("", comparison).comparisons]
+    return {
+        leg.name: explanation.advice
+        for leg, explanation in zip(comparison.candidates, explanations, strict=True)
+        if explanation is not None
+    }
 
 
 def _database_attempts() -> AsyncIterator[stamina.Attempt]:

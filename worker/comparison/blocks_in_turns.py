@@ -86,7 +86,7 @@ async def run_in_turns(
         if not all(isinstance(outcome, TrialResult) for outcome in again):
             break  # a disturbed block is better than none
         outcomes = again
-    why = _why_unfair(legs, outcomes)
+    why = why_unfair(legs, outcomes)
     if why is not None:
         return _fall_back(comparison, why)
     return _block_of(comparison, legs, outcomes, repeats)
@@ -134,7 +134,7 @@ def _can_repeat(comparison: ComparisonRun, turns: BlockTurns) -> bool:
     return fits and comparison.repeats < MAX_TOTAL_REPEATS
 
 
-def _why_unfair(legs: Sequence[LegRun], outcomes: Sequence[OutcomeInTurns]) -> str | None:
+def why_unfair(legs: Sequence[LegRun], outcomes: Sequence[OutcomeInTurns]) -> str | None:
     """Why the legs cannot share the device after all; None if they can."""
     for leg, outcome in zip(legs, outcomes, strict=True):
         if isinstance(outcome, Failure) and outcome.code is FailureCode.OUT_OF_MEMORY:

@@ -18,10 +18,9 @@ from worker.explain.regions import Region, regions_of
 from worker.explain.work import Work, watch_work
 from worker.training.clock import make_clock
 from worker.training.loop import Run, training_step
+from worker.training.pace import PROFILED_STEPS
 
-#: Most steps under the profiler, and as many again without it before and after.
-MAX_STEPS = 3
-#: Fewer for long steps: those under the profiler take about so long.
+#: Of at most `PROFILED_STEPS` steps, fewer for long steps: those under the profiler take about so long.
 SECONDS = 2.0
 #: Most unknown operators that are named.
 MAX_UNKNOWN = 10
@@ -71,7 +70,7 @@ def profile_steps(
 
 def steps_for(step_seconds: float) -> int:
     """Number of steps under the profiler."""
-    return max(1, min(MAX_STEPS, round(SECONDS / max(step_seconds, 1e-9))))
+    return max(1, min(PROFILED_STEPS, round(SECONDS / max(step_seconds, 1e-9))))
 
 
 class Times:

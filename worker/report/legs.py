@@ -182,5 +182,6 @@ def _empty_leg(leg: LegRun, kernels: KernelSupport | None, peak: float | None) -
     figures |= {"kernels": kernels, "vendor_peak_flops_per_second": peak, "time_by_kind": []}
     figures |= {"shortened_trials": 0, "survey": leg.survey}
     figures |= {"validation_metrics": {}, "gains_over_chance": {}}
+    figures |= {"time_by_kind": [], "time_by_kind_missing": "no trial of the leg gave a result"}
     figures |= {"disturbed_trials": 0, "repeated_trials": 0, "loss_curve": [], "trials": []}
     return Leg.model_validate(figures)

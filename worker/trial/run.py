@@ -259,7 +259,7 @@ def _examine(
             initial_state=prepared.initial_state,
             why_no_initial_state=prepared.why_no_initial_state,
             skipped_steps=skipped_steps,
-            ceiling_wanted=spec.phase != "capacity",
+            ceiling_wanted=spec.phase in {"measure", "survey"},
             explained=spec.explained,
             keep_trace=lambda recorded: hand_over(recorded, keep_trace),
             in_turns=spec.turns_began is not None,

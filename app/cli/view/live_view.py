@@ -32,6 +32,7 @@ WARNINGS = 4
 PHASES = {
     "start": "Starting",
     "capacity": "Searching for the largest batch size",
+    "verify": "Measuring what the advice is worth",
     "report": "Writing the report",
 }
 

@@ -12,6 +12,7 @@ from app.store import queue, workers
 from app.store.database.tables import BenchmarkRow
 from app.store.history.forewarnings import precision_warnings
 from halftime.contract.precisions import DeviceKind, PrecisionName
+from halftime.contract.report.verification import VERIFICATION_TIME_SHARE, most_verification_trials
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Summary
 from halftime.contract.resources.cost import Cost, Preview
@@ -137,13 +138,17 @@ def _cost(request: BenchmarkRequest, history: _History) -> Cost:
     fewest, most = config.measurement.min_blocks + surveys, config.measurement.max_blocks + surveys
     block, basis = _block(legs, flops, history)
     budget_seconds = config.measurement.time_budget_seconds
+    candidates = len(config.resolved_candidates(history.device))
+    verification_trials = most_verification_trials(candidates) if config.verifies_advice else 0
+    most_trials = most * len(legs) + verification_trials
+    verification_seconds = VERIFICATION_TIME_SHARE * budget_seconds if config.verifies_advice else 0.0
     return Cost(
         least_trials=fewest * len(legs),
-        most_trials=most * len(legs),
+        most_trials=most_trials,
         least_training_flops=None if flops is None else fewest * len(legs) * flops,
-        most_training_flops=None if flops is None else most * len(legs) * flops,
+        most_training_flops=None if flops is None else most_trials * flops,
         least_seconds=None if block is None else min(fewest * block.least, budget_seconds),
-        most_seconds=None if block is None else min(most * block.most, budget_seconds),
+        most_seconds=None if block is None else min(most * block.most, budget_seconds) + verification_seconds,
         basis=basis,
     )
 

@@ -35,7 +35,8 @@ class QueuePlace(Output):
 class Progress(Output):
     """The progress of a running benchmark."""
 
-    phase: Literal["start", "measure", "capacity", "report"]
+    #: `capacity`: the search for the largest batch; `verify`: the measurement of what advice is worth.
+    phase: Literal["start", "measure", "capacity", "verify", "report"]
     #: Whether it is the survey that is measured: each leg trained once alone, before blocks in which they take turns.
     is_survey: bool = False
     #: Whether the legs of the block take turns of a few steps; `leg` and `step` are then those of the latest report.
