@@ -23,7 +23,6 @@ from halftime.contract.event_data import InspectionFailed, InternalFault
 from halftime.contract.models.classification import is_classification
 from halftime.contract.precisions import PrecisionName
 from halftime.contract.report.block import Block, Fingerprint
-from halftime.contract.report.explanation import Advice
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import Report
 from halftime.contract.report.trial import TrialResult
@@ -49,7 +48,7 @@ from worker.messages import (
     OutcomeInTurns,
     TrialSpec,
 )
-from worker.report.build import make_report
+from worker.report.build import advice_by_candidate, make_report
 from worker.training.precision_facts import FACTS
 
 log = structlog.get_logger(__name__)
@@ -268,7 +267,7 @@ class Job:
     async def _verify_advice(self, comparison: ComparisonRun, run_trial: TrialRunner, run_turns: TurnsRunner) -> None:
         """Measures the gain of the advice that the report will have. Errors and DeviceSick as in the search above."""
         try:
-            advice = await anyio.to_thread.run_sync(_advice_by_candidate, comparison)
+            advice = await anyio.to_thread.run_sync(advice_by_candidate, comparison)
             await verify_advice(comparison, advice, run_trial, run_turns, self._set_progress)
         except (ClaimLost, DeviceSick):
             raise
@@ -375,16 +374,6 @@ class Job:
 def _packed_report(benchmark_id: str, comparison: ComparisonRun) -> tuple[Report, bytes]:
     report = make_report(benchmark_id, comparison)
     return report, claims.pack(report)
-
-
-def _advice_by_candidate(comparison: ComparisonRun) -> dict[str, list[Advice]]:
-    """The advice on each candidate, by the leg's name, as the report gives it."""
-    explanations = [compared.explanation for compared in make_report("", comparison).comparisons]
-    return {
-        leg.name: explanation.advice
-        for leg, explanation in zip(comparison.candidates, explanations, strict=True)
-        if explanation is not None
-    }
 
 
 def _database_attempts() -> AsyncIterator[stamina.Attempt]:

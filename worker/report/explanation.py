@@ -3,21 +3,48 @@
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
+import structlog
+
 from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.explanation import Bound, Explanation, TimeByKind, WaterfallStep, WorkKind
-from halftime.contract.report.report import Leg
+from halftime.contract.report.report import Comparison, Leg
+from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.resources.worker import WorkerDevice
+from worker.explain.advice import advise
 from worker.report.cause import MULTIPLIES, cause_of
 from worker.report.time_by_kind import IDLE
 
+log = structlog.get_logger(__name__)
 
-def explain(baseline: Leg, candidate: Leg, speedup: Estimate) -> Explanation:
+
+def with_explanation(
+    compared: Comparison, baseline: Leg, request: BenchmarkRequest, device: WorkerDevice
+) -> Comparison:
+    """Returns the comparison with its explanation, or with the reason why there is none.
+
+    An error here is logged and named: the figures that were measured stand without an explanation.
+    """
+    missing = why_not_explained(baseline, compared.candidate, compared.speedup)
+    if missing is None and compared.speedup is not None:
+        try:
+            explanation = explain(baseline, compared.candidate, compared.speedup, request, device)
+            return compared.model_copy(update={"explanation": explanation})
+        except Exception as error:
+            log.exception("speedup not explained")
+            missing = f"an error in Halftime: {type(error).__name__}: {error}"
+    return compared.model_copy(update={"explanation_missing": missing})
+
+
+def explain(
+    baseline: Leg, candidate: Leg, speedup: Estimate, request: BenchmarkRequest, device: WorkerDevice
+) -> Explanation:
     """Explains the speedup of a candidate whose leg, like the baseline's, has its time by kind."""
-    steps = waterfall(baseline, candidate)
+    steps, bound = waterfall(baseline, candidate), bound_of(candidate, speedup)
     return Explanation(
         cause=cause_of(baseline, candidate, steps),
-        bound=bound_of(candidate, speedup),
+        bound=bound,
         waterfall=steps,
-        advice=[],
+        advice=advise(request, baseline, candidate, speedup, bound, device),
     )
 
 
@@ -25,7 +52,7 @@ def why_not_explained(baseline: Leg, candidate: Leg, speedup: Estimate | None) -
     """Why a comparison has no explanation; None if it has one."""
     for leg in (baseline, candidate):
         if not leg.time_by_kind:
-            return f"{leg.precision}: {leg.time_by_kind_missing}"
+            return f"{leg.precision}: {leg.time_by_kind_missing or 'no trial succeeded'}"
     return "no speedup was measured" if speedup is None else None
 
 

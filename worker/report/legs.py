@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import structlog
+
 from halftime.contract.report.report import GradScalerSummary, Leg
 from halftime.contract.report.telemetry import GpuTelemetry
 from halftime.contract.report.trial import Memory, MemoryBreakdown, TrialResult
@@ -18,6 +20,8 @@ from worker.report.attestation import achieved_flops_per_second
 from worker.report.metrics import gains_over_chance
 from worker.report.time_by_kind import split_step
 from worker.report.warnings.waiting import data_wait_share
+
+log = structlog.get_logger(__name__)
 
 #: Name of the profiled steps among a trial's examinations.
 PROFILE = "profile"
@@ -88,12 +92,13 @@ def with_time_by_kind(leg: Leg, config: BenchmarkConfig, ceilings: DeviceCeiling
     if examined.profile is None:
         off = "the request switched the explanation off" if config.explain is False else "it was not profiled"
         return leg.model_copy(update={"time_by_kind_missing": examined.not_examined.get(PROFILE, off)})
-    return leg.model_copy(
-        update={
-            "time_by_kind": split_step(leg, examined.profile, ceilings),
-            "model_flops_utilisation": _model_flops_utilisation(leg, config.training),
-        }
-    )
+    try:
+        rows = split_step(leg, examined.profile, ceilings)
+    except Exception as error:  # the figures that were measured stand
+        log.exception("step not split")
+        return leg.model_copy(update={"time_by_kind_missing": f"an error in Halftime: {type(error).__name__}: {error}"})
+    utilisation = _model_flops_utilisation(leg, config.training)
+    return leg.model_copy(update={"time_by_kind": rows, "model_flops_utilisation": utilisation})
 
 
 def _model_flops_utilisation(leg: Leg, training: TrainingConfig) -> float | None:

@@ -195,7 +195,7 @@ def advise_a_larger_batch(comparison):
 
 
 async def test_advice_is_verified_after_the_last_block_if_the_request_asks_for_it(database, monkeypatch):
-    monkeypatch.setattr(worker_job, "_advice_by_candidate", advise_a_larger_batch)
+    monkeypatch.setattr(worker_job, "advice_by_candidate", advise_a_larger_batch)
     row = await submit(database, VERIFYING)
     await job_of(database, row, Verified()).run(row.id)
     phases = [event.data.phase for event in await events_as_written(database, row) if event.kind == "trial_finished"]
@@ -207,7 +207,7 @@ async def test_what_advice_is_worth_costs_no_report(database, monkeypatch):
     def breaks(spec):
         raise Death
 
-    monkeypatch.setattr(worker_job, "_advice_by_candidate", advise_a_larger_batch)
+    monkeypatch.setattr(worker_job, "advice_by_candidate", advise_a_larger_batch)
     row = await submit(database, VERIFYING)
     await job_of(database, row, Verified(alone=breaks)).run(row.id)
     assert (await read(database, row)).status == "succeeded"
@@ -218,7 +218,7 @@ async def test_a_device_found_sick_while_advice_is_verified_gets_no_report(datab
     def crashes(spec):
         return Failure.of(FailureCode.INTERNAL, "An illegal memory access was encountered")
 
-    monkeypatch.setattr(worker_job, "_advice_by_candidate", advise_a_larger_batch)
+    monkeypatch.setattr(worker_job, "advice_by_candidate", advise_a_larger_batch)
     row = await submit(database, VERIFYING)
     await job_of(database, row, Verified(alone=crashes), sick).run(row.id)
     assert (await read(database, row)).status == "queued"

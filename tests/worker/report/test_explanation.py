@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 
 from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.explanation import TimeByKind
+from tests.factories import CPU, request
 from tests.worker.report.test_time_by_kind import leg
 from worker.report.explanation import explain, why_not_explained
 
 SPEEDUP = Estimate(value=1.2, ci_low=1.1, ci_high=1.3)
+#: The request and the device, which only the advice looks at.
+ASKED = (request(), CPU)
 
 
 def row(kind, seconds, bound_by=None, share=None):
@@ -40,6 +43,7 @@ def test_the_waterfall_has_every_kind_of_either_leg_in_order():
             [row("matrix_products", 0.3), row("casts_and_copies", 0.1), row("host", 0.2)],
         ),
         SPEEDUP,
+        *ASKED,
     )
     assert [(one.kind, one.baseline_seconds, one.candidate_seconds) for one in explained.waterfall] == [
         ("matrix_products", 0.8, 0.3),
@@ -50,7 +54,7 @@ def test_the_waterfall_has_every_kind_of_either_leg_in_order():
 
 def test_the_bounds_follow_from_what_is_left():
     candidate = [row("matrix_products", 0.5, "compute", 0.5), row("elementwise", 0.3, "memory", 0.5), row("host", 0.2)]
-    bound = explain(*legs(candidate, candidate), SPEEDUP).bound
+    bound = explain(*legs(candidate, candidate), SPEEDUP, *ASKED).bound
     assert bound.matmul_free.value == pytest.approx(1.2 / 0.5)
     assert bound.all_at_ceiling.value == pytest.approx(1.2 / 0.4)
 
@@ -62,7 +66,7 @@ shares = st.one_of(st.none(), st.floats(0, 1))
 def test_no_bound_is_below_the_measured_speedup(parts):
     names = ["elementwise", "matrix_products", "optimizer", "host"]
     rows = [row(name, seconds, None, share) for name, (seconds, share) in zip(names, parts, strict=False)]
-    bound = explain(*legs(rows, rows), SPEEDUP).bound
+    bound = explain(*legs(rows, rows), SPEEDUP, *ASKED).bound
     for one in (bound.matmul_free, bound.all_at_ceiling):
         assert one is None or (one.value >= SPEEDUP.value * (1 - 1e-9) and one.ci_low >= SPEEDUP.ci_low * (1 - 1e-9))
         assert one is None or all(map(math.isfinite, (one.value, one.ci_low, one.ci_high)))
@@ -83,7 +87,7 @@ def test_no_bound_is_below_the_measured_speedup(parts):
 )
 def test_the_cause_names_the_largest_part(candidate, words):
     rows = [row(kind, seconds, bound) for kind, seconds, bound in candidate]
-    assert words in explain(*legs(rows, rows), SPEEDUP).cause
+    assert words in explain(*legs(rows, rows), SPEEDUP, *ASKED).cause
 
 
 def test_what_is_missing_is_said():
