@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import cast, get_args
 
 import torch
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 

@@ -14,13 +14,14 @@ MAIN_SHARE = 0.4
 #: Most kinds that are named, and the share of the step that each needs.
 NAMED, NAMED_SHARE = 2, 0.08
 
+_IDLE_WORDS: dict[WorkKind, str] = {"data": "a wait for data", "host": "time of the host alone"}
 _BOUND_WORDS: dict[BoundBy, str] = {"compute": "compute-bound", "memory": "memory-bound", "launches": "launch-bound"}
 
 
 def cause_of(baseline: Leg, candidate: Leg, steps: Sequence[WaterfallStep]) -> str:
     """Returns the cause, to follow the speedup after a comma: the largest part of the candidate's step."""
     shares = shares_of(steps)
-    for kind, words in (("data", "a wait for data"), ("host", "time of the host alone")):
+    for kind, words in _IDLE_WORDS.items():
         if shares.get(kind, 0.0) >= MAIN_SHARE:
             return f"mostly because {shares[kind]:.0%} of the step is {words}".replace("%", " %")
     products = {step.kind for step in steps} & MULTIPLIES
