@@ -24,7 +24,7 @@ from worker.proof.precision_support import why_unsupported
 from worker.proof.timing import fastest_seconds, one_thread
 from worker.training.precision import PRECISIONS, set_flags
 
-#: Bytes that an operation reads and writes, from those in a core's own cache to those beyond all caches.
+#: Bytes that an operation reads and writes, from those in a core's own cache to those beyond most caches.
 SIZES_BYTES = (2**16, 2**20, 2**24, 2**28)
 
 #: The same on a GPU, whose memory needs larger arrays for its full rate.
