@@ -179,7 +179,7 @@ class Verified(SimulatedTrials):
         super().__init__()
         self._alone = alone
 
-    async def run(self, spec, deadline_seconds, after_step):
+    async def run(self, spec, deadline_seconds, after_step, keep_trace):
         return (self._alone if spec.phase == "verify" else survey)(spec), ""
 
     async def run_in_turns(self, specs, turns, deadline_seconds, after_step):
