@@ -1,7 +1,7 @@
 """What a worker's device can do at most, measured when it starts.
 
 Revision ID: 0002_worker_ceilings
-Revises: 0001_initial
+Revises: 0002_traces
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0002_worker_ceilings"
-down_revision = "0001_initial"
+down_revision = "0002_traces"
 
 
 def upgrade() -> None:
