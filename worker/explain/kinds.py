@@ -112,6 +112,12 @@ def kind_of(operator: str) -> WorkKind | None:
     return _kind_by_tags(operator)
 
 
+@functools.cache
+def is_composite(operator: str) -> bool:
+    """Whether an operator is always made of others, so that these do all of its work."""
+    return operator.startswith("aten::") and any(map(_is_composite, _overloads(operator)))
+
+
 def _kind_of_event(name: str) -> WorkKind | None:
     if _COMPILED_EVENT.match(name):
         return "fused"
@@ -138,9 +144,13 @@ def _kind_by_tags(operator: str) -> WorkKind | None:
         (lambda one: one.is_view, "host"),
         (lambda one: torch.Tag.view_copy in one.tags, "casts_and_copies"),
         # Other operators do its work; its own time is dispatch.
-        (lambda one: one.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd), "host"),
+        (_is_composite, "host"),
     ]
     return next((kind for is_one, kind in rules if any(map(is_one, overloads))), None)
+
+
+def _is_composite(overload: OpOverload) -> bool:
+    return overload.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd)
 
 
 def _overloads(operator: str) -> list[OpOverload]:

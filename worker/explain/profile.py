@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from halftime.contract.report.explanation import ProfiledKind, StepProfile, WorkKind
 from halftime.plugin import Batch
-from worker.explain.kinds import kind_of
+from worker.explain.kinds import is_composite, kind_of
 from worker.explain.regions import Region, regions_of
 from worker.explain.work import Work, watch_work
 from worker.training.clock import make_clock
@@ -28,7 +28,7 @@ MAX_UNKNOWN = 10
 #: Names of our own marks among the profiler's events.
 STEP, REGION = "halftime::step", "halftime::region::"
 
-#: Kinds of operators made of others, whose work is theirs, but for the casts that autocast adds.
+#: Kinds of operators that call others for their own work, but for the casts that autocast adds.
 _WHOLE: frozenset[WorkKind] = frozenset({"attention", "normalisation", "softmax_and_loss"})
 _CASTS = frozenset({"aten::to", "aten::_to_copy"})
 
@@ -93,7 +93,7 @@ class Times:
             is_root = event.device_type == DeviceType.CPU and event.cpu_parent is None
             if is_root and (event.name == STEP or not self._on_cpu):
                 self._region = None
-                self._add(event, None)
+                self._add(event, None, is_whole=False)
         if not any(one.calls for one in self.own.values()):
             what = "no operation" if self._on_cpu else "no kernel: the driver may refuse it to a container"
             raise RuntimeError(f"torch's profiler recorded {what}")
@@ -102,13 +102,17 @@ class Times:
         """Assigns to the host what is left of the steps' duration."""
         self.own["host"].seconds += max(0.0, seconds - sum(one.seconds for one in self.own.values()))
 
-    def _add(self, event: FunctionEvent, inherited: WorkKind | None) -> bool:
-        """Adds an event and all within it; returns whether any of them works."""
+    def _add(self, event: FunctionEvent, inherited: WorkKind | None, is_whole: bool) -> bool:
+        """Adds an event and all within it; returns whether any of them works.
+
+        `inherited` is the kind of the event around it, and `is_whole` whether that one's work includes what it calls.
+        """
         if event.name.startswith(REGION):
             self._region = cast("Region", event.name.removeprefix(REGION))
             return False
-        kind = self._kind(event, inherited)
-        works_inside = [self._add(child, kind) for child in event.cpu_children]
+        kind = self._kind(event, inherited, is_whole)
+        is_whole = kind in _WHOLE and (is_whole or not is_composite(event.name))
+        works_inside = [self._add(child, kind, is_whole) for child in event.cpu_children]
         works = kind_of(event.name) not in {None, "host"} or kind == "unassigned"
         one = self.own[kind]
         if self._on_cpu:
@@ -123,20 +127,20 @@ class Times:
             self.unknown[event.name] += seconds
         return works or any(works_inside)
 
-    def _kind(self, event: FunctionEvent, inherited: WorkKind | None) -> WorkKind:
+    def _kind(self, event: FunctionEvent, inherited: WorkKind | None, is_whole: bool) -> WorkKind:
         if event.name.startswith("Optimizer."):  # before its own mark
             return "optimizer"
         if self._region is not None:
             return self._region
         own = kind_of(event.name)
-        if inherited is not None and _is_part(event.name, own, inherited):
+        if inherited is not None and _is_part(event.name, own, inherited, is_whole):
             return inherited
         return own or ("host" if event.is_user_annotation else "unassigned")
 
 
-def _is_part(name: str, own: WorkKind | None, of: WorkKind) -> bool:
+def _is_part(name: str, own: WorkKind | None, of: WorkKind, is_whole: bool) -> bool:
     """Whether an operation within another counts as that one's kind, not as its own."""
-    if of in _WHOLE:
+    if is_whole:
         return name not in _CASTS
     if of == "elementwise" and own == "casts_and_copies":  # of a number, or to the dtype of the result
         return True
@@ -182,7 +186,7 @@ def _kinds(
             recorded_inside=own[kind].recorded_inside / steps,
             calls=own[kind].calls / steps,
             flops_by_dtype=work[kind].flops_by_dtype if kind in work else {},
-            bytes_by_size=None if is_compiled else (work[kind].bytes_by_size if kind in work else {}),
+            bytes_by_size=work[kind].bytes_by_size if kind in work and not is_compiled else None,
         )
         for kind in get_args(WorkKind)
         if kind in own

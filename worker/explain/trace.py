@@ -105,8 +105,10 @@ def hand_over(recorded: profile, keep: KeepTrace | None) -> str | None:
             path = Path(folder) / "trace.json"
             recorded.export_chrome_trace(str(path))
             packed = pack_trace(path)
-    except (TraceTooLarge, OSError, ValueError) as error:
+    except TraceTooLarge as error:
         return str(error)
+    except Exception as error:  # the profile is whole without its trace
+        return f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0][:300]
     keep(packed)
     return None
 

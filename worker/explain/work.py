@@ -1,29 +1,20 @@
 """Watches one training step for the least work of each kind: FLOPs by dtype, and bytes by size of operation."""
 
-import math
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from typing_extensions import override
 
 from halftime.contract.report.explanation import WorkKind
 from halftime.plugin import Batch
 from worker.explain.kinds import kind_of
+from worker.explain.least_bytes import least_bytes, size_class
 from worker.explain.regions import Region, regions_of
 from worker.proof.flops import Arguments, Count, work_of
 from worker.training.loop import Run, training_step
-
-#: Operators that read only the rows that they return, not the whole of their first argument.
-_PICKING = frozenset({"aten::embedding", "aten::index", "aten::index_select", "aten::gather", "aten::take"})
-#: Operators that overwrite their first argument without reading it.
-_OVERWRITING = frozenset({"aten::copy_", "aten::fill_", "aten::zero_", "aten::normal_", "aten::uniform_"})
 
 
 @dataclass
@@ -76,42 +67,3 @@ def watch_work(run: Run, batch: Batch) -> dict[WorkKind, Work]:
     with regions_of(run, watch.enter), watch:
         training_step(run.uncompiled(), batch)
     return watch.by_kind()
-
-
-def least_bytes(func: OpOverload, args: Arguments, kwargs: dict[str, Any], result: object) -> float:
-    """Bytes that an operator reads and writes at least: each operand once, each result and changed operand once more.
-
-    Repeated elements of an expanded tensor count once.
-    """
-    schema = func._schema
-    picks = schema.name in _PICKING
-    skips_first = picks or schema.name in _OVERWRITING
-    given = [(schema.arguments[index], value) for index, value in enumerate(args)]
-    given += [(one, kwargs[one.name]) for one in schema.arguments if one.name in kwargs]
-    read = written = 0.0
-    for index, (argument, value) in enumerate(given):
-        size = sum(map(tensor_bytes, _tensors(value)))
-        is_written = argument.alias_info is not None and argument.alias_info.is_write
-        read += 0 if skips_first and index == 0 else size
-        written += size if is_written else 0
-    if not schema.is_mutable:
-        made = sum(map(tensor_bytes, _tensors(result)))
-        written, read = written + made, read + (made if picks else 0)
-    return read + written
-
-
-def tensor_bytes(tensor: Tensor) -> float:
-    """Bytes of a tensor's distinct elements; 0 for one without strides, such as a sparse one."""
-    if tensor.layout is not torch.strided:
-        return 0
-    sides = zip(tensor.shape, tensor.stride(), strict=True)
-    return math.prod(size for size, stride in sides if stride != 0 or size == 0) * tensor.itemsize
-
-
-def size_class(size_bytes: float) -> int:
-    """The smallest power of two that is not less than a number of bytes; 0 for none."""
-    return 1 << math.ceil(math.log2(size_bytes)) if size_bytes > 0 else 0
-
-
-def _tensors(value: object) -> Iterator[Tensor]:
-    return (one for one in tree_leaves(value) if isinstance(one, Tensor))

@@ -1,4 +1,4 @@
-"""Names the cause of a speedup in half a sentence, from the split of both legs' steps."""
+"""Names what limits a speedup, or causes a slowdown, in half a sentence from the split of both legs' steps."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -14,29 +14,45 @@ MAIN_SHARE = 0.4
 #: Most kinds that are named, and the share of the step that each needs.
 NAMED, NAMED_SHARE = 2, 0.08
 
-_IDLE_WORDS: dict[WorkKind, str] = {"data": "a wait for data", "host": "time of the host alone"}
+_IDLE_WORDS: dict[WorkKind, str] = {"data": "the wait for data", "host": "the host"}
 _BOUND_WORDS: dict[BoundBy, str] = {"compute": "compute-bound", "memory": "memory-bound", "launches": "launch-bound"}
 
 
 def cause_of(baseline: Leg, candidate: Leg, steps: Sequence[WaterfallStep]) -> str:
-    """Returns the cause, to follow the speedup after a comma: the largest part of the candidate's step."""
+    """Returns the cause, to follow the speedup after a comma."""
+    before, after = (sum(seconds) for seconds in zip(*(_seconds(step) for step in steps), strict=True))
+    text = _slowdown(steps) if after > before else _limit(baseline, candidate, steps)
+    return text.replace("%", " %")
+
+
+def _seconds(step: WaterfallStep) -> tuple[float, float]:
+    return step.baseline_seconds, step.candidate_seconds
+
+
+def _slowdown(steps: Sequence[WaterfallStep]) -> str:
+    """The kind that takes most time more than in the baseline."""
+    worst = max(steps, key=lambda step: step.candidate_seconds - step.baseline_seconds)
+    before, after = (1000 * seconds for seconds in _seconds(worst))
+    return f"mostly because of {_name(worst.kind)}: {after:.3g} ms of its step instead of {before:.3g} ms"
+
+
+def _limit(baseline: Leg, candidate: Leg, steps: Sequence[WaterfallStep]) -> str:
+    """The largest part of the candidate's step, and how fast it became."""
     shares = shares_of(steps)
     for kind, words in _IDLE_WORDS.items():
         if shares.get(kind, 0.0) >= MAIN_SHARE:
-            return f"mostly because {shares[kind]:.0%} of the step is {words}".replace("%", " %")
+            return f"limited mostly by {words}, {shares[kind]:.0%} of its step"
     products = {step.kind for step in steps} & MULTIPLIES
     others = {step.kind for step in steps} - MULTIPLIES
     share = sum(shares[kind] for kind in products)
     if share >= sum(shares[kind] for kind in others):
-        text = f"mostly because matrix products, {share:.0%} of the step, {_run_how_fast(steps, products, baseline)}"
-    else:
-        named = ", ".join(f"{_name(kind)} {shares[kind]:.0%}" for kind in _largest(shares, others))
-        bound = _main_bound(candidate, others)
-        text = (
-            f"mostly because {1 - share:.0%} of the step is {bound}work other than matrix products ({named}), whose "
-            f"parts together {_run_how_fast(steps, others, baseline)}"
-        )
-    return text.replace("%", " %")
+        return f"limited mostly by matrix products, {share:.0%} of its step, {_how_fast(steps, products, baseline)}"
+    named = ", ".join(f"{_name(kind)} {shares[kind]:.0%}" for kind in _largest(shares, others))
+    what = "what torch.compile made of its operations" if "fused" in others else "work other than matrix products"
+    return (
+        f"limited mostly by {_main_bound(candidate, others)}{what}, {1 - share:.0%} of its step ({named}), "
+        f"{_how_fast(steps, others, baseline)}"
+    )
 
 
 def shares_of(steps: Sequence[WaterfallStep]) -> dict[WorkKind, float]:
@@ -45,13 +61,13 @@ def shares_of(steps: Sequence[WaterfallStep]) -> dict[WorkKind, float]:
     return {step.kind: step.candidate_seconds / total for step in steps}
 
 
-def _run_how_fast(steps: Sequence[WaterfallStep], kinds: Collection[WorkKind], baseline: Leg) -> str:
+def _how_fast(steps: Sequence[WaterfallStep], kinds: Collection[WorkKind], baseline: Leg) -> str:
     """How fast some kinds together are in the candidate, relative to the baseline."""
-    before = sum(step.baseline_seconds for step in steps if step.kind in kinds)
-    after = sum(step.candidate_seconds for step in steps if step.kind in kinds)
-    if not before or not after:
-        return f"are not in the step of {baseline.precision}"
-    return f"run {before / after:.2f}× as fast as in {baseline.precision}"
+    of_kinds = [_seconds(one) for one in steps if one.kind in kinds]
+    before, after = (sum(seconds) for seconds in zip(*of_kinds, strict=True))
+    if not before:
+        return f"which {baseline.precision} does without"
+    return f"{before / after:.2f}× as fast as in {baseline.precision}"
 
 
 def _largest(shares: dict[WorkKind, float], kinds: Collection[WorkKind]) -> list[WorkKind]:
@@ -67,7 +83,7 @@ def _main_bound(candidate: Leg, kinds: Collection[WorkKind]) -> str:
             seconds[row.bound_by] += row.seconds_per_step
     total = sum(row.seconds_per_step for row in candidate.time_by_kind if row.kind in kinds)
     main = max(seconds, key=lambda bound: seconds[bound], default=None)
-    return f"mostly {_BOUND_WORDS[main]} " if main and seconds[main] > total / 2 else ""
+    return f"{_BOUND_WORDS[main]} " if main and seconds[main] > total / 2 else ""
 
 
 def _name(kind: WorkKind) -> str:

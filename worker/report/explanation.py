@@ -9,6 +9,7 @@ from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.explanation import Bound, Explanation, TimeByKind, WaterfallStep, WorkKind
 from halftime.contract.report.report import Comparison, Leg
 from halftime.contract.request.request import BenchmarkRequest
+from halftime.contract.request.training import TrainingConfig
 from halftime.contract.resources.worker import WorkerDevice
 from worker.explain.advice import advise
 from worker.report.cause import MULTIPLIES, cause_of
@@ -39,7 +40,7 @@ def explain(
     baseline: Leg, candidate: Leg, speedup: Estimate, request: BenchmarkRequest, device: WorkerDevice
 ) -> Explanation:
     """Explains the speedup of a candidate whose leg, like the baseline's, has its time by kind."""
-    steps, bound = waterfall(baseline, candidate), bound_of(candidate, speedup)
+    steps, bound = waterfall(baseline, candidate), bound_of(candidate, speedup, request.config.training)
     return Explanation(
         cause=cause_of(baseline, candidate, steps),
         bound=bound,
@@ -66,16 +67,21 @@ def waterfall(baseline: Leg, candidate: Leg) -> list[WaterfallStep]:
     ]
 
 
-def bound_of(candidate: Leg, speedup: Estimate) -> Bound:
+def bound_of(candidate: Leg, speedup: Estimate, training: TrainingConfig) -> Bound:
     """Scales the measured speedup by how much faster the candidate's step could be, so that no bound is below it."""
     rows = candidate.time_by_kind
     seconds = sum(row.seconds_per_step for row in rows)
     without_products = sum(row.seconds_per_step for row in rows if row.kind not in MULTIPLIES)
     at_ceiling = [_at_ceiling(row) for row in rows]
     return Bound(
-        matmul_free=_scaled(speedup, seconds, without_products),
+        matmul_free=None if _hides_products(training) else _scaled(speedup, seconds, without_products),
         all_at_ceiling=_scaled(speedup, seconds, sum(at_ceiling)) if _have_ceilings(rows) else None,
     )
+
+
+def _hides_products(training: TrainingConfig) -> bool:
+    """Whether the compiler generates products or replays them in CUDA graphs, where they count as `fused`."""
+    return training.compile is not None and training.compile.mode != "default"
 
 
 def seconds_by_kind(rows: Iterable[TimeByKind]) -> dict[WorkKind, float]:

@@ -11,7 +11,7 @@ from halftime.contract.report.telemetry import GpuTelemetry
 from halftime.contract.report.trial import Memory, MemoryBreakdown, TrialResult
 from halftime.contract.request.request import BenchmarkConfig
 from halftime.contract.request.training import TrainingConfig
-from halftime.contract.resources.worker import DeviceCeilings, KernelSupport, WorkerDevice
+from halftime.contract.resources.worker import KernelSupport, WorkerDevice
 from worker.comparison.blocks_in_turns import waiting_cores
 from worker.comparison.comparison_run import LegRun, median_step
 from worker.comparison.estimates import geometric_mean
@@ -83,17 +83,17 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         survey=leg.survey,
         trials=trials,
     )
-    return with_time_by_kind(made, config, device.ceilings)
+    return with_time_by_kind(made, config, device)
 
 
-def with_time_by_kind(leg: Leg, config: BenchmarkConfig, ceilings: DeviceCeilings | None) -> Leg:
+def with_time_by_kind(leg: Leg, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
     """Returns the leg with the split of its step, or why there is none."""
     examined = leg.measured_alone()[0]
     if examined.profile is None:
         off = "the request switched the explanation off" if config.explain is False else "it was not profiled"
         return leg.model_copy(update={"time_by_kind_missing": examined.not_examined.get(PROFILE, off)})
     try:
-        rows = split_step(leg, examined.profile, ceilings)
+        rows = split_step(leg, examined.profile, device.ceilings, device.kind)
     except Exception as error:  # the figures that were measured stand
         log.exception("step not split")
         return leg.model_copy(update={"time_by_kind_missing": f"an error in Halftime: {type(error).__name__}: {error}"})

@@ -1,8 +1,8 @@
 """Derives where the time of a leg's step goes from its profiled steps, and what bounds each kind of work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from halftime.contract.precisions import PrecisionName
+from halftime.contract.precisions import DeviceKind, PrecisionName
 from halftime.contract.report.explanation import BoundBy, ProfiledKind, StepProfile, TimeByKind
 from halftime.contract.report.report import Leg
 from halftime.contract.resources.worker import Bandwidth, DeviceCeilings
@@ -10,11 +10,14 @@ from halftime.contract.resources.worker import Bandwidth, DeviceCeilings
 #: Share of a kind's time that a ceiling must account for to be what bounds it.
 LEAST_SHARE = 0.25
 
+#: Size from which on a GPU's operation takes much longer than its launch.
+LEAST_GPU_BYTES = 16 * 2**20
+
 #: Kinds that are no work of the device.
 IDLE = frozenset({"host", "data"})
 
 
-def split_step(leg: Leg, profile: StepProfile, ceilings: DeviceCeilings | None) -> list[TimeByKind]:
+def split_step(leg: Leg, profile: StepProfile, ceilings: DeviceCeilings | None, device: DeviceKind) -> list[TimeByKind]:
     """Splits the leg's median step by kind: the seconds of all kinds add up to it.
 
     What the profiler delays is taken out; then all kinds but the data are scaled alike, because the machine may have
@@ -22,23 +25,32 @@ def split_step(leg: Leg, profile: StepProfile, ceilings: DeviceCeilings | None) 
     """
     assert leg.median_step_seconds is not None
     data_seconds = (leg.data_wait_share or 0.0) * leg.median_step_seconds
-    undelayed = _undelayed(profile)
+    undelayed = _undelayed(profile, device)
     scale = (leg.median_step_seconds - data_seconds) / sum(undelayed)
-    rows = [_row(one, seconds * scale, leg, ceilings) for one, seconds in zip(profile.kinds, undelayed, strict=True)]
+    rows = [
+        _row(one, seconds * scale, least_seconds(one, leg, ceilings, device) if ceilings else {})
+        for one, seconds in zip(profile.kinds, undelayed, strict=True)
+    ]
     if data_seconds:
-        rows.append(_row(ProfiledKind(kind="data", profiled_seconds=0, recorded_inside=0, calls=0), data_seconds, leg))
+        rows.append(_row(ProfiledKind(kind="data", profiled_seconds=0, recorded_inside=0, calls=0), data_seconds, {}))
     return rows
 
 
-def _undelayed(profile: StepProfile) -> list[float]:
-    """Seconds of each kind without the profiler's delay, which is the same for every operation that it records."""
+def _undelayed(profile: StepProfile, device: DeviceKind) -> list[float]:
+    """Seconds of each kind without the profiler's delay.
+
+    It delays the host: on a CPU, every operation that it records alike; a GPU then waits longer, and its kernels take
+    as long as without it.
+    """
+    delay = max(0.0, profile.profiled_step_seconds - profile.plain_step_seconds)
+    if device == "cuda":
+        return [max(0.0, one.profiled_seconds - delay * (one.kind == "host")) for one in profile.kinds]
     recorded = sum(one.recorded_inside for one in profile.kinds)
-    delay = max(0.0, profile.profiled_step_seconds - profile.plain_step_seconds) / recorded if recorded else 0.0
-    return [max(0.0, one.profiled_seconds - delay * one.recorded_inside) for one in profile.kinds]
+    each = delay / recorded if recorded else 0.0
+    return [max(0.0, one.profiled_seconds - each * one.recorded_inside) for one in profile.kinds]
 
 
-def _row(one: ProfiledKind, seconds: float, leg: Leg, ceilings: DeviceCeilings | None = None) -> TimeByKind:
-    least = least_seconds(one, leg, ceilings) if ceilings and one.kind not in IDLE else {}
+def _row(one: ProfiledKind, seconds: float, least: Mapping[BoundBy, float]) -> TimeByKind:
     bound_by = max(least, key=lambda what: least[what], default=None)
     share = min(1.0, least[bound_by] / seconds) if bound_by and seconds else None
     return TimeByKind(
@@ -52,20 +64,28 @@ def _row(one: ProfiledKind, seconds: float, leg: Leg, ceilings: DeviceCeilings |
     )
 
 
-def least_seconds(one: ProfiledKind, leg: Leg, ceilings: DeviceCeilings) -> dict[BoundBy, float]:
+def least_seconds(one: ProfiledKind, leg: Leg, ceilings: DeviceCeilings, device: DeviceKind) -> dict[BoundBy, float]:
     """Returns the least time for a kind of work by each of the device's ceilings that is known (Williams, Waterman &
-    Patterson 2009, "Roofline"); empty if its work is unknown.
+    Patterson 2009, "Roofline"); empty for the host, and if the work is unknown.
+
+    The time of a GPU's kernels has no launches in it: what waits for them is the host's.
     """
-    if one.bytes_by_size is None and not one.flops_by_dtype:
+    if one.kind in IDLE or (one.bytes_by_size is None and not one.flops_by_dtype):
         return {}
     peaks = {dtype: peak_flops_per_second(dtype, leg, ceilings) for dtype in one.flops_by_dtype}
     compute = [flops / peak for dtype, flops in one.flops_by_dtype.items() if (peak := peaks[dtype]) is not None]
-    moved = (one.bytes_by_size or {}).items()
-    return {
+    moved, memory = (one.bytes_by_size or {}).items(), _memory_of(ceilings, device)
+    least: dict[BoundBy, float] = {
         "compute": sum(compute),
-        "memory": sum(size_bytes / fastest_bandwidth(size, ceilings.memory) for size, size_bytes in moved),
-        "launches": one.calls * ceilings.launch_seconds,
+        "memory": sum(size_bytes / fastest_bandwidth(size, memory) for size, size_bytes in moved),
     }
+    return least if device == "cuda" else least | {"launches": one.calls * ceilings.launch_seconds}
+
+
+def _memory_of(ceilings: DeviceCeilings, device: DeviceKind) -> Sequence[Bandwidth]:
+    """The bandwidths that are those of memory: on a GPU, small operations are slowed down by their launch."""
+    large = [one for one in ceilings.memory if one.size_bytes >= LEAST_GPU_BYTES]
+    return large if device == "cuda" and large else ceilings.memory
 
 
 def peak_flops_per_second(dtype: str, leg: Leg, ceilings: DeviceCeilings) -> float | None:

@@ -41,6 +41,9 @@ NUMERICS_STEPS = 3
 #: Duration of the ceiling measurement on any device.
 CEILING_SECONDS = 1.5
 
+#: Duration of reading and packing the events of a few profiled steps.
+EVENTS_SECONDS = 3.0
+
 Finding = TypeVar("Finding")
 
 
@@ -187,11 +190,11 @@ def examine(subject: Subject) -> Findings:
 
 
 def _profile(subject: Subject, examiner: _Examiner) -> StepProfile | None:
-    """Profiles a few steps of the run as it was trained, compiled or not."""
+    """Profiles a few steps of the run as it was trained, compiled or not, if that leaves time for what follows."""
     steps = 1 + 3 * steps_for(subject.step_seconds)
     return examiner.attempt(
         "profile",
-        steps,
+        steps + PEAK_STEPS + ACCOUNT_STEPS + NUMERICS_STEPS,
         lambda: profile_steps(
             subject.trained_run(),
             subject.data.training[0],
@@ -199,6 +202,7 @@ def _profile(subject: Subject, examiner: _Examiner) -> StepProfile | None:
             subject.step_seconds,
             subject.keep_trace,
         ),
+        EVENTS_SECONDS + CEILING_SECONDS,
     )
 
 

@@ -58,7 +58,7 @@ class ProfiledKind(Output):
     #: Lower bound of the work, by the dtype of the operands.
     flops_by_dtype: dict[str, float] = Field(default={})
     #: Lower bound of the bytes read and written, by the size class of an operation: its bytes are at most this many.
-    #: null if the compiler fused operations, so that less may be moved.
+    #: null if that is unknown: if the compiler fused operations, less may be moved.
     bytes_by_size: dict[int, float] | None = Field(default={})
 
 
@@ -97,7 +97,8 @@ class TimeByKind(Output):
 class Bound(Output):
     """How fast the candidate could be at most relative to the baseline as measured."""
 
-    #: If the candidate's matrix products and attention cost nothing (Amdahl 1967); null if nothing else was measured.
+    #: If the candidate's matrix products and attention cost nothing (Amdahl 1967). null if nothing else was
+    #: measured, or they were not apart from what the compiler fused.
     matmul_free: Estimate | None
     #: If every kind of the candidate's work ran at the device's ceiling; null without ceilings.
     all_at_ceiling: Estimate | None

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.explanation import TimeByKind
+from halftime.contract.request.training import CompileConfig, TrainingConfig
 from tests.factories import CPU, request
 from tests.worker.report.test_time_by_kind import leg
-from worker.report.explanation import explain, why_not_explained
+from worker.report.explanation import bound_of, explain, why_not_explained
 
 SPEEDUP = Estimate(value=1.2, ci_low=1.1, ci_high=1.3)
 #: The request and the device, which only the advice looks at.
@@ -75,19 +76,36 @@ def test_no_bound_is_below_the_measured_speedup(parts):
 @pytest.mark.parametrize(
     ("candidate", "words"),
     [
-        ([("data", 0.6, None), ("elementwise", 0.4, None)], "60 % of the step is a wait for data"),
-        ([("host", 0.6, None), ("elementwise", 0.4, None)], "60 % of the step is time of the host alone"),
-        ([("matrix_products", 0.7, "compute"), ("host", 0.3, None)], "matrix products, 70 % of the step, run 1.00×"),
+        ([("data", 0.6, None), ("elementwise", 0.4, None)], "limited mostly by the wait for data, 60 % of its step"),
+        ([("host", 0.6, None), ("elementwise", 0.4, None)], "limited mostly by the host, 60 % of its step"),
+        (
+            [("matrix_products", 0.7, "compute"), ("host", 0.3, None)],
+            "limited mostly by matrix products, 70 % of its step, 1.00× as fast as in fp32",
+        ),
         (
             [("matrix_products", 0.3, None), ("elementwise", 0.5, "memory"), ("optimizer", 0.2, "memory")],
-            "70 % of the step is mostly memory-bound work other than matrix products "
-            "(elementwise 50 %, optimizer 20 %)",
+            "limited mostly by memory-bound work other than matrix products, 70 % of its step "
+            "(elementwise 50 %, optimizer 20 %), 1.00× as fast as in fp32",
         ),
     ],
 )
-def test_the_cause_names_the_largest_part(candidate, words):
+def test_the_cause_names_what_limits(candidate, words):
     rows = [row(kind, seconds, bound) for kind, seconds, bound in candidate]
-    assert words in explain(*legs(rows, rows), SPEEDUP, *ASKED).cause
+    assert explain(*legs(rows, rows), SPEEDUP, *ASKED).cause == words
+
+
+def test_the_cause_of_a_slowdown_is_what_takes_longer():
+    baseline = [row("matrix_products", 0.05), row("casts_and_copies", 0.01)]
+    candidate = [row("matrix_products", 0.03), row("casts_and_copies", 0.05)]
+    assert explain(*legs(baseline, candidate), SPEEDUP, *ASKED).cause == (
+        "mostly because of casts and copies: 50 ms of its step instead of 10 ms"
+    )
+
+
+def test_products_that_the_compiler_may_hide_have_no_bound_of_their_own():
+    rows = [row("fused", 1.0), row("host", 1.0)]
+    training = TrainingConfig(compile=CompileConfig(mode="max-autotune"))
+    assert bound_of(legs(rows, rows)[1], SPEEDUP, training).matmul_free is None
 
 
 def test_what_is_missing_is_said():

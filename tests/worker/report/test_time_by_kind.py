@@ -46,8 +46,8 @@ def profile(*kinds, plain=None):
     return StepProfile(steps=3, profiled_step_seconds=total, plain_step_seconds=plain or total, kinds=list(kinds))
 
 
-def rows_of(of_leg, of_profile, ceilings=CEILINGS):
-    return {row.kind: row for row in split_step(of_leg, of_profile, ceilings)}
+def rows_of(of_leg, of_profile, ceilings=CEILINGS, device="cpu"):
+    return {row.kind: row for row in split_step(of_leg, of_profile, ceilings, device)}
 
 
 amounts = st.floats(1e-6, 10.0)
@@ -127,3 +127,16 @@ def test_no_share_exceeds_the_ceiling():
 
 def test_bandwidth_is_the_larger_of_the_sizes_around():
     assert [fastest_bandwidth(size, CEILINGS.memory) for size in (1, MIB, 128 * MIB)] == [1e11, 1e11, 1e10]
+
+
+def test_a_gpus_kernels_are_not_delayed_by_the_profiler_but_wait_longer_for_the_host():
+    slowed = profile(kind("elementwise", 0.010), kind("host", 0.006), plain=0.010)
+    rows = rows_of(leg(0.010), slowed, device="cuda")
+    assert rows["elementwise"].seconds_per_step == pytest.approx(0.010)
+    assert rows["host"].seconds_per_step == 0
+
+
+def test_a_gpus_kernels_are_not_bound_by_launches_and_small_ones_not_by_the_memory_of_slow_launches():
+    small = kind("elementwise", 1.0, calls=50_000, moved={64 * KIB: 2e9})
+    row = rows_of(leg(), profile(small), device="cuda")["elementwise"]
+    assert (row.bound_by, row.share_of_ceiling) == (None, pytest.approx(0.2))

@@ -2,7 +2,7 @@
 
 import torch
 
-from worker.explain.work import least_bytes, size_class, tensor_bytes
+from worker.explain.least_bytes import least_bytes, size_class, tensor_bytes
 
 F32 = 4
 
@@ -40,7 +40,19 @@ def test_the_fused_optimizer_reads_and_writes_all_its_lists():
     args = (weights, *others, [], steps)
     kwargs = settings | {"amsgrad": False, "maximize": False}
     func(*args, **kwargs)
-    assert least_bytes(func, args, kwargs, None) >= F32 * 12 * (4 + 3)
+    assert least_bytes(func, args, kwargs, None) == F32 * (12 * (4 + 3) + 2 * 2)  # and both counts of steps
+
+
+def test_what_is_not_read_does_not_count():
+    logits, targets = torch.randn(8, 100).log_softmax(-1), torch.zeros(8, dtype=torch.int64)
+    forward = torch.ops.aten.nll_loss_forward.default
+    assert bytes_of(forward, logits, targets, None, 1, -100) == 8 * 8 + 2 * F32
+    assert bytes_of(torch.ops.aten.zeros_like.default, torch.ones(8)) == F32 * 8
+
+
+def test_rows_that_are_added_to_count_not_the_table():
+    table, rows, added = torch.zeros(1000, 8), torch.tensor([1, 2]), torch.ones(2, 8)
+    assert bytes_of(torch.ops.aten.index_add_.default, table, 0, rows, added) == 2 * 2 * 8 * F32
 
 
 def test_sizes_are_powers_of_two():
