@@ -62,7 +62,7 @@ def test_the_split_adds_up_to_the_median_step(parts, step_seconds, plain_share, 
     kinds = [kind(name, seconds, inside) for name, (seconds, inside) in zip(names, parts, strict=False)]
     total = sum(one.profiled_seconds for one in kinds)
     split = split_step(
-        leg(step_seconds, data_wait_share=data_share), profile(*kinds, plain=total * plain_share), CEILINGS
+        leg(step_seconds, data_wait_share=data_share), profile(*kinds, plain=total * plain_share), CEILINGS, "cpu"
     )
     assert sum(row.seconds_per_step for row in split) == pytest.approx(step_seconds)
     assert all(row.seconds_per_step >= 0 for row in split)
