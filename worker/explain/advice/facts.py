@@ -17,6 +17,9 @@ from worker.training.precision_facts import FACTS, PrecisionFacts
 #: Share of the device's memory that a changed request may take up.
 MEMORY_SHARE = 0.9
 
+#: Share of the device's rate of matrix products from which on nothing holds a leg's products back.
+FAR_FROM_PEAK = 0.5
+
 #: Bytes of a number, by torch's name of its dtype.
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -54,6 +57,25 @@ class Facts:
     def precision(self) -> PrecisionFacts:
         """Settings of the candidate's precision."""
         return FACTS[self.candidate.precision]
+
+    @cached_property
+    def share_of_peak(self) -> float | None:
+        """Most of the device's rate of matrix products that those of the candidate reach; None if unknown.
+
+        FLOPs count as written down: the split's ceiling has those of the fastest algorithm known, which for a
+        convolution are a quarter of them or none, and a library need not use it. Those of fused attention are among
+        them, but not its time, so this is an upper bound.
+        """
+        seconds, peak = self.split.seconds("matrix_products"), self._peak_flops_per_second
+        flops = sum(self.trial.attestation.multiplied_flops.values())
+        return min(1.0, flops / seconds / peak) if flops and seconds and peak else None
+
+    @property
+    def _peak_flops_per_second(self) -> float | None:
+        """The larger rate of those measured when the worker started and after training; None without any."""
+        ceilings = self.device.ceilings.flops_per_second if self.device.ceilings else {}
+        rates = (ceilings.get(self.candidate.precision.removesuffix("-true")), self.candidate.ceiling_flops_per_second)
+        return max(filter(None, rates), default=None)
 
     @property
     def legs(self) -> list[PrecisionName]:

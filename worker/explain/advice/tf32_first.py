@@ -32,8 +32,8 @@ def tf32_first(facts: Facts) -> Advice | None:
             f"{facts.candidate.precision}."
         ),
         evidence=(
-            f"in fp32, matrix products take {percent(split.share('matrix_products'))} of a step at {percent(share)} of "
-            f"the ceiling; the GPU's TF32 products run {ratio:.1f} times as fast as its FP32 ones."
+            f"in fp32, matrix products take {percent(split.share('matrix_products'))} of a step at no less than "
+            f"{percent(share)} of the ceiling; the GPU's TF32 products run {ratio:.1f} times as fast as its FP32 ones."
         ),
         estimated_gain=split.gains(share * saved, saved),
         request=changed(facts.request, config__candidates=[*candidates, "tf32"]),

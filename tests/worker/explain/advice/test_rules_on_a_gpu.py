@@ -5,13 +5,15 @@ import math
 import pytest
 
 from halftime.contract.report.trial import GradScalerTrace
-from tests.worker.explain.advice.reported import CEILINGS, GPU, NATIVE, advice_on, asked, range_of, row
+from tests.worker.explain.advice.reported import CEILINGS, GPU, NATIVE, advice_on, asked, multiplying, range_of, row
 
 SLOW_PRODUCTS = [row("matrix_products", 8, "memory", 0.25), row("elementwise", 2)]
 
 
-def wanted(model, rows=SLOW_PRODUCTS, **trial):
-    return advice_on(rows, asked(model, GPU), GPU, **trial).get("padded_dimensions")
+def wanted(model, flops=16e9, **trial):
+    """In 8 ms, at 8 TFLOP/s, 16 GFLOP are a quarter of what the GPU can."""
+    trial |= {"attestation": multiplying(flops)}
+    return advice_on(SLOW_PRODUCTS, asked(model, GPU), GPU, **trial).get("padded_dimensions")
 
 
 TRANSFORMER = {"kind": "transformer", "vocab_size": 100, "hidden_size": 36, "num_layers": 1, "num_heads": 6}
@@ -41,12 +43,13 @@ def test_where_the_vocabulary_alone_is_odd_only_its_products_gain():
 
 
 @pytest.mark.parametrize(
-    ("model", "share"),
-    [(TRANSFORMER, 0.6), (TRANSFORMER, None), ({"kind": "mlp", "hidden_size": 64}, 0.1), ({"kind": "layers"}, 0.1)],
-    ids=["near the ceiling", "unknown", "nothing is odd", "unknown dimensions"],
+    ("model", "flops"),
+    [(TRANSFORMER, 40e9), (TRANSFORMER, 0), ({"kind": "mlp", "hidden_size": 64}, 16e9), ({"kind": "layers"}, 16e9)],
+    ids=["near the peak", "unknown", "nothing is odd", "unknown dimensions"],
 )
-def test_nothing_is_padded_without_evidence(model, share):
-    assert wanted(model, [row("matrix_products", 8, None, share), row("elementwise", 2)]) is None
+def test_nothing_is_padded_without_evidence(model, flops):
+    """The split's share of the ceiling, a quarter in all of them, has the least work of the products."""
+    assert wanted(model, flops) is None
 
 
 def test_tf32_gains_at_most_what_the_ratio_of_ceilings_allows():
