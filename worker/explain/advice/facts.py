@@ -20,6 +20,9 @@ MEMORY_SHARE = 0.9
 #: Share of the device's rate of matrix products from which on nothing holds a leg's products back.
 FAR_FROM_PEAK = 0.5
 
+#: Share of the measured time spent waiting for data above which the loader's processes limit training.
+LOADER_BOUND = 0.1
+
 #: Bytes of a number, by torch's name of its dtype.
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -76,6 +79,12 @@ class Facts:
         ceilings = self.device.ceilings.flops_per_second if self.device.ceilings else {}
         rates = (ceilings.get(self.candidate.precision.removesuffix("-true")), self.candidate.ceiling_flops_per_second)
         return max(filter(None, rates), default=None)
+
+    @property
+    def is_loader_bound(self) -> bool:
+        """Whether processes of the loader limit training: a faster step would only wait longer for them."""
+        loader, waits = self.request.config.data.loader, self.candidate.data_wait_share
+        return loader is not None and loader.workers > 0 and waits is not None and waits > LOADER_BOUND
 
     @property
     def legs(self) -> list[PrecisionName]:

@@ -75,6 +75,20 @@ def test_without_a_split_there_is_nothing_to_go_by():
     assert advice_on([]) == {}
 
 
+@pytest.mark.parametrize(
+    ("workers", "waits", "saves"),
+    [(1, 0.5, False), (1, 0.05, True), (0, 0.5, True)],
+    ids=["processes limit training", "hardly", "loading is part of a step"],
+)
+def test_where_processes_that_load_data_limit_training_nothing_else_gains(workers, waits, saves):
+    data = {"kind": "synthetic", "loader": {"workers": workers}}
+    environment = plain_trial().environment.model_copy(update={"threads": 8})
+    request = asked(device=GPU, data=data)
+    found = advice_on(BAD, request, GPU, BAD, leg={"data_wait_share": waits}, environment=environment)
+    assert ("more_loader_workers" in found) is (waits == 0.5)
+    assert bool(found.keys() - {"more_loader_workers"}) is saves
+
+
 rows_of_a_step = st.lists(
     st.builds(
         row,
