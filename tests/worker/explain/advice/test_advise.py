@@ -109,7 +109,8 @@ def test_whatever_the_step_a_gain_is_at_least_one_and_within_its_range(rows, dev
     found = advice_on(rows, request, device, rows, 1.5, 1.6, leg={"data_wait_share": waits}, fused_optimizer=False)
     for one in found.values():
         gain = one.estimated_gain
-        assert 1 <= gain.ci_low <= gain.value <= gain.ci_high < float("inf"), one
+        least = 0 if one.name == "tf32_first" else 1  # the candidate may be faster than TF32
+        assert least <= gain.ci_low <= gain.value <= gain.ci_high < float("inf"), one
 
 
 def given_advice(low, value, high, name="compile"):

@@ -52,14 +52,26 @@ def test_nothing_is_padded_without_evidence(model, flops):
     assert wanted(model, flops) is None
 
 
+FP32 = [row("matrix_products", 8, "compute", 0.5), row("elementwise", 2)]
+
+
 def test_tf32_gains_at_most_what_the_ratio_of_ceilings_allows():
     """FP32 products take 8 of 10 ms at half of the ceiling; TF32 ones are four times as fast."""
-    baseline = [row("matrix_products", 8, "compute", 0.5), row("elementwise", 2)]
-    advice = advice_on([], asked(device=GPU), GPU, baseline_rows=baseline)["tf32_first"]
+    advice = advice_on([], asked(device=GPU), GPU, baseline_rows=FP32, speedup=1.0)["tf32_first"]
     low, high = 10 / 7, 10 / 4
     assert range_of(advice) == pytest.approx((low, math.sqrt(low * high), high))
     assert advice.request["config"]["candidates"] == ["bf16", "tf32"]
-    assert "over fp32, not over bf16" in advice.text
+    assert "in place of bf16" in advice.text
+
+
+def test_the_gain_of_tf32_is_that_over_the_candidate():
+    advice = advice_on([], asked(device=GPU), GPU, baseline_rows=FP32, speedup=1.6)["tf32_first"]
+    low, high = 10 / 7 / 1.6, 10 / 4 / 1.6
+    assert range_of(advice) == pytest.approx((low, math.sqrt(low * high), high))
+
+
+def test_no_tf32_where_the_candidate_is_as_fast():
+    assert "tf32_first" not in advice_on([], asked(device=GPU), GPU, baseline_rows=FP32, speedup=1.9)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +86,8 @@ def test_tf32_gains_at_most_what_the_ratio_of_ceilings_allows():
     ids=["the baseline has it", "a leg has it", "the GPU lacks it", "no ceilings", "no ceiling of it"],
 )
 def test_no_tf32_without_evidence(config, device):
-    baseline = [row("matrix_products", 8, "compute", 0.5), row("elementwise", 2)]
-    assert "tf32_first" not in advice_on([], asked(device=GPU, **config), device, baseline_rows=baseline)
+    found = advice_on([], asked(device=GPU, **config), device, baseline_rows=FP32, speedup=1.0)
+    assert "tf32_first" not in found
 
 
 def scaler(skipped):
