@@ -40,7 +40,20 @@ def test_a_larger_batch_where_much_of_a_step_does_not_grow_with_it():
     advice = advice_on(MOSTLY_FIXED)["larger_batch"]
     assert range_of(advice) == pytest.approx((20 / 18, 20 / 15, 20 / 14))
     assert advice.request["config"]["training"]["batch_size"] == 16
-    assert "3.0 GiB of 16.0 GiB" in advice.evidence
+    assert "4.0 GiB of 16.0 GiB" in advice.evidence
+
+
+def test_part_of_a_step_may_be_little_of_it():
+    advice = advice_on([row("optimizer", 1), row("matrix_products", 9, "compute", 0.8)])["larger_batch"]
+    assert "part of a step takes the same time" in advice.text
+
+
+@pytest.mark.parametrize(("data", "fits"), [({}, False), ({"loader": {}}, True)], ids=["on the device", "by a loader"])
+def test_batches_that_wait_on_the_device_grow_too(data, fits):
+    """Of 9 GiB, 1 GiB is the step's peak; twice as much of all would be 18 GiB of 16."""
+    request = asked(data={"kind": "synthetic"} | data)
+    found_advice = advice_on(MOSTLY_FIXED, request, occupied_bytes=9 * GIB)
+    assert ("larger_batch" in found_advice) is fits
 
 
 def test_on_a_gpu_the_wait_for_the_host_may_vanish():
@@ -82,8 +95,14 @@ def test_no_larger_batch_without_room_for_it(changes):
 
 
 def test_the_search_for_the_largest_batch_knows_better_than_the_account_of_memory():
-    advice = advice_on(MOSTLY_FIXED, leg={"capacity": found(16, 17)}, occupied_bytes=14 * GIB)["larger_batch"]
+    changes = {"leg": {"capacity": found(16, 17)}, "occupied_bytes": 14 * GIB}
+    advice = advice_on(MOSTLY_FIXED, loading(2), **changes)["larger_batch"]
     assert "the largest batch that fits is 16" in advice.evidence
+
+
+def test_the_search_for_the_largest_batch_does_not_know_of_batches_that_wait_on_the_device():
+    assert "larger_batch" in advice_on(MOSTLY_FIXED, leg={"capacity": found(16, 17)})
+    assert "larger_batch" not in advice_on(MOSTLY_FIXED, leg={"capacity": found(16, 17)}, occupied_bytes=14 * GIB)
 
 
 def test_no_larger_batch_where_all_work_grows_with_it():
