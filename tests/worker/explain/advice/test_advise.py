@@ -1,6 +1,7 @@
 """The list of advice: its order, its length, its requests, and what holds for any split of a step."""
 
 import json
+import re
 from typing import get_args
 
 import pytest
@@ -55,6 +56,12 @@ def test_every_request_is_complete_and_valid():
         request = BenchmarkRequest.model_validate_json(json.dumps(one.request))
         assert request.model_dump(mode="json") == one.request
         assert request.config.baseline == "fp32"
+
+
+def test_advice_needs_no_words_that_only_its_rules_know():
+    text = " ".join(f"{one.text} {one.evidence}" for one in bad().values())
+    assert "operations" in text
+    assert not re.search(r"\b(launch|gaps?|host)", text)
 
 
 def test_a_change_that_makes_no_valid_request_is_none():
