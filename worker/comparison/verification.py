@@ -135,6 +135,7 @@ class _Verification:
             failure = next((one for one in outcomes if isinstance(one, Failure)), None)
             if turns and why_unfair(self._legs, outcomes) is not None:
                 turns = None
+                self._discard_blocks()
                 continue
             if failure is not None or None in outcomes:
                 return failure
@@ -173,6 +174,12 @@ class _Verification:
         """Runs a whole trial; `later` ones share the time left."""
         limit = time_limit(self._left_seconds, [], [None] * later)
         return await self._run_trial(self._spec(leg, position, limit), self._deadline_seconds, lambda step: None)
+
+    def _discard_blocks(self) -> None:
+        """Discards the blocks so far: an interval is either over blocks in turns or over whole trials."""
+        self._blocks = 0
+        for leg in self._legs:
+            leg.trials.clear()
 
     def _add_block(self, outcomes: Sequence[OutcomeInTurns]) -> None:
         for leg, outcome in zip(self._legs, outcomes, strict=True):

@@ -147,6 +147,23 @@ async def test_legs_that_cannot_share_the_device_are_trained_one_after_the_other
     assert [spec.leg for spec in machine.specs] == [changed, *(leg for block in blocks for leg in block)]
 
 
+async def test_blocks_in_turns_and_whole_trials_are_not_in_one_interval():
+    """In turns the change seems to cost nothing; what is measured afterwards is all that counts."""
+    blocks = 0
+
+    def crowded(specs, turns):
+        nonlocal blocks
+        if " with " not in specs[1].leg:
+            return turned(specs, turns)
+        blocks += 1
+        return turned(specs, turns) if blocks == 1 else [None, FULL]
+
+    found, machine, _ = await verified([advice()], Verifying(in_turns=crowded))
+    gain = found["larger_batch"].gain
+    assert (gain.value, gain.ci_low, gain.ci_high) == pytest.approx((1.6, 1.6, 1.6))
+    assert len(machine.specs) == 1 + 2 * VERIFICATION_BLOCKS
+
+
 async def test_with_a_loader_whole_trials_are_run():
     loader = {"data": {"kind": "synthetic", "loader": {}}}
     found, machine, _ = await verified([advice(**loader)], benchmark_request=asked(**loader))
