@@ -77,7 +77,7 @@ class Facts:
     def _peak_flops_per_second(self) -> float | None:
         """The larger rate of those measured when the worker started and after training; None without any."""
         ceilings = self.device.ceilings.flops_per_second if self.device.ceilings else {}
-        rates = (ceilings.get(self.candidate.precision.removesuffix("-true")), self.candidate.ceiling_flops_per_second)
+        rates = (ceilings.get(self.candidate.precision), self.candidate.ceiling_flops_per_second)
         return max(filter(None, rates), default=None)
 
     @property
