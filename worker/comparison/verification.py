@@ -99,11 +99,10 @@ class _Verification:
         self._comparison, self._on_progress = comparison, on_progress
         self._run_trial, self._run_turns = run_trial, run_turns
         request = stored_request(advice.request)
-        compared, changed = compared_precisions(comparison, leg, request)
-        of_comparison = leg if compared == leg.precision else comparison.baseline
+        changed = changed_precision(comparison, leg, request)
         #: The leg as it is, whose trials of the comparison are known, and the one with the change.
-        self._known = of_comparison.measured_alone[0]
-        self._as_it_is = LegRun(of_comparison.name, compared)
+        self._known = leg.measured_alone[0]
+        self._as_it_is = LegRun(leg.name, leg.precision)
         self._changed = LegRun(f"{changed} with {advice.name}", changed)
         self._requests = {self._as_it_is.name: comparison.request, self._changed.name: request}
         self._legs = [self._as_it_is, self._changed]
@@ -136,6 +135,7 @@ class _Verification:
             failure = next((one for one in outcomes if isinstance(one, Failure)), None)
             if turns and why_unfair(self._legs, outcomes) is not None:
                 turns = None
+                self._discard_blocks()
                 continue
             if failure is not None or None in outcomes:
                 return failure
@@ -174,6 +174,12 @@ class _Verification:
         """Runs a whole trial; `later` ones share the time left."""
         limit = time_limit(self._left_seconds, [], [None] * later)
         return await self._run_trial(self._spec(leg, position, limit), self._deadline_seconds, lambda step: None)
+
+    def _discard_blocks(self) -> None:
+        """Discards the blocks so far: an interval is either over blocks in turns or over whole trials."""
+        self._blocks = 0
+        for leg in self._legs:
+            leg.trials.clear()
 
     def _add_block(self, outcomes: Sequence[OutcomeInTurns]) -> None:
         for leg, outcome in zip(self._legs, outcomes, strict=True):
@@ -237,19 +243,11 @@ class _Verification:
         return max(0, LEAST_BLOCKS - self._blocks - 1)
 
 
-def compared_precisions(
-    comparison: ComparisonRun, leg: LegRun, changed: BenchmarkRequest
-) -> tuple[PrecisionName, PrecisionName]:
-    """The precisions of the leg as it is and of the one with the change.
-
-    A precision that the changed request adds takes the place of the leg's own if that is gone, else of the baseline's.
-    """
+def changed_precision(comparison: ComparisonRun, leg: LegRun, changed: BenchmarkRequest) -> PrecisionName:
+    """The precision of the leg with the change: the one that the changed request adds, else the leg's own."""
     kind = comparison.device.kind
     before, after = (one.config.resolved_candidates(kind) for one in (comparison.request, changed))
-    added = next((precision for precision in after if precision not in before), None)
-    if added is None:
-        return leg.precision, leg.precision
-    return (comparison.baseline.precision if leg.precision in after else leg.precision), added
+    return next((precision for precision in after if precision not in before), leg.precision)
 
 
 def _report(

@@ -119,7 +119,8 @@ class Advice(Output):
     text: str
     #: The measurements that it follows from.
     evidence: str
-    #: Expected factor of the candidate's training throughput; the interval is the range that the evidence allows.
+    #: Expected factor of the candidate's training throughput, whatever the change, such as another precision; the
+    #: interval is the range that the evidence allows.
     estimated_gain: Estimate
     #: To post to `/benchmarks`; null for advice that changes nothing.
     request: Json | None

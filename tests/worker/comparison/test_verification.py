@@ -13,12 +13,13 @@ from tests.factories import comparison, request
 from tests.worker.comparison.in_turns import Machine, survey, turned
 from worker.comparison.blocks import compare
 from worker.comparison.comparison_run import ComparisonRun
-from worker.comparison.verification import ENDED_BY_AN_ERROR, NO_TIME, compared_precisions, verify_advice
+from worker.comparison.verification import ENDED_BY_AN_ERROR, NO_TIME, changed_precision, verify_advice
 
 pytestmark = pytest.mark.anyio
 
 TRAINING = {"batch_size": 8, "steps": 85, "warmup_steps": 5}
 GPU = WorkerDevice(name="cuda:0", kind="cuda", gpu="NVIDIA H200", memory_bytes=2**34)
+HALF = ("bf16", "bf16-true")
 FULL = Failure.of(FailureCode.OUT_OF_MEMORY, "a batch of 16 is too large")
 
 
@@ -44,13 +45,14 @@ class Verifying(Machine):
 
     def __init__(self, alone=None, in_turns=None):
         super().__init__(
-            trial=alone or (lambda spec: survey(spec, {"fp32": 0.02, "bf16": 0.01 * factor_of(spec)})),
+            trial=alone or (lambda spec: survey(spec, {"fp32": 0.02} | dict.fromkeys(HALF, 0.01 * factor_of(spec)))),
             turned=in_turns or turned_with_changes,
         )
 
 
 def turned_with_changes(specs, turns, **changes):
-    return turned(specs, turns, leg_factor=factor_of, **changes)
+    seconds = {"fp32": 0.02} | dict.fromkeys(HALF, 0.01)
+    return turned(specs, turns, leg_factor=factor_of, step_seconds=seconds, **changes)
 
 
 async def verified(pieces, machine=None, benchmark_request=None):
@@ -145,6 +147,23 @@ async def test_legs_that_cannot_share_the_device_are_trained_one_after_the_other
     assert [spec.leg for spec in machine.specs] == [changed, *(leg for block in blocks for leg in block)]
 
 
+async def test_blocks_in_turns_and_whole_trials_are_not_in_one_interval():
+    """In turns the change seems to cost nothing; what is measured afterwards is all that counts."""
+    blocks = 0
+
+    def crowded(specs, turns):
+        nonlocal blocks
+        if " with " not in specs[1].leg:
+            return turned(specs, turns)
+        blocks += 1
+        return turned(specs, turns) if blocks == 1 else [None, FULL]
+
+    found, machine, _ = await verified([advice()], Verifying(in_turns=crowded))
+    gain = found["larger_batch"].gain
+    assert (gain.value, gain.ci_low, gain.ci_high) == pytest.approx((1.6, 1.6, 1.6))
+    assert len(machine.specs) == 1 + 2 * VERIFICATION_BLOCKS
+
+
 async def test_with_a_loader_whole_trials_are_run():
     loader = {"data": {"kind": "synthetic", "loader": {}}}
     found, machine, _ = await verified([advice(**loader)], benchmark_request=asked(**loader))
@@ -207,15 +226,17 @@ async def test_an_error_of_ours_takes_nothing_from_what_was_measured_and_says_so
     assert found["compile"] == found["channels_last"] == ENDED_BY_AN_ERROR
 
 
+async def test_another_precision_is_compared_with_the_candidate_not_with_the_baseline():
+    found, machine, _ = await verified([advice("tf32_first", {}, candidates=["bf16", "bf16-true"])])
+    assert found["tf32_first"].gain.value == pytest.approx(0.8)
+    assert {tuple(spec.precision for spec in specs) for specs, _ in machine.blocks} == {("bf16", "bf16-true")}
+
+
 @pytest.mark.parametrize(
-    ("before", "after", "compared"),
-    [
-        (["bf16"], ["bf16"], ("bf16", "bf16")),
-        (["fp16"], ["bf16"], ("fp16", "bf16")),
-        (["fp16"], ["fp16", "tf32"], ("fp32", "tf32")),
-    ],
-    ids=["another setting", "a precision in place of the candidate's", "one more in place of the baseline's"],
+    ("before", "after", "precision"),
+    [(["bf16"], ["bf16"], "bf16"), (["fp16"], ["bf16"], "bf16"), (["fp16"], ["fp16", "tf32"], "tf32")],
+    ids=["another setting", "a precision in place of the candidate's", "one more"],
 )
-def test_a_changed_precision_is_compared_with_the_one_whose_place_it_takes(before, after, compared):
+def test_a_changed_precision_is_the_one_that_the_request_adds(before, after, precision):
     run = ComparisonRun.of(asked(device="cuda", candidates=before), GPU)
-    assert compared_precisions(run, run.candidates[0], asked(device="cuda", candidates=after)) == compared
+    assert changed_precision(run, run.candidates[0], asked(device="cuda", candidates=after)) == precision

@@ -50,6 +50,9 @@ RULES: tuple[Callable[[Facts], Advice | None], ...] = (
     no_activation_checkpointing,
 )
 
+#: The same where processes that load data limit training: what saves time in a step gains nothing.
+LOADER_RULES: tuple[Callable[[Facts], Advice | None], ...] = (more_loader_workers,)
+
 
 def advise(
     request: BenchmarkRequest,
@@ -63,7 +66,8 @@ def advise(
     if not (candidate.trials or candidate.survey):
         return []
     facts = Facts(request, baseline, candidate, speedup, bound, device)
-    found = [advice for rule in RULES if (advice := rule(facts)) is not None and _is_worth_it(advice)]
+    rules = LOADER_RULES if facts.is_loader_bound else RULES
+    found = [advice for rule in rules if (advice := rule(facts)) is not None and _is_worth_it(advice)]
     stop = stop_here(facts, is_alone=not found)
     ranked = sorted(found, key=lambda advice: -advice.estimated_gain.value)
     return [*ranked, *([stop] if stop else [])][:MOST_ADVICE]

@@ -1,13 +1,10 @@
-"""The NHWC memory layout, where convolutions are far from the device's ceiling."""
+"""The NHWC memory layout, where convolutions are far from the device's rate of matrix products."""
 
 from halftime.contract.models import ConvnetSpec, DiffusersSpec
 from halftime.contract.report.explanation import Advice
-from worker.explain.advice.facts import Facts
+from worker.explain.advice.facts import FAR_FROM_PEAK, Facts
 from worker.explain.advice.requests import changed
 from worker.explain.advice.words import percent
-
-#: Share of the ceiling from which on convolutions are not held back by their layout.
-FAR_FROM_CEILING = 0.5
 
 #: Least share of a step that convolutions take.
 LEAST_SHARE = 0.2
@@ -16,21 +13,20 @@ LEAST_SHARE = 0.2
 def channels_last(facts: Facts) -> Advice | None:
     """Advises the layout in which tensor cores, and oneDNN on a CPU, convolve without transposing first.
 
-    At most, the products run at the device's ceiling: of their time P, at a share s of it, P (1 - s) goes. At least
-    nothing, because the layout need not be what holds them back.
+    At most, the products run at the device's rate of matrix products: of their time P, at a share s of it, P (1 - s)
+    goes. At least nothing, because the layout need not be what holds them back.
     """
-    split = facts.split
-    share = split.share_of_ceiling("matrix_products")
+    split, share = facts.split, facts.share_of_peak
     if _is_channels_last(facts) or not _is_convolutional(facts) or not _has_kernels(facts):
         return None
-    if share is None or share >= FAR_FROM_CEILING or split.share("matrix_products") < LEAST_SHARE:
+    if share is None or share >= FAR_FROM_PEAK or split.share("matrix_products") < LEAST_SHARE:
         return None
     return Advice(
         name="channels_last",
         text="Keep images and convolutions in the NHWC layout (training.channels_last).",
         evidence=(
             f"convolutions in the NCHW layout take {percent(split.share('matrix_products'))} of a step and reach "
-            f"{percent(share)} of the device's fastest matrix product."
+            f"at most {percent(share)} of the rate of the device's fastest matrix product."
         ),
         estimated_gain=split.gains(0.0, split.seconds("matrix_products") * (1 - share)),
         request=changed(facts.request, config__training__channels_last=True),

@@ -1,6 +1,7 @@
 """torch.compile, where much of a step is small operations on intermediate results."""
 
 from halftime.contract.report.explanation import Advice, WorkKind
+from halftime.contract.report.kinds import KIND_TITLES
 from worker.explain.advice.facts import Facts
 from worker.explain.advice.requests import changed
 from worker.explain.advice.split import Split
@@ -51,9 +52,9 @@ def compile_the_model(facts: Facts) -> Advice | None:
             "of once each. The first steps take longer."
         ),
         evidence=(
-            f"{', '.join(kind.replace('_', ' ') for kind in shares)} take {milliseconds(seconds)} "
-            f"({percent(split.share_of(seconds))}) of a step, bound by memory or launches: {calls:.0f} operations with "
-            f"about {gaps:.0f} gaps between matrix products."
+            f"{', '.join(KIND_TITLES[kind] for kind in shares)} take {milliseconds(seconds)} "
+            f"({percent(split.share_of(seconds))}) of a step, limited by memory or by how fast operations start. "
+            f"Of these {calls:.0f} operations about {gaps:.0f} would remain, between the matrix products."
         ),
         estimated_gain=gain,
         request=changed(facts.request, config__training__compile={"mode": "default"}),

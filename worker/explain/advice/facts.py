@@ -17,6 +17,12 @@ from worker.training.precision_facts import FACTS, PrecisionFacts
 #: Share of the device's memory that a changed request may take up.
 MEMORY_SHARE = 0.9
 
+#: Share of the device's rate of matrix products from which on nothing holds a leg's products back.
+FAR_FROM_PEAK = 0.5
+
+#: Share of the measured time spent waiting for data above which the loader's processes limit training.
+LOADER_BOUND = 0.1
+
 #: Bytes of a number, by torch's name of its dtype.
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -54,6 +60,31 @@ class Facts:
     def precision(self) -> PrecisionFacts:
         """Settings of the candidate's precision."""
         return FACTS[self.candidate.precision]
+
+    @cached_property
+    def share_of_peak(self) -> float | None:
+        """Most of the device's rate of matrix products that those of the candidate reach; None if unknown.
+
+        FLOPs count as written down: the split's ceiling has those of the fastest algorithm known, which for a
+        convolution are a quarter of them or none, and a library need not use it. Those of fused attention are among
+        them, but not its time, so this is an upper bound.
+        """
+        seconds, peak = self.split.seconds("matrix_products"), self._peak_flops_per_second
+        flops = sum(self.trial.attestation.multiplied_flops.values())
+        return min(1.0, flops / seconds / peak) if flops and seconds and peak else None
+
+    @property
+    def _peak_flops_per_second(self) -> float | None:
+        """The larger rate of those measured when the worker started and after training; None without any."""
+        ceilings = self.device.ceilings.flops_per_second if self.device.ceilings else {}
+        rates = (ceilings.get(self.candidate.precision), self.candidate.ceiling_flops_per_second)
+        return max(filter(None, rates), default=None)
+
+    @property
+    def is_loader_bound(self) -> bool:
+        """Whether processes of the loader limit training: a faster step would only wait longer for them."""
+        loader, waits = self.request.config.data.loader, self.candidate.data_wait_share
+        return loader is not None and loader.workers > 0 and waits is not None and waits > LOADER_BOUND
 
     @property
     def legs(self) -> list[PrecisionName]:

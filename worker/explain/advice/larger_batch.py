@@ -1,4 +1,4 @@
-"""A larger batch, where much of a step takes the same time whatever the batch."""
+"""A larger batch, where part of a step takes the same time whatever the batch."""
 
 from halftime.contract.report.explanation import Advice, WorkKind
 from halftime.contract.report.trial import Memory
@@ -39,12 +39,13 @@ def larger_batch(facts: Facts) -> Advice | None:
     return Advice(
         name="larger_batch",
         text=(
-            f"Train with batches of {larger}: much of a step takes the same time whatever the batch. The learning rate "
+            f"Train with batches of {larger}: part of a step takes the same time whatever the batch. The learning rate "
             "may have to change with it."
         ),
         evidence=(
             f"{milliseconds(fixed)} of a step of {milliseconds(split.step_seconds)} ({percent(split.share_of(fixed))}) "
-            f"are the host's, the optimizer's and other time that does not grow with the batch; {room}."
+            "do not grow with the batch: the optimizer, gradient scaling, Python, and the start of operations; "
+            f"{room}."
         ),
         estimated_gain=gain,
         request=changed(facts.request, config__training__batch_size=larger),
@@ -62,23 +63,39 @@ def _seconds_of_weights(facts: Facts, kind: WorkKind) -> float:
 def _room(facts: Facts, larger: int) -> str | None:
     """Why a batch fits: by the search for the largest one if there was one, else by the account of memory.
 
-    None if it does not, or nothing is known.
+    The search holds few batches on the device, not all those of training. None if it does not fit, or too little is
+    known.
     """
-    capacity = facts.candidate.capacity
+    capacity, memory, device_bytes = facts.candidate.capacity, facts.trial.memory, facts.device.memory_bytes
+    waiting_bytes = most_waiting_bytes(facts)
+    if waiting_bytes is None:
+        return None
     if capacity is not None and capacity.largest_batch_size is not None and larger <= capacity.largest_batch_size:
-        return f"the largest batch that fits is {capacity.largest_batch_size}"
+        fits = not waiting_bytes or facts.has_room_for((FACTOR - 1) * waiting_bytes)
+        return f"the largest batch that fits is {capacity.largest_batch_size}" if fits else None
     if capacity is not None and capacity.smallest_too_large is not None and larger >= capacity.smallest_too_large:
         return None
-    memory, occupied, device_bytes = facts.trial.memory, facts.occupied_bytes, facts.device.memory_bytes
-    if memory is None or occupied is None or device_bytes is None:
+    if memory is None or facts.occupied_bytes is None or device_bytes is None:
         return None
-    more_bytes = (FACTOR - 1) * _growing_bytes(memory)
+    more_bytes = (FACTOR - 1) * (_growing_bytes(memory) + waiting_bytes)
     if not facts.has_room_for(more_bytes):
         return None
-    return f"it needs about {size(occupied + more_bytes)} of {size(device_bytes)}"
+    return f"it needs at most about {size(facts.occupied_bytes + more_bytes)} of {size(device_bytes)}"
+
+
+def most_waiting_bytes(facts: Facts) -> int | None:
+    """Most memory of batches that wait on the device for their step: what the leg takes beyond a step's peak.
+
+    0 with a loader, which keeps them elsewhere; None if it is unknown.
+    """
+    if facts.request.config.data.loader is not None:
+        return 0
+    if facts.trial.memory is None or facts.occupied_bytes is None:
+        return None
+    return max(0, facts.occupied_bytes - facts.trial.memory.peak_bytes)
 
 
 def _growing_bytes(memory: Memory) -> int:
-    """Memory that grows with the batch: activations, temporary tensors and the batch; without an account, all."""
+    """Memory of a step that grows with the batch: activations, temporary tensors and the batch; all if unaccounted."""
     parts = memory.breakdown
     return parts.activations + parts.temporary + parts.other if parts else memory.peak_bytes

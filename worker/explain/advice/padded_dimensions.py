@@ -1,4 +1,4 @@
-"""Padded dimensions, where matrix products in half precision are far from the ceiling of a GPU."""
+"""Padded dimensions, where matrix products in half precision are far from the rate of a GPU."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,16 +13,13 @@ from halftime.contract.models import (
     TransformersSpec,
 )
 from halftime.contract.report.explanation import Advice
-from worker.explain.advice.facts import Facts
+from worker.explain.advice.facts import FAR_FROM_PEAK, Facts
 from worker.explain.advice.requests import changed
 from worker.explain.advice.words import percent
 
 #: Multiples that tensor cores need for full use (NVIDIA, "Matrix Multiplication Background User's Guide"); of
 #: vocabularies, whose products are the largest, a tile's width.
 MULTIPLE, VOCABULARY_MULTIPLE = 8, 64
-
-#: Share of the ceiling from which on products are not held back by their dimensions.
-FAR_FROM_CEILING = 0.5
 
 #: Names that architectures give to the width of the residual stream, and to the number of attention heads, which
 #: divides it.
@@ -34,12 +31,12 @@ FREE_NAMES = ("intermediate_size", "d_ff", "n_inner", "hidden_dim")
 def padded_dimensions(facts: Facts) -> Advice | None:
     """Advises dimensions in multiples of 8, and of 64 for a vocabulary.
 
-    At most, the products of padded dimensions run at the device's ceiling: of their time P, at a share s of it,
-    P (1 - s) goes. Where the vocabulary alone is padded, P is the share of its weights among all. At least nothing: the
-    dimensions need not be what holds the products back.
+    At most, the products of padded dimensions run at the device's rate of matrix products: of their time P, at a
+    share s of it, P (1 - s) goes. Where the vocabulary alone is padded, P is the share of its weights among all. At
+    least nothing: the dimensions need not be what holds the products back.
     """
-    share = facts.split.share_of_ceiling("matrix_products")
-    if facts.device.kind != "cuda" or not facts.is_half or share is None or share >= FAR_FROM_CEILING:
+    share = facts.share_of_peak
+    if facts.device.kind != "cuda" or not facts.is_half or share is None or share >= FAR_FROM_PEAK:
         return None
     padded = {name: value for name, old, value in paddings(facts.request.model) if value != old}
     if not padded:
@@ -50,8 +47,9 @@ def padded_dimensions(facts: Facts) -> Advice | None:
         name="padded_dimensions",
         text=f"Pad dimensions to multiples that tensor cores need: {_words(padded)}.",
         evidence=(
-            f"matrix products reach {percent(share)} of the device's ceiling, and {', '.join(padded)} "
-            f"{'is' if len(padded) == 1 else 'are'} no multiple of {MULTIPLE} ({VOCABULARY_MULTIPLE} for a vocabulary)."
+            f"matrix products reach at most {percent(share)} of the rate of the device's fastest, and "
+            f"{', '.join(padded)} {'is' if len(padded) == 1 else 'are'} no multiple of {MULTIPLE} "
+            f"({VOCABULARY_MULTIPLE} for a vocabulary)."
         ),
         estimated_gain=facts.split.gains(0.0, products * (1 - share)),
         request=changed(facts.request, model=with_sizes(facts.request.model, padded)),

@@ -97,6 +97,12 @@ def plain_trial(candidate="bf16"):
     return factories.trial(spec_of(run, run.candidates[0], 0))
 
 
+def multiplying(flops, **attested):
+    """What a trial attests that multiplied so many FLOPs in a step."""
+    update = {"multiplied_flops": {"bfloat16": flops}} | attested
+    return plain_trial().attestation.model_copy(update=update)
+
+
 def exactly(value):
     """An estimate without uncertainty."""
     return Estimate(value=value, ci_low=value, ci_high=value)

@@ -1,6 +1,7 @@
 """The list of advice: its order, its length, its requests, and what holds for any split of a step."""
 
 import json
+import re
 from typing import get_args
 
 import pytest
@@ -57,6 +58,12 @@ def test_every_request_is_complete_and_valid():
         assert request.config.baseline == "fp32"
 
 
+def test_advice_needs_no_words_that_only_its_rules_know():
+    text = " ".join(f"{one.text} {one.evidence}" for one in bad().values())
+    assert "operations" in text
+    assert not re.search(r"\b(launch|gaps?|host)", text)
+
+
 def test_a_change_that_makes_no_valid_request_is_none():
     assert changed(asked(), config__training__batch_size=65_537) is None
 
@@ -73,6 +80,20 @@ def test_a_candidate_without_a_trial_gets_no_advice():
 
 def test_without_a_split_there_is_nothing_to_go_by():
     assert advice_on([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("workers", "waits", "saves"),
+    [(1, 0.5, False), (1, 0.05, True), (0, 0.5, True)],
+    ids=["processes limit training", "hardly", "loading is part of a step"],
+)
+def test_where_processes_that_load_data_limit_training_nothing_else_gains(workers, waits, saves):
+    data = {"kind": "synthetic", "loader": {"workers": workers}}
+    environment = plain_trial().environment.model_copy(update={"threads": 8})
+    request = asked(device=GPU, data=data)
+    found = advice_on(BAD, request, GPU, BAD, leg={"data_wait_share": waits}, environment=environment)
+    assert ("more_loader_workers" in found) is (waits == 0.5)
+    assert bool(found.keys() - {"more_loader_workers"}) is saves
 
 
 rows_of_a_step = st.lists(
@@ -95,7 +116,8 @@ def test_whatever_the_step_a_gain_is_at_least_one_and_within_its_range(rows, dev
     found = advice_on(rows, request, device, rows, 1.5, 1.6, leg={"data_wait_share": waits}, fused_optimizer=False)
     for one in found.values():
         gain = one.estimated_gain
-        assert 1 <= gain.ci_low <= gain.value <= gain.ci_high < float("inf"), one
+        least = 0 if one.name == "tf32_first" else 1  # the candidate may be faster than TF32
+        assert least <= gain.ci_low <= gain.value <= gain.ci_high < float("inf"), one
 
 
 def given_advice(low, value, high, name="compile"):

@@ -5,7 +5,18 @@ import math
 import pytest
 
 from halftime.contract.report.report import Capacity
-from tests.worker.explain.advice.reported import CPU, GIB, GPU, advice_on, asked, memory, plain_trial, range_of, row
+from tests.worker.explain.advice.reported import (
+    CPU,
+    GIB,
+    GPU,
+    advice_on,
+    asked,
+    memory,
+    multiplying,
+    plain_trial,
+    range_of,
+    row,
+)
 
 CONVNET = {"kind": "convnet", "image_size": 8, "widths": [16, 32], "num_classes": 4}
 GPT2 = {"kind": "transformers", "preset": "gpt2", "sequence_length": 64}
@@ -29,7 +40,20 @@ def test_a_larger_batch_where_much_of_a_step_does_not_grow_with_it():
     advice = advice_on(MOSTLY_FIXED)["larger_batch"]
     assert range_of(advice) == pytest.approx((20 / 18, 20 / 15, 20 / 14))
     assert advice.request["config"]["training"]["batch_size"] == 16
-    assert "3.0 GiB of 16.0 GiB" in advice.evidence
+    assert "4.0 GiB of 16.0 GiB" in advice.evidence
+
+
+def test_part_of_a_step_may_be_little_of_it():
+    advice = advice_on([row("optimizer", 1), row("matrix_products", 9, "compute", 0.8)])["larger_batch"]
+    assert "part of a step takes the same time" in advice.text
+
+
+@pytest.mark.parametrize(("data", "fits"), [({}, False), ({"loader": {}}, True)], ids=["on the device", "by a loader"])
+def test_batches_that_wait_on_the_device_grow_too(data, fits):
+    """Of 9 GiB, 1 GiB is the step's peak; twice as much of all would be 18 GiB of 16."""
+    request = asked(data={"kind": "synthetic"} | data)
+    found_advice = advice_on(MOSTLY_FIXED, request, occupied_bytes=9 * GIB)
+    assert ("larger_batch" in found_advice) is fits
 
 
 def test_on_a_gpu_the_wait_for_the_host_may_vanish():
@@ -71,8 +95,14 @@ def test_no_larger_batch_without_room_for_it(changes):
 
 
 def test_the_search_for_the_largest_batch_knows_better_than_the_account_of_memory():
-    advice = advice_on(MOSTLY_FIXED, leg={"capacity": found(16, 17)}, occupied_bytes=14 * GIB)["larger_batch"]
+    changes = {"leg": {"capacity": found(16, 17)}, "occupied_bytes": 14 * GIB}
+    advice = advice_on(MOSTLY_FIXED, loading(2), **changes)["larger_batch"]
     assert "the largest batch that fits is 16" in advice.evidence
+
+
+def test_the_search_for_the_largest_batch_does_not_know_of_batches_that_wait_on_the_device():
+    assert "larger_batch" in advice_on(MOSTLY_FIXED, leg={"capacity": found(16, 17)})
+    assert "larger_batch" not in advice_on(MOSTLY_FIXED, leg={"capacity": found(16, 17)}, occupied_bytes=14 * GIB)
 
 
 def test_no_larger_batch_where_all_work_grows_with_it():
@@ -152,9 +182,9 @@ def test_no_fused_attention_where_the_loss_has_the_only_softmax_or_nobody_chose_
     assert "fused_attention" not in advice_on(rows, asked(GPT2 | {"config": config}))
 
 
-def convolving():
-    """What a trial with convolutions attests."""
-    return plain_trial().attestation.model_copy(update={"forward_dtypes": {"Conv2d": ["bfloat16"]}})
+def convolving(flops=16e9):
+    """What a trial with convolutions attests; in 8 ms, at 8 TFLOP/s, 16 GFLOP are a quarter of what the device can."""
+    return multiplying(flops, forward_dtypes={"Conv2d": ["bfloat16"]})
 
 
 SLOW_PRODUCTS = [row("matrix_products", 8, "memory", 0.25), row("normalisation", 2)]
@@ -164,6 +194,14 @@ def test_channels_last_where_convolutions_are_far_from_the_ceiling():
     advice = advice_on(SLOW_PRODUCTS, asked(CONVNET), attestation=convolving())["channels_last"]
     assert range_of(advice) == pytest.approx((1, math.sqrt(10 / 4), 10 / 4))
     assert advice.request["config"]["training"]["channels_last"] is True
+    assert "at most 25 % of the rate" in advice.evidence
+
+
+@pytest.mark.parametrize("flops", [64e9, 32e9, 0], ids=["at the peak", "at half of it", "unknown"])
+def test_convolutions_whose_fastest_algorithm_would_need_fewer_flops_are_not_slow(flops):
+    """The least work of a kernel of 3 is a quarter of what is written down, and that of a longer one nothing."""
+    advice = advice_on(SLOW_PRODUCTS, asked(CONVNET), attestation=convolving(flops))
+    assert "channels_last" not in advice
 
 
 @pytest.mark.parametrize(
@@ -171,18 +209,17 @@ def test_channels_last_where_convolutions_are_far_from_the_ceiling():
     [
         (asked(CONVNET | {"channels_last": True}), SLOW_PRODUCTS),
         (asked(CONVNET, training={"channels_last": True}), SLOW_PRODUCTS),
-        (asked(CONVNET), [row("matrix_products", 8, "compute", 0.8), row("normalisation", 2)]),
         (asked(CONVNET), [row("matrix_products", 1, "memory", 0.1), row("normalisation", 9)]),
         (asked(CONVNET), [*SLOW_PRODUCTS, row("attention", 1)]),
     ],
-    ids=["the model has it", "the legs have it", "near the ceiling", "a small share", "an image transformer"],
+    ids=["the model has it", "the legs have it", "a small share", "an image transformer"],
 )
 def test_no_channels_last_without_evidence(request_, rows):
     assert "channels_last" not in advice_on(rows, request_, attestation=convolving())
 
 
 def test_no_channels_last_without_convolutions():
-    assert "channels_last" not in advice_on(SLOW_PRODUCTS)
+    assert "channels_last" not in advice_on(SLOW_PRODUCTS, asked(CONVNET), attestation=multiplying(16e9))
 
 
 def loading(workers):

@@ -5,13 +5,15 @@ import math
 import pytest
 
 from halftime.contract.report.trial import GradScalerTrace
-from tests.worker.explain.advice.reported import CEILINGS, GPU, NATIVE, advice_on, asked, range_of, row
+from tests.worker.explain.advice.reported import CEILINGS, GPU, NATIVE, advice_on, asked, multiplying, range_of, row
 
 SLOW_PRODUCTS = [row("matrix_products", 8, "memory", 0.25), row("elementwise", 2)]
 
 
-def wanted(model, rows=SLOW_PRODUCTS, **trial):
-    return advice_on(rows, asked(model, GPU), GPU, **trial).get("padded_dimensions")
+def wanted(model, flops=16e9, **trial):
+    """In 8 ms, at 8 TFLOP/s, 16 GFLOP are a quarter of what the GPU can."""
+    trial |= {"attestation": multiplying(flops)}
+    return advice_on(SLOW_PRODUCTS, asked(model, GPU), GPU, **trial).get("padded_dimensions")
 
 
 TRANSFORMER = {"kind": "transformer", "vocab_size": 100, "hidden_size": 36, "num_layers": 1, "num_heads": 6}
@@ -41,22 +43,35 @@ def test_where_the_vocabulary_alone_is_odd_only_its_products_gain():
 
 
 @pytest.mark.parametrize(
-    ("model", "share"),
-    [(TRANSFORMER, 0.6), (TRANSFORMER, None), ({"kind": "mlp", "hidden_size": 64}, 0.1), ({"kind": "layers"}, 0.1)],
-    ids=["near the ceiling", "unknown", "nothing is odd", "unknown dimensions"],
+    ("model", "flops"),
+    [(TRANSFORMER, 40e9), (TRANSFORMER, 0), ({"kind": "mlp", "hidden_size": 64}, 16e9), ({"kind": "layers"}, 16e9)],
+    ids=["near the peak", "unknown", "nothing is odd", "unknown dimensions"],
 )
-def test_nothing_is_padded_without_evidence(model, share):
-    assert wanted(model, [row("matrix_products", 8, None, share), row("elementwise", 2)]) is None
+def test_nothing_is_padded_without_evidence(model, flops):
+    """The split's share of the ceiling, a quarter in all of them, has the least work of the products."""
+    assert wanted(model, flops) is None
+
+
+FP32 = [row("matrix_products", 8, "compute", 0.5), row("elementwise", 2)]
 
 
 def test_tf32_gains_at_most_what_the_ratio_of_ceilings_allows():
     """FP32 products take 8 of 10 ms at half of the ceiling; TF32 ones are four times as fast."""
-    baseline = [row("matrix_products", 8, "compute", 0.5), row("elementwise", 2)]
-    advice = advice_on([], asked(device=GPU), GPU, baseline_rows=baseline)["tf32_first"]
+    advice = advice_on([], asked(device=GPU), GPU, baseline_rows=FP32, speedup=1.0)["tf32_first"]
     low, high = 10 / 7, 10 / 4
     assert range_of(advice) == pytest.approx((low, math.sqrt(low * high), high))
     assert advice.request["config"]["candidates"] == ["bf16", "tf32"]
-    assert "over fp32, not over bf16" in advice.text
+    assert "in place of bf16" in advice.text
+
+
+def test_the_gain_of_tf32_is_that_over_the_candidate():
+    advice = advice_on([], asked(device=GPU), GPU, baseline_rows=FP32, speedup=1.6)["tf32_first"]
+    low, high = 10 / 7 / 1.6, 10 / 4 / 1.6
+    assert range_of(advice) == pytest.approx((low, math.sqrt(low * high), high))
+
+
+def test_no_tf32_where_the_candidate_is_as_fast():
+    assert "tf32_first" not in advice_on([], asked(device=GPU), GPU, baseline_rows=FP32, speedup=1.9)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +86,8 @@ def test_tf32_gains_at_most_what_the_ratio_of_ceilings_allows():
     ids=["the baseline has it", "a leg has it", "the GPU lacks it", "no ceilings", "no ceiling of it"],
 )
 def test_no_tf32_without_evidence(config, device):
-    baseline = [row("matrix_products", 8, "compute", 0.5), row("elementwise", 2)]
-    assert "tf32_first" not in advice_on([], asked(device=GPU, **config), device, baseline_rows=baseline)
+    found = advice_on([], asked(device=GPU, **config), device, baseline_rows=FP32, speedup=1.0)
+    assert "tf32_first" not in found
 
 
 def scaler(skipped):
