@@ -23,7 +23,7 @@ from tests.app.reports.reported import reported
 
 @pytest.fixture(scope="module")
 def plain():
-    return anyio.run(reported)
+    return unexplained(anyio.run(reported), reason=None)
 
 
 @pytest.fixture(scope="module")
