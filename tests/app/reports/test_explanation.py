@@ -113,6 +113,12 @@ def test_advice_is_a_ranked_list_with_its_gain_and_evidence(report, form):
 
 
 @pytest.mark.parametrize("form", PROSE)
+def test_the_time_that_the_explanation_took_is_named_as_such(plain, report, form):
+    assert "s for checks of precision, memory and numerics, and for the explanation." in said(form, report)
+    assert "s for checks of precision, memory and numerics." in said(form, plain)
+
+
+@pytest.mark.parametrize("form", PROSE)
 def test_every_leg_has_a_table_of_its_kinds(report, form):
     text = said(form, report)
     for name, rows in kind_tables(report):
