@@ -145,6 +145,16 @@ def test_a_row_says_what_limits_the_kind_and_how_far_it_is_from_it(report):
     assert by_kind["host"][3:] == ("–", "–", "0")
 
 
+def test_bytes_alone_do_not_say_how_far_attention_is_from_a_ceiling(report):
+    of_bytes_alone = [
+        time.model_copy(update={"least_flops": None, "bound_by": "memory"}) if time.kind == "attention" else time
+        for time in report.baseline.time_by_kind
+    ]
+    baseline = report.baseline.model_copy(update={"time_by_kind": of_bytes_alone})
+    (_, rows), *_ = kind_tables(report.model_copy(update={"baseline": baseline}))
+    assert next(row for row in rows if row[0] == "attention")[3:] == ("–", "–", "12")
+
+
 def test_a_page_has_each_request_and_a_link_to_the_form_and_a_file_the_request_alone(report):
     page, file = part_of_page(report), to_html(report)
     assert page.count("Request with this change") == file.count("Request with this change") == 4
