@@ -163,6 +163,13 @@ def test_a_page_has_each_request_and_a_link_to_the_form_and_a_file_the_request_a
     assert "&#34;compile&#34;: {}" in file
 
 
+@pytest.mark.parametrize("form", ["page", "file"])
+def test_words_of_the_explanation_are_explained_where_they_are_used(report, form):
+    why = said(form, report).split('id="why"')[1].split('id="pictures"')[0]
+    for word in ("Launch", "Host alone", "Gap between matrix products", "Ceiling"):
+        assert f"<dt>{word}</dt>" in why
+
+
 def test_a_page_has_the_charts_of_the_explanation_there_and_not_among_the_others(report):
     why, charts = part_of_page(report).split('<h2 id="pictures">')
     assert why.count("<figure>") == 3
