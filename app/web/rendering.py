@@ -4,6 +4,7 @@ from functools import cache
 
 import jinja2
 
+from app.reports.live.state import PHASES_WITHOUT_BLOCKS
 from app.reports.text import ceilings, explanation, precisions, remedies, verdict_words, wording
 from app.reports.traces import traced_legs
 from app.web import formats
@@ -50,5 +51,6 @@ def environment() -> jinja2.Environment:
         "trial_columns": wording.trial_columns,
         "kind_columns": explanation.KIND_COLUMNS,
         "precision_marks": MARKS,
+        "phases_without_blocks": PHASES_WITHOUT_BLOCKS,
     }
     return templates

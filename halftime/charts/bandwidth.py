@@ -9,7 +9,7 @@ from halftime.charts.labels import round_ticks
 from halftime.charts.roofline import bandwidths_of
 from halftime.charts.theme import GROUND, LEGS, LINE, QUIET, SHAPES, Chart, layered, rows, styled
 from halftime.contract.report.explanation import TimeByKind
-from halftime.contract.report.kinds import KIND_TITLES
+from halftime.contract.report.kinds import KIND_TITLES, MULTIPLYING
 from halftime.contract.report.named_legs import NamedLeg, named_legs
 from halftime.contract.report.report import Report
 
@@ -22,7 +22,7 @@ LINE_HEIGHT = 15
 CAPTION = (
     "Kinds of work that multiply nothing, by the bytes per second that they must at least move. The lines are what "
     "this device reached when it was measured. Marks near them gain from fewer bytes alone; those far to the left are "
-    "held up by something else, such as launches."
+    "held up by something else, such as the time that it takes to start operations (launches)."
 )
 
 
@@ -44,7 +44,8 @@ def bandwidth(report: Report) -> Chart | None:
 
 
 def _mark(leg: NamedLeg, time: TimeByKind) -> dict[str, Any] | None:
-    if time.least_flops or not time.least_bytes or not time.seconds_per_step:
+    multiplies = time.kind in MULTIPLYING or time.least_flops
+    if multiplies or not time.least_bytes or not time.seconds_per_step:
         return None
     rate = time.least_bytes / time.seconds_per_step
     return {"leg": leg.name, "precision": leg.leg.precision, "kind": KIND_TITLES[time.kind], "rate": rate}

@@ -32,7 +32,9 @@ FAR_RIGHT = 0.55
 CAPTION = (
     "Each mark is a kind of work that multiplies: further right, more arithmetic per byte; higher, faster. The lines "
     "are what this device reached when it was measured: the sloped ones its memory, the flat ones matrix products in "
-    "each precision. Marks far below the lines are held up by something else, such as launches."
+    "each precision. Marks far below the lines are held up by something else, such as the time that it takes to start "
+    "operations (launches). Attention that torch computes as one operation has no mark: how much of its arithmetic a "
+    "mask saves is unknown."
 )
 
 

@@ -37,11 +37,9 @@ PHASES = frozenset({"X", "s", "t", "f"})
 #: Fields of an event that are kept as they are.
 FIELDS = ("ph", "cat", "ts", "dur", "id", "bp")
 
-#: Arguments that are kept: shapes and dtypes of an operator, where and how a kernel was launched.
+#: Arguments that are kept: where and how a kernel was launched, and what a copy moved.
 ARGUMENTS = frozenset(
     {
-        "Input Dims",
-        "Input type",
         "device",
         "stream",
         "correlation",

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from app.reports.live.benchmark import LiveBenchmark
+from app.reports.live.state import PHASES_WITHOUT_BLOCKS
 from app.reports.terminal import STATES
 from app.reports.text.interval_bar import Scale, interval_bar, meets
 from app.reports.text.relative_time import duration
@@ -28,13 +29,6 @@ METRIC = 18
 
 #: Number of warnings that are shown, newest last.
 WARNINGS = 4
-
-PHASES = {
-    "start": "Starting",
-    "capacity": "Searching for the largest batch size",
-    "verify": "Measuring what the advice is worth",
-    "report": "Writing the report",
-}
 
 #: The phase before blocks in which legs take turns.
 SURVEY = "Training each leg once alone"
@@ -75,7 +69,7 @@ def progress_line(live: LiveBenchmark, now: datetime) -> str:
     if progress is None:
         return _times(live, now)
     block = SURVEY if progress.is_survey else f"Block {progress.block} of {_planned(live)}"
-    phase = PHASES.get(progress.phase, block)
+    phase = PHASES_WITHOUT_BLOCKS.get(progress.phase, block)
     turns = " · legs take turns" if live.state.in_turns else ""
     return f"{phase}{turns} · {progress.fraction:.0%} · {_times(live, now)}"
 

@@ -11,6 +11,14 @@ from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.metrics import CLASSIFICATION, MetricFacts
 from halftime.contract.resources.benchmark import Benchmark, Progress, Status
 
+#: What a worker does outside the blocks and the survey, by the phase of its progress.
+PHASES_WITHOUT_BLOCKS = {
+    "start": "Starting",
+    "capacity": "Searching for the largest batch size",
+    "verify": "Measuring what the advice is worth",
+    "report": "Writing the report",
+}
+
 
 @dataclass
 class Attempt:

@@ -7,7 +7,7 @@ from typing import Literal
 from app.reports.text.wording import NOTHING, interval, leg_names, legs_of, titled_comparisons
 from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.explanation import Advice, Bound, TimeByKind
-from halftime.contract.report.kinds import KIND_TITLES, LARGEST, KindShare
+from halftime.contract.report.kinds import KIND_TITLES, LARGEST, MULTIPLYING, KindShare
 from halftime.contract.report.report import Comparison, Leg, Report
 from halftime.contract.report.report_comparison import LegChange
 
@@ -116,12 +116,14 @@ def _kind_rows(leg: Leg, order: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _kind_row(time: TimeByKind, step_seconds: float) -> tuple[str, ...]:
+    """Returns a row; what bounds work that multiplies is said only if its arithmetic is known, not its bytes alone."""
+    is_known = time.kind not in MULTIPLYING or time.least_flops is not None
     return (
         KIND_TITLES[time.kind],
         _milliseconds(time.seconds_per_step),
         _percent(time.seconds_per_step / step_seconds if step_seconds else None),
-        time.bound_by or NOTHING,
-        _percent(time.share_of_ceiling),
+        (is_known and time.bound_by) or NOTHING,
+        _percent(time.share_of_ceiling if is_known else None),
         f"{time.calls:,.0f}",
     )
 

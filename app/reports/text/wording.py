@@ -283,11 +283,15 @@ def context_lines(report: Report) -> list[str]:
     lines += _disturbance_lines(report)
     if report.samples_dropped:
         lines.append("Retention has deleted the raw samples of every step; the figures were computed from them.")
-    lines.append(
+    return [*lines, _run_time_line(report)]
+
+
+def _run_time_line(report: Report) -> str:
+    explanation = ", and for the explanation" if any(leg.time_by_kind for leg in legs_of(report)) else ""
+    return (
         f"Total time {report.total_seconds:.1f} s, of which {report.overhead_seconds:.1f} s outside measured steps, "
-        f"of which {report.proof_seconds:.1f} s for checks of precision, memory and numerics."
+        f"of which {report.proof_seconds:.1f} s for checks of precision, memory and numerics{explanation}."
     )
-    return lines
 
 
 def _best_possible(report: Report) -> list[str]:

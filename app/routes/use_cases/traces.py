@@ -1,5 +1,6 @@
 """Traces of the legs of a benchmark."""
 
+from collections.abc import Mapping
 from uuid import UUID
 
 import anyio.to_thread
@@ -19,19 +20,20 @@ NOT_STORED = "It is not stored any more."
 async def load_trace(database: Database, benchmark_id: UUID, leg: str) -> bytes:
     """Returns the stored trace of a leg: gzipped JSON.
 
+    What is stored may be of a trial that was repeated, while the one that counts has no trace: the report decides.
     Raises NotFound, Purged, ReportNotReady, BenchmarkFailed, NoTrace, and Invalid for an unknown leg.
     """
     async with database.reading() as session:
-        trace = await traces.get(session, benchmark_id, leg)
-        if trace is not None:
-            return trace
         stored = await load_report(session, benchmark_id)
-    raise await anyio.to_thread.run_sync(_no_trace, stored, leg)
+        trace = await traces.get(session, benchmark_id, leg)
+    missing = await anyio.to_thread.run_sync(lambda: missing_traces(parse_report(stored)))
+    if trace is None or leg not in missing or missing[leg] is not None:
+        raise _no_trace(missing, leg)
+    return trace
 
 
-def _no_trace(stored: bytes, leg: str) -> errors.NoTrace | errors.Invalid:
+def _no_trace(missing: Mapping[str, str | None], leg: str) -> errors.NoTrace | errors.Invalid:
     """Returns the error for a leg of a report, or of none, that has no trace."""
-    missing = missing_traces(parse_report(stored))
     others = f"Legs with a trace: {', '.join(name for name, reason in missing.items() if reason is None) or 'none'}."
     if leg not in missing:
         fault = FieldError(loc="/query/leg", msg=f"must be one of {', '.join(missing)}", type="unknown_leg")

@@ -23,6 +23,9 @@ KIND_TITLES: dict[WorkKind, str] = {
     "unassigned": "unassigned",
 }
 
+#: Kinds that multiply matrices, whether their arithmetic was counted or not.
+MULTIPLYING: frozenset[WorkKind] = frozenset({"matrix_products", "attention"})
+
 #: Kinds that a compact split names.
 LARGEST = 3
 

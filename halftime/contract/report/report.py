@@ -300,7 +300,7 @@ class Report(Output):
     warnings: list[str]
     #: Time outside measured steps.
     overhead_seconds: float
-    #: Part of the overhead: time after training for probes, the memory breakdown, and numerics.
+    #: Part of the overhead: time after training for probes, the profile, the memory breakdown, and numerics.
     proof_seconds: float
     total_seconds: float
     #: Whether retention emptied `step_seconds`, `loss_curve`, `gradient_norms` and the scale trace of every trial.

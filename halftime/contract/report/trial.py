@@ -265,7 +265,7 @@ class TrialResult(Output):
     #: Most memory that the process took from others until the end of validation: on a CPU its resident set, on a GPU
     #: what the device had in use. null in reports of earlier releases.
     occupied_bytes: int | None = None
-    #: Time after training for probes, the memory breakdown, and numerics.
+    #: Time after training for probes, the profile, the memory breakdown, and numerics.
     proof_seconds: float
     #: Whether training ended before all steps of the request; entries per step cover the steps that were done.
     ended_early: bool = False

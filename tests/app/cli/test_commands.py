@@ -24,6 +24,7 @@ from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Progress
 from halftime.contract.resources.cost import Cost, Preview
 from tests.app.acts import CPU_JOB, EMULATED, add_trace, finish, post, register
+from tests.factories import profile
 
 pytestmark = pytest.mark.anyio
 
@@ -63,10 +64,10 @@ def job(tmp_path):
     return write
 
 
-async def finished(live, body=CPU_JOB):
+async def finished(live, body=CPU_JOB, **changes):
     """The id of a benchmark with a report."""
     benchmark = await post(live, body)
-    await finish(live, benchmark)
+    await finish(live, benchmark, **changes)
     return benchmark["id"]
 
 
@@ -122,7 +123,7 @@ async def test_a_report_is_written_in_the_format_of_each_file(live, halftime, tm
 
 
 async def test_a_trace_is_written_to_a_file(live, halftime, tmp_path):
-    benchmark, file = await finished(live), tmp_path / "bf16.json.gz"
+    benchmark, file = await finished(live, profile=profile()), tmp_path / "bf16.json.gz"
     await add_trace(live, {"id": benchmark}, "bf16")
     result = await halftime("trace", benchmark, "bf16", "--output", file)
     assert result.exit_code == 0
@@ -135,7 +136,7 @@ async def test_a_trace_is_written_to_a_file(live, halftime, tmp_path):
 async def test_a_leg_without_a_trace_is_refused_with_the_reason(live, halftime, tmp_path):
     result = await halftime("trace", await finished(live), "bf16", "--output", tmp_path / "bf16.json.gz")
     assert result.exit_code == 2
-    assert "The leg was not profiled." in result.stderr
+    assert "It was not profiled." in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 

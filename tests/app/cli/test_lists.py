@@ -147,11 +147,12 @@ def test_show_tells_the_findings_the_times_and_what_to_do_next():
         ({"is_survey": True}, "survey, bf16"),
         ({"in_turns": True}, "block 1 of 4, legs take turns"),
         ({}, "block 1 of 4, bf16"),
+        ({"phase": "verify"}, "measuring what the advice is worth"),
     ],
 )
 def test_show_says_how_far_a_running_benchmark_is(measured, place):
     figures = {"block": 1, "max_blocks": 4, "step": 1, "total_steps": 5, "fraction": 0.1, "eta_seconds": 80}
-    progress = Progress(phase="measure", leg="bf16", **measured, **figures)
+    progress = Progress(**{"phase": "measure", "leg": "bf16"} | measured | figures)
     told = drawn(described(benchmark(status="running", progress=progress, summary=None, finished_at=None), NOW))
     assert f"10%: {place}, about 1:20 left" in told
 

@@ -23,7 +23,7 @@ from tests.app.reports.reported import reported
 
 @pytest.fixture(scope="module")
 def plain():
-    return anyio.run(reported)
+    return unexplained(anyio.run(reported), reason=None)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,12 @@ def test_advice_is_a_ranked_list_with_its_gain_and_evidence(report, form):
 
 
 @pytest.mark.parametrize("form", PROSE)
+def test_the_time_that_the_explanation_took_is_named_as_such(plain, report, form):
+    assert "s for checks of precision, memory and numerics, and for the explanation." in said(form, report)
+    assert "s for checks of precision, memory and numerics." in said(form, plain)
+
+
+@pytest.mark.parametrize("form", PROSE)
 def test_every_leg_has_a_table_of_its_kinds(report, form):
     text = said(form, report)
     for name, rows in kind_tables(report):
@@ -139,12 +145,29 @@ def test_a_row_says_what_limits_the_kind_and_how_far_it_is_from_it(report):
     assert by_kind["host"][3:] == ("–", "–", "0")
 
 
+def test_bytes_alone_do_not_say_how_far_attention_is_from_a_ceiling(report):
+    of_bytes_alone = [
+        time.model_copy(update={"least_flops": None, "bound_by": "memory"}) if time.kind == "attention" else time
+        for time in report.baseline.time_by_kind
+    ]
+    baseline = report.baseline.model_copy(update={"time_by_kind": of_bytes_alone})
+    (_, rows), *_ = kind_tables(report.model_copy(update={"baseline": baseline}))
+    assert next(row for row in rows if row[0] == "attention")[3:] == ("–", "–", "12")
+
+
 def test_a_page_has_each_request_and_a_link_to_the_form_and_a_file_the_request_alone(report):
     page, file = part_of_page(report), to_html(report)
     assert page.count("Request with this change") == file.count("Request with this change") == 4
     assert page.count('href="/ui/new?request=') == 4
     assert "/ui/new" not in file
     assert "&#34;compile&#34;: {}" in file
+
+
+@pytest.mark.parametrize("form", ["page", "file"])
+def test_words_of_the_explanation_are_explained_where_they_are_used(report, form):
+    why = said(form, report).split('id="why"')[1].split('id="pictures"')[0]
+    for word in ("Launch", "Host alone", "Gap between matrix products", "Ceiling"):
+        assert f"<dt>{word}</dt>" in why
 
 
 def test_a_page_has_the_charts_of_the_explanation_there_and_not_among_the_others(report):

@@ -8,9 +8,10 @@ from app.background.webhooks import Sender
 from app.store import claims, traces
 from app.store.webhooks import Outcome
 from halftime.contract.event_data import TrialFinished
+from halftime.contract.report.explanation import ProfiledKind
 from tests.app.acts import CEILINGS, NATIVE_BF16, claim, made_report, post, register
 from tests.app.routes.shortening import shortened
-from tests.factories import request
+from tests.factories import profile, request
 
 #: Never spoken to.
 HOOK_HOST = "hooks.example.com"
@@ -19,6 +20,12 @@ SMALL = request(candidates=["bf16"]).model_dump(mode="json") | {"labels": {"team
 HOOKED = SMALL | {"webhook": {"url": f"https://{HOOK_HOST}/halftime", "events": ["succeeded"]}}
 OTHER = request(candidates=["bf16"], training={"batch_size": 16, "steps": 5, "warmup_steps": 2})
 SWEEP = {"request": SMALL, "vary": {"batch_sizes": [8, 16]}}
+
+#: What a step of every trial consists of.
+KINDS = [
+    ProfiledKind(kind="matrix_products", profiled_seconds=0.009, recorded_inside=2, calls=6),
+    ProfiledKind(kind="host", profiled_seconds=0.003, recorded_inside=8, calls=0),
+]
 
 
 class Recording:
@@ -68,7 +75,8 @@ async def _submits(ask):
 
 async def _ends(client, benchmark, asked=None):
     held = await claim(client, benchmark)
-    report = await made_report(benchmark["id"], asked or request(candidates=["bf16"]), parameter_count=212)
+    of_trials = {"parameter_count": 212, "profile": profile(kinds=KINDS)}
+    report = await made_report(benchmark["id"], asked or request(candidates=["bf16"]), **of_trials)
     took = {"overhead_seconds": 12.5, "proof_seconds": 2.5, "total_seconds": 13.0}
     async with client.app.state.database.sessions.begin() as session:
         told = {"leg": "fp32", "block": 0, "phase": "measure", "median_step_seconds": 0.02, "validation_loss": 1.0}

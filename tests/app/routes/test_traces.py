@@ -89,8 +89,9 @@ async def test_each_leg_has_the_trace_of_its_first_trial(client):
 
 
 async def test_a_trace_is_a_download_that_a_client_keeps(client):
-    benchmark = await post(client)
-    await finish(client, benchmark)
+    asked = request(candidates=["bf16", "fp32"])
+    benchmark = await post(client, asked.model_dump(mode="json"))
+    await finish(client, benchmark, asked, profile=profile())
     await add_trace(client, benchmark, "fp32 again", TRACE)
     response = await client.get(path(benchmark, "fp32 again"))
     headers = response.headers
@@ -134,13 +135,14 @@ async def test_a_request_without_explanations_has_no_traces(client):
     await run(client, benchmark, launcher)
     assert launcher.explained == []
     assert (await problem(client, benchmark))["detail"] == (
-        "The leg has no trace. The leg was not profiled. Legs with a trace: none."
+        "The leg has no trace. The request switched the explanation off. Legs with a trace: none."
     )
 
 
 async def test_a_trace_that_was_too_large_says_so(client):
     benchmark = await post(client)
     await finish(client, benchmark, profile=profile(trace_missing="The trace has 9 events; at most 1 are kept."))
+    await add_trace(client, benchmark, "bf16", b"of a trial that was repeated")
     assert "The trace has 9 events; at most 1 are kept." in (await problem(client, benchmark))["detail"]
 
 

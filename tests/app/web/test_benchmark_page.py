@@ -78,6 +78,23 @@ async def test_a_block_in_turns_says_so_and_that_all_its_legs_run(client):
     assert "2 running running" in page.text
 
 
+@pytest.mark.parametrize(
+    ("phase", "said"),
+    [
+        ("start", "Starting"),
+        ("capacity", "Searching for the largest batch size"),
+        ("verify", "Measuring what the advice is worth"),
+        ("report", "Writing the report"),
+    ],
+)
+async def test_what_runs_outside_the_blocks_is_named_without_a_block_or_a_step(client, phase, said):
+    outside = PROGRESS.model_copy(update={"phase": phase, "leg": "bf16 with compile", "step": 0, "total_steps": 0})
+    page = await see(client, page_of(await running(client, events=[trial("fp32", 0)], progress=outside)))
+    assert f"{said}: about 1 min 14 s left" in page.text
+    assert "Block 2 of 4" not in page.text
+    assert "step 0 of 0" not in page.text
+
+
 async def test_a_running_benchmark_without_a_result_has_no_pictures(client):
     page = await see(client, page_of(await running(client)))
     assert "Starting on" in page.text

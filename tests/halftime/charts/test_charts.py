@@ -297,6 +297,19 @@ def test_a_mark_of_the_memory_traffic_is_a_kind_that_multiplies_nothing(report):
         assert mine == [time.least_bytes / time.seconds_per_step for time in known]
 
 
+def test_attention_whose_arithmetic_is_unknown_is_on_neither_chart(report):
+    told = explained(report)
+    of_bytes_alone = [
+        time.model_copy(update={"least_flops": None}) if time.kind == "attention" else time
+        for time in told.baseline.time_by_kind
+    ]
+    told = with_baseline(told, told.baseline.model_copy(update={"time_by_kind": of_bytes_alone}))
+    for name in ("roofline", "bandwidth"):
+        kinds = {row["kind"] for row in data_of(name, told) if row.get("leg") == "fp32"}
+        assert kinds
+        assert "attention" not in kinds
+
+
 def test_labels_of_the_roofline_do_not_overlap(report):
     told = explained(report)
     near = [

@@ -17,13 +17,11 @@ ANNOTATION = "reads /home/somebody/data/train.npz"
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """What the profiler writes of two training steps on the CPU, with all it can record."""
+    """What the profiler writes of two training steps on the CPU, with Python's stack, which names files."""
     model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     path = tmp_path_factory.mktemp("profile") / "trace.json"
-    with profile(
-        activities=[ProfilerActivity.CPU], record_shapes=True, with_stack=True, profile_memory=True
-    ) as profiler:
+    with profile(activities=[ProfilerActivity.CPU], with_stack=True) as profiler:
         for _ in range(2):
             with record_function(ANNOTATION):
                 model(torch.ones(2, 8)).sum().backward()
@@ -50,13 +48,9 @@ def names(packed, kind="thread_name"):
     return {event["args"]["name"] for event in events(packed, "M") if event["name"] == kind}
 
 
-def test_operators_keep_their_times_shapes_and_dtypes(exported):
+def test_operators_keep_their_times(exported):
     def products(found):
-        return [
-            (event["ts"], event["dur"], event["args"]["Input Dims"], event["args"]["Input type"])
-            for event in found
-            if event["name"] == "aten::addmm"
-        ]
+        return [(event["ts"], event["dur"]) for event in found if event["name"] == "aten::addmm"]
 
     before = [event for event in json.loads(exported.read_text())["traceEvents"] if event["ph"] == "X"]
     assert len(products(before)) == 4
