@@ -4,10 +4,8 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 from halftime.contract.report.explanation import BoundBy, WaterfallStep, WorkKind
+from halftime.contract.report.kinds import MULTIPLYING
 from halftime.contract.report.report import Leg
-
-#: Kinds that multiply matrices.
-MULTIPLIES: frozenset[WorkKind] = frozenset({"matrix_products", "attention"})
 
 #: Share of the candidate's step from which on it is said to wait for data or for the host.
 MAIN_SHARE = 0.4
@@ -42,8 +40,8 @@ def _limit(baseline: Leg, candidate: Leg, steps: Sequence[WaterfallStep]) -> str
     for kind, words in _IDLE_WORDS.items():
         if shares.get(kind, 0.0) >= MAIN_SHARE:
             return f"limited mostly by {words}, {shares[kind]:.0%} of its step"
-    products = {step.kind for step in steps} & MULTIPLIES
-    others = {step.kind for step in steps} - MULTIPLIES
+    products = {step.kind for step in steps} & MULTIPLYING
+    others = {step.kind for step in steps} - MULTIPLYING
     share = sum(shares[kind] for kind in products)
     if share >= sum(shares[kind] for kind in others):
         return f"limited mostly by matrix products, {share:.0%} of its step, {_how_fast(steps, products, baseline)}"

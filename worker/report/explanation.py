@@ -7,12 +7,13 @@ import structlog
 
 from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.explanation import Bound, Explanation, TimeByKind, WaterfallStep, WorkKind
+from halftime.contract.report.kinds import MULTIPLYING
 from halftime.contract.report.report import Comparison, Leg
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.request.training import TrainingConfig
 from halftime.contract.resources.worker import WorkerDevice
 from worker.explain.advice import advise
-from worker.report.cause import MULTIPLIES, cause_of
+from worker.report.cause import cause_of
 from worker.report.time_by_kind import IDLE
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,7 @@ def bound_of(candidate: Leg, speedup: Estimate, training: TrainingConfig) -> Bou
     """Scales the measured speedup by how much faster the candidate's step could be, so that no bound is below it."""
     rows = candidate.time_by_kind
     seconds = sum(row.seconds_per_step for row in rows)
-    without_products = sum(row.seconds_per_step for row in rows if row.kind not in MULTIPLIES)
+    without_products = sum(row.seconds_per_step for row in rows if row.kind not in MULTIPLYING)
     at_ceiling = [_at_ceiling(row) for row in rows]
     return Bound(
         matmul_free=None if _hides_products(training) else _scaled(speedup, seconds, without_products),
