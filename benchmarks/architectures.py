@@ -72,8 +72,8 @@ def request_of(preset: str, on_gpu: bool) -> BenchmarkRequest:
         "config": {
             "device": "auto",
             "candidates": ["tf32", "fp16", "bf16"] if on_gpu else ["bf16"],
-            "training": {"batch_size": batch_size, "steps": 20, "warmup_steps": 4, "validation_samples": batch_size},
-            "measurement": {"min_blocks": 6, "max_blocks": 6},
+            "training": {"batch_size": batch_size, "steps": 45, "warmup_steps": 5, "validation_samples": batch_size},
+            "measurement": {"min_blocks": 6, "max_blocks": 32, "target_ci": 0.035, "time_budget_seconds": 300},
         },
     }
     return BenchmarkRequest.model_validate(body)
