@@ -12,7 +12,8 @@ from multiprocessing.process import BaseProcess
 import anyio
 
 from benchmarks.job import run_job
-from halftime.contract.report.report import Estimate, Report
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.report import Report
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Progress
 from worker.comparison.comparison_run import median_step

@@ -1,16 +1,18 @@
 """Overhead of the harness: step time in our loop over that of the same steps in a bare hand-written loop.
 
-A bare loop, ours, and another bare loop take turns within one process, a few steps each, in every order equally often:
-interference on a shared machine changes from second to second and should affect all of them alike. Each has its own
-copy of the same model. The ratio of the two bare loops is what this machine reports for identical work.
+A bare loop, ours, ours as a leg that trains in turns, and another bare loop take turns within one process, a few steps
+each, in every order equally often: interference on a shared machine changes from second to second and should affect all
+of them alike. Each has its own copy of the same model. The first step of a turn, which picks up, is left out, as in
+reports; how much it differs is a figure of its own. The ratio of the two bare loops is what this machine reports for
+identical work.
 """
 
 import copy
 import itertools
 import math
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from greenlet import getcurrent, greenlet
@@ -19,40 +21,66 @@ from torch.nn import functional
 
 from halftime.contract.models import TransformerSpec
 from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.pairs import hodges_lehmann
+from halftime.contract.report.report import Estimate
+from halftime.contract.report.slices import PICK_UP_STEPS
 from halftime.contract.request.data import SyntheticData
 from halftime.contract.request.training import TrainingConfig
 from worker.comparison.estimates import ratio_estimate
+from worker.comparison.turns import LEAST_SLICE_STEPS
 from worker.data import Batch, ResidentFeed, make_data
 from worker.device.measured_region import MeasuredRegion
+from worker.messages import Turn
 from worker.models import blueprint_of
-from worker.training.clock import make_clock
+from worker.training.clock import StepClock, make_clock
 from worker.training.loop import Curves, LoopHooks, prepare, train
+from worker.training.pace import Pace, Part
 from worker.training.precision import PRECISIONS, set_flags
+from worker.training.turns import Turns
 
 MODEL = TransformerSpec(vocab_size=64, hidden_size=256, num_layers=2, num_heads=4, sequence_length=128)
 
 #: Steps of one turn: a GPU needs several, so that the host runs ahead of it as in training.
-TURN_STEPS = {"cpu": 1, "cuda": 10}
+TURN_STEPS = {"cpu": LEAST_SLICE_STEPS, "cuda": 10}
 
-#: Turns whose median counts once: every order of three loops, twice.
-TURNS_IN_GROUP = 12
-GROUPS = 40
+#: Rounds whose ratios count once: every order of four loops.
+ROUNDS_IN_GROUP = math.factorial(4)
+GROUPS = 10
 WARMUP_STEPS = 10
-
-AfterStep = Callable[[int], None]
 
 
 def settings(device: torch.device) -> TrainingConfig:
     """Training settings with as many steps as the turns need."""
-    steps = WARMUP_STEPS + GROUPS * TURNS_IN_GROUP * TURN_STEPS[device.type]
+    steps = WARMUP_STEPS + GROUPS * ROUNDS_IN_GROUP * TURN_STEPS[device.type]
     return TrainingConfig(batch_size=16, steps=steps, warmup_steps=WARMUP_STEPS)
 
 
-def bare_loop(
-    model: nn.Module, precision: PrecisionName, batches: list[Batch], device: torch.device, after_step: AfterStep
-) -> None:
+@dataclass(frozen=True)
+class Work:
+    """What a loop trains and how: it times every step after the warm-up, and pauses after it and after every turn."""
+
+    model: nn.Module
+    precision: PrecisionName
+    #: Where the model and the batches are.
+    device: torch.device
+    batches: list[Batch]
+    clock: StepClock
+    #: Returns when the loop has its next turn.
+    pause: Callable[[], object]
+
+    def after_step(self, step: int) -> None:
+        """Pauses where a turn ends, with the device idle; for a loop that knows of no turns."""
+        measured = step - WARMUP_STEPS
+        if measured >= 0 and measured % TURN_STEPS[self.device.type] == 0:
+            self.clock.synchronise()
+            self.pause()
+            self.clock.start()
+
+
+def bare_loop(work: Work) -> None:
     """A hand-written loop: the same autocast, scaler, clipping, fused AdamW and cosine schedule."""
-    config, meaning = settings(device), PRECISIONS[precision]
+    model, batches, device = work.model, work.batches, work.device
+    config, meaning = settings(device), PRECISIONS[work.precision]
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -70,20 +98,47 @@ def bare_loop(
         scaler.step(optimizer)
         scaler.update()
         schedule.step()
-        after_step(index + 1)
+        if index >= WARMUP_STEPS:
+            work.clock.mark()
+        work.after_step(index + 1)
 
 
-def our_loop(
-    model: nn.Module, precision: PrecisionName, batches: list[Batch], device: torch.device, after_step: AfterStep
+def our_loop(work: Work) -> None:
+    """The product's loop as in a whole trial, with all its recording and telemetry."""
+    pace = Pace(settings(work.device))
+    _train(work, pace, pace.parts(), MeasuredRegion(work.device), work.after_step)
+
+
+def our_loop_in_turns(work: Work) -> None:
+    """The product's loop as in a block whose legs take turns."""
+    pace = Pace(settings(work.device))
+    turns = Turns(_TurnTaker(work), pace)
+    _train(work, pace, turns.parts(), MeasuredRegion(work.device, with_children=False), lambda step: None)
+
+
+class _TurnTaker:
+    """Gives the warm-up at once; before every later turn, the other loops have theirs."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def next_turn(self, steps_done: int) -> Turn:
+        """Pauses, and returns the next turn of this loop."""
+        if not steps_done:
+            return Turn(steps=WARMUP_STEPS, is_measured=False)
+        self._work.pause()
+        return Turn(steps=TURN_STEPS[self._work.device.type])
+
+
+def _train(
+    work: Work, pace: Pace, parts: Iterable[Part], region: MeasuredRegion, after_step: Callable[[int], None]
 ) -> None:
-    """The product's loop, with all its recording and telemetry."""
-    config = settings(device)
-    run = prepare(model, blueprint_of(MODEL).task, PRECISIONS[precision], config, device)
-    clock = make_clock(device, config.steps)
-    with MeasuredRegion(device) as region:
+    config = settings(work.device)
+    run = prepare(work.model, blueprint_of(MODEL).task, PRECISIONS[work.precision], config, work.device)
+    with region:
         hooks = LoopHooks(lambda: None, region.resume, region.pause, after_step)
-        train(run, ResidentFeed(batches), clock, Curves.empty(config.steps, device), hooks)
-        region.stop()
+        curves = Curves.empty(config.steps, work.device)
+        train(run, ResidentFeed(work.batches), work.clock, curves, hooks, pace, parts)
 
 
 def measure() -> dict[str, object]:
@@ -93,6 +148,7 @@ def measure() -> dict[str, object]:
     return {
         "model": MODEL.model_dump(),
         "training": settings(device).model_dump(),
+        "turn_steps": TURN_STEPS[device.type],
         "precisions": {precision: _compare(precision, device) for precision in precisions},
     }
 
@@ -107,69 +163,66 @@ def _compare(precision: PrecisionName, device: torch.device) -> dict[str, object
         .training
     )
     loops = [
-        _Loop(loop, copy.deepcopy(original), precision, batches, device) for loop in (bare_loop, our_loop, bare_loop)
+        _TakingTurns(train_in, copy.deepcopy(original), precision, device, batches)
+        for train_in in (bare_loop, our_loop, our_loop_in_turns, bare_loop)
     ]
-    for order in _orders():
-        for index in order:
-            loops[index].take_turn()
-    bare, ours, again = ([*loop.group_medians()] for loop in loops)
-    mean_bare = [(one * other) ** 0.5 for one, other in zip(bare, again, strict=True)]
+    for order in GROUPS * [*itertools.permutations(loops)]:
+        for loop in order:
+            loop.take_turn()
+    bare, ours, in_turns, again = (loop.compared_step_seconds() for loop in loops)
+    mean_bare = [math.sqrt(one * other) for one, other in zip(bare, again, strict=True)]
     return {
         "bare_step_seconds": statistics.median(bare),
-        "ours_over_bare": ratio_estimate(_log_ratios(ours, mean_bare), GROUPS).model_dump(),
-        "bare_over_bare": ratio_estimate(_log_ratios(bare, again), GROUPS).model_dump(),
+        "ours_over_bare": _ratio(ours, mean_bare).model_dump(),
+        "ours_in_turns_over_bare": _ratio(in_turns, mean_bare).model_dump(),
+        "bare_over_bare": _ratio(bare, again).model_dump(),
+        "pick_up_ratio": {
+            name: _ratio(loop.pick_up_seconds(), loop.compared_step_seconds()).model_dump()
+            for name, loop in zip(("bare", "ours", "ours_in_turns"), loops, strict=False)
+        },
     }
 
 
-def _log_ratios(numerators: list[float], denominators: list[float]) -> list[float]:
-    return [math.log(above / below) for above, below in zip(numerators, denominators, strict=True)]
+def _ratio(numerators: list[float], denominators: list[float]) -> Estimate:
+    """The ratio of the times of the same rounds: as of a block's pairs in each group, then as over blocks."""
+    logs = [math.log(above / below) for above, below in zip(numerators, denominators, strict=True)]
+    groups = [logs[first : first + ROUNDS_IN_GROUP] for first in range(0, len(logs), ROUNDS_IN_GROUP)]
+    return ratio_estimate([hodges_lehmann(group) for group in groups], GROUPS)
 
 
-def _orders() -> Iterator[tuple[int, ...]]:
-    permutations = itertools.cycle(itertools.permutations(range(3)))
-    return itertools.islice(permutations, GROUPS * TURNS_IN_GROUP)
-
-
-class _Loop:
-    """A loop that pauses after every turn. A greenlet keeps its state: in threads, each loop would have its own OpenMP
+class _TakingTurns:
+    """A loop that runs one turn at a time. A greenlet keeps its state: in threads, each loop would have its own OpenMP
     threads, which would compete for the cores.
     """
 
     def __init__(
         self,
-        loop: Callable[..., None],
+        loop: Callable[[Work], None],
         model: nn.Module,
         precision: PrecisionName,
-        batches: list[Batch],
         device: torch.device,
+        batches: list[Batch],
     ) -> None:
-        self._device, self._turn_steps = device, TURN_STEPS[device.type]
-        self._seconds: list[float] = []
-        self._caller: greenlet = getcurrent()
-        self._greenlet = greenlet(lambda: loop(model, precision, batches, device, self._after_step))
-        self._greenlet.switch()  # runs to the end of the warm-up
+        self._turn_steps = TURN_STEPS[device.type]
+        self._clock = make_clock(device, settings(device).steps)
+        work = Work(model, precision, device, batches, self._clock, pause=getcurrent().switch)
+        self._greenlet = greenlet(lambda: loop(work))
+        self.take_turn()  # the warm-up
 
     def take_turn(self) -> None:
-        """Run the steps of one turn; the time between the switches counts."""
-        _wait(self._device)
-        self._began = time.perf_counter()
+        """Runs the steps of one turn."""
         self._greenlet.switch()
 
-    def group_medians(self) -> Iterator[float]:
-        """Median seconds per step of each group of turns."""
-        for first in range(0, len(self._seconds), TURNS_IN_GROUP):
-            yield statistics.median(self._seconds[first : first + TURNS_IN_GROUP]) / self._turn_steps
+    def compared_step_seconds(self) -> list[float]:
+        """Median seconds of a step in each turn, without the one that picks up."""
+        return [statistics.median(seconds[PICK_UP_STEPS:]) for seconds in self._turns()]
 
-    def _after_step(self, step: int) -> None:
-        measured = step - WARMUP_STEPS
-        if measured < 0 or measured % self._turn_steps:
-            return
-        _wait(self._device)
-        if measured:
-            self._seconds.append(time.perf_counter() - self._began)
-        self._caller.switch()
+    def pick_up_seconds(self) -> list[float]:
+        """Seconds of the first step of each turn."""
+        return [seconds[0] for seconds in self._turns()]
 
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    def _turns(self) -> Iterator[list[float]]:
+        """The step times of each turn."""
+        seconds = self._clock.step_seconds()
+        for first in range(0, len(seconds), self._turn_steps):
+            yield seconds[first : first + self._turn_steps]

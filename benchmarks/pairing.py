@@ -16,7 +16,8 @@ from collections.abc import Iterator
 import anyio
 
 from benchmarks.job import run_job
-from halftime.contract.report.report import Estimate, Report
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.report import Report
 from halftime.contract.request.request import BenchmarkRequest
 from worker.messages import TrialSpec
 

@@ -1,8 +1,8 @@
 """A live upgrade: the newest migration under the previous release's API and worker, with a job running.
 
-Migrations are additive from 0.1.0, and this covers the first one after it: until there is one, nothing is upgraded.
-The previous release is the commit before the one that added the newest migration, so the git history must be there.
-Its worker is drained, finishes its job on the migrated database, and stops; a current worker takes the queued jobs.
+Migrations are additive from 0.1.0. The previous release is the commit before the one that added the newest migration,
+so the git history must be there. Its worker is drained, finishes its job on the migrated database, and stops; a current
+worker takes the queued jobs.
 """
 
 import contextlib
@@ -27,9 +27,6 @@ from testing.api_process import temporary_folder, until_ready
 from testing.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[1]
-
-#: Migration of the schema that the first release begins with.
-FIRST = "0001_initial"
 
 #: Benchmarks queued when the migration begins, and those submitted to the old API after it.
 WAITING, LATER = 10, 2
@@ -65,22 +62,18 @@ FAULTS = {
 }
 
 
-class NothingToUpgrade(Exception):
-    """There is no migration after the first yet."""
-
-
 class NoHistory(Exception):
     """The release before the newest migration is not in this clone."""
 
 
 def measure() -> dict[str, object]:
-    """Outcome of every benchmark, and duration of the migration. Raises NothingToUpgrade, NoHistory."""
+    """Outcome of every benchmark, and duration of the migration. Raises NoHistory."""
     with temporary_folder() as folder, located(Settings(data_dir=folder, database_url=None)) as url:
         return upgraded(url, WAITING, LATER)
 
 
 def upgraded(url: URL, waiting: int, later: int) -> dict[str, object]:
-    """Run the upgrade on an empty database. Raises NothingToUpgrade, NoHistory."""
+    """Run the upgrade on an empty database. Raises NoHistory."""
     with old_release() as (old, commit), _connected(url) as database, contextlib.ExitStack() as running:
         http = running.enter_context(_api(old, url))
         old_worker = running.enter_context(_worker(old, url, "old"))
@@ -115,10 +108,8 @@ def upgraded(url: URL, waiting: int, later: int) -> dict[str, object]:
 
 @contextlib.contextmanager
 def old_release() -> Iterator[tuple[Path, str]]:
-    """Extract the code before the newest migration; yield its folder and commit. Raises NothingToUpgrade, NoHistory."""
+    """Extract the code before the newest migration; yield its folder and commit. Raises NoHistory."""
     newest = max(MIGRATIONS.glob("versions/[0-9]*.py"))
-    if newest.stem == FIRST:
-        raise NothingToUpgrade(f"there is no migration after {FIRST} yet")
     added = _git("log", "--diff-filter=A", "--format=%H", "-1", "--", str(newest))
     commit = _git("rev-parse", "--verify", "--quiet", f"{added}^" if added else "HEAD")
     with tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import torch
 
+from halftime.contract.report.explanation import StepProfile
 from halftime.contract.report.numerics import LayerError, Numerics
 from halftime.contract.report.telemetry import GpuTelemetry, HostTelemetry, Spread, Telemetry
 from halftime.contract.report.trial import (
@@ -124,6 +125,12 @@ def numerics(**changes):
         "worst_layers": [LayerError(name="layers.0.weight", relative_rmse=0.01, share_of_error=0.6)],
     }
     return Numerics.model_validate(values | changes)
+
+
+def profile(**changes):
+    """Profile of steps that were never run, with a trace."""
+    values = {"steps": 3, "profiled_step_seconds": 0.012, "plain_step_seconds": 0.01, "kinds": []}
+    return StepProfile.model_validate(values | changes)
 
 
 def telemetry(gpu=None, **host):

@@ -36,6 +36,7 @@ CLI = (DOCS / "cli.md").read_text()
 CONFIGURATION = (DOCS / "configuration.md").read_text()
 OPERATIONS = (DOCS / "operations.md").read_text()
 REQUESTS = (DOCS / "requests.md").read_text()
+RESULTS = (DOCS / "results.md").read_text()
 SCALING = (DOCS / "scaling.md").read_text()
 
 #: Maximum length of the README: a short overview with links to the rest.
@@ -252,6 +253,10 @@ def test_every_alert_says_what_to_do():
     rules = yaml.safe_load((ROOT / "deploy/prometheus/halftime.rules.yaml").read_text())
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
     assert set(re.findall(r"^\| `(Halftime\w+)` \|", OPERATIONS, re.MULTILINE)) == alerts
+
+
+def test_readers_of_advice_learn_that_its_request_has_no_webhook():
+    assert "no webhook" in section(RESULTS, "## Reading an explanation")
 
 
 def test_documented_connection_counts_match_the_code():

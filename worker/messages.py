@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from halftime.contract.event_data import TrialPhase
 from halftime.contract.models import ModelSpec
@@ -14,7 +14,7 @@ from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.adapters import LoraConfig
 from halftime.contract.request.data import DataConfig, SyntheticData
 from halftime.contract.request.training import TrainingConfig
-from halftime.contract.resources.worker import PrecisionSupport
+from halftime.contract.resources.worker import DeviceCeilings, PrecisionSupport
 
 
 class Inspection(BaseModel):
@@ -70,7 +70,10 @@ class TrialSpec(BaseModel):
     parameter_count: int | None = None
     #: Whether to compare a step with FP64 and search for the first overflow: in a leg's first trial.
     examined: bool = False
-    #: Purpose of the trial: a block, the survey before blocks in turns, or the search for the largest batch.
+    #: Whether to profile a few steps after the measured ones, and to keep their trace: in a leg's first trial.
+    explained: bool = False
+    #: Purpose of the trial: a block, the survey before blocks in turns, the search for the largest batch, or the gain
+    #: of a piece of advice.
     phase: TrialPhase = "measure"
     #: If the legs of the block take turns, the monotonic time (seconds) at which the block began; null: a whole trial.
     turns_began: float | None = None
@@ -148,7 +151,7 @@ class DeviceHealth(BaseModel):
 
 
 class SupportCheck(BaseModel):
-    """Request to measure the device's support of each precision."""
+    """Request to measure the device's support of each precision, and its ceilings."""
 
     kind: Literal["support_check"] = "support_check"
     device: str
@@ -156,21 +159,20 @@ class SupportCheck(BaseModel):
     @property
     def name(self) -> str:
         """Name for log lines and failure details."""
-        return "measurement of the device's precisions"
+        return "measurement of the device"
 
 
 class DeviceSupport(BaseModel):
-    """Result of a support check: every precision once."""
+    """Result of a support check: every precision once, and what the device can do at most."""
 
     precisions: list[PrecisionSupport]
+    ceilings: DeviceCeilings | None = None
+    #: Why there are no ceilings.
+    ceilings_missing: str | None = None
 
 
 Task = Annotated[TrialSpec | Inspection | DeviceCheck | SupportCheck, Field(discriminator="kind")]
 TASK: TypeAdapter[Task] = TypeAdapter(Task)
-
-
-#: Steps after a wait that are timed apart: caches have to be filled again, and a GPU waits for its first launches.
-PICK_UP_STEPS = 1
 
 
 class Waiting(BaseModel):
@@ -196,6 +198,15 @@ class StepDone(BaseModel):
     step: int
 
 
+class TraceKept(BaseModel):
+    """The packed trace of an explained trial, sent before its final message."""
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    kind: Literal["trace"] = "trace"
+    trace: bytes
+
+
 class TrialSucceeded(BaseModel):
     """Final message of a trial that succeeded."""
 
@@ -218,7 +229,7 @@ class DeviceChecked(BaseModel):
 
 
 class SupportMeasured(BaseModel):
-    """Final message of a support check."""
+    """Message of a support check: first with the precisions alone, finally with the ceilings too."""
 
     kind: Literal["support"] = "support"
     support: DeviceSupport
@@ -232,10 +243,20 @@ class TaskFailed(BaseModel):
 
 
 Message = Annotated[
-    StepDone | Waiting | TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TaskFailed,
+    StepDone | Waiting | TraceKept | TrialSucceeded | Inspected | DeviceChecked | SupportMeasured | TaskFailed,
     Field(discriminator="kind"),
 ]
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
+
+
+#: Takes the packed trace of a trial.
+KeepTrace = Callable[[bytes], None]
+
+#: How a trial whose leg took turns ended; None if it was given up because of another's.
+OutcomeInTurns = TrialResult | Failure | None
+
+#: Called with a trial of a block and the number of its steps done so far.
+AfterStepInTurns = Callable[[TrialSpec, int], None]
 
 
 class Launcher(Protocol):
@@ -254,10 +275,14 @@ class Launcher(Protocol):
         """Returns the health of a device, or why the check did not complete."""
 
     async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
-        """Returns the device's support of each precision, or why it could not be measured."""
+        """Returns the device's support of each precision and its ceilings, or why it could not be measured."""
 
     async def run(
-        self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
+        self,
+        spec: TrialSpec,
+        deadline_seconds: float,
+        after_step: Callable[[int], None],
+        keep_trace: KeepTrace | None = None,
     ) -> tuple[TrialResult | Failure, str]:
         """Returns the result of a trial or why it failed, and the process's standard error."""
 
@@ -266,6 +291,6 @@ class Launcher(Protocol):
         specs: Sequence[TrialSpec],
         turns: BlockTurns,
         deadline_seconds: float,
-        after_step: Callable[[TrialSpec, int], None],
-    ) -> list[tuple[TrialResult | Failure | None, str]]:
-        """Returns the same of every trial of a block, whose legs train in turns; None for one given up for another."""
+        after_step: AfterStepInTurns,
+    ) -> list[tuple[OutcomeInTurns, str]]:
+        """Returns the outcome of every trial of a block, whose legs train in turns, and its standard error."""

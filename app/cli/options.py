@@ -26,9 +26,10 @@ DeviceFilter = Annotated[DeviceChoice | None, typer.Option("--device", help="dev
 AfterOption = Annotated[datetime | None, typer.Option("--created-after", help="earliest creation, local time")]
 BeforeOption = Annotated[datetime | None, typer.Option("--created-before", help="latest creation, local time")]
 
-#: The formats of a report and of a sweep's table by file name extension.
+#: The formats of a report, of a sweep's table and of a trace by file name extension.
 REPORT_FORMATS = {".html": "html", ".json": "json", ".md": "md", ".csv": "csv"}
 SWEEP_FORMATS = {".csv": "csv", ".json": "json", ".md": "md"}
+TRACE_FORMATS = {".gz": "gzip"}
 
 
 def filters_of(

@@ -7,6 +7,7 @@ HalftimeError
 ├── Forbidden             403  the key lacks the scope
 │   └── CrossSite             a page of another site requests a change
 ├── NotFound              404
+│   └── NoTrace               the leg has no trace
 ├── NotAcceptable         406
 ├── Conflict              409
 │   ├── AlreadyFinished       cancelling a benchmark that has succeeded or failed
@@ -81,6 +82,12 @@ class NotFound(HalftimeError):
     """No resource has this id."""
 
     status, code, title = 404, "not_found", "Not found"
+
+
+class NoTrace(NotFound):
+    """The leg has no trace, for the reason that `detail` gives."""
+
+    code, title = "no_trace", "No trace"
 
 
 class NotAcceptable(HalftimeError):

@@ -4,10 +4,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 from app.reports.text.wording import legs_of
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.kinds import shares_of_step
 from halftime.contract.report.metrics import MetricFacts
-from halftime.contract.report.report import Estimate, Leg, Report
+from halftime.contract.report.report import Leg, Report
 from halftime.contract.report.report_comparison import (
     EnvironmentDifference,
+    KindChange,
     LegChange,
     MetricChange,
     ReportComparison,
@@ -92,12 +95,24 @@ def _leg(baseline: Leg, contender: Leg, metrics: Sequence[MetricFacts]) -> LegCh
         baseline_validation_loss=baseline.validation_loss,
         contender_validation_loss=contender.validation_loss,
         metrics=[_metric(metric, baseline, contender) for metric in metrics],
+        kinds=_kinds(baseline, contender),
     )
 
 
 def _metric(metric: MetricFacts, baseline: Leg, contender: Leg) -> MetricChange:
     values = {"baseline": baseline.metric(metric.name), "contender": contender.metric(metric.name)}
     return MetricChange.model_validate(metric.model_dump() | values)
+
+
+def _kinds(baseline: Leg, contender: Leg) -> list[KindChange]:
+    before, after = (
+        {one.kind: one.share_of_step for one in shares_of_step(leg.time_by_kind)} for leg in (baseline, contender)
+    )
+    largest_first = sorted({**before, **after}, key=lambda kind: -max(before.get(kind, 0), after.get(kind, 0)))
+    return [
+        KindChange(kind=kind, baseline_share=before.get(kind), contender_share=after.get(kind))
+        for kind in largest_first
+    ]
 
 
 def _speedup(candidate: str, baseline: Estimate | None, contender: Estimate | None) -> SpeedupChange:

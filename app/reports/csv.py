@@ -2,9 +2,12 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 
 from app.reports.text.wording import context_lines, headline, other_answers
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.explanation import Advice, Explanation, TimeByKind
 from halftime.contract.report.figures import (
     Figure,
     Owner,
@@ -15,11 +18,19 @@ from halftime.contract.report.figures import (
     trial_figures,
 )
 from halftime.contract.report.named_legs import NamedLeg, named_legs, ratios_by_block
-from halftime.contract.report.report import Comparison, Difference, Estimate, Report, Requirement
+from halftime.contract.report.report import (
+    Comparison,
+    Difference,
+    Report,
+    Requirement,
+)
 from halftime.contract.report.requirements import requirement_kind
 from halftime.contract.report.trial import TrialResult
 
 Row = dict[str, object]
+
+#: Units of what is known of a kind of work; the rest has none.
+KIND_UNITS = {"seconds_per_step": "s", "least_flops": "FLOP", "least_bytes": "B"}
 
 #: Columns that do not apply to a line are empty. Blocks count from 1.
 COLUMNS = ("section", "leg", "block", "name", "value", "ci_low", "ci_high", "unit", "threshold", "expected", "status")
@@ -29,7 +40,9 @@ FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(report: Report) -> str:
-    """Renders headline, requirements, figures with intervals, attestation, environment, conditions and warnings."""
+    """Renders headline, requirements, figures with intervals, explanation, attestation, environment, conditions and
+    warnings.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="")
     writer.writeheader()
@@ -78,8 +91,34 @@ def _comparison(comparison: Comparison, report: Report) -> Iterator[Row]:
     for name, count in (("pairs", comparison.pairs), ("disturbed_pairs", comparison.disturbed_pairs)):
         if count is not None:
             yield {"section": "comparison", "leg": leg, "name": name, "value": count}
+    if comparison.explanation:
+        yield from _explanation(leg, comparison.explanation)
+    if comparison.explanation_missing:
+        yield {"section": "explanation", "leg": leg, "name": "missing", "value": comparison.explanation_missing}
     for block, ratio in ratios_by_block(report.baseline, comparison.candidate):
         yield {"section": "block", "leg": leg, "block": block, "name": "speedup", "value": ratio, "unit": "x"}
+
+
+def _explanation(leg: str, explanation: Explanation) -> Iterator[Row]:
+    """Yields the cause, the bound, and the advice, the most promising first."""
+    common: Row = {"section": "explanation", "leg": leg}
+    yield {**common, "name": "cause", "value": explanation.cause}
+    for name, limit in explanation.bound:
+        if limit is not None:
+            yield {**common, "name": f"bound.{name}", **_interval(limit), "unit": "x"}
+    for advice in explanation.advice:
+        yield from _advice({"section": "advice", "leg": leg}, advice)
+
+
+def _advice(common: Row, advice: Advice) -> Iterator[Row]:
+    for name, gain in (("estimated_gain", advice.estimated_gain), ("measured_gain", advice.measured_gain)):
+        if gain is not None:
+            yield {**common, "name": f"{advice.name}.{name}", **_interval(gain), "unit": "x"}
+    request = None if advice.request is None else json.dumps(advice.request)
+    texts = {"text": advice.text, "evidence": advice.evidence, "remark": advice.remark, "request": request}
+    for name, text in texts.items():
+        if text is not None:
+            yield {**common, "name": f"{advice.name}.{name}", "value": text}
 
 
 def _requirement(requirement: Requirement, report: Report) -> Row:
@@ -130,8 +169,19 @@ def _leg(leg: NamedLeg, report: Report) -> Iterator[Row]:
         yield {**common, "name": "ended_early", "value": figures.ended_early_reason}
     if figures.failure:
         yield {**common, "name": "failure", "value": figures.failure.detail, "status": str(figures.failure.code)}
+    for time in figures.time_by_kind:
+        yield from _time_by_kind(leg.name, time)
+    if figures.time_by_kind_missing:
+        yield {"section": "time_by_kind", "leg": leg.name, "name": "missing", "value": figures.time_by_kind_missing}
     for part, size_bytes in (figures.memory_breakdown.model_dump() if figures.memory_breakdown else {}).items():
         yield {"section": "memory", "leg": leg.name, "name": part, "value": size_bytes, "unit": "B"}
+
+
+def _time_by_kind(leg: str, time: TimeByKind) -> Iterator[Row]:
+    for name, value in time:
+        if name != "kind":
+            row = {"section": "time_by_kind", "leg": leg, "name": f"{time.kind}.{name}", "value": value}
+            yield {**row, "unit": KIND_UNITS.get(name, "")}
 
 
 def _trial(common: Row, trial: TrialResult, report: Report) -> Iterator[Row]:

@@ -2,6 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from app.reports.text.explanation import (
+    KIND_COLUMNS,
+    advice_lines,
+    explained,
+    kind_tables,
+    missing_lines,
+    why_line,
+)
 from app.reports.text.verdict_words import requirement_words, verdict_words
 from app.reports.text.wording import (
     context_lines,
@@ -19,7 +27,9 @@ from halftime.contract.report.report import Report
 
 
 def to_markdown(report: Report) -> str:
-    """Renders headline, requirements, legs, memory, trials, warnings, conditions, attestation and environment."""
+    """Renders headline, requirements, explanation, legs, memory, trials, warnings, conditions, attestation and
+    environment.
+    """
     return "\n".join(_lines(report)) + "\n"
 
 
@@ -39,6 +49,7 @@ def _lines(report: Report) -> Iterator[str]:
             ["Requirement", "Measured (95 % interval)", "Threshold", "Verdict"],
             [(*row, requirement_words(status)) for *row, status in requirement_rows(comparison, report.data)],
         )
+    yield from _explanation(report)
     yield from ["## Legs", ""]
     yield from _table(["", *leg_names(report)], leg_rows(report))
     yield from ["## Peak memory by part (MiB)", ""]
@@ -54,6 +65,19 @@ def _lines(report: Report) -> Iterator[str]:
         yield from ["## Environment", ""]
         facts = [(name, str(value)) for name, value in report.environment.model_dump(exclude_none=True).items()]
         yield from _table(["", ""], facts)
+
+
+def _explanation(report: Report) -> Iterator[str]:
+    """Bound and advice of every comparison, the time of a step by kind of work, and what is missing."""
+    for title, comparison in explained(report):
+        yield from [f"## Why this speedup: {title}", ""]
+        yield from [why_line(comparison), ""]
+        numbered = enumerate(advice_lines(comparison), start=1)
+        yield from [*(f"{number}. {_escape(line)}" for number, line in numbered), ""]
+    for name, rows in kind_tables(report):
+        yield from [f"## Where the time of a step goes: {name}", ""]
+        yield from _table(KIND_COLUMNS, rows)
+    yield from _section("Not explained", missing_lines(report))
 
 
 def _section(title: str, items: Sequence[str]) -> Iterator[str]:

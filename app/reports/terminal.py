@@ -4,7 +4,16 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.reports.sweep_table import HEADER, cells
+from app.reports.sweep_table import table as sweep_table
+from app.reports.text.explanation import (
+    KIND_COLUMNS,
+    advice_lines,
+    explained,
+    kind_tables,
+    missing_lines,
+    split_of,
+    why_line,
+)
 from app.reports.text.sanitize import safe_text
 from app.reports.text.verdict_words import requirement_words, verdict_words
 from app.reports.text.wording import (
@@ -19,7 +28,8 @@ from app.reports.text.wording import (
     requirement_rows,
     titled_comparisons,
 )
-from halftime.contract.report.report import Estimate, Report
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.report import Report
 from halftime.contract.report.report_comparison import ReportComparison
 from halftime.contract.resources.sweep import Sweep
 
@@ -45,10 +55,11 @@ STATES = {
 
 
 def print_report(console: Console, report: Report) -> None:
-    """Prints legs, requirements, reasons, warnings and conditions, and last the headline."""
+    """Prints legs, requirements, explanation, reasons, warnings and conditions, and last the headline."""
     console.print(_legs(report))
     for title, comparison in titled_comparisons(report):
         console.print(_requirements(title, requirement_rows(comparison, report.data)))
+    _print_explanation(console, report)
     for title, lines in (("Reason", report.reasons), ("Warning", report.warnings)):
         for line in lines:
             console.print(safe_text(f"{title}: {line}", most=LONGEST))
@@ -76,6 +87,10 @@ def print_comparison(console: Console, comparison: ReportComparison) -> None:
     for change in comparison.speedups:
         speedups.add_row(change.candidate, _times(change.baseline), _times(change.contender), _times(change.ratio))
     console.print(speedups)
+    for leg in comparison.legs:
+        if leg.kinds:
+            before, after = split_of(leg, "baseline"), split_of(leg, "contender")
+            console.print(Text(f"Most of a step of {leg.precision}: {before} → {after}"))
     for fact in comparison.environment:
         console.print(safe_text(f"Environment: {fact.name} is {fact.baseline or 'none'} → {fact.contender or 'none'}"))
     for line in comparison.warnings:
@@ -84,9 +99,10 @@ def print_comparison(console: Console, comparison: ReportComparison) -> None:
 
 def print_sweep(console: Console, sweep: Sweep) -> None:
     """Prints the table of a sweep."""
-    table = _table(*HEADER, title=f"Sweep {sweep.id}")
-    for row in sweep.rows:
-        table.add_row(*(safe_text(cell) for cell in cells(row)))
+    header, rows = sweep_table(sweep)
+    table = _table(*header, title=f"Sweep {sweep.id}")
+    for cells in rows:
+        table.add_row(*map(safe_text, cells))
     console.print(table)
 
 
@@ -110,6 +126,23 @@ def _legs(report: Report) -> Table:
     for row in leg_rows(report):
         table.add_row(*row)
     return table
+
+
+def _print_explanation(console: Console, report: Report) -> None:
+    for name, rows in kind_tables(report):
+        table = _table(*KIND_COLUMNS, title=f"Where the time of a step goes: {name}")
+        for column in (*table.columns[1:3], *table.columns[4:]):
+            column.justify = "right"
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    for title, comparison in explained(report):
+        console.print(Text(f"Why this speedup, and what to change: {title}", "bold"))
+        numbered = (f"{number}. {line}" for number, line in enumerate(advice_lines(comparison), start=1))
+        for line in (why_line(comparison), *numbered):
+            console.print(safe_text(line, most=LONGEST))
+    for line in missing_lines(report):
+        console.print(safe_text(line, most=LONGEST))
 
 
 def _requirements(title: str, rows: list[tuple[str, str, str, str]]) -> Table:

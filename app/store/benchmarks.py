@@ -15,7 +15,7 @@ from sqlalchemy.orm import aliased, defer
 from app.observability import tracing
 from app.store import events, queue, webhooks, workers
 from app.store.database.connection import driver_connection
-from app.store.database.tables import QUEUED, BenchmarkRow, CompletedBlockRow
+from app.store.database.tables import QUEUED, BenchmarkRow, CompletedBlockRow, TraceRow
 from app.store.history import totals
 from app.store.history.forewarnings import precision_warnings
 from halftime.contract.event_data import Cancelled, Cancelling, Failed, Queued, Succeeded
@@ -190,7 +190,7 @@ async def cancel(session: AsyncSession, benchmark_id: UUID) -> BenchmarkRow | No
 
 
 async def remove(session: AsyncSession, benchmark_id: UUID) -> Status | None:
-    """Deletes a finished benchmark with its report and events. Returns its status; None for an unknown one."""
+    """Deletes a finished benchmark with its report, traces and events. Returns its status; None for an unknown one."""
     row = await _locked(session, benchmark_id)
     if row is None:
         return None
@@ -200,11 +200,13 @@ async def remove(session: AsyncSession, benchmark_id: UUID) -> Status | None:
 
 
 async def end(session: AsyncSession, row: BenchmarkRow, outcome: Succeeded | Failed | Cancelled) -> None:
-    """Moves a benchmark to a terminal status, ends its lease, and deletes its stored blocks."""
+    """Moves a benchmark to a terminal status, ends its lease, and deletes its blocks; without a report, its traces."""
     row.status = outcome.kind
     row.finished_at = await now(session)
     row.lease_expires_at = None
     await session.execute(delete(CompletedBlockRow).where(CompletedBlockRow.benchmark_id == row.id))
+    if outcome.kind != "succeeded":
+        await session.execute(delete(TraceRow).where(TraceRow.benchmark_id == row.id))
     events.append(session, row, outcome)
     await webhooks.notify(session, row, outcome.kind)
     await totals.count_end(session, row)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.store import events
 from app.store.claims import Claim, held
-from app.store.database.tables import CompletedBlockRow
+from app.store.database.tables import CompletedBlockRow, TraceRow
 from halftime.contract.event_data import BlockFinished, BlocksDiscarded, BlocksReused
 from halftime.contract.report.block import Block, Fingerprint, KeptBlock
 
@@ -47,7 +47,8 @@ async def keep(
 async def resume_blocks(session: AsyncSession, claim: Claim, measured_with: Fingerprint) -> list[KeptBlock]:
     """Returns the stored blocks from the first one on, in pairs and without a gap, that have the same fingerprint.
 
-    All others are discarded; events have their number and the reason. Raises ClaimLost.
+    All others are discarded; events have their number and the reason. Without the first, the legs' traces go too: they
+    are of its trials. Raises ClaimLost.
     """
     row = await held(session, claim)
     of_benchmark = CompletedBlockRow.benchmark_id == row.id
@@ -58,6 +59,8 @@ async def resume_blocks(session: AsyncSession, claim: Claim, measured_with: Fing
     reused = usable[: surveys + (len(usable) - surveys) // PAIR * PAIR]
     if reused:
         events.append(session, row, BlocksReused(blocks=len(reused) - surveys))
+    else:
+        await session.execute(delete(TraceRow).where(TraceRow.benchmark_id == row.id))
     if len(rows) > len(reused):
         unpaired, measured_otherwise = len(usable) - len(reused), len(rows) - len(usable)
         events.append(session, row, BlocksDiscarded(unpaired=unpaired, measured_otherwise=measured_otherwise))

@@ -27,6 +27,7 @@ from halftime.contract.event_data import (
     TrialFailed,
 )
 from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.kinds import LARGEST, shares_of_step
 from halftime.contract.report.report import Comparison, Leg, Report
 from halftime.contract.request.request import BenchmarkRequest, stored_request
 from halftime.contract.resources.benchmark import LegSummary, Progress, Summary
@@ -227,6 +228,7 @@ def _leg_summary(leg: Leg, comparison: Comparison | None = None) -> LegSummary:
         speedup=comparison.speedup if comparison else None,
         memory_reduction_percent=comparison.memory_reduction_percent if comparison else None,
         achieved_flops_per_second=leg.achieved_flops_per_second,
+        largest_kinds=shares_of_step(leg.time_by_kind)[:LARGEST],
     )
 
 

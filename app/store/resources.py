@@ -82,6 +82,8 @@ def _sweep_rows(row: BenchmarkRow) -> list[SweepRow]:
             candidate_samples_per_second=candidate.samples_per_second if candidate else None,
             baseline_peak_memory_bytes=baseline.peak_memory_bytes if baseline else None,
             candidate_peak_memory_bytes=candidate.peak_memory_bytes if candidate else None,
+            baseline_largest_kinds=baseline.largest_kinds if baseline else [],
+            candidate_largest_kinds=candidate.largest_kinds if candidate else [],
             failure=Failure.model_validate(row.failure) if row.failure else None,
         )
         for candidate in candidates

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, ScalarSelect, and_, any_, case, func, literal, or_, select, update
@@ -15,7 +15,7 @@ from app.store.database.tables import ACTIVE, BenchmarkRow, WorkerRow
 from app.store.queue import queues_of
 from halftime import __version__
 from halftime.contract.precisions import DeviceKind
-from halftime.contract.resources.worker import PrecisionSupport, Quarantine, Worker, WorkerDevice, WorkerState
+from halftime.contract.resources.worker import Quarantine, Worker, WorkerDevice, WorkerState
 
 #: A worker counts as dead if its last heartbeat, or the lease it holds, is older.
 LEASE = timedelta(seconds=15)
@@ -58,13 +58,13 @@ async def register(session: AsyncSession, worker_id: str, session_id: UUID, devi
         "device_kind": device.kind,
         "gpu": device.gpu,
         "memory_bytes": device.memory_bytes,
-        "precisions": device.model_dump(mode="json")["precisions"],
         "queues": queues_of(device),
         "online": True,
         "current_benchmark": None,
         "started_at": func.now(),
         "last_heartbeat": func.now(),
         "halftime_version": __version__,
+        **_measurements(device),
     }
     statement = insert(WorkerRow).values(id=worker_id, **values)
     await session.execute(statement.on_conflict_do_update(index_elements=[WorkerRow.id], set_=values))
@@ -72,12 +72,10 @@ async def register(session: AsyncSession, worker_id: str, session_id: UUID, devi
     await session.execute(orphans.values(lease_expires_at=func.now()))
 
 
-async def enter_precisions(
-    session: AsyncSession, worker_id: str, session_id: UUID, precisions: list[PrecisionSupport]
-) -> None:
-    """Stores the device's support for each precision if it was not known at registration."""
+async def enter_measurements(session: AsyncSession, worker_id: str, session_id: UUID, device: WorkerDevice) -> None:
+    """Stores what was measured of the device if it was not known at registration."""
     mine = update(WorkerRow).where(WorkerRow.id == worker_id, WorkerRow.session == session_id)
-    await session.execute(mine.values(precisions=[support.model_dump(mode="json") for support in precisions]))
+    await session.execute(mine.values(**_measurements(device)))
 
 
 async def heartbeat(
@@ -195,6 +193,11 @@ def _quarantine(row: WorkerRow) -> Quarantine | None:
     return Quarantine(reason=row.quarantine_reason, since=row.quarantined_since)
 
 
+def _measurements(device: WorkerDevice) -> dict[str, Any]:
+    """Values of the columns that hold what the worker measured of its device."""
+    return device.model_dump(mode="json", include={"precisions", "ceilings"})
+
+
 def _device(row: WorkerRow) -> WorkerDevice:
     return WorkerDevice.model_validate(
         {
@@ -203,6 +206,7 @@ def _device(row: WorkerRow) -> WorkerDevice:
             "gpu": row.gpu,
             "memory_bytes": row.memory_bytes,
             "precisions": row.precisions,
+            "ceilings": row.ceilings,
         }
     )
 

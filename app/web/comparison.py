@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from app.web.drawing import IntervalBar, interval_bars
 from halftime.contract.precisions import PrecisionName
-from halftime.contract.report.report import Estimate, Report, Verdict
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.kinds import KindShare, shares_of_step
+from halftime.contract.report.named_legs import named_legs
+from halftime.contract.report.report import Report, Verdict
 from halftime.contract.report.report_comparison import ReportComparison
 from halftime.contract.report.trial import Environment
 
@@ -23,6 +26,15 @@ class Gain:
 
 
 @dataclass(frozen=True)
+class Split:
+    """Where the time of a leg's step goes, the largest share first."""
+
+    leg: str
+    median_step_seconds: float | None
+    shares: list[KindShare]
+
+
+@dataclass(frozen=True)
 class ComparedReport:
     """One of the compared reports, with its comparison to the first or the reasons why there is none."""
 
@@ -30,6 +42,8 @@ class ComparedReport:
     verdict: Verdict
     environment: Environment | None
     gains: list[Gain]
+    #: Of every leg that was profiled.
+    splits: list[Split]
     comparison: ReportComparison | None
     reasons: list[str]
 
@@ -55,7 +69,12 @@ def compared_report(report: Report, comparison: ReportComparison | None, reasons
         )
         for pair in report.comparisons
     ]
-    return ComparedReport(report.benchmark_id, report.verdict, report.environment, gains, comparison, reasons)
+    splits = [
+        Split(named.name, named.leg.median_step_seconds, shares)
+        for named in named_legs(report)
+        if (shares := shares_of_step(named.leg.time_by_kind))
+    ]
+    return ComparedReport(report.benchmark_id, report.verdict, report.environment, gains, splits, comparison, reasons)
 
 
 def speedup_bars(reports: Sequence[ComparedReport]) -> list[list[IntervalBar | None]]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from halftime.contract.report.report import Estimate
+from halftime.contract.report.estimate import Estimate
 
 #: Size of a live chart, and its margins for labels.
 WIDTH, HEIGHT = 460, 250

@@ -19,6 +19,7 @@ FRONT: dict[str, tuple[str, ...]] = {
     "Device": ("/config/device", "/config/gpu", "/config/min_gpu_memory_gib"),
     "Precisions": ("/config/baseline", "/config/candidates"),
     "Training": tuple(f"/config/training/{name}" for name in ("batch_size", "steps", "optimizer", "learning_rate")),
+    "Explanation": ("/config/explain", "/config/explain/verify"),
     "Requirements": tuple(f"/requirements/{name}" for name in Requirements.model_fields),
     "Labels": ("/labels",),
 }
@@ -129,10 +130,25 @@ def _fields(schema: Schema, definitions: Schema, pointer: str, prefix: str) -> l
     for name, definition in schema["properties"].items():
         here = f"{pointer}/{name}"
         if "$ref" in definition:
-            fields += _fields(definitions[definition["$ref"].rpartition("/")[2]], definitions, here, prefix)
+            fields += _fields(_referred(definition, definitions), definitions, here, prefix)
+        elif settings := _switched_settings(definition):
+            fields.append(_field(name, definition | {"anyOf": [{"type": "boolean"}]}, here, prefix))
+            fields += _fields(_referred(settings, definitions), definitions, here, prefix)
         elif "discriminator" not in definition:
             fields.append(_field(name, definition, here, prefix))
     return fields
+
+
+def _referred(definition: Schema, definitions: Schema) -> Schema:
+    schema: Schema = definitions[definition["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def _switched_settings(definition: Schema) -> Schema | None:
+    """Returns the object that may stand for true with settings of its own; None for any other field."""
+    members = definition.get("anyOf", [])
+    is_switch = any(member.get("type") == "boolean" for member in members)
+    return next((member for member in members if "$ref" in member), None) if is_switch else None
 
 
 def _field(name: str, definition: Schema, pointer: str, prefix: str) -> Field:
@@ -145,7 +161,7 @@ def _field(name: str, definition: Schema, pointer: str, prefix: str) -> Field:
         label=_label(name),
         hint="; ".join(part for part in (_hint_text(definition.get("description", "")), _bounds(value)) if part),
         default=definition.get("default"),
-        nullable="anyOf" in definition,
+        nullable=any(member.get("type") == "null" for member in definition.get("anyOf", [])),
         choices=tuple(value.get("enum") or value.get("items", {}).get("enum", ())),
     )
 

@@ -36,6 +36,9 @@ EVENTS = {
 
 _CODE = re.compile(r"`([^`\n]+)`")
 
+#: Trials that are in no block of the comparison, by their phase.
+PHASES = {"survey": "survey", "capacity": "search for the largest batch", "verify": "measurement of advice"}
+
 #: Fields of an event's data that are shown, if present.
 DETAILS = ("leg", "worker", "tracker", "code", "detail", "reason", "fault")
 
@@ -91,7 +94,7 @@ def format_event(event: Event) -> str:
     data = event.fields()
     details = []
     if isinstance(data.get("block"), int):
-        details = ["survey" if data.get("phase") == "survey" else f"block {data['block'] + 1}"]
+        details = [PHASES.get(str(data.get("phase")), f"block {data['block'] + 1}")]
     details += [f"attempt {data['attempt']}"] if "attempt" in data else []
     details += [f"{data[name]} {words}" for name, words in COUNTS.items() if data.get(name)]
     details += [str(data[name]) for name in DETAILS if data.get(name) is not None]

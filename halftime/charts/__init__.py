@@ -2,34 +2,45 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup
 
+from halftime.charts.bandwidth import bandwidth
 from halftime.charts.conditions import conditions
 from halftime.charts.loss import loss
 from halftime.charts.loss_scale import loss_scale
 from halftime.charts.memory import memory
+from halftime.charts.roofline import roofline
 from halftime.charts.speedup import speedup_by_block
 from halftime.charts.step_times import step_times
 from halftime.charts.theme import Chart, interactive, svg
 from halftime.charts.turns import turns
+from halftime.charts.waterfall import waterfall
 from halftime.contract.report.report import Report
 
 __all__ = [
     "CHARTS",
     "Chart",
     "Drawing",
+    "bandwidth",
     "conditions",
     "drawn",
     "interactive",
     "loss",
     "loss_scale",
     "memory",
+    "roofline",
     "speedup_by_block",
     "step_times",
     "svg",
     "turns",
+    "waterfall",
 ]
+
+
+#: The part of a report that a chart belongs to.
+Part = Literal["charts", "explanation"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ class ChartKind:
     absence: str
     #: Whether a report without data for it leaves it out without a word.
     is_optional: bool = False
+    part: Part = "charts"
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,7 @@ class Drawing:
     svg: Markup | None = None
     caption: str = ""
     absence: str = ""
+    part: Part = "charts"
 
 
 #: The charts in the order of a report.
@@ -61,6 +74,27 @@ CHARTS = {
         turns,
         "The legs did not take turns, or no step times are stored.",
         is_optional=True,
+    ),
+    "waterfall": ChartKind(
+        "From step to step",
+        waterfall,
+        "No speedup is explained.",
+        is_optional=True,
+        part="explanation",
+    ),
+    "roofline": ChartKind(
+        "Roofline",
+        roofline,
+        "The device's ceilings, or the arithmetic of every kind of work, are unknown.",
+        is_optional=True,
+        part="explanation",
+    ),
+    "bandwidth": ChartKind(
+        "Memory traffic",
+        bandwidth,
+        "The device's ceilings, or the bytes of every kind of work, are unknown.",
+        is_optional=True,
+        part="explanation",
     ),
     "step_times": ChartKind("Step time", step_times, "No step times are stored."),
     "loss": ChartKind("Training loss", loss, "No leg has a loss curve."),
@@ -83,5 +117,5 @@ def drawn(report: Report) -> dict[str, Drawing]:
 def _drawn(kind: ChartKind, report: Report) -> Drawing:
     chart = kind.draw(report)
     if chart is None:
-        return Drawing(kind.title, absence=kind.absence)
-    return Drawing(kind.title, svg(chart), chart.usermeta["caption"])
+        return Drawing(kind.title, absence=kind.absence, part=kind.part)
+    return Drawing(kind.title, svg(chart), chart.usermeta["caption"], part=kind.part)

@@ -19,8 +19,9 @@ from halftime.charts.theme import (
     rows,
     styled,
 )
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.named_legs import named_legs, ratios_by_block
-from halftime.contract.report.report import Comparison, Estimate, Report
+from halftime.contract.report.report import Comparison, Report
 
 HEIGHT = 230
 #: Smallest distance of two labels, as a share of the height.

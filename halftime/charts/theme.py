@@ -25,6 +25,8 @@ PARTS = {
     "temporary": "#c7820f",
     "other": "#3f4a2c",
 }
+#: Time that a kind of work saved or cost.
+SAVED, COST = "#176b36", "#a3201f"
 
 #: Line styles in addition to the colours, for readers who cannot distinguish them.
 DASHES = {name: list(mark.dash) for name, mark in MARKS.items()}
@@ -34,7 +36,7 @@ SHAPES = {name: mark.shape for name, mark in MARKS.items()}
 
 #: The colours' names in `halftime.css`.
 VARIABLES = {
-    **{INK: "ink", QUIET: "quiet", LINE: "line", GROUND: "ground", ACCENT: "accent"},
+    **{INK: "ink", QUIET: "quiet", LINE: "line", GROUND: "ground", ACCENT: "accent", SAVED: "pass", COST: "fail"},
     **{colour: name for names in (LEGS, PARTS) for name, colour in names.items()},
 }
 

@@ -100,6 +100,7 @@ class AsyncClient:
     delete = _sent(endpoints.delete)
     report = _sent(endpoints.report)
     report_text = _sent(endpoints.report_text)
+    trace = _sent(endpoints.trace)
     compare = _sent(endpoints.compare)
     logs = _sent(endpoints.logs)
     deliveries = _sent(endpoints.deliveries)

@@ -138,6 +138,14 @@ def report_text(benchmark_id: str, report_format: str) -> ApiRequest[str]:
     return ApiRequest("GET", _benchmark(benchmark_id, "report"), _text, params={"format": report_format})
 
 
+def trace(benchmark_id: str, leg: str) -> ApiRequest[bytes]:
+    """Returns the trace of a leg's profiled steps as gzip-compressed JSON, for https://ui.perfetto.dev.
+
+    Raises ProblemError, with the reason, if the leg has none.
+    """
+    return ApiRequest("GET", _benchmark(benchmark_id, "trace"), _content, params={"leg": leg})
+
+
 def logs(benchmark_id: str) -> ApiRequest[str]:
     """Returns the standard error of the trials."""
     return ApiRequest("GET", _benchmark(benchmark_id, "logs"), _text)
@@ -239,6 +247,10 @@ def _model(kind: type[Model]) -> Callable[[httpx.Response], Model]:
 
 def _text(response: httpx.Response) -> str:
     return response.text
+
+
+def _content(response: httpx.Response) -> bytes:
+    return response.content
 
 
 def _poll_result(response: httpx.Response) -> PollResult:

@@ -45,6 +45,18 @@ class Charts:
         """Draws the step time of every slice of the first block over time, if the legs took turns."""
         return self._drawn("turns")
 
+    def waterfall(self) -> LayerChart | VConcatChart:
+        """Draws what each kind of work saved or cost, from the baseline's step to each candidate's."""
+        return self._drawn("waterfall")
+
+    def roofline(self) -> LayerChart | VConcatChart:
+        """Draws how fast each kind of work runs, beside what the device's memory and arithmetic allow."""
+        return self._drawn("roofline")
+
+    def bandwidth(self) -> LayerChart | VConcatChart:
+        """Draws how fast each kind of work that multiplies nothing moves bytes, beside what memory allows."""
+        return self._drawn("bandwidth")
+
     def step_times(self) -> LayerChart | VConcatChart:
         """Draws a histogram of the step times of every leg."""
         return self._drawn("step_times")

@@ -4,16 +4,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.failure import AnyFailureCode, Failure
 from halftime.contract.report.metrics import MetricValue
-from halftime.contract.report.report import Estimate
 from halftime.contract.report.slices import Pairing
 from halftime.contract.request.tracking import TrackerName
 from halftime.contract.strict import Json, MaybeFloat
 
-#: What a trial is for: a block of the comparison, the survey before blocks whose legs take turns, or the search for the
-#: largest batch.
-TrialPhase = Literal["measure", "survey", "capacity"]
+#: What a trial is for: a block of the comparison, the survey before blocks whose legs take turns, the search for the
+#: largest batch, or the gain of a piece of advice.
+TrialPhase = Literal["measure", "survey", "capacity", "verify"]
 
 #: A trial's batch size, which only events of the search for capacity hold.
 CapacityBatchSize = Annotated[int | None, Field(exclude_if=lambda size: size is None)]

@@ -7,8 +7,9 @@ import anyio
 
 from app.reports.markdown import to_markdown
 from app.reports.text.wording import headline
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.failure import Failure
-from halftime.contract.report.report import Estimate, Report
+from halftime.contract.report.report import Report
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.request import BenchmarkRequest
 from testing.first_contact.lines import ReportLine

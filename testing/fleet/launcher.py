@@ -11,7 +11,7 @@ from halftime.contract.report.trial import TrialResult
 from halftime.contract.resources.worker import WorkerDevice
 from testing.fleet.fates import Fate, fate_of
 from testing.fleet.trials import simulated_result
-from worker.messages import DeviceCheck, DeviceHealth, DeviceSupport, Inspection, ModelFacts, TrialSpec
+from worker.messages import DeviceCheck, DeviceHealth, DeviceSupport, Inspection, KeepTrace, ModelFacts, TrialSpec
 
 #: Share of a real trial's training time that a simulated trial takes.
 TIME_SCALE = 0.02
@@ -45,11 +45,17 @@ class SimulatedLauncher:
         return DeviceHealth(faults=[])
 
     async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
-        """Report no measured support."""
-        return DeviceSupport(precisions=self.device.precisions or [])
+        """Report what is known of the device; nothing is measured."""
+        return DeviceSupport(
+            precisions=self.device.precisions or [], ceilings=self.device.ceilings, ceilings_missing="simulated"
+        )
 
     async def run(
-        self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
+        self,
+        spec: TrialSpec,
+        deadline_seconds: float,
+        after_step: Callable[[int], None],
+        keep_trace: KeepTrace | None = None,
     ) -> tuple[TrialResult | Failure, str]:
         """Return what the benchmark's fate gives this trial; a benchmark that fails does so in its baseline leg."""
         fate = fate_of(spec.training.seed)

@@ -5,7 +5,8 @@ import uuid
 from sqlalchemy import text
 
 from app.store import claims, workers
-from halftime.contract.resources.worker import PrecisionSupport, WorkerDevice
+from app.store.database.tables import TraceRow
+from halftime.contract.resources.worker import Bandwidth, DeviceCeilings, PrecisionSupport, WorkerDevice
 from tests.factories import comparison, request, trial
 from worker.comparison.blocks import compare
 from worker.report.build import make_report
@@ -27,6 +28,17 @@ NATIVE_BF16 = [
 ]  # fmt: skip
 EMULATED = [*NATIVE_BF16[:3], support("bf16", 3.8e9, "emulated")]
 
+CEILINGS = DeviceCeilings(
+    flops_per_second={"fp32": 2.32e11, "bf16": 8.1e11},
+    memory=[
+        Bandwidth(size_bytes=2**16, bytes_per_second=4.01e10),
+        Bandwidth(size_bytes=2**28, bytes_per_second=1.23e10),
+    ],
+    launch_seconds=6.2e-7,
+    torch="2.13.0",
+    driver=None,
+)
+
 
 async def post(client, body=CPU_JOB, **headers):
     response = await client.post("/benchmarks", json=body, headers=headers)
@@ -44,13 +56,14 @@ async def claim(client, benchmark, worker_id="node:cpu"):
         return await claims.take(session, uuid.UUID(benchmark["id"]), entry, worker_id, None)
 
 
-async def finish(client, benchmark, benchmark_request=None, **changes):
+async def finish(client, benchmark, benchmark_request=None, completed=lambda report: report, **changes):
     """End a queued benchmark as a worker would, with a report of trials that never ran.
 
-    A step of the baseline takes 20 ms and 2 MiB, one of a candidate half of both, unless `changes` say otherwise.
+    A step of the baseline takes 20 ms and 2 MiB, one of a candidate half of both, unless `changes` say otherwise;
+    `completed` adds to the report what no trial measured.
     """
     held = await claim(client, benchmark)
-    report = await made_report(benchmark["id"], benchmark_request, **changes)
+    report = completed(await made_report(benchmark["id"], benchmark_request, **changes))
     async with client.app.state.database.sessions.begin() as session:
         await claims.succeed(session, held, report, claims.pack(report))
     return report
@@ -67,8 +80,15 @@ async def made_report(benchmark_id, benchmark_request=None, baseline_seconds=0.0
     )
 
 
-async def register(client, kind="cpu", worker_id="node:cpu", precisions=None):
+async def add_trace(client, benchmark, leg, data=b"a trace"):
+    """Add the trace of a leg, as if a worker had kept it."""
+    async with client.app.state.database.sessions.begin() as session:
+        session.add(TraceRow(benchmark_id=uuid.UUID(benchmark["id"]), leg=leg, data=data))
+
+
+async def register(client, kind="cpu", worker_id="node:cpu", precisions=None, ceilings=None):
     gpu = "NVIDIA H200" if kind == "cuda" else None
-    device = WorkerDevice(name=kind, kind=kind, gpu=gpu, memory_bytes=2**34, precisions=precisions)
+    measured = {"precisions": precisions, "ceilings": ceilings}
+    device = WorkerDevice(name=kind, kind=kind, gpu=gpu, memory_bytes=2**34, **measured)
     async with client.app.state.database.sessions.begin() as session:
         await workers.register(session, worker_id, uuid.uuid4(), device)

@@ -47,6 +47,21 @@ async def test_what_the_json_says_stands_in_the_fields(form):
     await expect(form.get_by_label("Device", exact=True)).to_have_value("cuda")
 
 
+async def test_the_switches_of_the_explanation_follow_each_other(form):
+    explain, verify = (form.get_by_label(name, exact=True) for name in ("Explain", "Verify"))
+    await expect(explain).to_be_checked()
+    await verify.check()
+    assert (await request_of(form))["config"]["explain"] == {"verify": True}
+    await expect(explain).to_be_checked()
+    await explain.uncheck()
+    assert (await request_of(form))["config"]["explain"] is False
+    await expect(verify).not_to_be_checked()
+    await verify.check()
+    await expect(explain).to_be_checked()
+    await verify.uncheck()
+    assert "explain" not in (await request_of(form))["config"]
+
+
 async def test_a_kind_brings_its_fields_and_keeps_what_was_written(form):
     kind = form.locator("#model-kind")
     await form.get_by_label("Vocab size").first.fill("512")

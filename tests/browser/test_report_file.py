@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from app.rendering.html import to_html
+from tests.app.reports.explained import explained
 from tests.app.reports.reported import on_a_gpu, reported
 from tests.browser.conftest import PHONE
 from tests.browser.test_every_page import serious_faults
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     file = tmp_path_factory.mktemp("report") / "report.html"
-    file.write_text(to_html(anyio.run(reported, on_a_gpu)), encoding="utf-8")
+    file.write_text(to_html(explained(anyio.run(reported, on_a_gpu))), encoding="utf-8")
     return file.as_uri()
 
 

@@ -30,6 +30,7 @@ from worker.messages import (
     SupportMeasured,
     Task,
     TaskFailed,
+    TraceKept,
     TrialSucceeded,
     Turn,
     Waiting,
@@ -86,6 +87,8 @@ class ChildProcess:
         self._waits, self._waiting = anyio.create_memory_object_stream[int](1)
         self._error_bytes = bytearray()
         self._outcome: Outcome | None = None
+        #: Packed trace of the trial, once it has sent one.
+        self.trace: bytes | None = None
 
     async def run(self, deadline_seconds: float) -> Outcome | Killed:
         """Runs the process and returns its outcome, or what killed it."""
@@ -140,6 +143,8 @@ class ChildProcess:
                 elif isinstance(message, Waiting):
                     self._after_step(message.step)
                     await self._waits.send(message.step)
+                elif isinstance(message, TraceKept):
+                    self.trace = message.trace
                 elif isinstance(message, TrialSucceeded):
                     self._outcome = message.result
                 elif isinstance(message, Inspected):

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import anyio
 
 from halftime.contract.report.failure import Failure, FailureCode
+from halftime.contract.report.slices import LEAST_ROUNDS
 from halftime.contract.report.trial import TrialResult
 from worker.agent.child_process import ChildProcess, Killed
-from worker.comparison.turns import LEAST_ROUNDS, order_of_round
-from worker.messages import BlockTurns, Turn
+from worker.comparison.turns import order_of_round
+from worker.messages import BlockTurns, OutcomeInTurns, Turn
 
 
 class Conductor:
@@ -73,12 +74,12 @@ class Conductor:
 
 async def conduct(
     processes: Sequence[ChildProcess], turns: BlockTurns, block: int, ends: float, deadline_seconds: float
-) -> list[TrialResult | Failure | Killed | None]:
+) -> list[OutcomeInTurns | Killed]:
     """Runs the processes of a block side by side, in turns, and returns the outcome of each.
 
     None for a process that was given up because of another, or stood still while another did not end in time.
     """
-    outcomes: list[TrialResult | Failure | Killed | None] = [None] * len(processes)
+    outcomes: list[OutcomeInTurns | Killed] = [None] * len(processes)
     scopes = [anyio.CancelScope() for _ in processes]
     conductor = Conductor(processes, turns, block, ends)
 
@@ -100,5 +101,5 @@ async def conduct(
     ]
 
 
-def _has_timed_out(outcome: TrialResult | Failure | Killed | None) -> bool:
+def _has_timed_out(outcome: OutcomeInTurns | Killed) -> bool:
     return isinstance(outcome, Failure) and outcome.code is FailureCode.TIMEOUT

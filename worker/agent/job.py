@@ -30,6 +30,7 @@ from halftime.contract.resources.benchmark import Progress
 from halftime.contract.resources.worker import WorkerDevice
 from worker.agent.fingerprint import fingerprint_of
 from worker.agent.quarantine import DeviceSick, may_be_device_fault
+from worker.agent.traces import store_trace
 from worker.agent.tracking.export import export_to_trackers
 from worker.comparison import event_data
 from worker.comparison.blocks import TrialRunner, compare
@@ -37,8 +38,17 @@ from worker.comparison.blocks_in_turns import TurnsRunner
 from worker.comparison.capacity import measure_capacity
 from worker.comparison.comparison_run import ComparisonRun
 from worker.comparison.leg_failures import BenchmarkFailed
-from worker.messages import BlockTurns, Inspection, Launcher, ModelFacts, TrialSpec
-from worker.report.build import make_report
+from worker.comparison.verification import verify_advice
+from worker.messages import (
+    AfterStepInTurns,
+    BlockTurns,
+    Inspection,
+    Launcher,
+    ModelFacts,
+    OutcomeInTurns,
+    TrialSpec,
+)
+from worker.report.build import advice_by_candidate, make_report
 from worker.training.precision_facts import FACTS
 
 log = structlog.get_logger(__name__)
@@ -156,7 +166,9 @@ class Job:
                 structlog.contextvars.bound_contextvars(leg=spec.leg, block=spec.block),
                 tracing.trial_span(spec.leg, spec.block),
             ):
-                outcome, logs = await self._launcher.run(spec, deadline_seconds, after_step)
+                trace: list[bytes] = []
+                ended, logs = await self._launcher.run(spec, deadline_seconds, after_step, trace.append)
+                outcome = await store_trace(self._sessions, claim, spec.leg, ended, trace[-1] if trace else None)
                 await self.in_transaction(claims.record, claim, event_data.after_trial(spec, outcome), logs)
                 if may_be_device_fault(spec, outcome):
                     await self._require_health()
@@ -166,8 +178,8 @@ class Job:
             specs: Sequence[TrialSpec],
             turns: BlockTurns,
             deadline_seconds: float,
-            after_step: Callable[[TrialSpec, int], None],
-        ) -> list[TrialResult | Failure | None]:
+            after_step: AfterStepInTurns,
+        ) -> list[OutcomeInTurns]:
             with structlog.contextvars.bound_contextvars(block=specs[0].block), contextlib.ExitStack() as spans:
                 for spec in specs:
                     spans.enter_context(tracing.trial_span(spec.leg, spec.block))
@@ -195,6 +207,8 @@ class Job:
                     raise
                 if claim.request.config.measurement.capacity:
                     await self._measure_capacity(comparison, run_trial)
+                if claim.request.config.verifies_advice:
+                    await self._verify_advice(comparison, run_trial, run_turns)
                 report = await anyio.to_thread.run_sync(_packed_report, str(claim.benchmark_id), comparison)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
@@ -249,6 +263,16 @@ class Job:
             raise
         except Exception:
             log.exception("capacity not measured")
+
+    async def _verify_advice(self, comparison: ComparisonRun, run_trial: TrialRunner, run_turns: TurnsRunner) -> None:
+        """Measures the gain of the advice that the report will have. Errors and DeviceSick as in the search above."""
+        try:
+            advice = await anyio.to_thread.run_sync(advice_by_candidate, comparison)
+            await verify_advice(comparison, advice, run_trial, run_turns, self._set_progress)
+        except (ClaimLost, DeviceSick):
+            raise
+        except Exception:
+            log.exception("advice not verified")
 
     async def _inspect(self, claim: Claim) -> int | None:
         """Inspects model and data if only torch can count the parameters, data must be read, or metrics be looked up.

@@ -26,12 +26,15 @@ from worker.agent.conductor import conduct
 from worker.device.lock import DeviceLock
 from worker.device.other_processes import OtherProcesses, with_usage
 from worker.messages import (
+    AfterStepInTurns,
     BlockTurns,
     DeviceCheck,
     DeviceHealth,
     DeviceSupport,
     Inspection,
+    KeepTrace,
     ModelFacts,
+    OutcomeInTurns,
     SupportCheck,
     Task,
     TimeLimit,
@@ -83,19 +86,24 @@ class TrialLauncher:
         return outcome
 
     async def measure_support(self, device: str, deadline_seconds: float) -> DeviceSupport | Failure:
-        """Returns the device's support of each precision, or why it could not be measured."""
+        """Returns the device's support of each precision and its ceilings, or why it could not be measured."""
         outcome, _ = await self._run(SupportCheck(device=device), deadline_seconds, lambda step: None)
         assert isinstance(outcome, DeviceSupport | Failure)
         return outcome
 
     async def run(
-        self, spec: TrialSpec, deadline_seconds: float, after_step: Callable[[int], None]
+        self,
+        spec: TrialSpec,
+        deadline_seconds: float,
+        after_step: Callable[[int], None],
+        keep_trace: KeepTrace | None = None,
     ) -> tuple[TrialResult | Failure, str]:
         """Returns the result of a trial or why it failed, and the process's standard error.
 
-        Cancelling the call ends the trial's whole process group before it returns.
+        The packed trace of an explained trial is given to `keep_trace`, if it has one. Cancelling the call ends the
+        trial's whole process group before it returns.
         """
-        outcome, logs = await self._run(spec, deadline_seconds, after_step)
+        outcome, logs = await self._run(spec, deadline_seconds, after_step, keep_trace)
         assert isinstance(outcome, TrialResult | Failure)
         return outcome, logs
 
@@ -104,12 +112,11 @@ class TrialLauncher:
         specs: Sequence[TrialSpec],
         turns: BlockTurns,
         deadline_seconds: float,
-        after_step: Callable[[TrialSpec, int], None],
-    ) -> list[tuple[TrialResult | Failure | None, str]]:
-        """Returns the same of every trial of a block, whose legs train in turns.
+        after_step: AfterStepInTurns,
+    ) -> list[tuple[OutcomeInTurns, str]]:
+        """Returns the outcome of every trial of a block, whose legs train in turns, and its standard error.
 
-        None for a trial that was given up because of another. A block of which a process is killed by a signal is run
-        again, once.
+        A block of which a process is killed by a signal is run again, once.
         """
         began, earlier = time.monotonic(), [""] * len(specs)
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -133,8 +140,8 @@ class TrialLauncher:
         turns: BlockTurns,
         began: float,
         deadline_seconds: float,
-        after_step: Callable[[TrialSpec, int], None],
-    ) -> list[tuple[TrialResult | Failure | Killed | None, str]]:
+        after_step: AfterStepInTurns,
+    ) -> list[tuple[OutcomeInTurns | Killed, str]]:
         device, limit = specs[0].device, specs[0].limit
         assert limit is not None
         before = await self._other_processes.wait_until_free(device, began + limit.max_seconds)
@@ -157,7 +164,13 @@ class TrialLauncher:
             for end, process in zip(ends, processes, strict=True)
         ]
 
-    async def _run(self, task: Task, deadline_seconds: float, after_step: Callable[[int], None]) -> tuple[Outcome, str]:
+    async def _run(
+        self,
+        task: Task,
+        deadline_seconds: float,
+        after_step: Callable[[int], None],
+        keep_trace: KeepTrace | None = None,
+    ) -> tuple[Outcome, str]:
         logs = ""
         attempt = 0
         limit = task.limit if isinstance(task, TrialSpec) else None
@@ -171,6 +184,8 @@ class TrialLauncher:
             end = await process.run(min(deadline_seconds, max(0.0, left_seconds)))
             logs += process.standard_error()
             if not isinstance(end, Killed):
+                if process.trace is not None and keep_trace is not None:
+                    keep_trace(process.trace)
                 after = await self._other_processes.usage_after(task.device) if before is not None else None
                 return _within_budget(with_usage(end, before, after), left_seconds, deadline_seconds), logs
             log.warning("trial killed", signal=end.by.name, task=task.name, trial_attempt=attempt)

@@ -80,6 +80,6 @@ def may_be_device_fault(spec: TrialSpec, outcome: TrialResult | Failure) -> bool
     if isinstance(outcome, TrialResult):
         gpu = outcome.telemetry.gpu
         return gpu is not None and bool(gpu.uncorrected_ecc_errors)
-    if outcome.code is FailureCode.OUT_OF_MEMORY and spec.phase == "capacity":  # expected in that search
+    if outcome.code is FailureCode.OUT_OF_MEMORY and spec.phase in {"capacity", "verify"}:  # of larger batches
         return False
     return outcome.code in POSSIBLE_DEVICE_FAULTS

@@ -31,7 +31,7 @@ POOL_SIZE = 1
 
 HEARTBEAT_SECONDS = 3.0
 
-#: Limit for measuring the support of every precision, which takes seconds on a slow device.
+#: Limit for measuring the support of every precision and the ceilings, which takes seconds on a slow device.
 SUPPORT_SECONDS = 60.0
 
 #: How long a stopping worker waits for a benchmark to finish before it requeues it.
@@ -79,7 +79,7 @@ class _Worker:
         self._handle_signals()
         await self._launcher.warm_up()
         await self._watch.examine()
-        await self._measure_precisions()
+        await self._measure_device()
         async with sessions.begin() as session:
             await workers.register(session, self._id, self._session_id, self._device)
         await self._heartbeat()  # reads whether it was drained before a restart
@@ -100,8 +100,8 @@ class _Worker:
             raise Superseded(f"Another worker process has the id {self._id!r}. Give each worker its own --id.")
         log.info("worker stopped", worker=self._id)
 
-    async def _measure_precisions(self) -> None:
-        """Measures the device's support of each precision, unless the worker is stopped meanwhile.
+    async def _measure_device(self) -> None:
+        """Measures the device's support of each precision and its ceilings, unless the worker is stopped meanwhile.
 
         A quarantined device is measured when its quarantine ends.
         """
@@ -118,8 +118,11 @@ class _Worker:
             self._measuring = None
         if isinstance(support, Failure):
             log.warning("support of precisions could not be measured", reason=support.detail)
-        else:
-            self._device = self._device.model_copy(update={"precisions": support.precisions})
+            return
+        if support.ceilings is None:
+            log.warning("ceilings of the device could not be measured", reason=support.ceilings_missing)
+        measured = {"precisions": support.precisions, "ceilings": support.ceilings}
+        self._device = self._device.model_copy(update=measured)
 
     def _handle_signals(self) -> None:
         """Makes the first signal stop the worker gracefully, and the next end it and its trial at once."""
@@ -231,14 +234,14 @@ class _Worker:
         if self._watch.fault is not None:
             await self._watch.recheck()
             if self._watch.fault is None and self._device.precisions is None:
-                await self._measure_precisions()
-                await self._store_precisions()
+                await self._measure_device()
+                await self._store_measurements()
             await self._report_health()
 
-    async def _store_precisions(self) -> None:
+    async def _store_measurements(self) -> None:
         if self._device.precisions is not None:
             async with self._database.sessions.begin() as session:
-                await workers.enter_precisions(session, self._id, self._session_id, self._device.precisions)
+                await workers.enter_measurements(session, self._id, self._session_id, self._device)
 
     async def _report_health(self) -> None:
         self._state_changed.set()

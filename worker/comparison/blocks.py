@@ -27,8 +27,9 @@ from worker.comparison.time_budget import limit_of_next_trial, out_of_time
 from worker.comparison.turns import why_trials
 from worker.messages import TimeLimit, TrialSpec
 
-#: Most repetitions of one disturbed trial.
-MAX_REPEATS = 2
+#: Most repetitions of one disturbed trial. Of a survey fewer: no time that is compared comes from it, and on a machine
+#: that is always busy every trial takes many times as long.
+MAX_REPEATS, MAX_SURVEY_REPEATS = 2, 1
 #: Why whole trials are run where a caller cannot run several at once.
 ONE_AT_A_TIME = "trials are run one at a time here"
 
@@ -54,7 +55,7 @@ async def compare(
 ) -> ComparisonRun:
     """Runs blocks until the stopping rule ends it, after those of an earlier attempt.
 
-    Without `run_turns`, blocks are whole trials.     Raises BenchmarkFailed when a failure makes a report impossible.
+    Without `run_turns`, blocks are whole trials. Raises BenchmarkFailed when a failure makes a report impossible.
     """
     stopped_by = _resume_blocks(comparison, earlier)
     if comparison.pairing is None:
@@ -201,7 +202,8 @@ async def _run_undisturbed(
 ) -> TrialResult | Failure:
     """Runs a trial and repeats it while it is disturbed, up to the limits. The last one counts, not the best."""
     kept: TrialResult | None = None
-    for repeats in range(MAX_REPEATS + 1):
+    most = MAX_SURVEY_REPEATS if spec.phase == "survey" else MAX_REPEATS
+    for repeats in range(most + 1):
         limit = _limit(comparison, leg)
         if limit.max_seconds <= 0:
             return kept or Failure.of(FailureCode.TIME_BUDGET, "")
@@ -215,7 +217,7 @@ async def _run_undisturbed(
         kept = outcome.model_copy(update={"repeats": repeats})
         if not disturbances(kept, leg.trials) or not _can_repeat(comparison, leg, kept):
             break
-        comparison.repeats += repeats < MAX_REPEATS
+        comparison.repeats += repeats < most
     assert kept is not None
     return kept
 

@@ -15,7 +15,7 @@ from worker.comparison.progress import progress_in_turns
 from worker.comparison.specs import spec_of
 from worker.comparison.time_budget import LEAST_BLOCKS, limit_of_block
 from worker.comparison.turns import describe, plan_turns, turns_of, why_no_room
-from worker.messages import BlockTurns, LegTurns, TrialSpec
+from worker.messages import AfterStepInTurns, BlockTurns, LegTurns, OutcomeInTurns, TrialSpec
 
 #: Most CPU cores that a leg may use while it waits for its turn: threads that spin slow the leg whose turn it is.
 MOST_WAITING_CORES = 0.1
@@ -23,11 +23,10 @@ MOST_WAITING_CORES = 0.1
 #: picks up, which does not count. GNU's spins 300,000 times by default (GCC libgomp manual, GOMP_SPINCOUNT).
 SPIN_SECONDS = 0.01
 
-#: Runs the trials of a block in turns within a deadline (seconds) and calls the function with each trial's number of
-#: steps done. Returns the outcome of each; None for one given up because of another.
+#: Runs the trials of a block in turns within a deadline (seconds), and returns the outcome of each.
 TurnsRunner = Callable[
-    [Sequence[TrialSpec], BlockTurns, float, Callable[[TrialSpec, int], None]],
-    Awaitable[list[TrialResult | Failure | None]],
+    [Sequence[TrialSpec], BlockTurns, float, AfterStepInTurns],
+    Awaitable[list[OutcomeInTurns]],
 ]
 
 
@@ -87,7 +86,7 @@ async def run_in_turns(
         if not all(isinstance(outcome, TrialResult) for outcome in again):
             break  # a disturbed block is better than none
         outcomes = again
-    why = _why_unfair(legs, outcomes)
+    why = why_unfair(legs, outcomes)
     if why is not None:
         return _fall_back(comparison, why)
     return _block_of(comparison, legs, outcomes, repeats)
@@ -125,7 +124,7 @@ def _why_early(comparison: ComparisonRun, leg: LegRun, turns: LegTurns, fastest_
     )
 
 
-def _are_disturbed(outcomes: Sequence[TrialResult | Failure | None]) -> bool:
+def _are_disturbed(outcomes: Sequence[OutcomeInTurns]) -> bool:
     """Whether other work on the GPU, or its errors, spoiled the block as a whole."""
     return any(of_the_whole_trial(outcome) for outcome in outcomes if isinstance(outcome, TrialResult))
 
@@ -135,7 +134,7 @@ def _can_repeat(comparison: ComparisonRun, turns: BlockTurns) -> bool:
     return fits and comparison.repeats < MAX_TOTAL_REPEATS
 
 
-def _why_unfair(legs: Sequence[LegRun], outcomes: Sequence[TrialResult | Failure | None]) -> str | None:
+def why_unfair(legs: Sequence[LegRun], outcomes: Sequence[OutcomeInTurns]) -> str | None:
     """Why the legs cannot share the device after all; None if they can."""
     for leg, outcome in zip(legs, outcomes, strict=True):
         if isinstance(outcome, Failure) and outcome.code is FailureCode.OUT_OF_MEMORY:
@@ -188,7 +187,7 @@ def use_survey_as_trials(comparison: ComparisonRun, why: str) -> None:
 
 
 def _block_of(
-    comparison: ComparisonRun, legs: Sequence[LegRun], outcomes: Sequence[TrialResult | Failure | None], repeats: int
+    comparison: ComparisonRun, legs: Sequence[LegRun], outcomes: Sequence[OutcomeInTurns], repeats: int
 ) -> Block | None:
     """Adds the trials to their legs and returns the block; None if the time budget ended it. `repeats` were before it.
 

@@ -15,7 +15,7 @@ from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.training import MAX_BATCH_SIZE
 from halftime.contract.resources.benchmark import Progress
 from worker.comparison.blocks import TrialRunner
-from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step
+from worker.comparison.comparison_run import PART_OF_PROGRESS, ComparisonRun, LegRun, median_step
 from worker.device.host_counters import available_host_bytes
 from worker.messages import TrialSpec
 
@@ -187,6 +187,6 @@ def _progress(comparison: ComparisonRun, search: _Search, share: float) -> Progr
         leg=search.leg.name,
         step=0,
         total_steps=FIT_STEPS,
-        fraction=round(comparison.share_of_blocks + (1 - comparison.share_of_blocks) * share, 4),
+        fraction=round(comparison.share_of_blocks + PART_OF_PROGRESS * share, 4),
         eta_seconds=None,
     )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from halftime.contract.precisions import PrecisionName, leg_names
 from halftime.contract.report.block import KeptBlock, LegOutcome
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.explanation import AdviceName
 from halftime.contract.report.failure import Failure
 from halftime.contract.report.pairs import block_log_ratio
 from halftime.contract.report.report import Capacity, StoppedBy
@@ -14,6 +16,19 @@ from halftime.contract.report.slices import Pairing, TurnsPlan
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.worker import WorkerDevice
+
+#: Assumed share of the total work, for progress, of the search for capacity, and of the measurement of advice.
+PART_OF_PROGRESS = 0.2
+
+
+@dataclass(frozen=True)
+class VerifiedGain:
+    """The measured gain of a piece of advice."""
+
+    #: Factor of the candidate's training throughput; null if it was not measured.
+    gain: Estimate | None
+    #: Why it was not, or what else is to be known of it.
+    remark: str | None = None
 
 
 @dataclass(eq=False)
@@ -30,6 +45,8 @@ class LegRun:
     ended_early_reason: str | None = None
     #: Result of the search for the largest batch, if requested.
     capacity: Capacity | None = None
+    #: Measured gains of the first pieces of advice on it, if requested.
+    verified: dict[AdviceName, VerifiedGain] = field(default_factory=dict)
 
     def by_block(self) -> dict[int, TrialResult]:
         """Returns the trials by block index."""
@@ -75,7 +92,8 @@ class ComparisonRun:
     #: Trials discarded as disturbed.
     repeats: int = 0
     stopped_by: StoppedBy = "max_blocks"
-    #: Duration of all blocks, including those of earlier attempts, and of the capacity search.
+    #: Duration of all blocks, including those of earlier attempts, of the capacity search and the
+    #: measurement of advice.
     total_seconds: float = 0.0
 
     @classmethod
@@ -107,8 +125,9 @@ class ComparisonRun:
 
     @property
     def share_of_blocks(self) -> float:
-        """Share of the blocks in the total work, for progress; the capacity search is assumed to be a fifth."""
-        return 0.8 if self.request.config.measurement.capacity else 1.0
+        """Share of the blocks in the total work, for progress."""
+        config = self.request.config
+        return 1.0 - PART_OF_PROGRESS * (config.measurement.capacity + config.verifies_advice)
 
     @property
     def elapsed_seconds(self) -> float:
@@ -156,6 +175,13 @@ def paired(baseline: LegRun, leg: LegRun) -> list[tuple[TrialResult, TrialResult
 def median_step(trial: TrialResult) -> float:
     """Median duration of a trial's measured steps, in seconds, without those that pick up after a wait."""
     return statistics.median(trial.compared_step_seconds())
+
+
+def applied_share(trial: TrialResult) -> float:
+    """Share of a trial's measured steps that changed the weights: the gradient scaler skips the others."""
+    first = len(trial.loss_curve) - len(trial.step_seconds)
+    skipped = trial.grad_scaler.skipped_steps if trial.grad_scaler else []
+    return 1 - sum(step >= first for step in skipped) / len(trial.step_seconds)
 
 
 def log_ratios(pairs: Sequence[tuple[TrialResult, TrialResult]]) -> list[float]:

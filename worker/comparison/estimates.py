@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Literal
 
-from halftime.contract.report.report import Difference, Estimate, RequirementStatus
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.report import Difference, RequirementStatus
 
 CONFIDENCE = 0.95
 

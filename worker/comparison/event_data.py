@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from halftime.contract.event_data import BlockFinished, TrialFailed, TrialFinished
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.failure import Failure
 from halftime.contract.report.metrics import MetricValue
-from halftime.contract.report.report import Estimate
 from halftime.contract.report.trial import TrialResult
 from worker.comparison.comparison_run import ComparisonRun, LegRun, log_ratios, median_step, paired
 from worker.comparison.estimates import ratio_estimate

@@ -28,6 +28,7 @@ def _progress(comparison: ComparisonRun, spec: TrialSpec, step: int, block_fract
     return Progress(
         phase="measure",
         is_survey=spec.phase == "survey",
+        in_turns=comparison.pairing == "turns",
         block=comparison.blocks + 1,
         max_blocks=comparison.planned_blocks,
         leg=spec.leg,

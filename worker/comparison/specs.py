@@ -10,6 +10,7 @@ def spec_of(comparison: ComparisonRun, leg: LegRun, position: int) -> TrialSpec:
     The survey trains from the seed of the first block.
     """
     config = comparison.request.config
+    examined = not leg.all_trials
     return TrialSpec(
         device=comparison.device.name,
         precision=leg.precision,
@@ -21,7 +22,8 @@ def spec_of(comparison: ComparisonRun, leg: LegRun, position: int) -> TrialSpec:
         data=config.data,
         adapters=config.adapters,
         parameter_count=comparison.parameter_count,
-        examined=not leg.all_trials,
+        examined=examined,
+        explained=examined and config.explain is not False,
         phase="survey" if comparison.pairing is None else "measure",
         max_steps=comparison.max_steps,
     )

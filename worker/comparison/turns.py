@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import anyio
 import anyio.to_thread
 
-from halftime.contract.report.slices import TurnsPlan
+from halftime.contract.report.slices import LEAST_ROUNDS, PICK_UP_STEPS, TurnsPlan
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.worker import WorkerDevice
 from worker.comparison.block_order import baseline_first
 from worker.device import nvml
 from worker.device.host_counters import available_host_bytes
-from worker.messages import PICK_UP_STEPS, BlockTurns, LegTurns
+from worker.messages import BlockTurns, LegTurns
 
 #: Limit for the driver's reply: that of a faulty GPU may hang.
 ANSWER_SECONDS = 30.0
@@ -25,14 +25,8 @@ SLICE_SECONDS = 0.25
 #: Fewest steps of a slice of full length, so that at most a quarter of them picks up.
 LEAST_SLICE_STEPS = 4 * PICK_UP_STEPS
 
-#: Fewest rounds of a block: one in either order of the legs.
-LEAST_ROUNDS = 2
-
 #: Most rounds of a block: more pairs would add nothing to its figure, but handing over would take time.
 MOST_ROUNDS = 100
-
-#: Fewest measured steps for turns: in each round one that picks up and one that counts.
-LEAST_MEASURED_STEPS = LEAST_ROUNDS * (PICK_UP_STEPS + 1)
 
 #: Share of the device's memory that all legs together may take up.
 MEMORY_SHARE = 0.9
@@ -55,16 +49,10 @@ def order_of_round(legs: int, block: int, round_index: int) -> list[int]:
 
 async def why_trials(request: BenchmarkRequest, device: WorkerDevice) -> str | None:
     """Why whole trials are run, as far as it shows before the survey; None if the legs may be able to take turns."""
-    if request.config.measurement.pairing == "trials":
-        return "the request asks for whole trials"
-    if request.config.data.loader is not None:
-        return "the loader's processes would draw batches for a leg that waits"
-    if await _allows_one_process(device.name):
+    why = request.config.why_trials()
+    if why is None and await _allows_one_process(device.name):
         return "the GPU's compute mode allows one process at a time"
-    measured = request.config.training.steps - request.config.training.warmup_steps
-    if measured < LEAST_MEASURED_STEPS:
-        return f"turns need at least {LEAST_MEASURED_STEPS} measured steps, and there are {measured}"
-    return None
+    return why
 
 
 async def _allows_one_process(device: str) -> bool:

@@ -60,9 +60,16 @@ def occupied_bytes(device: torch.device) -> int:
     return int(total - free)
 
 
+def free_bytes(device: torch.device) -> int:
+    """Free memory of the device; 0 if unknown."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return available_host_bytes() or 0
+
+
 def out_of_memory(device: torch.device, error: BaseException) -> TrialFailed:
     """Builds the failure of an allocation, with the error's first line and the free memory."""
-    free = _free_bytes(device)
+    free = free_bytes(device)
     message = str(error).split("\n", maxsplit=1)[0][:500]
     return TrialFailed.because(
         FailureCode.OUT_OF_MEMORY, f"{message} ({free / 2**20:.0f} MiB of {device} were free at that point.)"
@@ -102,9 +109,3 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return available_host_bytes() or 0

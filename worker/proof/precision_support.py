@@ -14,6 +14,7 @@ from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
 from worker.proof.ceiling import combined_rate, training_rate
 from worker.proof.products import product_seconds, square_products
+from worker.proof.timing import one_thread
 from worker.training.precision import PRECISIONS, Precision, check, set_flags
 
 #: Speed relative to FP32 below which a precision counts as emulated: with hardware support it was at least as fast as
@@ -40,13 +41,11 @@ class MeasuredRate:
 def measure_support(name: str) -> list[PrecisionSupport]:
     """Measures every precision. Run in a separate process: it sets torch's switches and may hold a CUDA context."""
     device = torch.device(name)
-    exact = (
-        measure_rate(PRECISIONS["fp32"], device) if _unsupported_reason(PRECISIONS["fp32"], device) is None else None
-    )
+    exact = measure_rate(PRECISIONS["fp32"], device) if why_unsupported(PRECISIONS["fp32"], device) is None else None
     return [_support(precision, device, exact) for precision in PRECISIONS.values()]
 
 
-def _unsupported_reason(precision: Precision, device: torch.device) -> str | None:
+def why_unsupported(precision: Precision, device: torch.device) -> str | None:
     """Returns why the device cannot train in a precision; None if it can."""
     try:
         check(device, precision)
@@ -79,20 +78,16 @@ def measure_rate(precision: Precision, device: torch.device) -> MeasuredRate | N
         return None
     if device.type != "cpu":
         return MeasuredRate(rate, rate)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         seconds = [
             product_seconds(one, precision.matmul_dtype, device, CPU_REPEATS) for one in square_products(CPU_SIZE)
         ]
-    finally:
-        torch.set_num_threads(threads)
     kernel_rate = combined_rate([2 * CPU_SIZE**3 / one for one in seconds])
     return MeasuredRate(max(rate, kernel_rate), kernel_rate)
 
 
 def _support(precision: Precision, device: torch.device, exact: MeasuredRate | None) -> PrecisionSupport:
-    problem = _unsupported_reason(precision, device)
+    problem = why_unsupported(precision, device)
     if problem is not None:
         return PrecisionSupport(precision=precision.name, kernels="absent", flops_per_second=None, remedy=problem)
     measured = exact if precision.name == "fp32" else measure_rate(precision, device)

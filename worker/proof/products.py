@@ -6,19 +6,13 @@ another.
 """
 
 import functools
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor
 
-#: Repetitions of a product after its first execution; the fastest is used.
-REPEATS = 3
-
-#: Total duration after which a product is not repeated.
-MAX_TOTAL_SECONDS = 0.05
+from worker.proof.timing import REPEATS, fastest_seconds
 
 
 @dataclass(frozen=True)
@@ -60,10 +54,7 @@ def product_seconds(product: Product, dtype: torch.dtype, device: torch.device, 
         multiply = functools.partial(torch.mm, left[0], right[0], out=result[0])
     else:
         multiply = functools.partial(torch.bmm, left, right, out=result)
-    seconds = [_seconds(multiply, device)]  # the first one selects and loads its kernel
-    while len(seconds) <= repeats and sum(seconds) < MAX_TOTAL_SECONDS:
-        seconds.append(_seconds(multiply, device))
-    return min(seconds)
+    return fastest_seconds(multiply, device, repeats)
 
 
 def _is_transposed(matrix: Tensor) -> bool:
@@ -75,17 +66,3 @@ def _operand(batch: int, rows: int, columns: int, transposed: bool, dtype: torch
     shape = (batch, columns, rows) if transposed else (batch, rows, columns)
     values = torch.randn(shape, device=device).to(dtype)
     return values.transpose(-2, -1) if transposed else values
-
-
-def _seconds(multiply: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one execution, synchronised before and after."""
-    _wait(device)
-    began = time.perf_counter()
-    multiply()
-    _wait(device)
-    return time.perf_counter() - began
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

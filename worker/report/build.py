@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.explanation import Advice
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.report.pairs import counted_pairs, slice_pairs
 from halftime.contract.report.report import (
     Comparison,
     Difference,
-    Estimate,
     Leg,
     NoiseFloor,
     Report,
@@ -19,7 +20,9 @@ from halftime.contract.report.report import (
 from halftime.contract.report.trial import TrialResult
 from worker.comparison.comparison_run import ComparisonRun, LegRun, log_ratios, median_step, paired
 from worker.comparison.estimates import noise_floor, noise_floor_in_turns, ratio_estimate, reduction_percent
+from worker.explain.advice.measured import with_measured
 from worker.report.attestation import attest, unproven
+from worker.report.explanation import with_explanation
 from worker.report.legs import longest, make_leg
 from worker.report.metrics import equally_trained, metric_differences, same_seed_spreads, spreads
 from worker.report.verdicts import judge, judge_requirements, worst
@@ -65,6 +68,7 @@ def make_report(benchmark_id: str, measured: ComparisonRun) -> Report:
         turns=measured.turns_plan,
         attestation=attestation,
         environment=trials[0].environment,
+        ceilings=measured.device.ceilings,
         warnings=warnings_of(measured),
         overhead_seconds=measured.total_seconds - measured_seconds,
         proof_seconds=sum(trial.proof_seconds for trial in trials),
@@ -109,9 +113,27 @@ def compare_legs(
         requirements=[],
         verdict="inconclusive",
     )
+    compared = _with_measured_gains(with_explanation(compared, baseline, measured.request, measured.device), run)
     requirements = judge_requirements(measured.request.requirements, compared, baseline)
     verdict = _comparison_verdict(measured, run, requirements)
     return compared.model_copy(update={"requirements": requirements, "verdict": verdict})
+
+
+def advice_by_candidate(measured: ComparisonRun) -> dict[str, list[Advice]]:
+    """The advice on each candidate, by the leg's name, as the report gives it."""
+    explanations = [compared.explanation for compared in make_report("", measured).comparisons]
+    return {
+        leg.name: explanation.advice
+        for leg, explanation in zip(measured.candidates, explanations, strict=True)
+        if explanation is not None
+    }
+
+
+def _with_measured_gains(compared: Comparison, run: LegRun) -> Comparison:
+    if compared.explanation is None:
+        return compared
+    advice = with_measured(compared.explanation.advice, run.verified)
+    return compared.model_copy(update={"explanation": compared.explanation.model_copy(update={"advice": advice})})
 
 
 def _comparison_verdict(measured: ComparisonRun, run: LegRun, requirements: list[Requirement]) -> Verdict:

@@ -4,17 +4,27 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import structlog
+
 from halftime.contract.report.report import GradScalerSummary, Leg
 from halftime.contract.report.telemetry import GpuTelemetry
 from halftime.contract.report.trial import Memory, MemoryBreakdown, TrialResult
 from halftime.contract.request.request import BenchmarkConfig
+from halftime.contract.request.training import TrainingConfig
 from halftime.contract.resources.worker import KernelSupport, WorkerDevice
 from worker.comparison.blocks_in_turns import waiting_cores
 from worker.comparison.comparison_run import LegRun, median_step
 from worker.comparison.estimates import geometric_mean
+from worker.explain.vendor_peaks import vendor_peak
 from worker.report.attestation import achieved_flops_per_second
 from worker.report.metrics import gains_over_chance
+from worker.report.time_by_kind import split_step
 from worker.report.warnings.waiting import data_wait_share
+
+log = structlog.get_logger(__name__)
+
+#: Name of the profiled steps among a trial's examinations.
+PROFILE = "profile"
 
 Figure = TypeVar("Figure", int, float)
 
@@ -24,15 +34,16 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
     trials, batch_size = leg.trials, config.training.batch_size
     support = device.support_of(leg.precision)
     kernels = support.kernels if support else None
+    peak = vendor_peak(device.gpu, leg.precision)
     if not trials:
-        return _empty_leg(leg, kernels)
+        return _empty_leg(leg, kernels, peak)
     memories = [trial.memory for trial in leg.all_trials if trial.memory is not None]
     whole = longest(trials)
     medians = [median_step(trial) for trial in trials]
     step_seconds = statistics.median(medians)
     joules = _joules_per_step(leg.measured_alone)
     achieved = [rate for rate in map(achieved_flops_per_second, leg.measured_alone) if rate is not None]
-    return Leg(
+    made = Leg(
         precision=leg.precision,
         median_step_seconds=step_seconds,
         mean_step_seconds=geometric_mean(medians, config.measurement.min_blocks) if len(medians) > 1 else None,
@@ -58,6 +69,7 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         capacity=leg.capacity,
         achieved_flops_per_second=statistics.median(achieved) if achieved else None,
         ceiling_flops_per_second=max(trial.ceiling_flops_per_second or 0 for trial in leg.measured_alone) or None,
+        vendor_peak_flops_per_second=peak,
         joules_per_step=joules,
         joules_per_sample=None if joules is None else joules / batch_size,
         kernels=kernels,
@@ -71,6 +83,31 @@ def make_leg(leg: LegRun, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
         survey=leg.survey,
         trials=trials,
     )
+    return with_time_by_kind(made, config, device)
+
+
+def with_time_by_kind(leg: Leg, config: BenchmarkConfig, device: WorkerDevice) -> Leg:
+    """Returns the leg with the split of its step, or why there is none."""
+    examined = leg.measured_alone()[0]
+    if examined.profile is None:
+        off = "the request switched the explanation off" if config.explain is False else "it was not profiled"
+        return leg.model_copy(update={"time_by_kind_missing": examined.not_examined.get(PROFILE, off)})
+    try:
+        rows = split_step(leg, examined.profile, device.ceilings, device.kind)
+    except Exception as error:  # the figures that were measured stand
+        log.exception("step not split")
+        return leg.model_copy(update={"time_by_kind_missing": f"an error in Halftime: {type(error).__name__}: {error}"})
+    utilisation = _model_flops_utilisation(leg, config.training)
+    return leg.model_copy(update={"time_by_kind": rows, "model_flops_utilisation": utilisation})
+
+
+def _model_flops_utilisation(leg: Leg, training: TrainingConfig) -> float | None:
+    """Work of the model per second over the ceiling; None where activation checkpointing repeats some of the work."""
+    flops = sum(leg.measured_alone()[0].attestation.multiplied_flops.values())
+    if training.activation_checkpointing or not flops or not leg.ceiling_flops_per_second:
+        return None
+    assert leg.median_step_seconds is not None
+    return flops / leg.median_step_seconds / leg.ceiling_flops_per_second
 
 
 def _pick_up_ratio(trials: Sequence[TrialResult]) -> float | None:
@@ -144,10 +181,12 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(finite) if finite and len(finite) == len(values) else None
 
 
-def _empty_leg(leg: LegRun, kernels: KernelSupport | None) -> Leg:
+def _empty_leg(leg: LegRun, kernels: KernelSupport | None, peak: float | None) -> Leg:
     figures: dict[str, object] = dict.fromkeys(Leg.model_fields)
     figures |= {"precision": leg.precision, "capacity": leg.capacity, "failure": leg.failure}
-    figures |= {"kernels": kernels, "shortened_trials": 0, "survey": leg.survey}
+    figures |= {"kernels": kernels, "vendor_peak_flops_per_second": peak, "time_by_kind": []}
+    figures |= {"shortened_trials": 0, "survey": leg.survey}
     figures |= {"validation_metrics": {}, "gains_over_chance": {}}
+    figures |= {"time_by_kind": [], "time_by_kind_missing": "no trial of the leg gave a result"}
     figures |= {"disturbed_trials": 0, "repeated_trials": 0, "loss_curve": [], "trials": []}
     return Leg.model_validate(figures)

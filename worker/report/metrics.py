@@ -4,8 +4,9 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.metrics import MetricFacts
-from halftime.contract.report.report import Difference, Estimate
+from halftime.contract.report.report import Difference
 from halftime.contract.report.trial import TrialResult
 from worker.comparison.estimates import difference_estimate, gain_estimate
 

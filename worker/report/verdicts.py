@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from halftime.contract.precisions import leg_names
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.figures import Value, judged_figure
 from halftime.contract.report.report import (
     AttestationCheck,
     Comparison,
     Difference,
-    Estimate,
     Leg,
     Requirement,
     RequirementStatus,

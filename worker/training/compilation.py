@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import shutil
-import sysconfig
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,13 +16,10 @@ from halftime.contract.request.training import CompileConfig
 from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
 from worker.training.compiler_caches import cache_prefix
+from worker.training.compilers import why_no_compiler
 
 #: Variables that set the cache folders of Inductor and Triton.
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
-
-#: The variable that sets the compiler, and the defaults: Inductor compiles C++ for a CPU, and Triton compiles the
-#: kernel launcher in C (triton/runtime/build.py). Both build Python extension modules.
-COMPILERS = {"cpu": ("CXX", ("g++",)), "cuda": ("CC", ("gcc", "clang"))}
 
 #: Remedy for an unusable folder for temporary files.
 TMP_REMEDY = (
@@ -139,21 +134,9 @@ def _require_exec(folder: str) -> None:
 
 
 def _require_compiler(device: torch.device) -> None:
-    variable, names = COMPILERS[device.type]
-    wanted = [os.environ[variable]] if variable in os.environ else list(names)
-    if not any(map(shutil.which, wanted)):
-        raise TrialFailed.because(
-            FailureCode.INVALID_MODEL,
-            f"compile: torch.compile needs a compiler, and the worker has no {' or '.join(wanted)}. Install one "
-            f"(Debian: apt-get install g++), set {variable} to one, or set compile to null.",
-        )
-    header = Path(sysconfig.get_path("include"), "Python.h")
-    if not header.exists():
-        raise TrialFailed.because(
-            FailureCode.INVALID_MODEL,
-            f"compile: torch.compile needs Python's headers, and the worker has no {header}. Install them (Debian: "
-            "apt-get install python3-dev), or set compile to null.",
-        )
+    why = why_no_compiler("cuda" if device.type == "cuda" else "cpu")
+    if why is not None:
+        raise TrialFailed.because(FailureCode.INVALID_MODEL, f"compile: {why}")
 
 
 def _first_lines(error: BaseException) -> str:

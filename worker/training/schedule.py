@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from halftime.contract.request.training import TrainingConfig
-from worker.training.pace import EXAMINATION_STEPS
+from worker.training.pace import EXAMINATION_STEPS, EXPLANATION_STEPS
 
 
 class LearningRate:
@@ -16,11 +16,9 @@ class LearningRate:
     """
 
     def __init__(self, settings: TrainingConfig, device: torch.device) -> None:
-        #: Rates by number of applied steps, including the rate after the last.
-        self.rates = [
-            settings.learning_rate * share_of_peak(settings, step)
-            for step in range(settings.steps + EXAMINATION_STEPS + 1)
-        ]
+        #: Rates by number of applied steps, including those of examinations and the rate after the last.
+        steps = settings.steps + EXAMINATION_STEPS + EXPLANATION_STEPS
+        self.rates = [settings.learning_rate * share_of_peak(settings, step) for step in range(steps + 1)]
         self.table = torch.tensor(self.rates, device=device)
         self.applied_steps = torch.zeros(1, dtype=torch.int64, device=device)
         #: The current rate, which fused optimizers read.

@@ -1,4 +1,4 @@
-"""Lists the devices of this machine, the precisions each supports, and their faults."""
+"""Lists the devices of this machine, the precisions each supports, their ceilings, and their faults."""
 
 import torch
 
@@ -6,6 +6,7 @@ from halftime.contract.resources.worker import PrecisionSupport
 from worker.device.detection import detect, gpu_count
 from worker.device.health import arithmetic_faults, driver_faults
 from worker.errors import TrialFailed
+from worker.explain.ceilings import ceilings_or_reason
 from worker.proof.precision_support import measure_support
 from worker.training.precision import PRECISIONS, check
 
@@ -25,6 +26,7 @@ def _probe(name: str) -> dict[str, object]:
     faults = [*driver_faults(name), *arithmetic_faults(name)]
     # A faulty device may hang during the measurement.
     measured = None if faults else measure_support(name)
+    ceilings, missing = (None, None) if faults else ceilings_or_reason(name)
     problems = _problems(name) if measured is None else _absent(measured)
     return {
         "device": name,
@@ -34,6 +36,8 @@ def _probe(name: str) -> dict[str, object]:
         "precisions": [precision for precision in PRECISIONS if precision not in problems],
         "problems": problems,
         "support": None if measured is None else [one.model_dump(mode="json") for one in measured],
+        "ceilings": None if ceilings is None else ceilings.model_dump(mode="json"),
+        "ceilings_missing": missing,
         "faults": faults,
         "torch": torch.__version__,
     }

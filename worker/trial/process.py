@@ -37,18 +37,21 @@ def main(
     _prefer_for_oom_kill()
     last_sent = time.monotonic()
 
+    def send(message: Message) -> None:
+        results.send_bytes(message.model_dump_json().encode())
+
     def after_step(step: int) -> None:
         nonlocal last_sent
         if time.monotonic() - last_sent >= PROGRESS_SECONDS:
             last_sent = time.monotonic()
-            results.send_bytes(StepDone(step=step).model_dump_json().encode())
+            send(StepDone(step=step))
 
     outcome: Message
     try:
         from worker.trial.task import run_task  # noqa: PLC0415 # loads torch, which the worker itself does not
 
         task = TASK.validate_json(task_json, context=ACCEPTED)
-        outcome = run_task(task, after_step, _AskingTheWorker(results, turns))
+        outcome = run_task(task, after_step, _AskingTheWorker(results, turns), send)
     except TrialFailed as error:
         traceback.print_exc()
         outcome = TaskFailed(failure=error.failure)
@@ -57,7 +60,7 @@ def main(
         detail = f"{type(error).__name__}: {error}"[:1000] + " Check the benchmark's logs for the traceback."
         outcome = TaskFailed(failure=Failure.of(FailureCode.INTERNAL, detail))
     sys.stderr.flush()
-    results.send_bytes(outcome.model_dump_json().encode())
+    send(outcome)
 
 
 class _AskingTheWorker:

@@ -20,8 +20,8 @@ from worker.device import device as devices
 from worker.device.measured_region import MeasuredRegion
 from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
-from worker.messages import TrialSpec
-from worker.proof.examination import Findings, Subject, examine
+from worker.explain.trace import hand_over
+from worker.messages import KeepTrace, TrialSpec
 from worker.proof.overflow import largest_input
 from worker.training.clock import StepClock, make_clock
 from worker.training.compilation import CompileWatch, compiled, fresh_compiler
@@ -40,6 +40,7 @@ from worker.training.precision import (
     set_flags,
 )
 from worker.training.turns import Turns, TurnTaker
+from worker.trial.examination import Findings, Subject, examine
 from worker.trial.preparation import Prepared, frozen_weights, prepare_run
 from worker.trial.slices import slices_of
 from worker.trial.training_failure import training_failure
@@ -66,10 +67,16 @@ class Trained:
     started_at: datetime
 
 
-def run_trial(spec: TrialSpec, after_step: Callable[[int], None], taker: TurnTaker | None = None) -> TrialResult:
+def run_trial(
+    spec: TrialSpec,
+    after_step: Callable[[int], None],
+    taker: TurnTaker | None = None,
+    keep_trace: KeepTrace | None = None,
+) -> TrialResult:
     """Trains one leg once and measures it; with a `taker`, in turns with the other legs of its block.
 
-    Raises TrialFailed; any other exception is an error of Halftime.
+    An explained trial gives the packed trace of its profiled steps to `keep_trace`, if it has one. Raises TrialFailed;
+    any other exception is an error of Halftime.
     """
     device = torch.device(spec.device)
     steps_done = 0
@@ -81,7 +88,7 @@ def run_trial(spec: TrialSpec, after_step: Callable[[int], None], taker: TurnTak
 
     try:
         with deterministic(spec.training.deterministic), fresh_compiler(spec.training.compile, device):
-            return _run(spec, device, count, taker)
+            return _run(spec, device, count, taker, keep_trace)
     except TrialFailed:
         raise
     except Exception as error:
@@ -100,7 +107,11 @@ def _failure_of(error: Exception, spec: TrialSpec, device: torch.device, steps_d
 
 
 def _run(
-    spec: TrialSpec, device: torch.device, after_step: Callable[[int], None], taker: TurnTaker | None
+    spec: TrialSpec,
+    device: torch.device,
+    after_step: Callable[[int], None],
+    taker: TurnTaker | None,
+    keep_trace: KeepTrace | None,
 ) -> TrialResult:
     began = time.perf_counter()
     pace = Pace(spec.training, spec.limit, spec.max_steps, began)
@@ -116,7 +127,7 @@ def _run(
     validation = _validate_in_fp32(prepared, run, seconds_left) if validates else NOT_VALIDATED
     occupied_bytes = devices.occupied_bytes(device)
     skipped_steps = [index for index, found_inf in enumerate(curves.found_infs.tolist()) if found_inf]
-    findings = _examine(spec, prepared, trained, skipped_steps, pace)
+    findings = _examine(spec, prepared, trained, skipped_steps, pace, keep_trace)
     attestation_update = findings.attested(prepared.precision) | {
         "data_sha256": feed.sha256(prepared.attestation.data_sha256),
         "held_dtypes": held_dtypes,
@@ -164,6 +175,7 @@ def _run(
         ceiling_flops_per_second=findings.ceiling_flops_per_second,
         synchronisations=findings.observed.synchronisations if findings.observed else [],
         numerics=findings.numerics,
+        profile=findings.profile,
         telemetry=trained.telemetry,
         occupied_bytes=occupied_bytes,
         proof_seconds=findings.seconds,
@@ -225,8 +237,15 @@ def _train(
     )
 
 
-def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_steps: list[int], pace: Pace) -> Findings:
-    """Runs the examinations after training: probes, memory breakdown, numerics."""
+def _examine(
+    spec: TrialSpec,
+    prepared: Prepared,
+    trained: Trained,
+    skipped_steps: list[int],
+    pace: Pace,
+    keep_trace: KeepTrace | None,
+) -> Findings:
+    """Runs the examinations after training: probes, profile, memory breakdown, numerics."""
     return examine(
         Subject(
             device=prepared.device,
@@ -240,7 +259,9 @@ def _examine(spec: TrialSpec, prepared: Prepared, trained: Trained, skipped_step
             initial_state=prepared.initial_state,
             why_no_initial_state=prepared.why_no_initial_state,
             skipped_steps=skipped_steps,
-            ceiling_wanted=spec.phase != "capacity",
+            ceiling_wanted=spec.phase in {"measure", "survey"},
+            explained=spec.explained,
+            keep_trace=lambda recorded: hand_over(recorded, keep_trace),
             in_turns=spec.turns_began is not None,
             pace=pace,
             step_seconds=trained.step_seconds,

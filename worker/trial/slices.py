@@ -1,10 +1,10 @@
 """Puts together what is known of each slice of a trial whose leg took turns."""
 
-from halftime.contract.report.slices import Slice
+from halftime.contract.report.slices import PICK_UP_STEPS, Slice
 from worker.device.gpu_sampler import GpuUse
 from worker.device.host_counters import HostUse
 from worker.device.measured_region import MeasuredRegion
-from worker.messages import PICK_UP_STEPS, TrialSpec
+from worker.messages import TrialSpec
 from worker.training.loop import Timing
 from worker.training.turns import Turns, Wait
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from app.cli.commands.serving import settings_or_exit
 from app.cli.database import is_missing
 from app.cli.shared import JsonOption, cli, out
+from app.reports.text.ceilings import ceilings_line
 from app.reports.text.precisions import precisions_line
 from app.reports.text.sanitize import safe_text
 from app.settings import Settings
@@ -111,16 +112,23 @@ def device_findings() -> list[dict[str, Any]]:
 def device_finding(probed: dict[str, Any]) -> dict[str, Any]:
     """Describes one device. An emulated precision gets a remedy, but does not fail the check."""
     facts = {field: probed.get(field) for field in ("kind", "gpu", "memory_bytes")}
-    device = WorkerDevice(name=probed["device"], precisions=probed.get("support"), **facts)
+    measured = {"precisions": probed.get("support"), "ceilings": probed.get("ceilings")}
+    device = WorkerDevice(name=probed["device"], **measured, **facts)
     name = f"{device.name} ({device.gpu})" if device.gpu else device.name
     gib = device.memory_bytes / 2**30 if device.memory_bytes else 0
     health = "sick; " if probed["faults"] else ""
     precisions = precisions_line(device) or ", ".join(probed["precisions"])
-    state = f"{health}{precisions}; {gib:.0f} GiB; torch {probed['torch']}"
+    state = f"{health}{precisions}; {_ceilings(device, probed)}{gib:.0f} GiB; torch {probed['torch']}"
     emulated = [one.remedy for one in device.precisions or [] if one.kernels == "emulated" and one.remedy]
     remedy = " ".join([*probed["faults"], *emulated, *probed["problems"].values()])
     ok = bool(probed["precisions"]) and not probed["faults"]
-    return _finding(name, ok, state, remedy) | {"precisions": probed.get("support")}
+    return _finding(name, ok, state, remedy) | measured
+
+
+def _ceilings(device: WorkerDevice, probed: dict[str, Any]) -> str:
+    if probed.get("ceilings_missing"):
+        return f"ceilings unknown: {probed['ceilings_missing']}; "
+    return f"{ceilings_line(device)}; " if device.ceilings else ""
 
 
 def _finding(part: str, ok: bool, state: str, remedy: str = "") -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""The commands `list`, `show`, `report`, `sweep`, `compare`, `events` and `logs`: read from the server."""
+"""The commands `list`, `show`, `report`, `trace`, `sweep`, `compare`, `events` and `logs`: read from the server."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 from app.cli.options import (
     REPORT_FORMATS,
     SWEEP_FORMATS,
+    TRACE_FORMATS,
     AfterOption,
     BeforeOption,
     DeviceFilter,
@@ -77,6 +79,22 @@ def report(
         print_json(result)
     elif not output:
         print_report(out, result)
+
+
+@cli.command()
+def trace(
+    benchmark: BenchmarkArgument,
+    leg: Annotated[str, typer.Argument(help="a leg of the report, such as bf16")],
+    output: Annotated[Path, typer.Option(help="a .json.gz file")],
+    server: ServerOption = SERVER,
+    as_json: JsonOption = False,
+) -> None:
+    """Writes the trace of a leg's profiled steps to a file, for ui.perfetto.dev."""
+    formats_of([output], TRACE_FORMATS)
+    with connected(server) as client:
+        content = client.trace(benchmark, leg)
+    output.write_bytes(content)
+    typer.echo(json.dumps({"bytes": len(content), "output": str(output)}) if as_json else f"{leg} → {output}")
 
 
 @cli.command()

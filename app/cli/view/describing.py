@@ -8,11 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.view.listing import speedup, state, verdict
+from app.reports.live.state import PHASES_WITHOUT_BLOCKS
 from app.reports.text.relative_time import ago, duration
 from app.reports.text.sanitize import safe_text
 from app.reports.text.settings import adapters_lines, model_line, training_line
 from app.reports.text.wording import MIB, NOTHING
-from halftime.contract.report.report import Estimate
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.resources.benchmark import TERMINAL, Benchmark, LegSummary, Summary
 
 #: Most characters printed of a setting or a reason.
@@ -108,7 +109,9 @@ def _progress(benchmark: Benchmark) -> str:
     progress = benchmark.progress
     left = "" if progress.eta_seconds is None else f", about {duration(progress.eta_seconds)} left"
     place = "survey" if progress.is_survey else f"block {progress.block} of {progress.max_blocks}"
-    return f"{progress.fraction:.0%}: {place}, {progress.leg}{left}"
+    legs = "legs take turns" if progress.in_turns else progress.leg
+    doing = PHASES_WITHOUT_BLOCKS.get(progress.phase, f"{place}, {legs}")
+    return f"{progress.fraction:.0%}: {doing[:1].lower()}{doing[1:]}{left}"
 
 
 def _times(benchmark: Benchmark, now: datetime) -> str:

@@ -1,7 +1,7 @@
 """Lists of benchmarks and workers, with coloured states, intervals and relative times."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -10,13 +10,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from app.reports.terminal import COLOURS, STATES
+from app.reports.text.ceilings import ceilings_line
 from app.reports.text.precisions import precision_remedies, precisions_line
 from app.reports.text.relative_time import ago
 from app.reports.text.sanitize import safe_text
 from app.reports.text.verdict_words import VERDICTS, verdict_words
 from app.reports.text.wording import NOTHING
 from halftime.contract.resources.benchmark import BenchmarkItem, Summary
-from halftime.contract.resources.worker import Worker
+from halftime.contract.resources.worker import Worker, WorkerDevice
 
 #: Minimum terminal widths for a table of benchmarks and of workers; narrower terminals get two lines per item.
 BENCHMARK_COLUMNS, WORKER_COLUMNS = 120, 100
@@ -41,14 +42,15 @@ def benchmarks_list(items: Sequence[BenchmarkItem], now: datetime, width: int) -
 
 
 def workers_list(items: Sequence[Worker], now: datetime, width: int) -> RenderableType:
-    """Renders every worker with its benchmark and precisions; below, the reasons for quarantines, and remedies."""
+    """Renders workers with their benchmarks, precisions and ceilings; below, reasons for quarantines, and remedies."""
     if not items:
         return Text(
             "No worker has been online recently. Start one with `halftime worker`, or all with `halftime up`.", "dim"
         )
     parts: list[RenderableType] = [_workers_in_lines(items, now)]
     if width >= WORKER_COLUMNS:
-        parts = [_workers_table(items, now), *_precisions_table(items)]
+        parts = [_workers_table(items, now), *_lines_table("Precisions", precisions_line, items)]
+        parts += _lines_table("Ceilings", ceilings_line, items)
     for item in items:
         if item.quarantine is not None:
             since = ago(item.quarantine.since, now)
@@ -105,12 +107,12 @@ def _workers_table(items: Sequence[Worker], now: datetime) -> RenderableType:
     return table
 
 
-def _precisions_table(items: Sequence[Worker]) -> list[RenderableType]:
-    """Returns a table of the precisions of each worker's device; nothing if none is known."""
-    table = Table("Worker", "Precisions", box=None, header_style="dim", padding=(0, 2, 0, 0))
+def _lines_table(title: str, line_of: Callable[[WorkerDevice], str], items: Sequence[Worker]) -> list[RenderableType]:
+    """Returns a table with a line about each worker's device; nothing if all lines are empty."""
+    table = Table("Worker", title, box=None, header_style="dim", padding=(0, 2, 0, 0))
     for item in items:
-        if precisions := precisions_line(item.device):
-            table.add_row(safe_text(item.id), safe_text(precisions))
+        if line := line_of(item.device):
+            table.add_row(safe_text(item.id), safe_text(line))
     return [Text(), table] if table.row_count else []
 
 
@@ -130,8 +132,8 @@ def _workers_in_lines(items: Sequence[Worker], now: datetime) -> RenderableType:
         runs = f" · running {item.current_benchmark}" if item.current_benchmark else ""
         details = Text.assemble(_device(item), runs, (f" · {ago(item.last_heartbeat, now)}", "dim"))
         lines += [Text.assemble(safe_text(item.id), "  ", state(item.state)), Padding(details, (0, 0, 0, 2))]
-        if precisions := precisions_line(item.device):
-            lines += [Padding(safe_text(precisions), (0, 0, 0, 2))]
+        for line in (precisions_line(item.device), ceilings_line(item.device)):
+            lines += [Padding(safe_text(line), (0, 0, 0, 2))] if line else []
     return Group(*lines)
 
 

@@ -12,13 +12,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from app.reports.live.benchmark import LiveBenchmark
+from app.reports.live.state import PHASES_WITHOUT_BLOCKS
 from app.reports.terminal import STATES
 from app.reports.text.interval_bar import Scale, interval_bar, meets
 from app.reports.text.relative_time import duration
 from app.reports.text.sanitize import safe_text
 from app.reports.text.wording import NOTHING, metric_text
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.metrics import MetricFacts
-from halftime.contract.report.report import Estimate
 
 #: Minimum widths in columns for all figures, and for the bars of intervals.
 WIDE = 76
@@ -28,12 +29,6 @@ METRIC = 18
 
 #: Number of warnings that are shown, newest last.
 WARNINGS = 4
-
-PHASES = {
-    "start": "Starting",
-    "capacity": "Searching for the largest batch size",
-    "report": "Writing the report",
-}
 
 #: The phase before blocks in which legs take turns.
 SURVEY = "Training each leg once alone"
@@ -69,14 +64,14 @@ def block_line(live: LiveBenchmark, now: datetime) -> Text:
 
 
 def progress_line(live: LiveBenchmark, now: datetime) -> str:
-    """Returns the block or phase, the leg whose turn it is, the share that is done, and the times."""
+    """Returns the block or phase, whether its legs take turns, the share that is done, and the times."""
     progress = live.progress
     if progress is None:
         return _times(live, now)
     block = SURVEY if progress.is_survey else f"Block {progress.block} of {_planned(live)}"
-    phase = PHASES.get(progress.phase, block)
-    turn = f" · {progress.leg}'s turn" if live.state.in_turns else ""
-    return f"{phase}{turn} · {progress.fraction:.0%} · {_times(live, now)}"
+    phase = PHASES_WITHOUT_BLOCKS.get(progress.phase, block)
+    turns = " · legs take turns" if live.state.in_turns else ""
+    return f"{phase}{turns} · {progress.fraction:.0%} · {_times(live, now)}"
 
 
 def _title(live: LiveBenchmark) -> Text:

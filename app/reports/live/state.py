@@ -7,9 +7,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from halftime.contract.event_data import TrialFailed, TrialFinished
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.metrics import CLASSIFICATION, MetricFacts
-from halftime.contract.report.report import Estimate
 from halftime.contract.resources.benchmark import Benchmark, Progress, Status
+
+#: What a worker does outside the blocks and the survey, by the phase of its progress.
+PHASES_WITHOUT_BLOCKS = {
+    "start": "Starting",
+    "capacity": "Searching for the largest batch size",
+    "verify": "Measuring what the advice is worth",
+    "report": "Writing the report",
+}
 
 
 @dataclass
@@ -73,7 +81,7 @@ class LiveState:
     @property
     def in_turns(self) -> bool:
         """Whether the legs of the block under way take turns."""
-        return self.progress is not None and _is_block(self.progress) and bool(self.attempt.surveys)
+        return self.progress is not None and self.progress.in_turns
 
     @property
     def running(self) -> list[tuple[int, str]]:
@@ -81,7 +89,8 @@ class LiveState:
         if self.progress is None or not _is_block(self.progress):
             return []
         block = max(self.progress.block - 1, 0)
-        legs = [leg for leg in self.attempt.surveys if leg not in self.failures] or [self.progress.leg]
+        surveyed = [leg for leg in self.attempt.surveys if leg not in self.failures]
+        legs = surveyed if self.in_turns and surveyed else [self.progress.leg]
         return [(block, leg) for leg in legs if (block, leg) not in self.attempt.trials]
 
     @property

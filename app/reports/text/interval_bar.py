@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from halftime.contract.report.report import Estimate
+from halftime.contract.report.estimate import Estimate
 
 #: Colours of an interval around, above and below the threshold.
 _COLOURS = {None: "yellow", True: "green", False: "red"}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from app.reports.text.pairing import pairing_lines
 from app.reports.text.settings import adapters_lines, model_line, training_line
 from app.reports.text.verdict_words import verdict_words
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.figures import (
     Figure,
     Owner,
@@ -18,7 +19,14 @@ from halftime.contract.report.figures import (
 )
 from halftime.contract.report.metrics import MetricFacts
 from halftime.contract.report.named_legs import named_legs
-from halftime.contract.report.report import Comparison, Difference, Estimate, Leg, Report, Requirement, Verdict
+from halftime.contract.report.report import (
+    Comparison,
+    Difference,
+    Leg,
+    Report,
+    Requirement,
+    Verdict,
+)
 from halftime.contract.report.requirements import metric_requirement, requirement_kind
 from halftime.contract.report.sensitivity import can_tell_apart
 from halftime.contract.report.trial import DataFacts, MemoryBreakdown, TrialResult, metrics_of
@@ -77,14 +85,25 @@ def _advice(report: Report, comparison: Comparison) -> str:
 def _outcome(report: Report, comparison: Comparison, baseline: str, device: str) -> str:
     """States speed, memory and accuracy of the candidate relative to the baseline, as far as they were measured."""
     if comparison.speedup is not None:
-        clauses = [f"is {_speed_of(comparison, comparison.speedup, baseline)} on {device}"]
+        speed = f"is {_speed_of(comparison, comparison.speedup, baseline)} on {device}"
     elif comparison.speedup_of_one_block is not None:
-        speed = f"{_speed_without_interval(comparison.speedup_of_one_block)} {baseline}"
-        clauses = [f"was {speed} on {device} in the only block that measured both"]
+        ratio = _speed_without_interval(comparison.speedup_of_one_block)
+        speed = f"was {ratio} {baseline} on {device} in the only block that measured both"
     else:
         return f"could not be compared with {baseline} on {device}{_failed(report, comparison)}"
-    clauses += [_memory(comparison.memory_reduction_percent)] if comparison.memory_reduction_percent else []
-    clauses += _quality(report, comparison)
+    further = [_memory(comparison.memory_reduction_percent)] if comparison.memory_reduction_percent else []
+    further += _quality(report, comparison)
+    cause = _cause(report, comparison)
+    return f"{speed}, {cause}{f'; it {_listed(further)}' if further else ''}" if cause else _listed([speed, *further])
+
+
+def _cause(report: Report, comparison: Comparison) -> str:
+    """Returns the cause of the speedup in half a sentence; empty if it is unknown or the comparison is invalid."""
+    is_valid = _verdict(report, comparison) != "invalid"
+    return comparison.explanation.cause if comparison.explanation and is_valid else ""
+
+
+def _listed(clauses: Sequence[str]) -> str:
     listed = ", ".join(clauses[:-1])
     return f"{listed}{',' if len(clauses) > 2 else ''} and {clauses[-1]}" if listed else clauses[0]
 
@@ -264,11 +283,15 @@ def context_lines(report: Report) -> list[str]:
     lines += _disturbance_lines(report)
     if report.samples_dropped:
         lines.append("Retention has deleted the raw samples of every step; the figures were computed from them.")
-    lines.append(
+    return [*lines, _run_time_line(report)]
+
+
+def _run_time_line(report: Report) -> str:
+    explanation = ", and for the explanation" if any(leg.time_by_kind for leg in legs_of(report)) else ""
+    return (
         f"Total time {report.total_seconds:.1f} s, of which {report.overhead_seconds:.1f} s outside measured steps, "
-        f"of which {report.proof_seconds:.1f} s for checks of precision, memory and numerics."
+        f"of which {report.proof_seconds:.1f} s for checks of precision, memory and numerics{explanation}."
     )
-    return lines
 
 
 def _best_possible(report: Report) -> list[str]:

@@ -207,5 +207,5 @@ async def rerun_benchmark(
     responses=errors.problem_responses(errors.NotFound, errors.Conflict, errors.Invalid, errors.DatabaseUnavailable),
 )
 async def delete_benchmark(benchmark_id: BenchmarkId, session: SessionDep) -> None:
-    """Deletes a finished benchmark with its report, events and logs."""
+    """Deletes a finished benchmark with its report, traces, events and logs."""
     await use_cases.delete(session, benchmark_id)

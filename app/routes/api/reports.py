@@ -1,4 +1,4 @@
-"""`/benchmarks/{id}/report` and `/benchmarks/{id}/logs`."""
+"""`/benchmarks/{id}/report`, `/benchmarks/{id}/trace` and `/benchmarks/{id}/logs`."""
 
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from app.routes.http.dependencies import BenchmarkId, DatabaseDep, RenderCacheDe
 from app.routes.http.etags import matches, strong_etag
 from app.routes.http.negotiation import choose
 from app.routes.use_cases.reports import load_logs, load_report
+from app.routes.use_cases.traces import load_trace
 from app.web.inlined import policy
 from halftime import __version__
 from halftime.contract.report.report import Report
@@ -67,6 +68,44 @@ async def get_report(
         headers["Content-Security-Policy"] = f"{policy()}; frame-ancestors 'none'"
     body = await render_cache.get(headers["ETag"], stored, chosen)
     return Response(body, headers=headers, media_type=MEDIA_TYPES[chosen])
+
+
+@router.get(
+    "/{benchmark_id}/trace",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The trace: gzip-compressed JSON in the Trace Event Format",
+            "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        304: {"description": "Unchanged since `If-None-Match`"},
+        **errors.problem_responses(
+            errors.NotFound,
+            errors.NoTrace,
+            errors.Purged,
+            errors.Conflict,
+            errors.Invalid,
+            errors.DatabaseUnavailable,
+        ),
+    },
+)
+async def get_trace(
+    benchmark_id: BenchmarkId,
+    database: DatabaseDep,
+    leg: Annotated[str, Query(pattern="^[a-z0-9 -]{1,64}$", description="a leg of the report, such as `bf16`")],
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Returns the trace of a leg's profiled steps, for https://ui.perfetto.dev or Chrome's trace viewer.
+
+    A leg may have none (404, with the reason): not profiled, too large, or deleted by retention.
+    """
+    trace = await load_trace(database, benchmark_id, leg)
+    headers = {"ETag": strong_etag(trace), "Cache-Control": "private, no-cache"}
+    if matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    file_name = f"{benchmark_id}-{leg.replace(' ', '-')}.json.gz"
+    headers["Content-Disposition"] = f'attachment; filename="{file_name}"'
+    return Response(trace, headers=headers, media_type="application/gzip")
 
 
 @router.get(

@@ -29,17 +29,25 @@ from halftime.contract.strict_json import AmbiguousJson, InvalidJson, parse_json
 router = APIRouter(prefix="/ui/new", include_in_schema=False)
 
 From = Annotated[UUID | None, Query(alias="from", description="a benchmark to change and run again")]
+Written = Annotated[str | None, Query(alias="request", description="the JSON of a request to change and run")]
 
 
 @router.get("")
 async def show_form(
-    request: Request, caller: Submitter, database: DatabaseDep, source: From = None, example: str | None = None
+    request: Request,
+    caller: Submitter,
+    database: DatabaseDep,
+    source: From = None,
+    example: str | None = None,
+    written: Written = None,
 ) -> Response:
-    """Shows the form with the request of another benchmark, with an example, or with a minimal request."""
+    """Shows the form with the request of another benchmark, an example, one in the address, or a minimal request."""
     async with database.reading() as session:
         devices = await workers.serving_devices(session, ANY_DEVICE)
     if source is not None:
         return _form(request, caller, await _request_of(source, database), source=source, devices=devices)
+    if written is not None:
+        return _form(request, caller, written, devices=devices)
     if example is not None and example not in EXAMPLES:
         raise errors.NotFound("No example has this name. Choose one on the page New.")
     return _form(request, caller, format_json(EXAMPLES[example][1] if example else FIRST), devices=devices)

@@ -81,7 +81,7 @@ async def cancel(session: AsyncSession, benchmark_id: UUID) -> None:
 
 
 async def delete(session: AsyncSession, benchmark_id: UUID) -> None:
-    """Deletes a finished benchmark with its report, events and logs. Raises NotFound, StillRunning."""
+    """Deletes a finished benchmark with its report, traces, events and logs. Raises NotFound, StillRunning."""
     async with session.begin():
         status = await benchmarks.remove(session, benchmark_id)
     if status is None:

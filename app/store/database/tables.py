@@ -202,6 +202,19 @@ class CompletedBlockRow(Base):
     block_gzip: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class TraceRow(Base):
+    """The trace of a leg's profiled steps."""
+
+    __tablename__ = "traces"
+
+    benchmark_id: Mapped[UUID] = mapped_column(ForeignKey("benchmarks.id", ondelete="CASCADE"), primary_key=True)
+    #: Name of the leg.
+    leg: Mapped[str] = mapped_column(primary_key=True)
+    #: Gzipped JSON of Chrome's Trace Event Format.
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class EventRow(Base):
     """An event of a benchmark; `seq` counts from 1 without gaps."""
 
@@ -228,6 +241,8 @@ class WorkerRow(Base):
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     #: The device's support for each precision, measured when the worker started.
     precisions: Mapped[list[Json] | None]
+    #: What it can do at most, measured at the same time.
+    ceilings: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
     queues: Mapped[list[str]]
     online: Mapped[bool]
     #: Whether it takes no more benchmarks. Kept when the process restarts.

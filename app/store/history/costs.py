@@ -12,7 +12,8 @@ from app.store import queue, workers
 from app.store.database.tables import BenchmarkRow
 from app.store.history.forewarnings import precision_warnings
 from halftime.contract.precisions import DeviceKind, PrecisionName
-from halftime.contract.request.request import BenchmarkConfig, BenchmarkRequest
+from halftime.contract.report.verification import VERIFICATION_TIME_SHARE, most_verification_trials
+from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Summary
 from halftime.contract.resources.cost import Cost, Preview
 from halftime.contract.resources.worker import WorkerDevice
@@ -131,27 +132,25 @@ def _cost(request: BenchmarkRequest, history: _History) -> Cost:
         legs.append(config.baseline)
     per_sample = request.model.training_flops_per_sample()
     flops = None if per_sample is None else float(per_sample * config.training.batch_size * config.training.steps)
-    surveys = int(_may_take_turns(config))
+    # A survey, one trial of each leg, comes before the blocks in turns. It takes as long as a block of either kind: in
+    # all of them, all legs train all their steps, one at a time. Where it shows that turns are unfair, it is a block.
+    surveys = int(config.why_trials() is None)
     fewest, most = config.measurement.min_blocks + surveys, config.measurement.max_blocks + surveys
     block, basis = _block(legs, flops, history)
     budget_seconds = config.measurement.time_budget_seconds
+    candidates = len(config.resolved_candidates(history.device))
+    verification_trials = most_verification_trials(candidates) if config.verifies_advice else 0
+    most_trials = most * len(legs) + verification_trials
+    verification_seconds = VERIFICATION_TIME_SHARE * budget_seconds if config.verifies_advice else 0.0
     return Cost(
         least_trials=fewest * len(legs),
-        most_trials=most * len(legs),
+        most_trials=most_trials,
         least_training_flops=None if flops is None else fewest * len(legs) * flops,
-        most_training_flops=None if flops is None else most * len(legs) * flops,
+        most_training_flops=None if flops is None else most_trials * flops,
         least_seconds=None if block is None else min(fewest * block.least, budget_seconds),
-        most_seconds=None if block is None else min(most * block.most, budget_seconds),
+        most_seconds=None if block is None else min(most * block.most, budget_seconds) + verification_seconds,
         basis=basis,
     )
-
-
-def _may_take_turns(config: BenchmarkConfig) -> bool:
-    """Whether a survey, one trial of each leg, comes before the blocks; it is one where it shows that turns are unfair.
-
-    It takes as long as a block of either kind: in all of them, all legs train all their steps, one at a time.
-    """
-    return config.measurement.pairing == "auto" and config.data.loader is None
 
 
 def _block(legs: Sequence[PrecisionName], flops: float | None, history: _History) -> tuple[_Range | None, str]:

@@ -1,6 +1,7 @@
-"""Retention: raw samples are kept for half of the retention period, other data for all of it, workers for a week.
+"""Retention: raw samples, logs and traces are kept for half of the retention period, other data for all of it.
 
-Only finished benchmarks are affected. Safe in many processes at once: each locks its rows and skips locked ones.
+Of benchmarks, only finished ones are affected; workers are kept for a week. Safe in many processes at once: each locks
+its rows and skips locked ones.
 """
 
 import gzip
@@ -15,7 +16,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import undefer
 
-from app.store.database.tables import ACTIVE, BenchmarkRow, PurgedRow, SweepRow, WorkerRow
+from app.store.database.tables import ACTIVE, BenchmarkRow, PurgedRow, SweepRow, TraceRow, WorkerRow
 from halftime.contract.report.report import Report
 from halftime.contract.resources.benchmark import TERMINAL
 
@@ -38,7 +39,7 @@ Step = Callable[[AsyncSession, timedelta], Awaitable[int]]
 
 
 async def apply(sessions: async_sessionmaker[AsyncSession], keep: timedelta) -> None:
-    """Deletes benchmarks that ended longer ago than `keep`; drops raw samples and logs after half of that."""
+    """Deletes benchmarks that ended longer ago than `keep`; drops raw samples, logs and traces after half."""
     purged = await _in_batches(sessions, _purge_benchmarks, keep)
     sweeps = await _in_batches(sessions, _purge_sweeps, keep)
     thinned = await _in_batches(sessions, _drop_samples, keep / 2)
@@ -78,7 +79,7 @@ async def _in_batches(sessions: async_sessionmaker[AsyncSession], step: Step, ag
 
 
 async def _purge_benchmarks(session: AsyncSession, age: timedelta) -> int:
-    """Deletes benchmarks with their reports, events, logs and deliveries."""
+    """Deletes benchmarks with their reports, traces, events, logs and deliveries."""
     query = select(BenchmarkRow.id).where(_ended_before(age)).order_by(BenchmarkRow.finished_at).limit(BATCH)
     ids = (await session.scalars(query.with_for_update(skip_locked=True))).all()
     await session.execute(delete(BenchmarkRow).where(BenchmarkRow.id.in_(ids)))
@@ -106,6 +107,7 @@ async def _drop_samples(session: AsyncSession, age: timedelta) -> int:
     for row in rows:
         if row.report_gzip is not None:
             row.report_gzip = await anyio.to_thread.run_sync(_without_samples, row.report_gzip)
+        await session.execute(delete(TraceRow).where(TraceRow.benchmark_id == row.id))
         row.logs = LOGS_DROPPED if row.logs else ""
         row.samples_dropped = True
     return len(rows)

@@ -1,6 +1,8 @@
 // Converts between the content of a field and its value in the request. Content that cannot be parsed is passed on
 // unchanged: the server reports the error.
 
+import { isObject } from "./pointer.js";
+
 const empty = (text) => text.trim() === "";
 const number = (text) => (empty(text) || !Number.isFinite(Number(text)) ? text.trim() : Number(text));
 
@@ -38,7 +40,8 @@ const READERS = {
 };
 
 const WRITERS = {
-  switch: (field, value) => { field.checked = value === true; },
+  // Settings of what is switched on stand for true.
+  switch: (field, value) => { field.checked = value === true || isObject(value); },
   choices: (field, value) => {
     for (const input of checks(field)) input.checked = Array.isArray(value) && value.includes(input.value);
   },

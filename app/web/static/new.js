@@ -151,10 +151,7 @@ form.addEventListener("submit", async (event) => {
 });
 text.addEventListener("input", fromJson);
 fields.addEventListener("input", (event) => fromField(event.target.closest("[data-control]")));
-fields.addEventListener("change", (event) => {
-  const field = event.target.closest("[data-control]");
-  show(field, at(request, field.dataset.pointer));
-});
+fields.addEventListener("change", showFields);
 window.addEventListener("pageshow", fromJson);
 
 fields.hidden = false;

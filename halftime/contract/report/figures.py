@@ -10,8 +10,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, Literal, TypeVar
 
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.metrics import MetricFacts, further
-from halftime.contract.report.report import Capacity, Comparison, Difference, Estimate, Leg
+from halftime.contract.report.report import (
+    Capacity,
+    Comparison,
+    Difference,
+    Leg,
+)
 from halftime.contract.report.requirements import RequirementKind
 from halftime.contract.report.trial import DataFacts, TrialResult, metrics_of
 
@@ -185,6 +191,10 @@ LEG_FIGURES: dict[str, Figure[Leg]] = _by_name([
     Figure("ceiling_flops_per_second", None, "FLOP/s", lambda leg: leg.ceiling_flops_per_second),
     Figure("share_of_ceiling", "Of the fastest matrix product", "", _share_of_ceiling, "higher",
            Shown(".0f", "%", 100), of_optional_part=True),
+    Figure("model_flops_utilisation", "Model FLOPs utilisation", "", lambda leg: leg.model_flops_utilisation, "higher",
+           Shown(".1f", "%", 100), of_optional_part=True),
+    Figure("vendor_peak_flops_per_second", "Vendor's dense peak", "FLOP/s",
+           lambda leg: leg.vendor_peak_flops_per_second, shown=Shown(",.0f", "TFLOP/s", 1e-12), of_optional_part=True),
     Figure("joules_per_step", "Energy per step", "J", lambda leg: leg.joules_per_step, "lower", Shown(",.2f", "J")),
     Figure("joules_per_sample", "Energy per sample", "J", lambda leg: leg.joules_per_sample, "lower",
            Shown(",.4f", "J")),

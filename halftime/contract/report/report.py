@@ -6,6 +6,8 @@ from pydantic import Field
 
 from halftime.contract.models import ModelSpec
 from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.explanation import Explanation, TimeByKind
 from halftime.contract.report.failure import Failure
 from halftime.contract.report.numerics import Numerics
 from halftime.contract.report.requirements import RequirementName
@@ -13,7 +15,7 @@ from halftime.contract.report.slices import Pairing, TurnsPlan
 from halftime.contract.report.trial import DataFacts, Environment, MemoryBreakdown, TrialResult
 from halftime.contract.request.adapters import LoraConfig
 from halftime.contract.request.training import TrainingConfig
-from halftime.contract.resources.worker import KernelSupport
+from halftime.contract.resources.worker import DeviceCeilings, KernelSupport
 from halftime.contract.strict import MaybeFloat, Output
 
 SCHEMA_VERSION = 1
@@ -28,14 +30,6 @@ Verdict = Literal["pass", "fail", "inconclusive", "invalid"]
 #: Why no more blocks were run. target_ci: the interval reached the target width. leg_failed: no pair of legs was left
 #: to compare.
 StoppedBy = Literal["target_ci", "max_blocks", "time_budget", "leg_failed"]
-
-
-class Estimate(Output):
-    """A figure with its 95 % interval."""
-
-    value: float
-    ci_low: float
-    ci_high: float
 
 
 class Difference(Output):
@@ -146,6 +140,14 @@ class Leg(Output):
     achieved_flops_per_second: float | None
     #: Rate of the fastest matrix product in any trial.
     ceiling_flops_per_second: float | None
+    #: Work of the model's step, without what activation checkpointing repeats, per second / the ceiling of matrix
+    #: products in the leg's dtype (Chowdhery et al. 2022, "PaLM", appendix B). null if either is unknown.
+    model_flops_utilisation: float | None = None
+    #: The vendor's dense peak for the leg's dtype; null if the device is not in the table.
+    vendor_peak_flops_per_second: float | None = None
+    #: Where the time of a step goes; empty without it, with the reason.
+    time_by_kind: list[TimeByKind] = Field(default=[])
+    time_by_kind_missing: str | None = None
     #: Energy of the GPU over the measured steps; null on a CPU, and if the measured region is too short.
     joules_per_step: float | None
     joules_per_sample: float | None
@@ -214,6 +216,9 @@ class Comparison(Output):
     metric_differences: dict[str, Difference] = Field(default={})
     requirements: list[Requirement]
     verdict: Verdict
+    #: null without it: `explanation_missing` says why.
+    explanation: Explanation | None = None
+    explanation_missing: str | None = None
 
     def difference(self, metric: str) -> Difference | None:
         """The difference of a metric by its name; None if it was not measured in both legs."""
@@ -290,10 +295,12 @@ class Report(Output):
     turns: TurnsPlan | None = None
     attestation: ReportAttestation
     environment: Environment | None
+    #: The device's ceilings, measured when its worker started; null if they were not.
+    ceilings: DeviceCeilings | None = None
     warnings: list[str]
     #: Time outside measured steps.
     overhead_seconds: float
-    #: Part of the overhead: time after training for probes, the memory breakdown, and numerics.
+    #: Part of the overhead: time after training for probes, the profile, the memory breakdown, and numerics.
     proof_seconds: float
     total_seconds: float
     #: Whether retention emptied `step_seconds`, `loss_curve`, `gradient_norms` and the scale trace of every trial.

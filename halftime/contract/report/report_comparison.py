@@ -3,8 +3,10 @@
 from pydantic import Field
 
 from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.explanation import WorkKind
 from halftime.contract.report.metrics import MetricFacts
-from halftime.contract.report.report import Estimate, Verdict
+from halftime.contract.report.report import Verdict
 from halftime.contract.strict import MaybeFloat, Output
 
 
@@ -13,6 +15,14 @@ class MetricChange(MetricFacts):
 
     baseline: MaybeFloat
     contender: MaybeFloat
+
+
+class KindChange(Output):
+    """One kind of work and the share of a step that it takes in both reports; null in a report that lacks it."""
+
+    kind: WorkKind
+    baseline_share: float | None
+    contender_share: float | None
 
 
 class LegChange(Output):
@@ -27,6 +37,8 @@ class LegChange(Output):
     contender_validation_loss: MaybeFloat
     #: Every metric of the task, the loss among them.
     metrics: list[MetricChange] = Field(default=[])
+    #: Where the time of a step goes, the largest share in either report first; empty if neither report explains it.
+    kinds: list[KindChange] = Field(default=[])
 
 
 class SpeedupChange(Output):

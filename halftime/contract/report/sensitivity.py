@@ -1,6 +1,7 @@
 """Whether a comparison could have found a difference: two legs that learned nothing are equal as well."""
 
-from halftime.contract.report.report import Estimate, Leg
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.report import Leg
 from halftime.contract.report.requirements import RequirementKind
 
 

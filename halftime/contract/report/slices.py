@@ -10,6 +10,15 @@ from halftime.contract.strict import Output
 #: a few steps each. trials: one whole trial after the other.
 Pairing = Literal["turns", "trials"]
 
+#: Steps after a wait that are timed apart: caches have to be filled again, and a GPU waits for its first launches.
+PICK_UP_STEPS = 1
+
+#: Fewest rounds of a block: one in either order of the legs.
+LEAST_ROUNDS = 2
+
+#: Fewest measured steps for turns: in each round one that picks up and one that counts.
+LEAST_MEASURED_STEPS = LEAST_ROUNDS * (PICK_UP_STEPS + 1)
+
 
 class Slice(Output):
     """Consecutive measured steps of a trial, between two waits for the other legs; the device is idle at both ends."""

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.explanation import StepProfile
 from halftime.contract.report.metrics import CLASSIFICATION, MetricFacts
 from halftime.contract.report.numerics import Numerics
 from halftime.contract.report.slices import Slice
@@ -257,11 +258,14 @@ class TrialResult(Output):
     synchronisations: list[str]
     #: Measured in the leg's survey or first trial; null in the others, and if FP64 does not fit into memory.
     numerics: Numerics | None
+    #: Where the time of a step goes, in the leg's survey or first trial; null in the others, and if it failed or was
+    #: switched off: see `not_examined`.
+    profile: StepProfile | None = None
     telemetry: Telemetry
     #: Most memory that the process took from others until the end of validation: on a CPU its resident set, on a GPU
     #: what the device had in use. null in reports of earlier releases.
     occupied_bytes: int | None = None
-    #: Time after training for probes, the memory breakdown, and numerics.
+    #: Time after training for probes, the profile, the memory breakdown, and numerics.
     proof_seconds: float
     #: Whether training ended before all steps of the request; entries per step cover the steps that were done.
     ended_early: bool = False

@@ -11,6 +11,7 @@ from halftime.contract.models.classification import is_classification
 from halftime.contract.precisions import DEFAULT_CANDIDATE, UNSUPPORTED, DeviceChoice, PrecisionName, supported
 from halftime.contract.report.metrics import MetricName
 from halftime.contract.report.requirements import REQUIREMENTS
+from halftime.contract.report.slices import LEAST_MEASURED_STEPS
 from halftime.contract.request.adapters import LoraConfig
 from halftime.contract.request.data import DataConfig, SyntheticData
 from halftime.contract.request.tracking import Tracking
@@ -66,6 +67,15 @@ class MeasurementConfig(Input):
         return self
 
 
+class ExplainConfig(Input):
+    """What the explanation of a speedup includes."""
+
+    verify: bool = Field(
+        default=False,
+        description="measure the gain of the first three pieces of advice; takes about as long as a few more blocks",
+    )
+
+
 class BenchmarkConfig(Input):
     """Device, legs, training and measurement. Every field has a default."""
 
@@ -91,6 +101,11 @@ class BenchmarkConfig(Input):
     )
     training: TrainingConfig = TrainingConfig()
     measurement: MeasurementConfig = MeasurementConfig()
+    explain: ExplainConfig | bool = Field(
+        default=True,
+        description="profile a few steps of each leg after its measured ones, and say where the time goes, what bounds "
+        "it and what to change",
+    )
     timeout_seconds: float = Field(
         default=3600, ge=1, le=604_800, description="time limit of the whole run, without the time in the queue"
     )
@@ -119,9 +134,25 @@ class BenchmarkConfig(Input):
                 raise PydanticCustomError("gpu_without_cuda", "gpu and min_gpu_memory_gib need device cuda or auto")
         return self
 
+    @property
+    def verifies_advice(self) -> bool:
+        """Whether to measure what the advice is worth."""
+        return isinstance(self.explain, ExplainConfig) and self.explain.verify
+
     def resolved_candidates(self, device: Literal["cuda", "cpu"]) -> list[PrecisionName]:
         """Returns the candidates on a device of this kind, with the default filled in."""
         return self.candidates or [DEFAULT_CANDIDATE[device]]
+
+    def why_trials(self) -> str | None:
+        """Why whole trials are run whatever the machine; None if the legs may be able to take turns."""
+        if self.measurement.pairing == "trials":
+            return "the request asks for whole trials"
+        if self.data.loader is not None:
+            return "the loader's processes would draw batches for a leg that waits"
+        measured = self.training.steps - self.training.warmup_steps
+        if measured < LEAST_MEASURED_STEPS:
+            return f"turns need at least {LEAST_MEASURED_STEPS} measured steps, and there are {measured}"
+        return None
 
 
 #: Largest absolute difference of a metric, in its unit.

@@ -6,8 +6,10 @@ from typing import Literal
 from pydantic import Field
 
 from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.failure import Failure
-from halftime.contract.report.report import Difference, Estimate, Verdict
+from halftime.contract.report.kinds import KindShare
+from halftime.contract.report.report import Difference, Verdict
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.strict import Output
 
@@ -33,9 +35,12 @@ class QueuePlace(Output):
 class Progress(Output):
     """The progress of a running benchmark."""
 
-    phase: Literal["start", "measure", "capacity", "report"]
+    #: `capacity`: the search for the largest batch; `verify`: the measurement of what advice is worth.
+    phase: Literal["start", "measure", "capacity", "verify", "report"]
     #: Whether it is the survey that is measured: each leg trained once alone, before blocks in which they take turns.
     is_survey: bool = False
+    #: Whether the legs of the block take turns of a few steps; `leg` and `step` are then those of the latest report.
+    in_turns: bool = False
     block: int
     #: Blocks of the current plan; the stopping rule may change it after the pilot.
     max_blocks: int
@@ -63,6 +68,8 @@ class LegSummary(Output):
     speedup: Estimate | None
     memory_reduction_percent: Estimate | None
     achieved_flops_per_second: float | None = None
+    #: Where most of the time of a step goes, the largest share first; empty if the leg was not profiled.
+    largest_kinds: list[KindShare] = Field(default=[])
 
 
 class Summary(Output):

@@ -11,14 +11,16 @@ class Cost(Output):
     """The estimated cost of a request. Unknown figures are null."""
 
     #: Smallest and largest number of trials, control leg included; the stopping rule decides between the two. Where the
-    #: legs may take turns, one of each leg is the survey before the blocks.
+    #: legs may take turns, one of each leg is the survey before the blocks. The largest number includes those that
+    #: measure the gain of advice, if the request asks for it.
     least_trials: int
     most_trials: int
     #: FLOP of forward and backward in all training steps; null if only torch can count them.
     least_training_flops: float | None
     most_training_flops: float | None
     #: Estimated from the throughput of recent benchmarks on such a device; for precisions without any, from the rates
-    #: of matrix products measured by the online workers; null without either. At most `time_budget_seconds`.
+    #: of matrix products measured by the online workers; null without either. At most `time_budget_seconds`, and a half
+    #: more to measure the gain of advice.
     least_seconds: float | None
     most_seconds: float | None
     #: Source of the estimated seconds, or the reason why there are none.

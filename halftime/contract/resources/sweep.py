@@ -10,8 +10,10 @@ from pydantic_core import PydanticCustomError
 
 from halftime.contract.models import ModelSpec
 from halftime.contract.precisions import PrecisionName
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.failure import Failure
-from halftime.contract.report.report import Estimate, Verdict
+from halftime.contract.report.kinds import KindShare
+from halftime.contract.report.report import Verdict
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Status
 from halftime.contract.strict import ACCEPTED, Input, Output
@@ -104,6 +106,9 @@ class SweepRow(Output):
     candidate_samples_per_second: float | None
     baseline_peak_memory_bytes: int | None
     candidate_peak_memory_bytes: int | None
+    #: Where most of the time of a step goes, the largest share first; empty if the leg was not profiled.
+    baseline_largest_kinds: list[KindShare] = Field(default=[])
+    candidate_largest_kinds: list[KindShare] = Field(default=[])
     failure: Failure | None
 
 

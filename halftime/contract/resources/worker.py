@@ -26,6 +26,28 @@ class PrecisionSupport(Output):
     remedy: str | None
 
 
+class Bandwidth(Output):
+    """How fast a device reads and writes memory in operations of one size."""
+
+    #: Bytes that an operation reads and writes; small ones stay in a cache.
+    size_bytes: int
+    bytes_per_second: float
+
+
+class DeviceCeilings(Output):
+    """What a device can do at most, measured when its worker started."""
+
+    #: Rate of the fastest matrix product, in FLOP/s.
+    flops_per_second: dict[PrecisionName, float]
+    #: By size, smallest first.
+    memory: list[Bandwidth]
+    #: Least time between two operations on a single number.
+    launch_seconds: float
+    torch: str
+    #: Version of the GPU's driver; null on a CPU.
+    driver: str | None
+
+
 class WorkerDevice(Output):
     """The device that a worker owns."""
 
@@ -38,6 +60,8 @@ class WorkerDevice(Output):
     memory_bytes: int | None
     #: Support for every precision, measured when the worker started; null if not measured, or for an older worker.
     precisions: list[PrecisionSupport] | None = None
+    #: null if not measured, or for an older worker.
+    ceilings: DeviceCeilings | None = None
 
     def support_of(self, precision: PrecisionName) -> PrecisionSupport | None:
         """Returns the device's support for a precision; None if unknown."""

@@ -190,6 +190,8 @@ def test_doctor_says_what_this_machine_offers(settings):
     assert "tf32" in findings["cpu"]["remedy"]
     assert findings["cpu"]["state"].startswith("fp32 ")
     assert "FLOP/s" in findings["cpu"]["state"]
+    assert "a launch" in findings["cpu"]["state"]
+    assert findings["cpu"]["ceilings"]["flops_per_second"]["fp32"] > 0
     assert {one["precision"] for one in findings["cpu"]["precisions"]} == {"fp32", "tf32", "fp16", "bf16", "bf16-true"}
 
 

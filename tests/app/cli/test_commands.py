@@ -23,7 +23,8 @@ from halftime.client import Client, ConnectionLost, operations
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Progress
 from halftime.contract.resources.cost import Cost, Preview
-from tests.app.acts import CPU_JOB, EMULATED, finish, post, register
+from tests.app.acts import CPU_JOB, EMULATED, add_trace, finish, post, register
+from tests.factories import profile
 
 pytestmark = pytest.mark.anyio
 
@@ -63,10 +64,10 @@ def job(tmp_path):
     return write
 
 
-async def finished(live, body=CPU_JOB):
+async def finished(live, body=CPU_JOB, **changes):
     """The id of a benchmark with a report."""
     benchmark = await post(live, body)
-    await finish(live, benchmark)
+    await finish(live, benchmark, **changes)
     return benchmark["id"]
 
 
@@ -119,6 +120,24 @@ async def test_a_report_is_written_in_the_format_of_each_file(live, halftime, tm
     assert (await halftime("report", await finished(live), *options)).exit_code == 0
     for name, start in starts.items():
         assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
+
+
+async def test_a_trace_is_written_to_a_file(live, halftime, tmp_path):
+    benchmark, file = await finished(live, profile=profile()), tmp_path / "bf16.json.gz"
+    await add_trace(live, {"id": benchmark}, "bf16")
+    result = await halftime("trace", benchmark, "bf16", "--output", file)
+    assert result.exit_code == 0
+    assert file.read_bytes() == b"a trace"
+    assert str(file) in result.stdout.replace("\n", "")
+    told = await halftime("trace", benchmark, "bf16", "--output", file, "--json")
+    assert json.loads(told.stdout) == {"bytes": 7, "output": str(file)}
+
+
+async def test_a_leg_without_a_trace_is_refused_with_the_reason(live, halftime, tmp_path):
+    result = await halftime("trace", await finished(live), "bf16", "--output", tmp_path / "bf16.json.gz")
+    assert result.exit_code == 2
+    assert "It was not profiled." in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_run_without_waiting_names_the_benchmark(live, halftime, job):
@@ -335,6 +354,7 @@ async def test_models_lists_kinds_presets_and_defaults(halftime):
         (("list", "--label", "team"), "must look like team=ranking"),
         (("report", "x", "--output", "r.pdf"), "must end in .html or .json or .md or .csv"),
         (("report", "x", "--output", "nowhere/r.md"), "does not exist"),
+        (("trace", "x", "bf16", "--output", "trace.json"), "must end in .gz"),
         (("export", "--output", "all.xlsx"), "end in .csv or .jsonl"),
         (("show", "x", "--server", "node-1:8000"), "must look like http://127.0.0.1:8000"),
     ],

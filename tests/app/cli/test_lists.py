@@ -11,8 +11,8 @@ from app.cli.shared import fail
 from app.cli.view.describing import described
 from app.cli.view.listing import benchmarks_list, workers_list
 from app.reports.text.relative_time import ago, duration
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.failure import Failure, FailureCode
-from halftime.contract.report.report import Estimate
 from halftime.contract.resources.benchmark import (
     Benchmark,
     BenchmarkItem,
@@ -24,7 +24,7 @@ from halftime.contract.resources.benchmark import (
     WorkerRef,
 )
 from halftime.contract.resources.worker import Quarantine, Worker, WorkerDevice
-from tests.app.acts import EMULATED
+from tests.app.acts import CEILINGS, EMULATED
 from tests.factories import request
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -69,7 +69,8 @@ def worker(**changes):
 
 
 def cpu_worker(**changes):
-    device = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=2**34, precisions=EMULATED)
+    measured = {"precisions": EMULATED, "ceilings": CEILINGS}
+    device = WorkerDevice(name="cpu", kind="cpu", gpu=None, memory_bytes=2**34, **measured)
     return worker(**{"id": "node:cpu", "device": device, "state": "idle", "current_benchmark": None} | changes)
 
 
@@ -108,6 +109,7 @@ def test_workers_tell_state_device_work_and_heartbeat(width):
 def test_workers_tell_what_their_device_can_do_in_each_precision(width):
     told = drawn(workers_list([cpu_worker()], NOW, width), width)
     assert "fp32 220 GFLOP/s · fp16 emulated, 4.1 GFLOP/s · bf16 emulated, 3.8 GFLOP/s · no tf32" in one_line(told)
+    assert "at most fp32 232 GFLOP/s · bf16 810 GFLOP/s · 64 KiB at 40.1 GB/s" in one_line(told)
     assert "node:cpu: The device has no bf16 arithmetic: use fp32." in one_line(told)
     assert max(map(len, told.splitlines())) <= width
 
@@ -119,8 +121,10 @@ def test_a_remedy_is_told_once_for_all_workers_online_that_need_it():
     assert "node:cpu, other:cpu: The device has no bf16 arithmetic: use fp32." in told
 
 
-def test_of_workers_that_measured_nothing_no_precisions_are_told():
-    assert "Precisions" not in drawn(workers_list([worker()], NOW, 140))
+def test_of_workers_that_measured_nothing_neither_precisions_nor_ceilings_are_told():
+    told = drawn(workers_list([worker()], NOW, 140))
+    assert "Precisions" not in told
+    assert "Ceilings" not in told
 
 
 def test_show_tells_the_findings_the_times_and_what_to_do_next():
@@ -137,10 +141,18 @@ def test_show_tells_the_findings_the_times_and_what_to_do_next():
     assert told.endswith(f"halftime report {ID}")
 
 
-@pytest.mark.parametrize(("is_survey", "place"), [(True, "survey, bf16"), (False, "block 1 of 4, bf16")])
-def test_show_says_how_far_a_running_benchmark_is(is_survey, place):
+@pytest.mark.parametrize(
+    ("measured", "place"),
+    [
+        ({"is_survey": True}, "survey, bf16"),
+        ({"in_turns": True}, "block 1 of 4, legs take turns"),
+        ({}, "block 1 of 4, bf16"),
+        ({"phase": "verify"}, "measuring what the advice is worth"),
+    ],
+)
+def test_show_says_how_far_a_running_benchmark_is(measured, place):
     figures = {"block": 1, "max_blocks": 4, "step": 1, "total_steps": 5, "fraction": 0.1, "eta_seconds": 80}
-    progress = Progress(phase="measure", is_survey=is_survey, leg="bf16", **figures)
+    progress = Progress(**{"phase": "measure", "leg": "bf16"} | measured | figures)
     told = drawn(described(benchmark(status="running", progress=progress, summary=None, finished_at=None), NOW))
     assert f"10%: {place}, about 1:20 left" in told
 

@@ -10,7 +10,7 @@ from app.cli.view.live_view import LiveView, block_line
 from app.reports.live.benchmark import LiveBenchmark
 from app.reports.text.interval_bar import Scale, interval_bar
 from app.reports.text.sanitize import safe_text, sanitize
-from halftime.contract.report.report import Estimate
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.resources.benchmark import Benchmark, Links, Progress, QueuePlace
 from tests import events as told_events
 from tests.factories import request
@@ -89,10 +89,10 @@ def test_the_view_says_that_a_leg_is_surveyed():
     assert "Speedup" not in text
 
 
-def test_the_view_says_whose_turn_it_is_and_how_far_every_leg_is():
-    turns = [RUNNING, RUNNING.model_copy(update={"leg": "bf16", "step": 3})]
+def test_the_view_says_that_legs_take_turns_and_how_far_every_leg_is():
+    turns = [RUNNING.model_copy(update={"in_turns": True, **at}) for at in ({}, {"leg": "bf16", "step": 3})]
     text = drawn(stood([*events(STARTED, *SURVEY), *turns]))
-    assert "Block 3 of 4 · bf16's turn · 55%" in text
+    assert "Block 3 of 4 · legs take turns · 55%" in text
     assert "2/5" in text
     assert "3/5" in text
 

@@ -42,7 +42,7 @@ def spans(exporter):
 class NoLauncher:
     """Makes results up instead of starting processes."""
 
-    async def run(self, spec, deadline_seconds, after_step):
+    async def run(self, spec, deadline_seconds, after_step, keep_trace):
         return trial(spec), ""
 
 

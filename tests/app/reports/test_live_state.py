@@ -14,6 +14,7 @@ LOST = ("worker_lost", {"attempt": 1, "worker": "node:cpu"})
 PROGRESS = Progress(
     phase="measure", block=1, max_blocks=2, leg="bf16", step=1, total_steps=2, fraction=0.1, eta_seconds=None
 )
+IN_TURNS = PROGRESS.model_copy(update={"in_turns": True})
 
 
 def state_after(*told, progress=None):
@@ -81,7 +82,7 @@ def test_the_survey_is_no_block_and_has_no_speedup():
 
 
 def test_a_leg_that_fails_in_the_survey_has_failed_and_takes_no_turns():
-    state = state_after(STARTED, SURVEYED[0], failure("bf16", 0, phase="survey"), progress=PROGRESS)
+    state = state_after(STARTED, SURVEYED[0], failure("bf16", 0, phase="survey"), progress=IN_TURNS)
     assert state.warnings == ["bf16 failed in the survey (timeout): x"]
     assert state.failures == {"bf16": "timeout"}
     assert state.running == [(0, "fp32")]
@@ -93,13 +94,19 @@ def test_a_leg_under_survey_is_under_way_but_in_no_block():
 
 
 def test_after_the_survey_the_legs_of_a_block_are_under_way_together():
-    state = state_after(STARTED, *SURVEYED, progress=PROGRESS)
+    state = state_after(STARTED, *SURVEYED, progress=IN_TURNS)
     assert state.in_turns
     assert state.running == [(0, "fp32"), (0, "bf16")]
-    apply(state, PROGRESS.model_copy(update={"leg": "fp32"}))
+    apply(state, IN_TURNS.model_copy(update={"leg": "fp32"}))
     assert {leg: progress.step for leg, progress in state.of_legs.items()} == {"bf16": 1, "fp32": 1}
-    apply(state, PROGRESS.model_copy(update={"leg": "fp32", "block": 2}))
+    apply(state, IN_TURNS.model_copy(update={"leg": "fp32", "block": 2}))
     assert list(state.of_legs) == ["fp32"]
+
+
+def test_after_a_survey_without_turns_one_leg_is_under_way():
+    state = state_after(STARTED, *SURVEYED, progress=PROGRESS)
+    assert not state.in_turns
+    assert state.running == [(0, "bf16")]
 
 
 @pytest.mark.parametrize("turns", [[], [trial("fp32", 0), failure("bf16", 0, "out_of_memory")]])

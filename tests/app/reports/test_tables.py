@@ -15,8 +15,9 @@ from app.reports.terminal import print_report
 from app.reports.text.verdict_words import verdict_words
 from app.reports.text.wording import headline
 from app.web.form import FRONT
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.figures import COMPARISON_FIGURES, LEG_FIGURES, TRIAL_FIGURES, Figure, Shown
-from halftime.contract.report.report import Comparison, Difference, Estimate, Requirement
+from halftime.contract.report.report import Comparison, Difference, Requirement
 from halftime.contract.report.requirements import REQUIREMENTS, RequirementKind
 from halftime.contract.report.trial import MetricFacts
 from halftime.contract.request.request import Requirements

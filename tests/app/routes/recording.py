@@ -5,12 +5,13 @@ import json
 import anyio
 
 from app.background.webhooks import Sender
-from app.store import claims
+from app.store import claims, traces
 from app.store.webhooks import Outcome
 from halftime.contract.event_data import TrialFinished
-from tests.app.acts import NATIVE_BF16, claim, made_report, post, register
+from halftime.contract.report.explanation import ProfiledKind
+from tests.app.acts import CEILINGS, NATIVE_BF16, claim, made_report, post, register
 from tests.app.routes.shortening import shortened
-from tests.factories import request
+from tests.factories import profile, request
 
 #: Never spoken to.
 HOOK_HOST = "hooks.example.com"
@@ -19,6 +20,12 @@ SMALL = request(candidates=["bf16"]).model_dump(mode="json") | {"labels": {"team
 HOOKED = SMALL | {"webhook": {"url": f"https://{HOOK_HOST}/halftime", "events": ["succeeded"]}}
 OTHER = request(candidates=["bf16"], training={"batch_size": 16, "steps": 5, "warmup_steps": 2})
 SWEEP = {"request": SMALL, "vary": {"batch_sizes": [8, 16]}}
+
+#: What a step of every trial consists of.
+KINDS = [
+    ProfiledKind(kind="matrix_products", profiled_seconds=0.009, recorded_inside=2, calls=6),
+    ProfiledKind(kind="host", profiled_seconds=0.003, recorded_inside=8, calls=0),
+]
 
 
 class Recording:
@@ -42,7 +49,7 @@ async def record(client, monkeypatch):
     """The answers of the whole flow; nothing leaves the machine, and no trial runs."""
     ask, sent = Recording(client), []
     monkeypatch.setattr(Sender, "send", lambda self, url, delivery, body: _taken(sent, body))
-    await register(client, precisions=NATIVE_BF16)
+    await register(client, precisions=NATIVE_BF16, ceilings=CEILINGS)
     first, second = await _submits(ask), await post(client, HOOKED)
     await _ends(client, first)
     await _ends(client, second)
@@ -68,11 +75,13 @@ async def _submits(ask):
 
 async def _ends(client, benchmark, asked=None):
     held = await claim(client, benchmark)
-    report = await made_report(benchmark["id"], asked or request(candidates=["bf16"]), parameter_count=212)
+    of_trials = {"parameter_count": 212, "profile": profile(kinds=KINDS)}
+    report = await made_report(benchmark["id"], asked or request(candidates=["bf16"]), **of_trials)
     took = {"overhead_seconds": 12.5, "proof_seconds": 2.5, "total_seconds": 13.0}
     async with client.app.state.database.sessions.begin() as session:
         told = {"leg": "fp32", "block": 0, "phase": "measure", "median_step_seconds": 0.02, "validation_loss": 1.0}
         await claims.record(session, held, TrialFinished(**told), "[block 0, fp32] UserWarning: an example\n")
+        await traces.keep(session, held, "bf16", b"trace")
         timed = report.model_copy(update=took)
         await claims.succeed(session, held, timed, claims.pack(timed))
 
@@ -86,6 +95,7 @@ async def _reads(ask, first, second):
     for media_type in ("application/json", "text/event-stream"):
         await ask(f"GET {path}/events", f"{one}/events", Accept=media_type)
     await ask(f"GET {path}/logs", f"{one}/logs")
+    await ask(f"GET {path}/trace", f"{one}/trace?leg=bf16", keep=lambda trace: "bytes of a .json.gz")
     for media_type in ("application/json", "text/markdown", "text/csv", "image/png"):
         await ask(f"GET {path}/report", f"{one}/report", Accept=media_type)
     await ask(f"GET {path}/report", f"{one}/report", Accept="text/html", keep=lambda page: page.split("<style>")[0])

@@ -246,12 +246,12 @@ async def test_a_model_over_the_limit_is_refused_from_its_count(client):
     assert await nothing_stored(client)
 
 
-@pytest.mark.parametrize("path", ["", "/report", "/events", "/logs"])
+@pytest.mark.parametrize("path", ["", "/report", "/trace?leg=bf16", "/events", "/logs"])
 async def test_an_id_that_is_no_id_is_refused(client, path):
     assert (await client.get(f"/benchmarks/not-an-id{path}")).status_code == 422
 
 
-@pytest.mark.parametrize("path", ["", "/report", "/events", "/logs"])
+@pytest.mark.parametrize("path", ["", "/report", "/trace?leg=bf16", "/events", "/logs"])
 async def test_an_unknown_id_is_not_found(client, path):
     response = await client.get(f"/benchmarks/00000000-0000-7000-8000-000000000000{path}")
     assert response.status_code == 404

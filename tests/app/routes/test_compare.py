@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from app.reports.compare import ratio
-from halftime.contract.report.report import Estimate
+from halftime.contract.report.estimate import Estimate
 from tests.app.acts import finish, post
+from tests.app.reports.explained import explained
 from tests.factories import request
 
 pytestmark = pytest.mark.anyio
@@ -70,6 +71,25 @@ async def test_another_seed_is_a_warning(client):
     asked = request(training={"batch_size": 8, "steps": 5, "warmup_steps": 2, "seed": 1})
     found = (await client.get("/compare", params=await two(client, asked))).json()
     assert any("seeds differ" in warning for warning in found["warnings"])
+
+
+async def test_where_the_time_goes_is_compared_where_a_report_says_it(client):
+    plain, first, second = await post(client), await post(client), await post(client)
+    await finish(client, plain)
+    for one in (first, second):
+        await finish(client, one, completed=explained)
+    found = (await client.get("/compare", params={"baseline": first["id"], "contender": second["id"]})).json()
+    fp32, bf16 = (leg["kinds"] for leg in found["legs"])
+    assert fp32[0] == {
+        "kind": "matrix_products",
+        "baseline_share": pytest.approx(0.46),
+        "contender_share": pytest.approx(0.46),
+    }
+    assert sum(one["contender_share"] for one in bf16) == pytest.approx(1)
+    found = (await client.get("/compare", params={"baseline": plain["id"], "contender": second["id"]})).json()
+    assert {one["baseline_share"] for one in found["legs"][0]["kinds"]} == {None}
+    found = (await client.get("/compare", params={"baseline": plain["id"], "contender": plain["id"]})).json()
+    assert [leg["kinds"] for leg in found["legs"]] == [[], []]
 
 
 async def test_an_invalid_report_is_not_comparable(client):

@@ -36,8 +36,21 @@ async def test_a_control_leg_costs_trials_too(client):
     assert found["cost"]["least_trials"] == 21
 
 
+async def test_measuring_what_advice_is_worth_costs_trials_too(client):
+    """Of each of two candidates, three pieces of advice: a trial alone and three blocks of two."""
+    config = {"device": "cpu", "candidates": ["bf16", "fp16"], "explain": {"verify": True}}
+    cost = (await preview(client, {"model": MLP, "config": config}))["cost"]
+    assert (cost["least_trials"], cost["most_trials"]) == (21, 51 + 42)
+    assert cost["most_training_flops"] == pytest.approx(cost["least_training_flops"] * 93 / 21)
+
+
 @pytest.mark.parametrize(
-    "config", [{"measurement": {"pairing": "trials"}}, {"data": {"kind": "synthetic", "loader": {}}}]
+    "config",
+    [
+        {"measurement": {"pairing": "trials"}},
+        {"data": {"kind": "synthetic", "loader": {}}},
+        {"training": {"steps": 8, "warmup_steps": 5}},
+    ],
 )
 async def test_where_legs_cannot_take_turns_there_is_no_survey(client, config):
     found = await preview(client, {"model": MLP, "config": {"device": "cpu"} | config})

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import uuid
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import text
 
 from app.reports.text.wording import MIB
 from tests.app.acts import claim, finish
+from tests.app.reports.explained import explained
 
 pytestmark = pytest.mark.anyio
 
@@ -107,6 +109,23 @@ async def test_all_benchmarks_commit_together_or_not_at_all(client, monkeypatch)
     async with client.app.state.database.sessions() as session:
         for table in ("benchmarks", "sweeps", "procrastinate_jobs WHERE task_name = 'run_benchmark'"):
             assert await session.scalar(text(f"SELECT count(*) FROM {table}")) == 0  # noqa: S608
+
+
+async def test_a_sweep_says_where_the_time_goes_where_it_is_known(client):
+    sweep = (await post(client, {"batch_sizes": [8, 16]})).json()
+    first, second = ({"id": row["benchmark_id"]} for row in sweep["rows"])
+    address = f"/sweeps/{sweep['id']}"
+    await finish(client, first)
+    assert "Most of a step" not in (await client.get(address, params={"format": "md"})).text
+    await finish(client, second, completed=explained)
+    rows = (await client.get(address)).json()["rows"]
+    assert (rows[0]["baseline_largest_kinds"], rows[0]["candidate_largest_kinds"]) == ([], [])
+    assert [one["kind"] for one in rows[1]["baseline_largest_kinds"]] == ["matrix_products", "elementwise", "attention"]
+    table = (await client.get(address, params={"format": "md"})).text
+    assert "| fp32: matrix products 46 %, elementwise 16 %, attention 11 %; bf16: " in table
+    lines = list(csv.DictReader(io.StringIO((await client.get(address, params={"format": "csv"})).text)))
+    assert lines[0]["candidate_largest_kinds"] == ""
+    assert json.loads(lines[1]["baseline_largest_kinds"])["elementwise"] == pytest.approx(0.16)
 
 
 @pytest.mark.parametrize("sweep_format", ["json", "csv", "md"])

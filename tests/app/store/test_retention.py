@@ -12,14 +12,14 @@ from app.background import queues
 from app.main import create_app
 from app.reports.markdown import to_markdown
 from app.settings import Settings
-from app.store import benchmarks, claims, sweeps, workers
+from app.store import benchmarks, claims, sweeps, traces, workers
 from app.store.upkeep import retention
 from halftime.contract.event_data import Inspected
 from halftime.contract.report.report import Report
 from halftime.contract.resources.sweep import SweepRequest
 from halftime.contract.resources.worker import WorkerDevice
-from tests.app.acts import claim, post, register
-from tests.factories import comparison, request, trial
+from tests.app.acts import add_trace, claim, post, register
+from tests.factories import comparison, profile, request, trial
 from worker.comparison.blocks import compare
 from worker.report.build import make_report
 
@@ -37,7 +37,7 @@ async def succeeded(database, days_ago, **more):
         held = await claims.take(session, row.id, row.queue_entry_id, "node:cpu", None)
 
     async def run_trial(spec, deadline_seconds, after_step):
-        return trial(spec)
+        return trial(spec, profile=profile())
 
     report = make_report(str(row.id), await compare(comparison(), run_trial, lambda progress: None))
     async with database.sessions.begin() as session:
@@ -104,6 +104,18 @@ async def test_samples_go_before_figures(client):
     assert figures == expected
 
 
+async def test_a_trace_that_retention_took_says_so(client):
+    database = client.app.state.database
+    benchmark_id = await succeeded(database, 6)
+    path = f"/benchmarks/{benchmark_id}/trace?leg=bf16"
+    await add_trace(client, {"id": str(benchmark_id)}, "bf16")
+    assert (await client.get(path)).content == b"a trace"
+    await retention.apply(database.sessions, KEEP)
+    gone = await client.get(path)
+    assert (gone.status_code, gone.json()["type"]) == (404, "/problems/no_trace")
+    assert "HALFTIME_RETENTION_DAYS" in gone.json()["detail"]
+
+
 async def test_samples_are_dropped_once(database):
     benchmark_id = await succeeded(database, 6)
     versions = []
@@ -114,12 +126,15 @@ async def test_samples_are_dropped_once(database):
     assert versions[0] == versions[1]
 
 
-async def test_what_is_younger_keeps_everything(database):
+async def test_what_is_younger_keeps_everything(client):
+    database = client.app.state.database
     benchmark_id = await succeeded(database, 4)
+    await add_trace(client, {"id": str(benchmark_id)}, "bf16")
     await retention.apply(database.sessions, KEEP)
     async with database.sessions() as session:
         stored = await benchmarks.report_gzip(session, benchmark_id)
         assert await benchmarks.logs(session, benchmark_id) == "a warning\n"
+        assert await traces.get(session, benchmark_id, "bf16") == b"a trace"
     assert Report.model_validate_json(gzip.decompress(stored)).baseline.trials[0].step_seconds
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from app.store import claims
 from halftime.contract.report.failure import Failure, FailureCode
 from tests.app.acts import CPU_JOB, EMULATED, claim, finish, post, register
+from tests.app.reports.explained import explained
 from tests.events import data_of
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -125,11 +126,15 @@ async def every_page(client):
     """A path of every page, each in a state that has much to show."""
     await register(client, precisions=EMULATED)
     sweep = (await client.post("/sweeps", json={"request": CPU_JOB, "vary": {"batch_sizes": [8, 16]}})).json()
-    first, second = await succeeded(client), await succeeded(client)
+    first, second = await succeeded(client), await succeeded(client, completed=explained)
+    await finish(client, {"id": sweep["rows"][0]["benchmark_id"]}, completed=explained)
     return [
         "/",
         "/?status=running&label=team:ranking",
-        *(page_of(one) for one in (first, await running(client), await failed(client), await cancelled(client))),
+        *(
+            page_of(one)
+            for one in (first, second, await running(client), await failed(client), await cancelled(client))
+        ),
         page_of(await post(client)),
         "/ui/compare",
         f"/ui/compare?ids={first['id']}&ids={second['id']}",

@@ -5,6 +5,7 @@ import pytest
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.resources.benchmark import Progress
 from tests.app.acts import CPU_JOB, finish, post, register
+from tests.app.reports.explained import explained
 from tests.app.web.browsing import (
     BROWSER,
     FROM_HERE,
@@ -17,6 +18,7 @@ from tests.app.web.browsing import (
     see,
     succeeded,
 )
+from tests.factories import profile
 
 pytestmark = pytest.mark.anyio
 
@@ -68,11 +70,29 @@ async def test_a_survey_under_way_is_no_block(client):
     assert "losses" not in page.ids()
 
 
-async def test_a_block_in_turns_shows_whose_turn_it_is_and_that_all_its_legs_run(client):
+async def test_a_block_in_turns_says_so_and_that_all_its_legs_run(client):
     surveys = [trial(leg, 0, phase="survey") for leg in ("fp32", "bf16")]
-    page = await see(client, page_of(await running(client, events=surveys, progress=PROGRESS)))
-    assert "Block 2 of 4, FP32’s turn, step 3 of 5" in page.text
+    in_turns = PROGRESS.model_copy(update={"in_turns": True})
+    page = await see(client, page_of(await running(client, events=surveys, progress=in_turns)))
+    assert "Block 2 of 4, legs take turns: FP32, step 3 of 5" in page.text
     assert "2 running running" in page.text
+
+
+@pytest.mark.parametrize(
+    ("phase", "said"),
+    [
+        ("start", "Starting"),
+        ("capacity", "Searching for the largest batch size"),
+        ("verify", "Measuring what the advice is worth"),
+        ("report", "Writing the report"),
+    ],
+)
+async def test_what_runs_outside_the_blocks_is_named_without_a_block_or_a_step(client, phase, said):
+    outside = PROGRESS.model_copy(update={"phase": phase, "leg": "bf16 with compile", "step": 0, "total_steps": 0})
+    page = await see(client, page_of(await running(client, events=[trial("fp32", 0)], progress=outside)))
+    assert f"{said}: about 1 min 14 s left" in page.text
+    assert "Block 2 of 4" not in page.text
+    assert "step 0 of 0" not in page.text
 
 
 async def test_a_running_benchmark_without_a_result_has_no_pictures(client):
@@ -104,6 +124,21 @@ async def test_a_succeeded_benchmark_shows_its_answer(client):
     assert "rerun" in page.ids()
     assert "cancel" not in page.ids()
     assert not [one for one in page.all("div") if "data-fragment" in one]
+
+
+async def test_the_traces_that_there_are_can_be_downloaded(client):
+    with_trace, without = await succeeded(client, profile=profile()), await succeeded(client)
+    address = f"/benchmarks/{with_trace['id']}/trace?leg="
+    page = await see(client, page_of(with_trace))
+    assert [link for link in page.links() if "/trace" in link] == [f"{address}fp32", f"{address}bf16"]
+    assert "/trace" not in "".join((await see(client, page_of(without))).links())
+
+
+async def test_advice_of_a_report_opens_in_the_form(client):
+    page = await see(client, page_of(await succeeded(client, completed=explained)))
+    (first, *_) = [link for link in page.links() if link.startswith("/ui/new?request=")]
+    form = await see(client, first)
+    assert '"compile": {}' in form.text
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from app.reports.live.state import LiveState
 from app.web import drawing, formats
 from app.web.drawing import interval_bars
 from app.web.live_charts import interval_chart, loss_chart
-from halftime.contract.report.report import Estimate
+from halftime.contract.report.estimate import Estimate
 from tests.events import events
 
 

@@ -1,11 +1,13 @@
 """The comparison, the workers, a sweep."""
 
 import uuid
+from urllib.parse import urlencode
 
 import pytest
 from sqlalchemy import text
 
-from tests.app.acts import CPU_JOB, EMULATED, finish, post, register, support
+from tests.app.acts import CEILINGS, CPU_JOB, EMULATED, finish, post, register, support
+from tests.app.reports.explained import explained
 from tests.app.web.browsing import FROM_HERE, cancelled, page_of, parsed, see, succeeded
 from tests.factories import request
 
@@ -41,6 +43,14 @@ async def test_other_work_is_shown_but_not_held_against_the_first(client):
     page = await see(client, compared(await succeeded(client), other))
     assert "training.batch_size is 8 in the baseline and 16 in the contender" in page.text
     assert "Step time, first" not in page.text
+
+
+async def test_where_the_time_goes_is_shown_of_reports_that_say_it(client):
+    plain, first = await succeeded(client), await succeeded(client, completed=explained)
+    assert "splits" not in (await see(client, compared(plain, await succeeded(client)))).ids()
+    page = await see(client, compared(plain, first))
+    assert "FP32 20.1 ms matrix products 46 %, elementwise 16 %, attention 11 %" in page.text.replace("\u00a0", " ")
+    assert page.text.count("BF16 10.1 ms ") == 1
 
 
 async def test_without_ids_there_are_some_to_choose_from(client):
@@ -90,6 +100,18 @@ async def test_workers_show_what_their_device_can_do_in_each_precision_and_what_
     assert len(page.all("details")) == 1
 
 
+async def test_workers_show_what_their_device_can_do_at_most_and_with_what_it_was_measured(client):
+    await register(client, ceilings=CEILINGS)
+    driven = CEILINGS.model_copy(update={"driver": "560.35.03"})
+    await register(client, "cuda", "node:cuda:0", ceilings=driven)
+    await register(client, worker_id="older:cpu")
+    page = await see(client, "/ui/workers")
+    assert "fp32 232 GFLOP/s · bf16 810 GFLOP/s · 64 KiB at 40.1 GB/s · 256 MiB at 12.3 GB/s" in page.text
+    assert "620 ns a launch" in page.text
+    assert "measured with torch 2.13.0, driver 560.35.03" in page.text
+    assert page.text.count("Ceilings") == 2
+
+
 async def test_the_form_has_a_hint_of_what_the_fleet_emulates(client):
     assert "emulated" not in (await see(client, "/ui/new")).text
     await register(client, precisions=EMULATED)
@@ -99,6 +121,19 @@ async def test_the_form_has_a_hint_of_what_the_fleet_emulates(client):
         one["aria-describedby"] for one in page.all("fieldset") if "aria-describedby" in one and "front" in one["id"]
     ]
     assert described in page.ids()
+
+
+async def test_the_form_has_switches_for_the_explanation(client):
+    controls = {one.get("data-pointer"): one for one in (await see(client, "/ui/new")).all("input")}
+    for pointer, default in (("/config/explain", "true"), ("/config/explain/verify", "false")):
+        assert controls[pointer]["data-control"] == "switch"
+        assert controls[pointer]["data-default"] == default
+
+
+async def test_the_form_opens_with_the_request_of_its_address(client):
+    written = '{"model": {"kind": "mlp"}, "labels": {"a": "<b>&"}}'
+    page = await see(client, f"/ui/new?{urlencode({'request': written})}")
+    assert written in page.text
 
 
 async def test_without_workers_the_page_says_how_to_start_one(client):
@@ -152,4 +187,10 @@ async def test_a_sweep_is_a_table_of_its_benchmarks(client):
     assert f"/ui/sweeps/{sweep['id']}" in (await see(client, page_of(first))).links()
     assert "1 succeeded" in page.text
     assert "BF16 over FP32 requirements met 2.00× 2.00–2.00 50 %" in page.text
+    assert "Most of a step" not in page.text
+    await finish(client, second, completed=explained)
+    page = await see(client, f"/ui/sweeps/{sweep['id']}")
+    assert "Most of a step: FP32 matrix products 46 %, elementwise 16 %, attention 11 %; BF16 " in page.text.replace(
+        "\u00a0", " "
+    )
     assert "No sweep has this id." in (await see(client, f"/ui/sweeps/{uuid.uuid4()}", 404)).text

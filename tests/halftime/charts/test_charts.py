@@ -6,18 +6,21 @@ import re
 import statistics
 from functools import partial
 from importlib import resources
-from itertools import pairwise
+from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
 import anyio
 import pytest
 
 from halftime.charts import CHARTS, drawn, svg
-from halftime.charts.labels import spread_out
+from halftime.charts.labels import round_ticks, spread_out
 from halftime.charts.loss import POINTS
+from halftime.charts.roofline import LABEL_HEIGHT, LABEL_WIDTH
 from halftime.charts.theme import VARIABLES, styled
+from halftime.charts.waterfall import SMALL_CHANGE
 from halftime.contract.report.named_legs import named_legs
 from halftime.contract.report.pairs import block_log_ratio
+from tests.app.reports.explained import ceilings, explained
 from tests.app.reports.reported import (
     MIB,
     SKIPPED,
@@ -46,7 +49,7 @@ def in_turns():
 @pytest.fixture(params=CHARTS)
 def chart(request, report, in_turns):
     """Every chart, of a report that has data for it."""
-    return CHARTS[request.param].draw(in_turns if request.param == "turns" else report)
+    return CHARTS[request.param].draw(in_turns if request.param == "turns" else explained(report))
 
 
 def layers_of(name, report):
@@ -79,7 +82,7 @@ def of_gpu_size(spec):
 
 
 def test_no_axis_writes_a_number_with_an_exponent():
-    for name, chart in drawn(anyio.run(reported, of_gpu_size)).items():
+    for name, chart in drawn(explained(anyio.run(reported, of_gpu_size))).items():
         labels = re.findall(r">([^<>]+)</text>", chart.svg or "")
         assert not [label for label in labels if re.search(r"\de[+-]\d", label)], name
 
@@ -189,8 +192,12 @@ def test_loss_curves_are_those_of_the_report(report):
     assert {row["loss"] for row in rows if "label" in row} == {report.data.best_possible_loss}
 
 
+def with_baseline(report, leg):
+    return report.model_copy(update={"baseline": leg})
+
+
 def with_curve(report, curve):
-    return report.model_copy(update={"baseline": report.baseline.model_copy(update={"loss_curve": curve})})
+    return with_baseline(report, report.baseline.model_copy(update={"loss_curve": curve}))
 
 
 def test_a_long_loss_curve_is_drawn_as_means_of_all_its_steps(report):
@@ -210,6 +217,118 @@ def test_a_loss_that_explodes_leaves_the_others_to_be_seen(report):
     exploded = with_curve(report, [4.0, 1e30, 1e32, 1e32, 1e32])
     top = CHARTS["loss"].draw(exploded).to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"][1]
     assert top < 20
+
+
+def waterfalls_of(report):
+    """The bars of each candidate, from top to bottom."""
+    chart = CHARTS["waterfall"].draw(report).to_dict()
+    return [chart["datasets"][panel["layer"][1]["data"]["name"]] for panel in chart["vconcat"]]
+
+
+def test_a_waterfall_goes_from_the_step_of_the_baseline_to_that_of_each_candidate(report):
+    report = explained(report)
+    panels = waterfalls_of(report)
+    assert [bars[-1]["row"] for bars in panels] == ["bf16 step", "fp16 step"]
+    for bars, comparison in zip(panels, report.comparisons, strict=True):
+        assert bars[0]["to"] == pytest.approx(1000 * report.baseline.median_step_seconds)
+        assert bars[-1]["to"] == pytest.approx(1000 * comparison.candidate.median_step_seconds)
+        assert [after["from"] for after in bars[1:-1]] == [before["to"] for before in bars[:-2]]
+        assert bars[-2]["to"] == pytest.approx(bars[-1]["to"])
+
+
+def test_a_waterfall_says_what_saved_the_most_first_and_what_cost_with_its_sign(report):
+    bars = waterfalls_of(explained(report))[0]
+    assert [(bar["row"], bar["what"]) for bar in bars[1:2]] == [("matrix products", "saved")]
+    costs = {bar["row"]: bar["label"] for bar in bars if bar["what"] == "cost"}
+    assert costs["casts and copies"].startswith("+")
+    assert bars[1]["label"].startswith("−")
+
+
+def test_small_changes_of_a_waterfall_are_one_bar(report):
+    step = 1000 * report.baseline.median_step_seconds
+    for bars in waterfalls_of(explained(report)):
+        changes = {bar["row"]: bar["to"] - bar["from"] for bar in bars[1:-1]}
+        changes.pop("everything else", None)
+        assert min(map(abs, changes.values())) >= SMALL_CHANGE * step
+
+
+def test_a_mark_of_the_roofline_is_a_kind_of_a_leg_whose_work_and_bytes_are_known(report):
+    report = explained(report)
+    marks = layers_of("roofline", report)[5]
+    for leg in named_legs(report):
+        known = [time for time in leg.leg.time_by_kind if time.least_flops and time.least_bytes]
+        mine = [row for row in marks if row["leg"] == leg.name]
+        assert [row["rate"] for row in mine] == [time.least_flops / time.seconds_per_step for time in known]
+        assert [row["intensity"] for row in mine] == [time.least_flops / time.least_bytes for time in known]
+
+
+def test_the_roof_is_what_the_device_s_ceilings_allow(report):
+    report = explained(report)
+    slopes, names, flats = layers_of("roofline", report)[:3]
+    assert [row["label"] for row in names] == ["memory 18.0 GB/s", "cache 90.0 GB/s"]
+    for row in slopes:
+        assert row["rate"] / row["intensity"] == pytest.approx({"memory": 1.8e10, "cache": 9e10}[row["memory"]])
+    assert {row["precision"]: row["rate"] for row in flats} == report.ceilings.flops_per_second
+
+
+def test_without_a_cache_or_without_a_peak_the_roof_is_what_is_known(report):
+    memory = ceilings().memory[1:]
+    fewer = explained(report, ceilings=ceilings(memory=memory, flops_per_second={}))
+    assert [row["label"] for row in layers_of("roofline", fewer)[1]] == ["memory 18.0 GB/s"]
+    assert {row["rate"] for row in layers_of("roofline", fewer)[2]} == {report.baseline.ceiling_flops_per_second}
+    for missing in (None, ceilings(memory=[])):
+        for name in ("roofline", "bandwidth"):
+            assert CHARTS[name].draw(explained(report, ceilings=missing)) is None
+
+
+def test_a_leg_s_own_product_that_is_faster_raises_the_roof(report):
+    fast = report.baseline.model_copy(update={"ceiling_flops_per_second": 3e11})
+    rates = {row["precision"]: row["rate"] for row in layers_of("roofline", explained(with_baseline(report, fast)))[2]}
+    assert (rates["fp32"], rates["bf16"]) == (3e11, 4.8e11)
+
+
+def test_a_mark_of_the_memory_traffic_is_a_kind_that_multiplies_nothing(report):
+    report = explained(report)
+    lines, _, _, _, marks = layers_of("bandwidth", report)
+    assert [row["rate"] for row in lines] == [1.8e10, 9e10]
+    for leg in named_legs(report):
+        known = [time for time in leg.leg.time_by_kind if time.least_bytes and not time.least_flops]
+        mine = [row["rate"] for row in marks if row["leg"] == leg.name]
+        assert mine == [time.least_bytes / time.seconds_per_step for time in known]
+
+
+def test_attention_whose_arithmetic_is_unknown_is_on_neither_chart(report):
+    told = explained(report)
+    of_bytes_alone = [
+        time.model_copy(update={"least_flops": None}) if time.kind == "attention" else time
+        for time in told.baseline.time_by_kind
+    ]
+    told = with_baseline(told, told.baseline.model_copy(update={"time_by_kind": of_bytes_alone}))
+    for name in ("roofline", "bandwidth"):
+        kinds = {row["kind"] for row in data_of(name, told) if row.get("leg") == "fp32"}
+        assert kinds
+        assert "attention" not in kinds
+
+
+def test_labels_of_the_roofline_do_not_overlap(report):
+    told = explained(report)
+    near = [
+        time.model_copy(update={"least_flops": 10 * (time.least_bytes or 1)}) for time in told.baseline.time_by_kind
+    ]
+    told = with_baseline(told, told.baseline.model_copy(update={"time_by_kind": near}))
+    chart = CHARTS["roofline"].draw(told).to_dict()
+    texts = [layer for layer in chart["layer"] if layer["encoding"].get("text", {}).get("field") == "kind"]
+    labels = [row for layer in texts for row in chart["datasets"][layer["data"]["name"]]]
+    assert {row["kind"] for row in labels} >= {"matrix products", "elementwise", "normalisation"}
+    for one, other in combinations(labels, 2):
+        beside = abs(one["across"] - other["across"]) >= LABEL_WIDTH
+        assert beside or abs(one["up"] - other["up"]) >= LABEL_HEIGHT - 1e-9
+
+
+def test_reports_without_an_explanation_say_nothing_of_its_charts(report):
+    charts = {"waterfall", "roofline", "bandwidth"}
+    assert charts.isdisjoint(drawn(report))
+    assert charts <= drawn(explained(report)).keys()
 
 
 def test_bars_of_memory_are_its_parts_end_to_end(report):
@@ -300,6 +419,11 @@ def test_words_of_a_chart_cannot_break_out_of_it(report):
     text = svg(styled(CHARTS["memory"].draw(report), hostile, ""))
     assert html.escape(hostile) in text
     assert "<script" not in text
+
+
+def test_ticks_are_powers_of_ten_or_round_numbers_between_them():
+    assert round_ticks(3, 4000) == [10, 100, 1000]
+    assert round_ticks(0.3, 4) == [0.5, 1, 2]
 
 
 def test_labels_keep_their_distance_and_their_order():

@@ -8,12 +8,13 @@ from jsonschema import Draft7Validator
 from halftime.charts import CHARTS
 from halftime.client.notebook import ChartedReport, Charts
 from halftime.contract.report.report import Report
+from tests.app.reports.explained import explained
 from tests.app.reports.reported import on_a_gpu, reported, reported_in_turns
 
 
 @pytest.fixture(scope="module")
 def report():
-    return anyio.run(reported, on_a_gpu)
+    return explained(anyio.run(reported, on_a_gpu))
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from halftime.client import AsyncClient, BenchmarkFailed, CannotConnect, Client,
 from halftime.contract.events import AnyEvent
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.benchmark import Progress
-from tests.app.acts import CPU_JOB, claim, finish, post, register
+from tests.app.acts import CPU_JOB, add_trace, claim, finish, post, register
 from tests.events import event
+from tests.factories import profile
 from tests.halftime.client.clients import KINDS, cutting
 
 pytestmark = pytest.mark.anyio
@@ -186,6 +187,16 @@ async def test_a_report_comes_typed_and_as_text(live, halftime):
     made = await finish(live, benchmark)
     assert await halftime.report(benchmark["id"]) == made
     assert (await halftime.report_text(benchmark["id"], "md")).startswith("# BF16 is")
+
+
+async def test_a_trace_comes_as_it_is_stored(live, either):
+    benchmark = await post(live)
+    await finish(live, benchmark, profile=profile())
+    await add_trace(live, benchmark, "bf16", b"\x1f\x8b, and more")
+    assert await either.trace(benchmark["id"], "bf16") == b"\x1f\x8b, and more"
+    with pytest.raises(ProblemError) as caught:
+        await either.trace(benchmark["id"], "tf32")
+    assert [fault.loc for fault in caught.value.errors] == ["/query/leg"]
 
 
 async def test_two_reports_are_compared(live, halftime):

@@ -1,7 +1,8 @@
 """`python -m tests.worker.agent.sick_worker run …`: a real worker whose device falls sick when a file says so.
 
 The fault is planted in the trial process, under the check: matrix products come out wrong, crash, or never come; or
-under the measurement of what the device can do, which then says so in the same file and does not end.
+under the measurement of what the device can do, which then says so in the same file and does not end, or crashes
+after the precisions.
 """
 
 import os
@@ -31,6 +32,8 @@ def planted_main(task_json, *pipes):
         torch.matmul = lambda left, right: time.sleep(3600)
     if fault == "endless measurement":
         task.measure_support = endless_measurement
+    if fault == "crash in the ceilings":
+        task.ceilings_or_reason = lambda device: os.abort()
     real_main(task_json, *pipes)
 
 

@@ -13,6 +13,8 @@ from app.store import benchmarks, blocks, claims, events
 from app.store.claims import ClaimLost
 from halftime.contract.event_data import BlockFinished
 from halftime.contract.events import KnownEvent
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.explanation import Advice
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.report import Report
 from tests.app.store.test_reaper import read, submit, take
@@ -22,6 +24,7 @@ from worker.agent import job as worker_job
 from worker.agent.fingerprint import fingerprint_of
 from worker.agent.job import Job
 from worker.comparison.blocks import compare
+from worker.explain.advice.requests import changed
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +43,7 @@ class SimulatedTrials:
         self.hangs = anyio.Event()
         self.blocks = []
 
-    async def run(self, spec, deadline_seconds, after_step):
+    async def run(self, spec, deadline_seconds, after_step, keep_trace):
         if spec.block == self.hangs_in_block:
             self.hangs.set()
             await anyio.sleep_forever()
@@ -150,16 +153,75 @@ async def test_a_device_found_sick_after_the_last_block_gets_no_report(database)
     """In the search for the largest batch."""
 
     class CapacityCrashes(SimulatedTrials):
-        async def run(self, spec, deadline_seconds, after_step):
+        async def run(self, spec, deadline_seconds, after_step, keep_trace):
             if spec.phase == "capacity":
                 return Failure.of(FailureCode.INTERNAL, "An illegal memory access was encountered"), ""
-            return await super().run(spec, deadline_seconds, after_step)
+            return await super().run(spec, deadline_seconds, after_step, keep_trace)
 
     asked = request(measurement={"min_blocks": 2, "max_blocks": 2, "capacity": True, "capacity_memory_mib": 512})
     row = await submit(database, asked)
     await job_of(database, row, CapacityCrashes(), sick).run(row.id)
     passed_on = await read(database, row)
     assert (passed_on.status, passed_on.attempt, passed_on.finished_at) == ("queued", 1, None)
+
+
+VERIFYING = request(
+    training={"batch_size": 8, "steps": 12, "warmup_steps": 2},
+    measurement={"min_blocks": 2, "max_blocks": 2},
+    explain={"verify": True},
+)
+
+
+class Verified(SimulatedTrials):
+    """Legs that take turns; trials that verify advice have an outcome of their own."""
+
+    def __init__(self, alone=survey):
+        super().__init__()
+        self._alone = alone
+
+    async def run(self, spec, deadline_seconds, after_step, keep_trace):
+        return (self._alone if spec.phase == "verify" else survey)(spec), ""
+
+    async def run_in_turns(self, specs, turns, deadline_seconds, after_step):
+        return [(outcome, "") for outcome in turned(specs, turns)]
+
+
+def advise_a_larger_batch(comparison):
+    """In place of the report's advice, which these trials have no evidence for."""
+    larger = changed(comparison.request, config__training__batch_size=16)
+    gain = Estimate(value=1.5, ci_low=1.2, ci_high=1.8)
+    advice = Advice(name="larger_batch", text="", evidence="", estimated_gain=gain, request=larger)
+    return {"bf16": [advice]}
+
+
+async def test_advice_is_verified_after_the_last_block_if_the_request_asks_for_it(database, monkeypatch):
+    monkeypatch.setattr(worker_job, "advice_by_candidate", advise_a_larger_batch)
+    row = await submit(database, VERIFYING)
+    await job_of(database, row, Verified()).run(row.id)
+    phases = [event.data.phase for event in await events_as_written(database, row) if event.kind == "trial_finished"]
+    assert phases == ["survey"] * 2 + ["measure"] * 4 + ["verify"] * 7
+    assert (await read(database, row)).status == "succeeded"
+
+
+async def test_what_advice_is_worth_costs_no_report(database, monkeypatch):
+    def breaks(spec):
+        raise Death
+
+    monkeypatch.setattr(worker_job, "advice_by_candidate", advise_a_larger_batch)
+    row = await submit(database, VERIFYING)
+    await job_of(database, row, Verified(alone=breaks)).run(row.id)
+    assert (await read(database, row)).status == "succeeded"
+    assert (await report_of(database, row)).blocks == 2
+
+
+async def test_a_device_found_sick_while_advice_is_verified_gets_no_report(database, monkeypatch):
+    def crashes(spec):
+        return Failure.of(FailureCode.INTERNAL, "An illegal memory access was encountered")
+
+    monkeypatch.setattr(worker_job, "advice_by_candidate", advise_a_larger_batch)
+    row = await submit(database, VERIFYING)
+    await job_of(database, row, Verified(alone=crashes), sick).run(row.id)
+    assert (await read(database, row)).status == "queued"
 
 
 async def test_a_database_that_is_away_for_as_long_as_the_lease_takes_the_claim(database, monkeypatch):
@@ -190,7 +252,7 @@ async def test_what_the_database_will_never_take_is_not_tried_again(database):
 
 async def test_a_failure_may_quote_what_no_database_takes(database):
     class Garbled(SimulatedTrials):
-        async def run(self, spec, deadline_seconds, after_step):
+        async def run(self, spec, deadline_seconds, after_step, keep_trace):
             return Failure.of(FailureCode.INVALID_MODEL, "bad magic \0\ud800!"), "\0"
 
     row = await submit(database, FOUR_BLOCKS)
@@ -239,7 +301,7 @@ class SimulatedTurns:
         self.hangs = anyio.Event()
         self.surveys, self.blocks, self.whole = 0, [], []
 
-    async def run(self, spec, deadline_seconds, after_step):
+    async def run(self, spec, deadline_seconds, after_step, keep_trace):
         if spec.phase == "survey":
             self.surveys += 1
         else:

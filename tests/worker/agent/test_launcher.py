@@ -11,9 +11,13 @@ import pytest
 
 from testing.processes import children, fork_servers, gone
 from tests.factories import request
+from tests.worker.agent import explaining
+from tests.worker.agent.sick_ceilings import crashing_ceilings, endless_ceilings
 from worker.agent import child_process as launching
 from worker.agent.launcher import TrialLauncher
 from worker.messages import TrialSpec
+from worker.trial import process as trial_process
+from worker.trial.task import UNFINISHED
 
 pytestmark = pytest.mark.anyio
 
@@ -60,6 +64,17 @@ async def test_a_trial_gives_its_result_and_ends(launcher):
     assert trial_processes() == []
 
 
+@pytest.mark.parametrize(("explained", "kept"), [(True, [explaining.TRACE]), (False, [])])
+async def test_the_trace_of_an_explained_trial_comes_with_its_result(launcher, monkeypatch, explained, kept):
+    monkeypatch.setattr(launching.trial_process, "main", explaining.main)
+    traces = []
+    outcome, _ = await launcher.run(
+        spec().model_copy(update={"explained": explained}), 60, lambda step: None, traces.append
+    )
+    assert len(outcome.step_seconds) == 3
+    assert traces == kept
+
+
 async def test_steps_are_told_while_the_trial_runs(launcher):
     told = []
     with anyio.move_on_after(PATIENCE_SECONDS) as scope:
@@ -77,6 +92,17 @@ async def test_a_cuda_trial_without_cuda_says_so_and_leaves_its_traceback(launch
     outcome, logs = await launcher.run(spec(device="cuda:0"), 60, lambda step: None)
     assert outcome.code == "cuda_unavailable"
     assert "TrialFailed" in logs
+
+
+@pytest.mark.parametrize("main", [crashing_ceilings, endless_ceilings])
+async def test_precisions_are_known_where_the_measurement_of_the_ceilings_crashes_or_never_ends(
+    launcher, monkeypatch, main
+):
+    monkeypatch.setattr(trial_process, "main", main)
+    support = await launcher.measure_support("cpu", 5)
+    assert [one.precision for one in support.precisions] == ["fp32"]
+    assert (support.ceilings, support.ceilings_missing) == (None, UNFINISHED)
+    assert trial_processes() == []
 
 
 async def test_a_trial_past_its_deadline_is_ended(launcher):

@@ -10,7 +10,7 @@ import pytest
 from app.settings import Settings
 from app.store import workers
 from tests.conftest import new_database
-from tests.worker.agent.test_worker import LONG, SHORT, worker_on
+from tests.worker.agent.test_worker import LONG, SHORT, Running, worker_on
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +87,16 @@ async def test_a_worker_told_to_stop_does_not_wait_for_the_measurement_of_its_de
         assert not await patient.running.says("could not be measured")
 
 
+async def test_a_worker_whose_ceilings_cannot_be_measured_works_without_them(tmp_path, postgres, migrated_template):
+    ready = Running.listening
+    async with worker_with("crash in the ceilings", tmp_path, postgres, migrated_template, ready) as patient:
+        device = (await patient.row()).device
+        assert device.precisions
+        assert device.ceilings is None
+        assert await patient.running.says("ceilings of the device could not be measured")
+        await patient.running.until_status(await patient.running.submit(SHORT), "succeeded")
+
+
 @pytest.fixture
 async def well(patient):
     await patient.heal()
@@ -101,10 +111,12 @@ async def test_a_worker_that_starts_with_a_sick_device_takes_nothing_until_it_is
     assert "had a wrong result" in row.quarantine.reason
     assert await worker.status(benchmark_id) == "queued"
     assert not await worker.listening()
-    assert row.device.precisions is None
+    assert (row.device.precisions, row.device.ceilings) == (None, None)
     await patient.heal()
     await worker.until_status(benchmark_id, "succeeded")
-    assert (await patient.row()).device.precisions
+    device = (await patient.row()).device
+    assert device.precisions
+    assert device.ceilings
 
 
 @pytest.mark.parametrize(("fault", "reason"), [("wrong", "had a wrong result"), ("crash", "SIGABRT")])

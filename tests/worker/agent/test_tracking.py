@@ -15,6 +15,7 @@ from halftime.contract.report.report import Report
 from halftime.contract.request.tracking import Tracking
 from testing.processes import gone
 from tests.app.acts import made_report
+from tests.app.reports.explained import explained
 from tests.factories import request
 from tests.worker.agent.wandb_receiver import Receiver
 from worker.agent.tracking.messages import Logged, NotLogged, TrackingTask
@@ -146,6 +147,21 @@ def test_a_record_has_every_figure_of_a_comparison_with_its_interval(report):
     assert record.figures["fp16/grad_scaler/skipped_steps"] == 0
     assert record.words["fp16/verdict"] == comparison.verdict
     assert record.series["fp16/loss_scale"] == comparison.candidate.grad_scaler.scale_trace
+
+
+def test_a_record_has_the_explanation(report):
+    told = explained(report)
+    record, comparison = record_of(told, {}), told.comparisons[0]
+    name = comparison.candidate.precision
+    explanation = comparison.explanation
+    for time in told.baseline.time_by_kind:
+        assert record.figures[f"fp32/time_by_kind/{time.kind}/seconds_per_step"] == time.seconds_per_step
+    assert record.figures["fp32/time_by_kind/elementwise/share_of_ceiling"] == 0.83
+    assert record.figures[f"{name}/explanation/bound/matmul_free_ci_low"] == explanation.bound.matmul_free.ci_low
+    assert record.figures[f"{name}/explanation/compile/estimated_gain"] == explanation.advice[0].estimated_gain.value
+    assert record.figures[f"{name}/explanation/compile/measured_gain"] == explanation.advice[0].measured_gain.value
+    assert record.words[f"{name}/explanation/cause"] == explanation.cause
+    assert not [one for one in record.figures if "/request" in one]
 
 
 async def test_legs_of_one_precision_are_told_apart():

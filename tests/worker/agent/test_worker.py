@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from app.rendering.formats import parse_report
 from app.settings import Settings
 from app.store import benchmarks, workers
 from app.store.database.connection import open_database
@@ -176,6 +177,22 @@ async def test_it_holds_two_connections_at_most(shared):
     benchmark_id = await shared.submit()
     await shared.until(ended)
     assert max(seen) == 2
+
+
+async def test_it_measures_its_device_once_and_every_report_has_its_ceilings(shared):
+    async def stored():
+        ((ceilings,),) = await shared.ask("SELECT ceilings FROM workers")
+        return ceilings
+
+    measured = await stored()
+    assert measured["flops_per_second"]["fp32"] > 0
+    for _ in range(2):
+        benchmark_id = await shared.submit()
+        await shared.until_status(benchmark_id, "succeeded")
+        async with shared.database.sessions() as session:
+            report = parse_report(await benchmarks.report_gzip(session, benchmark_id))
+        assert report.ceilings.model_dump(mode="json") == measured
+    assert await stored() == measured
 
 
 async def test_a_worker_whose_connections_are_cut_takes_the_next_benchmark_and_listens_again(shared):

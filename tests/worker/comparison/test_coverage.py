@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.pairs import block_log_ratio
-from halftime.contract.report.report import Estimate
 from testing import coverage
 from testing.coverage import (
     intervals,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from halftime.contract.report.report import Difference, Estimate
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.report import Difference
 from tests.factories import trial
 from tests.trials_in_turns import spec, trial_in_turns
 from worker.comparison.comparison_run import log_ratios

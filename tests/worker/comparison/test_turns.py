@@ -62,6 +62,16 @@ async def test_each_leg_is_surveyed_alone_and_then_all_take_turns():
     assert report.attestation.ok
 
 
+@pytest.mark.parametrize(
+    ("explain", "explained"), [(True, True), ({"verify": True}, True), (False, False)], ids=["on", "verified", "off"]
+)
+async def test_the_survey_alone_is_explained_if_the_request_does_not_switch_it_off(explain, explained):
+    measurement = {"min_blocks": 4, "max_blocks": 4}
+    _, machine = await run(benchmark_request=request(training=TRAINING, measurement=measurement, explain=explain))
+    assert [spec.explained for spec in machine.specs] == [explained, explained]
+    assert not any(spec.explained for specs, _ in machine.blocks for spec in specs)
+
+
 async def test_a_report_of_turns_survives_json_and_can_be_derived_again():
     report, _ = await run()
     assert Report.model_validate_json(report.model_dump_json()) == report
@@ -72,7 +82,9 @@ async def test_progress_rises_to_one_through_the_survey():
     fractions = [seen.fraction for seen in machine.progress]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
-    assert (machine.progress[0].is_survey, machine.progress[-1].is_survey) == (True, False)
+    first, last = machine.progress[0], machine.progress[-1]
+    assert (first.is_survey, first.in_turns) == (True, False)
+    assert (last.is_survey, last.in_turns) == (False, True)
 
 
 @pytest.mark.parametrize("block", range(4))
@@ -202,6 +214,14 @@ async def test_legs_that_do_not_fit_together_have_been_surveyed_in_vain_but_not_
     assert "together" in report.pairing_reason
     assert len(machine.specs) == 8  # the survey is the first block
     assert [trial.block for trial in report.baseline.trials] == [0, 1, 2, 3]
+
+
+async def test_on_a_busy_machine_a_survey_is_run_again_once():
+    busy = telemetry(foreign_cores=99.0)
+    report, machine = await run(Machine(survey=lambda spec: survey(spec, telemetry=busy)))
+    assert [spec.leg for spec in machine.specs] == ["fp32", "fp32", "bf16", "bf16"]
+    assert report.pairing == "turns"
+    assert "other programs" in report.baseline.survey.disturbances[0]
 
 
 async def test_running_out_of_memory_in_company_falls_back_to_whole_trials():

@@ -169,13 +169,24 @@ TRAINED = [(name, "bf16") for name in PRESETS] + [
 @pytest.mark.parametrize(("name", "precision"), TRAINED)
 def test_a_shrunk_preset_trains(name, precision, caplog):
     training = TrainingConfig(batch_size=4, steps=2, warmup_steps=1, validation_samples=8)
-    spec = TrialSpec(device="cpu", precision=precision, block=0, position=0, model=tiny(name), training=training)
+    spec = TrialSpec(
+        device="cpu", precision=precision, block=0, position=0, model=tiny(name), training=training, explained=True
+    )
     result = run_trial(spec, lambda step: None)
+    _is_wholly_explained(result)
     assert all(loss > 0 for loss in result.loss_curve)
     assert result.validation_loss > (result.data.best_possible_loss or 0)
     lowered = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[precision]
     assert {lowered} == {dtype for dtypes in result.attestation.forward_dtypes.values() for dtype in dtypes}
     assert not caplog.records
+
+
+def _is_wholly_explained(result):
+    """Every operator has a kind, and the kinds together are the profiled steps."""
+    assert "profile" not in result.not_examined
+    assert result.profile.unknown_operators == []
+    total_seconds = sum(one.profiled_seconds for one in result.profile.kinds)
+    assert total_seconds == pytest.approx(result.profile.profiled_step_seconds, rel=0.05)
 
 
 def test_gpt2s_own_linear_layer_is_watched():

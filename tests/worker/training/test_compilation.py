@@ -24,7 +24,7 @@ from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import TaskBlueprint, blueprint_of
 from worker.report.build import make_report
-from worker.training import compilation
+from worker.training import compilation, compilers
 from worker.training.compilation import CompileWatch, fresh_compiler
 from worker.training.compiler_caches import remove_caches
 from worker.training.memory import break_down
@@ -163,7 +163,7 @@ def test_the_device_s_compiler_and_python_s_headers_must_be_there(
     command(tmp_path, compiler)
     if header:
         (tmp_path / "Python.h").touch()
-    monkeypatch.setattr(compilation.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(compilers.sysconfig, "get_path", lambda name: str(tmp_path))
     expected = pytest.raises(TrialFailed, match=said) if said else contextlib.nullcontext()
     with expected as failed, fresh_compiler(CompileConfig(), torch.device(device, 0)):
         pass

@@ -5,8 +5,15 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, JsonValue
 
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.explanation import Explanation
 from halftime.contract.report.figures import flat
-from halftime.contract.report.report import Comparison, Difference, Estimate, Leg, Report
+from halftime.contract.report.report import (
+    Comparison,
+    Difference,
+    Leg,
+    Report,
+)
 
 #: What is no figure of the report as a whole.
 APART = {"schema_version", "model", "training", "baseline", "comparisons", "control", "attestation", "environment"}
@@ -45,12 +52,16 @@ def record_of(report: Report, labels: Mapping[str, str]) -> Record:
     series: dict[str, list[float | None]] = {}
     for name, leg in legs_of(report).items():
         figures |= _figures(leg, f"{name}/")
+        figures |= _kinds(leg, f"{name}/time_by_kind/")
         series |= _series(leg, name)
         words |= {f"{name}/failure": leg.failure.code} if leg.failure else {}
     for comparison in report.comparisons:
         name = _name(comparison, report)
         figures |= _figures(comparison, f"{name}/", {"candidate"})
         words |= _verdicts(comparison, name)
+        if comparison.explanation:
+            figures |= _gains(comparison.explanation, f"{name}/explanation/")
+            words |= {f"{name}/explanation/cause": comparison.explanation.cause}
     return Record(report.benchmark_id, _settings(report, labels), figures, series, words)
 
 
@@ -83,6 +94,18 @@ def _numbers(value: object, name: str) -> Iterator[tuple[str, float]]:
             yield from _numbers(one, f"{name}/{key}")
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield name, value
+
+
+def _kinds(leg: Leg, prefix: str) -> Iterator[tuple[str, float]]:
+    """Every number of every kind of work."""
+    for time in leg.time_by_kind:
+        yield from _figures(time, f"{prefix}{time.kind}/")
+
+
+def _gains(explanation: Explanation, prefix: str) -> Iterator[tuple[str, float]]:
+    """The gains of every piece of advice."""
+    for advice in explanation.advice:
+        yield from _figures(advice, f"{prefix}{advice.name}/", {"request"})
 
 
 def _series(leg: Leg, name: str) -> dict[str, list[float | None]]:

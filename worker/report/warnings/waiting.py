@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from halftime.contract.report.trial import TrialResult
 from halftime.contract.request.training import TrainingConfig
 from worker.comparison.comparison_run import ComparisonRun, LegRun, median_step
+from worker.explain.advice.facts import LOADER_BOUND
 
 #: Ratio of a step's issue time to its duration above which the host, not the GPU, limits throughput.
 HOST_BOUND = 0.9
@@ -13,9 +14,6 @@ HOST_BOUND = 0.9
 #: Largest final wait for the device, as a share of a step, at which the host can be the bottleneck. A device that lags
 #: behind has up to 1024 kernels queued at that point, a large part of most steps.
 SHORT_WAIT_SHARE = 0.1
-
-#: Share of the measured time spent waiting for data above which the loader affects the speedup.
-LOADER_BOUND = 0.1
 
 
 def about_waiting(leg: LegRun, measured: ComparisonRun) -> Iterator[str]:

@@ -12,9 +12,9 @@ from worker.comparison.blocks import compare
 from worker.device import device as devices
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
-from worker.proof import examination
 from worker.report.build import make_report
 from worker.training.loop import add_gradients
+from worker.trial import examination
 from worker.trial.run import run_trial
 
 SPEC = TrialSpec(
@@ -129,3 +129,11 @@ async def test_a_report_without_probes_says_that_the_arithmetic_is_unproven():
     why = "bf16: the probes could not run, so the arithmetic of its matrix products is unproven"
     assert why in report.reasons
     assert "bf16: no probe of its arithmetic: out of memory." in report.warnings
+
+
+@pytest.mark.parametrize("implementation", ["fused", "foreach"])
+def test_a_schedule_has_rates_for_the_steps_of_all_examinations(implementation):
+    training = SPEC.training.model_copy(update={"optimizer_implementation": implementation})
+    result = run_trial(SPEC.model_copy(update={"training": training, "explained": True}), lambda step: None)
+    assert result.not_examined == {}
+    assert result.profile is not None

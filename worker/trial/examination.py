@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.profiler import profile
 
+from halftime.contract.report.explanation import StepProfile
 from halftime.contract.report.numerics import Numerics
 from halftime.contract.report.trial import Memory, Probe
 from halftime.contract.request.training import TrainingConfig
@@ -18,6 +20,7 @@ from worker.data import TrialData
 from worker.device import device as devices
 from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
+from worker.explain.profile import profile_steps, steps_for
 from worker.proof.ceiling import measure_ceiling
 from worker.proof.numerics import compare_with_fp64
 from worker.proof.observed_step import ObservedStep, observe_step
@@ -37,6 +40,9 @@ NUMERICS_STEPS = 3
 
 #: Duration of the ceiling measurement on any device.
 CEILING_SECONDS = 1.5
+
+#: Duration of reading and packing the events of a few profiled steps.
+EVENTS_SECONDS = 3.0
 
 Finding = TypeVar("Finding")
 
@@ -60,6 +66,9 @@ class Subject:
     skipped_steps: list[int]
     #: Whether to measure the ceiling; not if the trial may use only part of the device.
     ceiling_wanted: bool
+    #: Whether to profile a few steps, and what keeps their trace.
+    explained: bool
+    keep_trace: Callable[[profile], str | None]
     #: Whether other legs are on the device, which the survey's examinations would disturb or mistake for its own.
     in_turns: bool
     #: Tracks the time left.
@@ -93,6 +102,7 @@ class Findings:
     first_overflow: list[str] | None
     ceiling_flops_per_second: float | None
     probes: list[Probe]
+    profile: StepProfile | None
     #: Missing results with their reasons.
     not_examined: dict[str, str]
     seconds: float
@@ -141,12 +151,13 @@ class _Examiner:
 def examine(subject: Subject) -> Findings:
     """Runs the observed step, memory breakdown, comparison with FP64, ceiling and probes."""
     if subject.in_turns:  # the survey of its leg has been examined
-        return Findings(None, _peaks_on_cuda(subject), None, None, None, [], {}, 0.0)
+        return Findings(None, _peaks_on_cuda(subject), None, None, None, [], None, {}, 0.0)
     began = time.perf_counter()
     examiner = _Examiner(subject.pace, subject.step_seconds)
     batch = subject.data.training[0]
     # Always run: without it, the dtype of the leg's matrix products is unproven.
     observed = examiner.attempt("forward_dtypes", 0, lambda: observe_step(subject.trained_run(), batch))
+    profiled = _profile(subject, examiner) if subject.explained else None
     memory = _memory(subject, examiner)
     _free_memory(subject)
     numerics = overflow = None
@@ -166,7 +177,32 @@ def examine(subject: Subject) -> Findings:
         )
     probes = examiner.attempt("probes", 0, lambda: probe_precision(subject.precision, subject.device))
     return Findings(
-        observed, memory, numerics, overflow, ceiling, probes or [], examiner.missing, time.perf_counter() - began
+        observed,
+        memory,
+        numerics,
+        overflow,
+        ceiling,
+        probes or [],
+        profiled,
+        examiner.missing,
+        time.perf_counter() - began,
+    )
+
+
+def _profile(subject: Subject, examiner: _Examiner) -> StepProfile | None:
+    """Profiles a few steps of the run as it was trained, compiled or not, if that leaves time for what follows."""
+    steps = 1 + 3 * steps_for(subject.step_seconds)
+    return examiner.attempt(
+        "profile",
+        steps + PEAK_STEPS + ACCOUNT_STEPS + NUMERICS_STEPS,
+        lambda: profile_steps(
+            subject.trained_run(),
+            subject.data.training[0],
+            subject.device,
+            subject.step_seconds,
+            subject.keep_trace,
+        ),
+        EVENTS_SECONDS + CEILING_SECONDS,
     )
 
 

@@ -1,0 +1,140 @@
+"""The explanation of a speedup in words and table rows, shared by all formats of a report."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Literal
+
+from app.reports.text.wording import NOTHING, interval, leg_names, legs_of, titled_comparisons
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.explanation import Advice, Bound, TimeByKind
+from halftime.contract.report.kinds import KIND_TITLES, LARGEST, MULTIPLYING, KindShare
+from halftime.contract.report.report import Comparison, Leg, Report
+from halftime.contract.report.report_comparison import LegChange
+
+KIND_COLUMNS = ("Kind of work", "ms", "% of step", "Bound by", "% of ceiling", "Calls")
+
+
+def is_explained(report: Report) -> bool:
+    """Whether the report says anything of an explanation; those of earlier releases do not."""
+    return bool(kind_tables(report) or explained(report) or missing_lines(report))
+
+
+def explained(report: Report) -> list[tuple[str, Comparison]]:
+    """Returns every comparison with an explanation, with its title."""
+    return [(title, comparison) for title, comparison in titled_comparisons(report) if comparison.explanation]
+
+
+def kind_tables(report: Report) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """Returns, for every leg that was profiled, its name and rows with the columns of `KIND_COLUMNS`.
+
+    All tables have the kinds in the same order: by the longest time in any leg. The last row is the whole step.
+    """
+    order = _order(report)
+    named = zip(leg_names(report), legs_of(report), strict=True)
+    return [(name, _kind_rows(leg, order)) for name, leg in named if leg.time_by_kind]
+
+
+def why_line(comparison: Comparison) -> str:
+    """States the cause of the speedup, and how fast the candidate could be at most; empty if it is not explained."""
+    if comparison.explanation is None:
+        return ""
+    cause = comparison.explanation.cause
+    return " ".join(
+        filter(None, [f"{cause[:1].upper()}{cause[1:]}.", _bound(comparison, comparison.explanation.bound)])
+    )
+
+
+def gain_line(advice: Advice) -> str:
+    """States the expected gain of a piece of advice and, if it was tried, the measured one."""
+    measured = f"; measured {_times(advice.measured_gain)}" if advice.measured_gain else ""
+    return f"Expected {_times(advice.estimated_gain)}{measured}."
+
+
+def advice_lines(comparison: Comparison) -> list[str]:
+    """Returns every piece of advice in one line: what to do, the gain, why, and a remark."""
+    advice = comparison.explanation.advice if comparison.explanation else []
+    return [" ".join(filter(None, [one.text, gain_line(one), one.evidence, one.remark])) for one in advice]
+
+
+def missing_lines(report: Report) -> list[str]:
+    """Explains which parts of the explanation are missing, one sentence per reason."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for title, comparison in titled_comparisons(report):
+        if comparison.explanation_missing:
+            names[comparison.explanation_missing].append(title)
+    of_comparisons = set(names)
+    for name, leg in zip(leg_names(report), legs_of(report), strict=True):
+        if leg.time_by_kind_missing and leg.time_by_kind_missing not in of_comparisons:
+            names[leg.time_by_kind_missing].append(f"a step of {name}")
+    lines = [f"No explanation of {', '.join(those)}: {reason.rstrip('.')}." for reason, those in names.items()]
+    if report.ceilings is None and kind_tables(report):
+        lines.append("No roofline: the device's ceilings were not measured.")
+    return lines
+
+
+def split_text(shares: Sequence[KindShare]) -> str:
+    """Names the largest kinds of a step with their shares; a dash if it was not profiled."""
+    largest = [f"{KIND_TITLES[one.kind]} {100 * one.share_of_step:.0f} %" for one in shares[:LARGEST]]
+    return ", ".join(largest) or NOTHING
+
+
+def split_of(leg: LegChange, side: Literal["baseline", "contender"]) -> str:
+    """Names the largest kinds of a leg's step in one of two compared reports."""
+    shares = [(one.kind, one.baseline_share if side == "baseline" else one.contender_share) for one in leg.kinds]
+    known = [KindShare(kind=kind, share_of_step=share) for kind, share in shares if share is not None]
+    return split_text(sorted(known, key=lambda one: -one.share_of_step))
+
+
+def _bound(comparison: Comparison, bound: Bound) -> str:
+    limits = [
+        f"{_times(limit)} if {condition}"
+        for limit, condition in (
+            (bound.matmul_free, "matrix products and attention cost nothing"),
+            (bound.all_at_ceiling, "all work ran at the device's ceilings"),
+        )
+        if limit
+    ]
+    measured = [f"measured {_times(comparison.speedup)}"] if comparison.speedup else []
+    return f"Possible: at most {'; '.join([*limits, *measured])}." if limits else ""
+
+
+def _order(report: Report) -> list[str]:
+    longest: defaultdict[str, float] = defaultdict(float)
+    for leg in legs_of(report):
+        for time in leg.time_by_kind:
+            longest[time.kind] = max(longest[time.kind], time.seconds_per_step)
+    return sorted(longest, key=lambda kind: -longest[kind])
+
+
+def _kind_rows(leg: Leg, order: Sequence[str]) -> list[tuple[str, ...]]:
+    step_seconds = sum(time.seconds_per_step for time in leg.time_by_kind)
+    sorted_times = sorted(leg.time_by_kind, key=lambda time: order.index(time.kind))
+    return [
+        *(_kind_row(time, step_seconds) for time in sorted_times),
+        ("whole step", _milliseconds(step_seconds), "100", "", "", ""),
+    ]
+
+
+def _kind_row(time: TimeByKind, step_seconds: float) -> tuple[str, ...]:
+    """Returns a row; what bounds work that multiplies is said only if its arithmetic is known, not its bytes alone."""
+    is_known = time.kind not in MULTIPLYING or time.least_flops is not None
+    return (
+        KIND_TITLES[time.kind],
+        _milliseconds(time.seconds_per_step),
+        _percent(time.seconds_per_step / step_seconds if step_seconds else None),
+        (is_known and time.bound_by) or NOTHING,
+        _percent(time.share_of_ceiling if is_known else None),
+        f"{time.calls:,.0f}",
+    )
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:,.2f}"
+
+
+def _percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{100 * share:.0f}"
+
+
+def _times(estimate: Estimate) -> str:
+    return f"{interval(estimate, 2)} ×"

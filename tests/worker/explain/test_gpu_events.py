@@ -1,0 +1,76 @@
+"""How events of a GPU are assigned, with made-up ones: kernels count, and what they leave is the wait for the host."""
+
+from types import SimpleNamespace
+
+import pytest
+from torch.autograd import DeviceType
+
+from worker.explain.profile import REGION, STEP, Times
+
+
+def event(name, *children, kernels=(), is_user_annotation=False):
+    made = SimpleNamespace(
+        name=name,
+        device_type=DeviceType.CPU,
+        cpu_parent=None,
+        cpu_children=list(children),
+        kernels=[SimpleNamespace(duration=microseconds) for microseconds in kernels],
+        self_cpu_time_total=0.0,
+        is_user_annotation=is_user_annotation,
+    )
+    for child in children:
+        child.cpu_parent = made
+    return made
+
+
+def flat(*roots):
+    return [one for root in roots for one in (root, *flat(*root.cpu_children))]
+
+
+def times_of(*roots, seconds=1e-3):
+    times = Times("cuda")
+    times.add(flat(*roots))
+    times.close(seconds)
+    return {kind: (round(one.seconds * 1e6), one.calls) for kind, one in times.own.items() if one.seconds}
+
+
+def test_kernels_count_by_operator_and_the_rest_is_the_hosts():
+    step = event(
+        STEP,
+        event(
+            "aten::linear", event("aten::to", event("aten::copy_", kernels=[20])), event("aten::addmm", kernels=[300])
+        ),
+        event(REGION + "gradient_scaling_and_clipping"),
+        event("aten::_foreach_norm", kernels=[10, 10]),
+        event(
+            "Optimizer.step#AdamW.step",
+            event(REGION + "optimizer"),
+            event("aten::_fused_adamw_", kernels=[60]),
+            event(REGION + "gradient_scaling_and_clipping"),
+        ),
+        event("aten::_amp_update_scale_", kernels=[5]),
+        is_user_annotation=True,
+    )
+    backward = event(
+        "autograd::engine::evaluate_function: AddmmBackward0", event("AddmmBackward0", event("aten::mm", kernels=[100]))
+    )
+    assert times_of(step, backward) == {
+        "casts_and_copies": (20, 1),
+        "matrix_products": (400, 2),
+        "gradient_scaling_and_clipping": (25, 3),
+        "optimizer": (60, 1),
+        "host": (495, 0),
+    }
+
+
+def test_the_backward_pass_of_a_further_step_is_not_the_optimizers():
+    step = event(STEP, event(REGION + "optimizer"), event("aten::_fused_sgd_", kernels=[1]))
+    assert times_of(step, event(STEP, event("aten::mm", kernels=[7])), seconds=0) == {
+        "optimizer": (1, 1),
+        "matrix_products": (7, 1),
+    }
+
+
+def test_a_driver_that_records_no_kernel_is_said():
+    with pytest.raises(RuntimeError, match="recorded no kernel: the driver may refuse it to a container"):
+        Times("cuda").add(flat(event(STEP, event("aten::mm"))))

@@ -1,0 +1,116 @@
+"""Waterfall, bounds and cause of a speedup."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from halftime.contract.report.estimate import Estimate
+from halftime.contract.report.explanation import TimeByKind
+from halftime.contract.request.training import CompileConfig, TrainingConfig
+from tests.factories import CPU, request
+from tests.worker.report.test_time_by_kind import leg
+from worker.report.explanation import bound_of, explain, why_not_explained
+
+SPEEDUP = Estimate(value=1.2, ci_low=1.1, ci_high=1.3)
+#: The request and the device, which only the advice looks at.
+ASKED = (request(), CPU)
+
+
+def row(kind, seconds, bound_by=None, share=None):
+    return TimeByKind(
+        kind=kind,
+        seconds_per_step=seconds,
+        calls=1,
+        least_flops=None,
+        least_bytes=None,
+        bound_by=bound_by,
+        share_of_ceiling=share,
+    )
+
+
+def legs(baseline, candidate):
+    return [
+        leg(sum(one.seconds_per_step for one in rows), precision=precision, time_by_kind=rows)
+        for precision, rows in (("fp32", baseline), ("bf16", candidate))
+    ]
+
+
+def test_the_waterfall_has_every_kind_of_either_leg_in_order():
+    explained = explain(
+        *legs(
+            [row("matrix_products", 0.8), row("host", 0.2)],
+            [row("matrix_products", 0.3), row("casts_and_copies", 0.1), row("host", 0.2)],
+        ),
+        SPEEDUP,
+        *ASKED,
+    )
+    assert [(one.kind, one.baseline_seconds, one.candidate_seconds) for one in explained.waterfall] == [
+        ("matrix_products", 0.8, 0.3),
+        ("casts_and_copies", 0.0, 0.1),
+        ("host", 0.2, 0.2),
+    ]
+
+
+def test_the_bounds_follow_from_what_is_left():
+    candidate = [row("matrix_products", 0.5, "compute", 0.5), row("elementwise", 0.3, "memory", 0.5), row("host", 0.2)]
+    bound = explain(*legs(candidate, candidate), SPEEDUP, *ASKED).bound
+    assert bound.matmul_free.value == pytest.approx(1.2 / 0.5)
+    assert bound.all_at_ceiling.value == pytest.approx(1.2 / 0.4)
+
+
+shares = st.one_of(st.none(), st.floats(0, 1))
+
+
+@given(st.lists(st.tuples(st.floats(1e-6, 1.0), shares), min_size=2, max_size=4))
+def test_no_bound_is_below_the_measured_speedup(parts):
+    names = ["elementwise", "matrix_products", "optimizer", "host"]
+    rows = [row(name, seconds, None, share) for name, (seconds, share) in zip(names, parts, strict=False)]
+    bound = explain(*legs(rows, rows), SPEEDUP, *ASKED).bound
+    for one in (bound.matmul_free, bound.all_at_ceiling):
+        assert one is None or (one.value >= SPEEDUP.value * (1 - 1e-9) and one.ci_low >= SPEEDUP.ci_low * (1 - 1e-9))
+        assert one is None or all(map(math.isfinite, (one.value, one.ci_low, one.ci_high)))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "words"),
+    [
+        ([("data", 0.6, None), ("elementwise", 0.4, None)], "limited mostly by the wait for data, 60 % of its step"),
+        ([("host", 0.6, None), ("elementwise", 0.4, None)], "limited mostly by the host, 60 % of its step"),
+        (
+            [("matrix_products", 0.7, "compute"), ("host", 0.3, None)],
+            "limited mostly by matrix products, 70 % of its step, 1.00× as fast as in fp32",
+        ),
+        (
+            [("matrix_products", 0.3, None), ("elementwise", 0.5, "memory"), ("optimizer", 0.2, "memory")],
+            "limited mostly by memory-bound work other than matrix products, 70 % of its step "
+            "(elementwise 50 %, optimizer 20 %), 1.00× as fast as in fp32",
+        ),
+    ],
+)
+def test_the_cause_names_what_limits(candidate, words):
+    rows = [row(kind, seconds, bound) for kind, seconds, bound in candidate]
+    assert explain(*legs(rows, rows), SPEEDUP, *ASKED).cause == words
+
+
+def test_the_cause_of_a_slowdown_is_what_takes_longer():
+    baseline = [row("matrix_products", 0.05), row("casts_and_copies", 0.01)]
+    candidate = [row("matrix_products", 0.03), row("casts_and_copies", 0.05)]
+    assert explain(*legs(baseline, candidate), SPEEDUP, *ASKED).cause == (
+        "mostly because of casts and copies: 50 ms of its step instead of 10 ms"
+    )
+
+
+def test_products_that_the_compiler_may_hide_have_no_bound_of_their_own():
+    rows = [row("fused", 1.0), row("host", 1.0)]
+    training = TrainingConfig(compile=CompileConfig(mode="max-autotune"))
+    assert bound_of(legs(rows, rows)[1], SPEEDUP, training).matmul_free is None
+
+
+def test_what_is_missing_is_said():
+    (baseline, candidate) = legs([row("host", 1.0)], [row("host", 1.0)])
+    assert why_not_explained(baseline, candidate, SPEEDUP) is None
+    assert why_not_explained(baseline, candidate, None) == "no speedup was measured"
+    without = candidate.model_copy(update={"time_by_kind": [], "time_by_kind_missing": "it was not profiled"})
+    assert why_not_explained(baseline, without, SPEEDUP) == "bf16: it was not profiled"

@@ -1,0 +1,81 @@
+"""torch.compile, where much of a step is small operations on intermediate results."""
+
+from halftime.contract.report.explanation import Advice, WorkKind
+from halftime.contract.report.kinds import KIND_TITLES
+from worker.explain.advice.facts import Facts
+from worker.explain.advice.requests import changed
+from worker.explain.advice.split import Split
+from worker.explain.advice.words import milliseconds, percent
+from worker.training.compilers import why_no_compiler
+
+#: Kinds that the compiler fuses with their neighbours.
+FUSIBLE: tuple[WorkKind, ...] = ("elementwise", "normalisation", "reductions", "casts_and_copies")
+
+#: The same kinds, if they read a whole row before they write any of it: each may remain a pass of its own.
+OF_WHOLE_ROWS: tuple[WorkKind, ...] = ("normalisation", "reductions")
+
+#: A linear layer or a convolution has one product in the forward pass, and two next to each other in the backward pass:
+#: two gaps to fill with fused operations for three products.
+GAPS_PER_PRODUCT = 2 / 3
+
+
+def compile_the_model(facts: Facts) -> Advice | None:
+    """Advises torch.compile where kinds that it fuses are bound by memory or launches.
+
+    n operations between two matrix products, each of which reads and writes intermediate results, become one, which
+    reads and writes once. So of C fusible operations, as many passes remain as there are gaps between matrix products
+    and attention, G; a share G / C of their time remains, and of the host's time goes the share of operations that go.
+    At least: norms and reductions remain passes too, and the host gains nothing. At most: all of it goes, into the
+    products' kernels, and with it the softmax and loss, as far as the compiled model has them, and the host's time for
+    them. The casts of weights, which products from libraries need, remain.
+    """
+    if facts.training.compile is not None or why_no_compiler(facts.device.kind) is not None:
+        return None
+    split, shares = facts.split, _fusible_shares(facts)
+    seconds = sum(share * split.seconds(kind) for kind, share in shares.items())
+    calls = sum(share * split.calls(kind) for kind, share in shares.items())
+    if not seconds or not calls:
+        return None
+    gaps = GAPS_PER_PRODUCT * split.calls("matrix_products") + split.calls("attention")
+    whole_rows = split.calls(*(kind for kind in OF_WHOLE_ROWS if kind in shares))
+    removed, least_removed = max(0.0, 1 - gaps / calls), max(0.0, 1 - (gaps + whole_rows) / calls)
+    loss: tuple[WorkKind, ...] = ("softmax_and_loss",) if _is_limited(facts, "softmax_and_loss") else ()
+    gain = split.gains(
+        least_removed * seconds,
+        seconds + split.seconds(*loss) + _of_the_host(split, calls + split.calls(*loss)),
+        removed * (seconds + _of_the_host(split, calls)),
+    )
+    return Advice(
+        name="compile",
+        text=(
+            "Compile the model (training.compile): fused operations read and write intermediate results once instead "
+            "of once each. The first steps take longer."
+        ),
+        evidence=(
+            f"{', '.join(KIND_TITLES[kind] for kind in shares)} take {milliseconds(seconds)} "
+            f"({percent(split.share_of(seconds))}) of a step, limited by memory or by how fast operations start. "
+            f"Of these {calls:.0f} operations about {gaps:.0f} would remain, between the matrix products."
+        ),
+        estimated_gain=gain,
+        request=changed(facts.request, config__training__compile={"mode": "default"}),
+    )
+
+
+def _fusible_shares(facts: Facts) -> dict[WorkKind, float]:
+    """How much of each fusible kind the compiler may fuse: of casts, those that are not of weights."""
+    of_weights = facts.share_of_weights("casts_and_copies")
+    shares: dict[WorkKind, float] = {kind: 1.0 for kind in FUSIBLE if _is_limited(facts, kind)}
+    if "casts_and_copies" in shares:
+        shares["casts_and_copies"] = 0.0 if of_weights is None else 1.0 - of_weights
+    return {kind: share for kind, share in shares.items() if share}
+
+
+def _of_the_host(split: Split, calls: float) -> float:
+    """The host's time for so many of a step's operations, all of which take it as long."""
+    return split.seconds("host") * (calls / split.calls(*(kind for kind in split.kinds if kind != "host")))
+
+
+def _is_limited(facts: Facts, kind: WorkKind) -> bool:
+    """Whether a kind was measured to be bound by memory or launches."""
+    one = facts.split.kinds.get(kind)
+    return one is not None and one.bound_by in {"memory", "launches"}

@@ -1,0 +1,88 @@
+"""Names what limits a speedup, or causes a slowdown, in half a sentence from the split of both legs' steps."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+
+from halftime.contract.report.explanation import BoundBy, WaterfallStep, WorkKind
+from halftime.contract.report.kinds import MULTIPLYING
+from halftime.contract.report.report import Leg
+
+#: Share of the candidate's step from which on it is said to wait for data or for the host.
+MAIN_SHARE = 0.4
+#: Most kinds that are named, and the share of the step that each needs.
+NAMED, NAMED_SHARE = 2, 0.08
+
+_IDLE_WORDS: dict[WorkKind, str] = {"data": "the wait for data", "host": "the host"}
+_BOUND_WORDS: dict[BoundBy, str] = {"compute": "compute-bound", "memory": "memory-bound", "launches": "launch-bound"}
+
+
+def cause_of(baseline: Leg, candidate: Leg, steps: Sequence[WaterfallStep]) -> str:
+    """Returns the cause, to follow the speedup after a comma."""
+    before, after = (sum(seconds) for seconds in zip(*(_seconds(step) for step in steps), strict=True))
+    text = _slowdown(steps) if after > before else _limit(baseline, candidate, steps)
+    return text.replace("%", " %")
+
+
+def _seconds(step: WaterfallStep) -> tuple[float, float]:
+    return step.baseline_seconds, step.candidate_seconds
+
+
+def _slowdown(steps: Sequence[WaterfallStep]) -> str:
+    """The kind that takes most time more than in the baseline."""
+    worst = max(steps, key=lambda step: step.candidate_seconds - step.baseline_seconds)
+    before, after = (1000 * seconds for seconds in _seconds(worst))
+    return f"mostly because of {_name(worst.kind)}: {after:.3g} ms of its step instead of {before:.3g} ms"
+
+
+def _limit(baseline: Leg, candidate: Leg, steps: Sequence[WaterfallStep]) -> str:
+    """The largest part of the candidate's step, and how fast it became."""
+    shares = shares_of(steps)
+    for kind, words in _IDLE_WORDS.items():
+        if shares.get(kind, 0.0) >= MAIN_SHARE:
+            return f"limited mostly by {words}, {shares[kind]:.0%} of its step"
+    products = {step.kind for step in steps} & MULTIPLYING
+    others = {step.kind for step in steps} - MULTIPLYING
+    share = sum(shares[kind] for kind in products)
+    if share >= sum(shares[kind] for kind in others):
+        return f"limited mostly by matrix products, {share:.0%} of its step, {_how_fast(steps, products, baseline)}"
+    named = ", ".join(f"{_name(kind)} {shares[kind]:.0%}" for kind in _largest(shares, others))
+    what = "what torch.compile made of its operations" if "fused" in others else "work other than matrix products"
+    return (
+        f"limited mostly by {_main_bound(candidate, others)}{what}, {1 - share:.0%} of its step ({named}), "
+        f"{_how_fast(steps, others, baseline)}"
+    )
+
+
+def shares_of(steps: Sequence[WaterfallStep]) -> dict[WorkKind, float]:
+    """Each kind's share of the candidate's step."""
+    total = sum(step.candidate_seconds for step in steps)
+    return {step.kind: step.candidate_seconds / total for step in steps}
+
+
+def _how_fast(steps: Sequence[WaterfallStep], kinds: Collection[WorkKind], baseline: Leg) -> str:
+    """How fast some kinds together are in the candidate, relative to the baseline."""
+    of_kinds = [_seconds(one) for one in steps if one.kind in kinds]
+    before, after = (sum(seconds) for seconds in zip(*of_kinds, strict=True))
+    if not before:
+        return f"which {baseline.precision} does without"
+    return f"{before / after:.2f}× as fast as in {baseline.precision}"
+
+
+def _largest(shares: dict[WorkKind, float], kinds: Collection[WorkKind]) -> list[WorkKind]:
+    named = sorted((kind for kind in kinds if shares[kind] >= NAMED_SHARE), key=lambda kind: -shares[kind])
+    return named[:NAMED] or [max(kinds, key=lambda kind: shares[kind])]
+
+
+def _main_bound(candidate: Leg, kinds: Collection[WorkKind]) -> str:
+    """What bounds most of the time of some kinds, as an adjective with a space; empty if nothing does."""
+    seconds: defaultdict[BoundBy, float] = defaultdict(float)
+    for row in candidate.time_by_kind:
+        if row.kind in kinds and row.bound_by is not None:
+            seconds[row.bound_by] += row.seconds_per_step
+    total = sum(row.seconds_per_step for row in candidate.time_by_kind if row.kind in kinds)
+    main = max(seconds, key=lambda bound: seconds[bound], default=None)
+    return f"{_BOUND_WORDS[main]} " if main and seconds[main] > total / 2 else ""
+
+
+def _name(kind: WorkKind) -> str:
+    return kind.replace("_", " ")
