@@ -1,6 +1,6 @@
-"""Figures in the words of advice."""
+"""Figures in the words of advice, with nothing but Python: a record of a GPU's first contact has no other package."""
 
-from humanize import naturalsize
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def milliseconds(seconds: float) -> str:
@@ -15,4 +15,7 @@ def percent(share: float) -> str:
 
 def size(count: float) -> str:
     """A number of bytes in the largest binary unit below it."""
-    return naturalsize(count, binary=True)
+    power = 0
+    while count >= 1024 and power < len(UNITS) - 1:
+        count, power = count / 1024, power + 1
+    return f"{count:.1f} {UNITS[power]}"
