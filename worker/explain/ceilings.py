@@ -71,13 +71,15 @@ def measure_ceilings(name: str) -> DeviceCeilings:
 def _fastest_products(device: torch.device) -> dict[PrecisionName, float]:
     """FLOP/s of the fastest matrix product in every precision that the device supports and has the memory for."""
     rates: dict[PrecisionName, float] = {}
+    same: dict[tuple[torch.dtype, str], float | None] = {}  # precisions that multiply alike
     for name, precision in PRECISIONS.items():
         if why_unsupported(precision, device) is None:
-            set_flags(precision)
-            measured = _by_threads(functools.partial(measure_ceiling, precision, device), device)
-            conclusive = [rate for rate in measured if rate is not None]
-            if conclusive:
-                rates[name] = max(conclusive)
+            multiplies = (precision.matmul_dtype, precision.fp32_precision)
+            if multiplies not in same:
+                set_flags(precision)
+                same[multiplies] = measure_ceiling(precision, device)
+            if (rate := same[multiplies]) is not None:
+                rates[name] = rate
     return rates
 
 

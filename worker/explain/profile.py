@@ -1,5 +1,6 @@
 """Runs a few training steps under torch's profiler and assigns every operation's own time to a kind of work."""
 
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -50,11 +51,12 @@ def profile_steps(
     `keep` stores the trace, or returns why it does not. Raises RuntimeError if the profiler recorded nothing.
     """
     steps = steps_for(step_seconds)
+    plain_steps = _plain_steps(steps)
     work = watch_work(run, batch)
-    plain = _step_seconds(run, batch, device, steps, training_step)
+    plain = _step_seconds(run, batch, device, plain_steps, training_step)
     with profile(activities=_activities(device)) as recorded:
         profiled = _step_seconds(run, batch, device, steps, _marked_step)
-    plain += _step_seconds(run, batch, device, steps, training_step)
+    plain += _step_seconds(run, batch, device, plain_steps, training_step)
     times = Times(device.type)
     times.add(recorded.events())
     times.close(sum(profiled))
@@ -71,6 +73,16 @@ def profile_steps(
 def steps_for(step_seconds: float) -> int:
     """Number of steps under the profiler."""
     return max(1, min(PROFILED_STEPS, round(SECONDS / max(step_seconds, 1e-9))))
+
+
+def steps_in_all(step_seconds: float) -> int:
+    """Number of steps that a profile takes: one to watch the work, those under the profiler, and those beside them."""
+    steps = steps_for(step_seconds)
+    return 1 + steps + 2 * _plain_steps(steps)
+
+
+def _plain_steps(steps: int) -> int:
+    return math.ceil(steps / 2)
 
 
 class Times:

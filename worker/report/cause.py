@@ -65,7 +65,7 @@ def _how_fast(steps: Sequence[WaterfallStep], kinds: Collection[WorkKind], basel
     before, after = (sum(seconds) for seconds in zip(*of_kinds, strict=True))
     if not before:
         return f"which {baseline.precision} does without"
-    return f"{before / after:.2f}× as fast as in {baseline.precision}"
+    return f"which run {before / after:.2f}× as fast as in {baseline.precision}"
 
 
 def _largest(shares: dict[WorkKind, float], kinds: Collection[WorkKind]) -> list[WorkKind]:

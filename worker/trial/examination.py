@@ -20,7 +20,7 @@ from worker.data import TrialData
 from worker.device import device as devices
 from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
-from worker.explain.profile import profile_steps, steps_for
+from worker.explain.profile import profile_steps, steps_in_all
 from worker.proof.ceiling import measure_ceiling
 from worker.proof.numerics import compare_with_fp64
 from worker.proof.observed_step import ObservedStep, observe_step
@@ -191,10 +191,9 @@ def examine(subject: Subject) -> Findings:
 
 def _profile(subject: Subject, examiner: _Examiner) -> StepProfile | None:
     """Profiles a few steps of the run as it was trained, compiled or not, if that leaves time for what follows."""
-    steps = 1 + 3 * steps_for(subject.step_seconds)
     return examiner.attempt(
         "profile",
-        steps + PEAK_STEPS + ACCOUNT_STEPS + NUMERICS_STEPS,
+        steps_in_all(subject.step_seconds) + PEAK_STEPS + ACCOUNT_STEPS + NUMERICS_STEPS,
         lambda: profile_steps(
             subject.trained_run(),
             subject.data.training[0],

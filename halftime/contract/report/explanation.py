@@ -65,7 +65,7 @@ class ProfiledKind(Output):
 class StepProfile(Output):
     """A few steps of a trial, after the measured ones, under torch's profiler and, for comparison, without it."""
 
-    #: Steps under the profiler, and as many again without it before and after.
+    #: Steps under the profiler; half as many were run without it before, and after.
     steps: int
     #: Mean duration of a step under the profiler.
     profiled_step_seconds: float

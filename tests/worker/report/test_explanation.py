@@ -80,12 +80,12 @@ def test_no_bound_is_below_the_measured_speedup(parts):
         ([("host", 0.6, None), ("elementwise", 0.4, None)], "limited mostly by the host, 60 % of its step"),
         (
             [("matrix_products", 0.7, "compute"), ("host", 0.3, None)],
-            "limited mostly by matrix products, 70 % of its step, 1.00× as fast as in fp32",
+            "limited mostly by matrix products, 70 % of its step, which run 1.00× as fast as in fp32",
         ),
         (
             [("matrix_products", 0.3, None), ("elementwise", 0.5, "memory"), ("optimizer", 0.2, "memory")],
             "limited mostly by memory-bound work other than matrix products, 70 % of its step "
-            "(elementwise 50 %, optimizer 20 %), 1.00× as fast as in fp32",
+            "(elementwise 50 %, optimizer 20 %), which run 1.00× as fast as in fp32",
         ),
     ],
 )
