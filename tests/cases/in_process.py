@@ -51,7 +51,7 @@ async def _report(benchmark_id, request):
 async def _trial(spec, deadline_seconds, after_step):
     try:
         with torch.random.fork_rng():
-            return run_trial(spec, after_step)
+            return run_trial(spec.model_copy(update={"explained": False}), after_step)  # not what is asked here
     except TrialFailed as error:
         return error.failure
     except Exception as error:  # as the trial's process sends it

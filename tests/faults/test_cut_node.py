@@ -12,6 +12,7 @@ JOB = {
     "model": {"kind": "mlp", "input_size": 16, "hidden_size": 32, "num_layers": 1},
     "config": {
         "device": "cpu",
+        "explain": False,
         "training": {"batch_size": 16, "steps": 200, "warmup_steps": 1},
         "measurement": {"min_blocks": 2, "max_blocks": 2},
     },

@@ -55,7 +55,7 @@ _NAMES: dict[WorkKind, frozenset[str]] = {
     "elementwise": _words(
         "dropout alpha_dropout feature_dropout bernoulli uniform normal rand randn rand_like randn_like randint "
         "randperm random exponential rrelu_with_noise glu prelu threshold log_sigmoid where masked_fill tril triu "
-        "gelu silu relu sigmoid tanh leaky_relu elu softplus hardswish hardtanh hardsigmoid mish"
+        "floor_divide gelu silu relu sigmoid tanh leaky_relu elu softplus hardswish hardtanh hardsigmoid mish"
     ),
     "reductions": _words(
         "sum mean max min amax amin aminmax argmax argmin norm linalg_vector_norm linalg_norm var std var_mean "

@@ -169,11 +169,11 @@ TRAINED = [(name, "bf16") for name in PRESETS] + [
 @pytest.mark.parametrize(("name", "precision"), TRAINED)
 def test_a_shrunk_preset_trains(name, precision, caplog):
     training = TrainingConfig(batch_size=4, steps=2, warmup_steps=1, validation_samples=8)
-    spec = TrialSpec(
-        device="cpu", precision=precision, block=0, position=0, model=tiny(name), training=training, explained=True
-    )
-    result = run_trial(spec, lambda step: None)
-    _is_wholly_explained(result)
+    spec = TrialSpec(device="cpu", precision=precision, block=0, position=0, model=tiny(name), training=training)
+    explained = precision == "bf16"  # whose operators are those of the other precisions and casts
+    result = run_trial(spec.model_copy(update={"explained": explained}), lambda step: None)
+    if explained:
+        _is_wholly_explained(result)
     assert all(loss > 0 for loss in result.loss_curve)
     assert result.validation_loss > (result.data.best_possible_loss or 0)
     lowered = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[precision]
