@@ -7,10 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halftime.contract.report.estimate import Estimate
-from halftime.contract.report.explanation import TimeByKind
+from halftime.contract.report.explanation import Advice, ProfiledKind, TimeByKind
 from halftime.contract.request.training import CompileConfig, TrainingConfig
-from tests.factories import CPU, request
+from tests.app.reports.reported import simulated
+from tests.factories import CPU, comparison, profile, request
 from tests.worker.report.test_time_by_kind import leg
+from worker.comparison.blocks import compare
+from worker.comparison.comparison_run import VerifiedGain
+from worker.report import explanation
+from worker.report.build import make_report
 from worker.report.explanation import bound_of, explain, why_not_explained
 
 SPEEDUP = Estimate(value=1.2, ci_low=1.1, ci_high=1.3)
@@ -114,3 +119,18 @@ def test_what_is_missing_is_said():
     assert why_not_explained(baseline, candidate, None) == "no speedup was measured"
     without = candidate.model_copy(update={"time_by_kind": [], "time_by_kind_missing": "it was not profiled"})
     assert why_not_explained(baseline, without, SPEEDUP) == "bf16: it was not profiled"
+
+
+@pytest.mark.anyio
+async def test_measured_gains_stand_in_the_report_beside_the_estimates(monkeypatch):
+    advice = Advice(name="larger_batch", text="", evidence="", estimated_gain=SPEEDUP, request={})
+    monkeypatch.setattr(explanation, "advise", lambda *_: [advice])
+    split = profile(kinds=[ProfiledKind(kind="host", profiled_seconds=0.012, recorded_inside=0, calls=0)])
+
+    async def run_trial(spec, deadline_seconds, after_step):
+        return simulated(spec).model_copy(update={"profile": split})
+
+    measured = await compare(comparison(), run_trial, lambda progress: None)
+    measured.candidates[0].verified["larger_batch"] = VerifiedGain(SPEEDUP)
+    (compared,) = make_report("0198c0de", measured).comparisons
+    assert compared.explanation.advice == [advice.model_copy(update={"measured_gain": SPEEDUP})]
