@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from halftime.contract.report.pairs import MAX_LEFT_OUT_SHARE
+from halftime.contract.report.pairs import fewest_undisturbed
 from halftime.contract.report.slices import Pairing
 from testing.slow_machines import (
     BLOCK_TICKS,
@@ -147,7 +147,7 @@ def ratios_of_trials(times: Floats) -> Floats:
 
 
 def ratios_of_turns(times: Floats, slowdown: Floats, is_seen: bool) -> Floats:
-    """Log ratios of blocks in turns, by job and block; in a round with a slowdown that is seen, all are disturbed."""
+    """Log ratios of blocks in turns, by job and block; a pair is disturbed if a slowdown of either slice is seen."""
     disturbed = (slowdown > 0).any(axis=0) & is_seen
     return _hodges_lehmann_of_counted(*(np.moveaxis(array, -1, 0) for array in (times[0] - times[1], disturbed)))
 
@@ -155,7 +155,7 @@ def ratios_of_turns(times: Floats, slowdown: Floats, is_seen: bool) -> Floats:
 def _hodges_lehmann_of_counted(pairs: Floats, disturbed: Booleans) -> Floats:
     """Hodges-Lehmann estimate of the counted ones among the pairs along the last axis."""
     undisturbed = ~disturbed
-    enough = undisturbed.sum(axis=-1, keepdims=True) >= (1 - MAX_LEFT_OUT_SHARE) * pairs.shape[-1]
+    enough = undisturbed.sum(axis=-1, keepdims=True) >= fewest_undisturbed(pairs.shape[-1])
     counted = np.where(undisturbed | ~enough, pairs, np.nan)
     first, second = np.triu_indices(pairs.shape[-1])
     means = np.sort((counted[..., first] + counted[..., second]) / 2, axis=-1)  # NaN last

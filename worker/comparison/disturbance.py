@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from halftime.contract.report.pairs import MAX_LEFT_OUT_SHARE
+from halftime.contract.report.pairs import fewest_undisturbed
 from halftime.contract.report.slices import Slice
 from halftime.contract.report.telemetry import GpuTelemetry
 from halftime.contract.report.trial import TrialResult
@@ -18,6 +18,14 @@ MAX_TOTAL_REPEATS = 6
 
 #: Largest accepted share of the machine's cores that other programs keep busy.
 MAX_FOREIGN_SHARE = 0.10
+#: The same where it is known how long threads waited for a core: if they did not, what others did on the cores that
+#: were left slows them through caches, memory and clocks alone.
+MAX_FOREIGN_SHARE_BESIDE = 0.50
+
+#: Largest accepted share of its threads' time that a slice's threads waited for a core. A competitor that shares one of
+#: two cores with them makes it 25 %, or 5 % if it is there for a fifth of the slice: then the median step, which is
+#: compared, is one that was not slowed.
+MAX_RUN_DELAY_SHARE = 0.05
 
 #: Smallest accepted clock, CPU time per second, or matrix product rate, relative to the leg's median.
 MIN_SHARE_OF_MEDIAN = 0.75
@@ -87,7 +95,8 @@ def _median(trials: Sequence[TrialResult], figure: Callable[[TrialResult], float
 def flag_disturbed_slices(legs: Sequence[LegRun], cores: int | None = None) -> None:
     """Sets the disturbances of every slice of every trial in turns, and of the trials with too many of them.
 
-    Of other programs, the slices of a round share the load: one alone is too short for the kernel's counters.
+    Other programs disturb a slice whose threads waited for a core. Where that is unknown, the slices of a round share
+    the load: one alone is too short for the kernel's counters of CPU time.
     """
     usual = {leg.name: _usual([one for trial in leg.trials for one in trial.slices]) for leg in legs}
     blocks = sorted({trial.block for leg in legs for trial in leg.trials if trial.slices})
@@ -117,7 +126,7 @@ def _usual(slices: Sequence[Slice]) -> _Usual | None:
 
 
 def _loads(of_legs: Sequence[Sequence[Slice]], cores: int) -> list[str | None]:
-    """By round, what other programs did in the slices of all legs, if it is too much.
+    """By round, what other programs or a hypervisor did in the slices of all legs, if it is too much.
 
     Successive rounds are judged together, so many that their time suffices for the kernel's counters: every round is
     judged, whatever its duration.
@@ -125,11 +134,20 @@ def _loads(of_legs: Sequence[Sequence[Slice]], cores: int) -> list[str | None]:
     loads: list[str | None] = []
     rounds = [[one for one in of_round if one is not None] for of_round in itertools.zip_longest(*of_legs)]
     for window in _windows(rounds):
-        slices = list(itertools.chain(*window))
-        foreign = foreign_cores(sum(one.foreign_cpu_seconds for one in slices), _seconds(slices))
-        much = foreign is not None and foreign > MAX_FOREIGN_SHARE * cores
-        loads += [f"other programs kept {foreign:.1f} of {cores} cores busy" if much else None] * len(window)
+        loads += [_load(list(itertools.chain(*window)), cores)] * len(window)
     return loads
+
+
+def _load(slices: Sequence[Slice], cores: int) -> str | None:
+    foreign = foreign_cores(sum(one.foreign_cpu_seconds for one in slices), _seconds(slices))
+    if foreign is None:  # all slices together are too short for the kernel's counters
+        return None
+    stolen = sum(one.stolen_cpu_seconds or 0.0 for one in slices) / _seconds(slices)
+    if stolen > MAX_FOREIGN_SHARE * cores:
+        return f"a hypervisor took {stolen:.1f} of {cores} cores"
+    is_delay_known = all(one.run_delay_seconds is not None for one in slices)
+    accepted = MAX_FOREIGN_SHARE_BESIDE if is_delay_known else MAX_FOREIGN_SHARE
+    return f"other programs kept {foreign:.1f} of {cores} cores busy" if foreign > accepted * cores else None
 
 
 def _windows(rounds: Sequence[list[Slice]]) -> list[list[list[Slice]]]:
@@ -150,30 +168,37 @@ def _seconds(slices: Iterable[Slice]) -> float:
 
 def _with_flags(trial: TrialResult, loads: Sequence[str | None], usual: _Usual | None) -> TrialResult:
     assert usual is not None
-    on_gpu = trial.telemetry.gpu is not None
     slices = [
-        one.model_copy(update={"disturbances": list(_of_slice(one, None if on_gpu else load, usual, on_gpu))})
+        one.model_copy(update={"disturbances": list(_of_slice(one, trial, load, usual))})
         for one, load in zip(trial.slices, loads, strict=False)
     ]
     disturbed = [one.disturbances[0] for one in slices if one.disturbances]
-    too_many = len(disturbed) > MAX_LEFT_OUT_SHARE * len(slices)
+    too_many = len(slices) - len(disturbed) < fewest_undisturbed(len(slices))
     reasons = [f"in {len(disturbed)} of {len(slices)} slices, first {disturbed[0]}"] if too_many else []
     reasons += of_the_whole_trial(trial)
     return trial.model_copy(update={"slices": slices, "disturbances": reasons})
 
 
-def _of_slice(one: Slice, load: str | None, usual: _Usual, on_gpu: bool) -> Iterator[str]:
-    if load is not None:
-        yield load
-    share = one.own_cpu_seconds / one.seconds
-    if not on_gpu and share < MIN_SHARE_OF_MEDIAN * usual.cpu_seconds_per_second:
-        yield f"it got {share:.2f} CPU seconds per second, its leg usually {usual.cpu_seconds_per_second:.2f}"
+def _of_slice(one: Slice, trial: TrialResult, load: str | None, usual: _Usual) -> Iterator[str]:
+    if trial.telemetry.gpu is None:
+        yield from _of_the_cores(one, trial.environment.threads, load, usual)
     clock = one.sm_clock_mhz
     if clock is not None and usual.sm_clock_mhz is not None and clock < MIN_SHARE_OF_MEDIAN * usual.sm_clock_mhz:
         yield f"the SM clock was {clock:.0f} MHz, its leg's usually {usual.sm_clock_mhz:.0f} MHz"
     for limit in sorted(SLOWDOWNS & one.clock_limits.keys()):
         if one.clock_limits[limit] >= MIN_SLOWDOWN_SHARE:
             yield f"the GPU reduced its clock: {limit.replace('_', ' ')}"
+
+
+def _of_the_cores(one: Slice, threads: int, load: str | None, usual: _Usual) -> Iterator[str]:
+    delay = (one.run_delay_seconds or 0.0) / (threads * one.seconds)
+    if delay > MAX_RUN_DELAY_SHARE:
+        yield f"its threads waited for a CPU core for {100 * delay:.0f} % of the time"
+    if load is not None:
+        yield load
+    share = one.own_cpu_seconds / one.seconds
+    if share < MIN_SHARE_OF_MEDIAN * usual.cpu_seconds_per_second:
+        yield f"it got {share:.2f} CPU seconds per second, its leg usually {usual.cpu_seconds_per_second:.2f}"
 
 
 def _replace(leg: LegRun, trial: TrialResult) -> None:

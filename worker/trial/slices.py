@@ -31,6 +31,8 @@ def _slice(first_step: int, steps: int, wait: Wait, host: HostUse, gpu: GpuUse |
         waiting_cpu_seconds=wait.cpu_seconds,
         own_cpu_seconds=host.own_cpu_seconds,
         foreign_cpu_seconds=host.foreign_cpu_seconds,
+        stolen_cpu_seconds=host.stolen_cpu_seconds,
+        run_delay_seconds=host.run_delay_seconds,
         sm_clock_mhz=gpu.sm_clock_mhz if gpu else None,
         clock_limits=gpu.clock_limits if gpu else {},
     )

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from halftime.contract.report.slices import Slice
 from halftime.contract.report.trial import TrialResult
 
-#: Share of a block's pairs that may be left out as disturbed. With more, the machine was never free, and all count.
-MAX_LEFT_OUT_SHARE = 0.5
+#: Share of a block's pairs that may be left out as disturbed: those that remain are exact, only fewer. With more, the
+#: machine was hardly ever free, and all count.
+MAX_LEFT_OUT_SHARE = 0.75
+#: Fewest pairs that may remain where more than half are left out: a Hodges-Lehmann estimate of four bears one that a
+#: disturbance spoiled unseen, one of three bears none.
+MIN_REMAINING_PAIRS = 4
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,14 @@ def slice_pairs(baseline: TrialResult, other: TrialResult) -> list[SlicePair]:
 
 
 def counted_pairs(pairs: Sequence[SlicePair]) -> list[SlicePair]:
-    """The pairs that a block's figure comes from: those undisturbed, or all where they are fewer than half."""
+    """The pairs that a block's figure comes from: those undisturbed, or all where they are too few."""
     undisturbed = [pair for pair in pairs if not pair.is_disturbed]
-    return undisturbed if len(undisturbed) >= (1 - MAX_LEFT_OUT_SHARE) * len(pairs) else list(pairs)
+    return undisturbed if len(undisturbed) >= fewest_undisturbed(len(pairs)) else list(pairs)
+
+
+def fewest_undisturbed(pairs: int) -> float:
+    """How many of a block's pairs must be undisturbed for the others to be left out."""
+    return max((1 - MAX_LEFT_OUT_SHARE) * pairs, min(MIN_REMAINING_PAIRS, pairs / 2))
 
 
 def block_log_ratio(baseline: TrialResult, other: TrialResult) -> float | None:

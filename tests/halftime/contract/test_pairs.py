@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halftime.contract.report.pairs import block_log_ratio, counted_pairs, hodges_lehmann, slice_pairs
+from halftime.contract.report.slices import Slice
 from tests.factories import trial
 from tests.trials_in_turns import spec, trial_in_turns
 
@@ -116,9 +117,21 @@ def test_half_of_the_pairs_may_be_left_out():
     assert counted_rounds(4, disturbed_baseline={0, 3}) == [1, 2]
 
 
-def test_all_pairs_count_if_more_than_half_are_disturbed():
-    assert counted_rounds(4, disturbed_baseline={0, 3}, disturbed_other={2}) == [0, 1, 2, 3]
-    assert counted_rounds(2, disturbed_baseline={0, 1}) == [0, 1]
+def test_three_quarters_of_many_pairs_may_be_left_out():
+    assert counted_rounds(16, disturbed_baseline=range(4, 16)) == [0, 1, 2, 3]
+    assert counted_rounds(20, disturbed_baseline={*range(5, 13)}, disturbed_other={*range(12, 20)}) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("rounds", "undisturbed"), [(2, 0), (4, 1), (6, 2), (8, 3), (12, 3), (16, 3), (20, 4)])
+def test_all_pairs_count_if_fewer_than_a_quarter_or_four_or_half_are_undisturbed(rounds, undisturbed):
+    assert counted_rounds(rounds, disturbed_baseline=range(undisturbed, rounds)) == [*range(rounds)]
+    assert counted_rounds(rounds, disturbed_baseline=range(undisturbed + 1, rounds)) == [*range(undisturbed + 1)]
+
+
+def test_a_slice_of_an_earlier_report_opens():
+    stored = trial_in_turns([[1, 2]]).slices[0].model_dump(exclude={"run_delay_seconds", "stolen_cpu_seconds"})
+    opened = Slice.model_validate(stored)
+    assert (opened.run_delay_seconds, opened.stolen_cpu_seconds) == (None, None)
 
 
 def test_the_figure_of_a_block_comes_from_its_counted_pairs():

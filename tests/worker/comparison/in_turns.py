@@ -43,19 +43,20 @@ def turned(specs, turns, machine=lambda seconds: 1.0, leg_factor=lambda spec: 1.
     ]
 
 
-def slice_of(first_step, steps, began, ended):
-    """A slice of a quiet machine."""
-    return Slice(
-        first_step=first_step,
-        steps=steps,
-        pick_up_steps=1,
-        began_seconds=began,
-        ended_seconds=ended,
-        waited_seconds=0.1,
-        waiting_cpu_seconds=0.0,
-        own_cpu_seconds=ended - began,
-        foreign_cpu_seconds=0.0,
-    )
+def slice_of(first_step, steps, began, ended, **changes):
+    """A slice of a quiet machine, whose kernel says of no thread how long it waited."""
+    quiet = {
+        "first_step": first_step,
+        "steps": steps,
+        "pick_up_steps": 1,
+        "began_seconds": began,
+        "ended_seconds": ended,
+        "waited_seconds": 0.1,
+        "waiting_cpu_seconds": 0.0,
+        "own_cpu_seconds": ended - began,
+        "foreign_cpu_seconds": 0.0,
+    }
+    return Slice.model_validate(quiet | changes)
 
 
 def _trial(spec, legs, times, slices, **changes):

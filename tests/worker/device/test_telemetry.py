@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import psutil
@@ -254,6 +255,67 @@ def test_work_of_one_s_own_children_is_not_taken_for_another_s():
         own.kill()
         own.wait()
     assert found.cpu_seconds_per_second * seconds > 0.9 * (ours + childs) > 0.9 * ours + 0.1
+
+
+#: Keeps the first core that it may use busy for twenty seconds, from the moment when it says so.
+COMPETITOR = """
+import os, time
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+print(flush=True)
+until = time.time() + 20
+while time.time() < until:
+    pass
+"""
+
+
+def on_the_first_core():
+    """Counters over half a second in which the calling thread computes on that core, and its process waits for it."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # of this thread only
+    before, started = host_counters.HostCounters.now(), time.monotonic()
+    while time.monotonic() - started < host_counters.MIN_REGION_SECONDS:
+        pass
+    return host_counters.HostUse(before, host_counters.HostCounters.now())
+
+
+@pytest.mark.skipif(host_counters.HostCounters.now().thread_run_delay_seconds is None, reason="no account is kept")
+def test_a_thread_is_seen_to_wait_for_a_core_that_another_program_uses():
+    with subprocess.Popen([sys.executable, "-c", COMPETITOR], stdout=subprocess.PIPE) as competitor:
+        competitor.stdout.readline()
+        with ThreadPoolExecutor(1) as thread:
+            found = thread.submit(on_the_first_core).result()
+        competitor.kill()
+    assert found.run_delay_seconds > 0.1 * found.seconds
+    assert host_counters.host_telemetry([found, found]).run_delay_seconds == 2 * found.run_delay_seconds
+
+
+@pytest.fixture
+def counters_of(monkeypatch, tmp_path):
+    """Reads counters while a process has threads with such accounts: time on a core, time of waiting, slices."""
+
+    def read(accounts):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        for thread, account in accounts.items():
+            (folder / str(thread)).mkdir(parents=True)
+            if account is not None:
+                (folder / str(thread) / "schedstat").write_text(account + "\n")
+        monkeypatch.setattr(host_counters, "THREADS", folder)
+        return host_counters.HostCounters.now()
+
+    return read
+
+
+def test_waits_are_summed_over_threads_whenever_they_begin_and_end(counters_of):
+    """Thread 1 stays, 2 ends, 3 begins, and 4 ends while it is looked at."""
+    before = counters_of({1: "9 1000000000 5", 2: "9 7000000000 5"})
+    after = counters_of({1: "9 1500000000 5", 3: "9 250000000 5", 4: None})
+    assert host_counters.HostUse(before, after).run_delay_seconds == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("accounts", [{}, {1: None}, {1: "0 0 0"}], ids=["no /proc", "no file", "zeros"])
+def test_where_the_kernel_keeps_no_account_waits_are_unknown(counters_of, accounts):
+    use = host_counters.HostUse(counters_of(accounts), counters_of(accounts))
+    assert use.run_delay_seconds is None
+    assert host_counters.host_telemetry([use]).run_delay_seconds is None
 
 
 def processes_then_none(*pids):

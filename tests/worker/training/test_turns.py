@@ -9,6 +9,7 @@ import torch
 from halftime.contract.request.training import TrainingConfig
 from tests.factories import data_of, request, run_of
 from worker.data.feed import ResidentFeed
+from worker.device.host_counters import HostCounters
 from worker.messages import TrialSpec, Turn
 from worker.training.clock import CpuClock
 from worker.training.loop import Curves, LoopHooks, train
@@ -82,6 +83,11 @@ def test_the_slices_are_the_measured_steps():
     assert len(trial.step_seconds) == STEPS - WARMUP
     assert taker.steps_done == [0, 2, 7, 9, 12]
     assert sum(len(trial.slice_step_seconds(one)) for one in trial.slices) == len(trial.step_seconds)
+
+
+def test_every_slice_says_how_long_its_threads_waited_for_a_core_where_the_kernel_does():
+    is_known = HostCounters.now().thread_run_delay_seconds is not None
+    assert [one.run_delay_seconds is not None for one in in_turns(Taker()).slices] == [is_known] * len(SLICES)
 
 
 def test_a_pause_is_in_no_time_of_the_training():

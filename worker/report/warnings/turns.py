@@ -43,9 +43,9 @@ def _about_pairs(baseline: LegRun, leg: LegRun) -> Iterator[str]:
         numbers = ", ".join(str(block + 1) for block in overrun)
         first = next(pair for pair in itertools.chain(*overrun.values()) if pair.is_disturbed)
         yield (
-            f"{leg.name}: more than half of the pairs of slices were disturbed in {len(overrun)} of {len(blocks)} "
-            f"blocks ({numbers}), where all of them count; the first because {_why(first)}. Repeat the benchmark when "
-            "the machine is idle."
+            f"{leg.name}: too few pairs of slices were undisturbed in {len(overrun)} of {len(blocks)} blocks "
+            f"({numbers}), where all of them count; the first was disturbed because {_why(first)}. Repeat the "
+            "benchmark when the machine is idle."
         )
 
 

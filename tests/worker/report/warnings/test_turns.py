@@ -72,7 +72,7 @@ async def test_blocks_in_which_disturbed_pairs_count_are_named():
         return with_load(turned(specs, turns), 4 if specs[0].block == 1 else 0)
 
     text = await warnings(Machine(turned=load))
-    assert "bf16: more than half of the pairs of slices were disturbed in 1 of 4 blocks (2), where all of them" in text
+    assert "bf16: too few pairs of slices were undisturbed in 1 of 4 blocks (2), where all of them count" in text
     assert "left out" not in text
     assert "trials were disturbed" not in text
 
