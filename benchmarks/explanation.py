@@ -96,8 +96,8 @@ def _split(leg: Leg) -> dict[str, object]:
         "median_step_seconds": leg.median_step_seconds,
         "sum_of_kinds_over_median_step": sum(row.seconds_per_step for row in leg.time_by_kind)
         / leg.median_step_seconds,
-        "plain_step_over_measured_step_of_the_same_trial": profile.plain_step_seconds / survey,
-        "step_under_the_profiler_over_plain_step": profile.profiled_step_seconds / profile.plain_step_seconds,
+        "profiled_step_over_measured_step_of_the_same_trial": profile.profiled_step_seconds / survey,
+        "profilers_delay_over_profiled_step": profile.host_delay_seconds / profile.profiled_step_seconds,
         "unknown_operators": profile.unknown_operators,
         "kinds": {
             row.kind: row.model_dump(exclude={"kind"})

@@ -129,7 +129,7 @@ def numerics(**changes):
 
 def profile(**changes):
     """Profile of steps that were never run, with a trace."""
-    values = {"steps": 3, "profiled_step_seconds": 0.012, "plain_step_seconds": 0.01, "kinds": []}
+    values = {"steps": 3, "profiled_step_seconds": 0.012, "host_delay_seconds": 0.002, "kinds": []}
     return StepProfile.model_validate(values | changes)
 
 

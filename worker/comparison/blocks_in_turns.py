@@ -14,14 +14,11 @@ from worker.comparison.nonfinite import nonfinite
 from worker.comparison.progress import progress_in_turns
 from worker.comparison.specs import spec_of
 from worker.comparison.time_budget import LEAST_BLOCKS, limit_of_block
-from worker.comparison.turns import describe, plan_turns, turns_of, why_no_room
+from worker.comparison.turns import SPIN_SECONDS, describe, plan_turns, turns_of, why_no_room
 from worker.messages import AfterStepInTurns, BlockTurns, LegTurns, OutcomeInTurns, TrialSpec
 
 #: Most CPU cores that a leg may use while it waits for its turn: threads that spin slow the leg whose turn it is.
 MOST_WAITING_CORES = 0.1
-#: How long every thread of OpenMP may spin at the start of a wait before it sleeps: in the step in which the other leg
-#: picks up, which does not count. GNU's spins 300,000 times by default (GCC libgomp manual, GOMP_SPINCOUNT).
-SPIN_SECONDS = 0.01
 
 #: Runs the trials of a block in turns within a deadline (seconds), and returns the outcome of each.
 TurnsRunner = Callable[

@@ -1,16 +1,20 @@
 """Detects disturbed trials from the machine's telemetry, never from their duration: that would select results."""
 
 import itertools
+import math
 import os
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+import psutil
 
 from halftime.contract.report.pairs import fewest_undisturbed
 from halftime.contract.report.slices import Slice
 from halftime.contract.report.telemetry import GpuTelemetry
 from halftime.contract.report.trial import TrialResult
 from worker.comparison.comparison_run import LegRun
+from worker.comparison.turns import SPIN_SECONDS
 from worker.device.host_counters import MIN_REGION_SECONDS, foreign_cores
 
 #: Most repetitions of all trials of a benchmark; on a machine that is always busy, the report has a warning instead.
@@ -19,13 +23,14 @@ MAX_TOTAL_REPEATS = 6
 #: Largest accepted share of the machine's cores that other programs keep busy.
 MAX_FOREIGN_SHARE = 0.10
 #: The same where it is known how long threads waited for a core: if they did not, what others did on the cores that
-#: were left slows them through caches, memory and clocks alone.
+#: were left slows them through caches, memory and clocks alone. Not where two threads of the hardware share a core, and
+#: thus its arithmetic.
 MAX_FOREIGN_SHARE_BESIDE = 0.50
 
-#: Largest accepted share of its threads' time that a slice's threads waited for a core. A competitor that shares one of
-#: two cores with them makes it 25 %, or 5 % if it is there for a fifth of the slice: then the median step, which is
-#: compared, is one that was not slowed.
-MAX_RUN_DELAY_SHARE = 0.05
+#: Largest accepted share of a slice that the thread which waited longest for a core waited: threads that compute
+#: together wait for the last one. A competitor that shares its core makes it half of the time that the competitor is
+#: there; a fifth of the slice leaves most steps, and so the median, which is compared, as they are.
+MAX_RUN_DELAY_SHARE = 0.10
 
 #: Smallest accepted clock, CPU time per second, or matrix product rate, relative to the leg's median.
 MIN_SHARE_OF_MEDIAN = 0.75
@@ -146,8 +151,13 @@ def _load(slices: Sequence[Slice], cores: int) -> str | None:
     if stolen > MAX_FOREIGN_SHARE * cores:
         return f"a hypervisor took {stolen:.1f} of {cores} cores"
     is_delay_known = all(one.run_delay_seconds is not None for one in slices)
-    accepted = MAX_FOREIGN_SHARE_BESIDE if is_delay_known else MAX_FOREIGN_SHARE
+    accepted = MAX_FOREIGN_SHARE_BESIDE if is_delay_known and not _cores_are_shared() else MAX_FOREIGN_SHARE
     return f"other programs kept {foreign:.1f} of {cores} cores busy" if foreign > accepted * cores else None
+
+
+def _cores_are_shared() -> bool:
+    """Whether two threads of the hardware share a core; False if that is unknown."""
+    return (psutil.cpu_count(logical=False) or math.inf) < (psutil.cpu_count() or 0)
 
 
 def _windows(rounds: Sequence[list[Slice]]) -> list[list[list[Slice]]]:
@@ -181,7 +191,7 @@ def _with_flags(trial: TrialResult, loads: Sequence[str | None], usual: _Usual |
 
 def _of_slice(one: Slice, trial: TrialResult, load: str | None, usual: _Usual) -> Iterator[str]:
     if trial.telemetry.gpu is None:
-        yield from _of_the_cores(one, trial.environment.threads, load, usual)
+        yield from _of_the_cores(one, load, usual)
     clock = one.sm_clock_mhz
     if clock is not None and usual.sm_clock_mhz is not None and clock < MIN_SHARE_OF_MEDIAN * usual.sm_clock_mhz:
         yield f"the SM clock was {clock:.0f} MHz, its leg's usually {usual.sm_clock_mhz:.0f} MHz"
@@ -190,10 +200,10 @@ def _of_slice(one: Slice, trial: TrialResult, load: str | None, usual: _Usual) -
             yield f"the GPU reduced its clock: {limit.replace('_', ' ')}"
 
 
-def _of_the_cores(one: Slice, threads: int, load: str | None, usual: _Usual) -> Iterator[str]:
-    delay = (one.run_delay_seconds or 0.0) / (threads * one.seconds)
-    if delay > MAX_RUN_DELAY_SHARE:
-        yield f"its threads waited for a CPU core for {100 * delay:.0f} % of the time"
+def _of_the_cores(one: Slice, load: str | None, usual: _Usual) -> Iterator[str]:
+    delay_seconds = one.run_delay_seconds or 0.0
+    if delay_seconds - SPIN_SECONDS > MAX_RUN_DELAY_SHARE * one.seconds:  # those of the leg before may still spin
+        yield f"a thread waited for a CPU core for {delay_seconds / one.seconds:.0%} of the time".replace("%", " %")
     if load is not None:
         yield load
     share = one.own_cpu_seconds / one.seconds

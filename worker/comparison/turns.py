@@ -22,6 +22,10 @@ ANSWER_SECONDS = 30.0
 #: Aimed duration of a slice: the machine changes over seconds, and handing over takes about a millisecond.
 SLICE_SECONDS = 0.25
 
+#: How long every thread of OpenMP may spin at the start of a wait before it sleeps: in the step in which the other leg
+#: picks up, which does not count. GNU's spins 300,000 times by default (GCC libgomp manual, GOMP_SPINCOUNT).
+SPIN_SECONDS = 0.01
+
 #: Fewest steps of a slice of full length, so that at most a quarter of them picks up.
 LEAST_SLICE_STEPS = 4 * PICK_UP_STEPS
 

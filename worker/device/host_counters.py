@@ -75,7 +75,7 @@ def _thread_run_delay_seconds() -> dict[int, float] | None:
     accounts: dict[int, tuple[int, int]] = {}
     with contextlib.suppress(OSError):
         for thread in THREADS.iterdir():
-            with contextlib.suppress(OSError):  # the thread has ended since
+            with contextlib.suppress(OSError, ValueError):  # the thread has ended since, or the file is another's
                 on_core, waiting, _ = (thread / "schedstat").read_text().split()
                 accounts[int(thread.name)] = int(on_core), int(waiting)
     if not any(on_core for on_core, _ in accounts.values()):
@@ -117,11 +117,14 @@ class HostUse:
 
     @property
     def run_delay_seconds(self) -> float | None:
-        """How long the trial's threads waited for a core, summed over those alive at the end; None if unknown."""
+        """How long that of the trial's threads waited for a core which waited longest; None if unknown.
+
+        Of those alive at the end: threads that compute together wait for the one that comes last.
+        """
         before, after = self.start.thread_run_delay_seconds, self.end.thread_run_delay_seconds
         if before is None or after is None:
             return None
-        return sum(seconds - before.get(thread, 0.0) for thread, seconds in after.items())
+        return max((max(0.0, seconds - before.get(thread, 0.0)) for thread, seconds in after.items()), default=0.0)
 
 
 def host_telemetry(uses: Sequence[HostUse]) -> HostTelemetry:

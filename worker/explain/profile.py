@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast, get_args
 
@@ -15,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from halftime.contract.report.explanation import ProfiledKind, StepProfile, WorkKind
 from halftime.plugin import Batch
 from worker.explain.kinds import is_composite, kind_of
+from worker.explain.profiler_delay import operation_delay_seconds
 from worker.explain.regions import Region, regions_of
 from worker.explain.work import Work, watch_work
 from worker.training.clock import make_clock
@@ -51,9 +52,9 @@ def profile_steps(
     `keep` stores the trace, or returns why it does not. Raises RuntimeError if the profiler recorded nothing.
     """
     steps = steps_for(step_seconds)
-    plain_steps = _plain_steps(steps)
+    plain_steps = _plain_steps(steps, device)
     work = watch_work(run, batch)
-    plain = _step_seconds(run, batch, device, plain_steps, training_step)
+    plain = _step_seconds(run, batch, device, 1 + plain_steps, training_step)[1:]  # the first follows other work
     with profile(activities=_activities(device)) as recorded:
         profiled = _step_seconds(run, batch, device, steps, _marked_step)
     plain += _step_seconds(run, batch, device, plain_steps, training_step)
@@ -63,7 +64,7 @@ def profile_steps(
     return StepProfile(
         steps=steps,
         profiled_step_seconds=statistics.fmean(profiled),
-        plain_step_seconds=statistics.median(plain),
+        host_delay_seconds=_host_delay_seconds(times, steps, profiled, plain),
         kinds=_kinds(times.own, work, steps, is_compiled=run.forward is not run.model),
         unknown_operators=[name for name, _ in times.unknown.most_common(MAX_UNKNOWN)],
         trace_missing=keep(recorded),
@@ -75,14 +76,15 @@ def steps_for(step_seconds: float) -> int:
     return max(1, min(PROFILED_STEPS, round(SECONDS / max(step_seconds, 1e-9))))
 
 
-def steps_in_all(step_seconds: float) -> int:
-    """Number of steps that a profile takes: one to watch the work, those under the profiler, and those beside them."""
+def steps_in_all(step_seconds: float, device: torch.device) -> int:
+    """Number of steps of a profile: one to watch the work, one after it, and those with and without the profiler."""
     steps = steps_for(step_seconds)
-    return 1 + steps + 2 * _plain_steps(steps)
+    return 2 + steps + 2 * _plain_steps(steps, device)
 
 
-def _plain_steps(steps: int) -> int:
-    return math.ceil(steps / 2)
+def _plain_steps(steps: int, device: torch.device) -> int:
+    """Number of steps without the profiler before those under it, and as many after: on a GPU, half as many."""
+    return math.ceil(steps / 2) if device.type == "cuda" else 0
 
 
 class Times:
@@ -157,6 +159,16 @@ def _is_part(name: str, own: WorkKind | None, of: WorkKind, is_whole: bool) -> b
     if of == "elementwise" and own == "casts_and_copies":  # of a number, or to the dtype of the result
         return True
     return own == "host" or (own is None and of != "host")  # bookkeeping for it, or what nobody knows
+
+
+def _host_delay_seconds(times: Times, steps: int, profiled: Sequence[float], plain: Sequence[float]) -> float:
+    """How long the profiler delays the host in a step.
+
+    On a GPU also launches are recorded, which takes longer and is measured with the steps alone.
+    """
+    if plain:
+        return max(0.0, statistics.fmean(profiled) - statistics.median(plain))
+    return operation_delay_seconds() * sum(one.recorded_inside for one in times.own.values()) / steps
 
 
 def _activities(device: torch.device) -> list[ProfilerActivity]:

@@ -1,4 +1,4 @@
-"""Names what limits a speedup, or causes a slowdown, in half a sentence from the split of both legs' steps."""
+"""Names what limits a speedup or holds it back, or causes a slowdown, in half a sentence from both legs' steps."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -9,9 +9,12 @@ from halftime.contract.report.report import Leg
 
 #: Share of the candidate's step from which on it is said to wait for data or for the host.
 MAIN_SHARE = 0.4
+#: Share of the candidate's step by which a kind takes longer than in the baseline from which on it is what holds back.
+LOSS_SHARE = 0.1
 #: Most kinds that are named, and the share of the step that each needs.
 NAMED, NAMED_SHARE = 2, 0.08
 
+OTHER_WORK = "work other than matrix products and attention"
 _IDLE_WORDS: dict[WorkKind, str] = {"data": "the wait for data", "host": "the host"}
 _BOUND_WORDS: dict[BoundBy, str] = {"compute": "compute-bound", "memory": "memory-bound", "launches": "launch-bound"}
 
@@ -19,7 +22,13 @@ _BOUND_WORDS: dict[BoundBy, str] = {"compute": "compute-bound", "memory": "memor
 def cause_of(baseline: Leg, candidate: Leg, steps: Sequence[WaterfallStep]) -> str:
     """Returns the cause, to follow the speedup after a comma."""
     before, after = (sum(seconds) for seconds in zip(*(_seconds(step) for step in steps), strict=True))
-    text = _slowdown(steps) if after > before else _limit(baseline, candidate, steps)
+    losses = [step for step in steps if step.kind not in _IDLE_WORDS and _more_seconds(step) >= LOSS_SHARE * after]
+    if after > before:
+        text = f"mostly because of {_took_longer(max(steps, key=_more_seconds))}"
+    elif losses and not _idle(steps):
+        text = f"held back mostly by {_took_longer(max(losses, key=_more_seconds))}"
+    else:
+        text = f"limited mostly by {_limit(baseline, candidate, steps)}"
     return text.replace("%", " %")
 
 
@@ -27,30 +36,41 @@ def _seconds(step: WaterfallStep) -> tuple[float, float]:
     return step.baseline_seconds, step.candidate_seconds
 
 
-def _slowdown(steps: Sequence[WaterfallStep]) -> str:
-    """The kind that takes most time more than in the baseline."""
-    worst = max(steps, key=lambda step: step.candidate_seconds - step.baseline_seconds)
-    before, after = (1000 * seconds for seconds in _seconds(worst))
-    return f"mostly because of {_name(worst.kind)}: {after:.3g} ms of its step instead of {before:.3g} ms"
+def _more_seconds(step: WaterfallStep) -> float:
+    return step.candidate_seconds - step.baseline_seconds
+
+
+def _took_longer(step: WaterfallStep) -> str:
+    before, after = (1000 * seconds for seconds in _seconds(step))
+    return f"{_IDLE_WORDS.get(step.kind, _name(step.kind))}: {after:.3g} ms of its step instead of {before:.3g} ms"
+
+
+def _idle(steps: Sequence[WaterfallStep]) -> str:
+    """What the candidate waits for in much of its step; empty if it does not."""
+    shares = shares_of(steps)
+    for kind, words in _IDLE_WORDS.items():
+        if shares.get(kind, 0.0) >= MAIN_SHARE:
+            return f"{words}, {shares[kind]:.0%} of its step"
+    return ""
 
 
 def _limit(baseline: Leg, candidate: Leg, steps: Sequence[WaterfallStep]) -> str:
     """The largest part of the candidate's step, and how fast it became."""
+    if idle := _idle(steps):
+        return idle
     shares = shares_of(steps)
-    for kind, words in _IDLE_WORDS.items():
-        if shares.get(kind, 0.0) >= MAIN_SHARE:
-            return f"limited mostly by {words}, {shares[kind]:.0%} of its step"
     products = {step.kind for step in steps} & MULTIPLYING
     others = {step.kind for step in steps} - MULTIPLYING
-    share = sum(shares[kind] for kind in products)
-    if share >= sum(shares[kind] for kind in others):
-        return f"limited mostly by matrix products, {share:.0%} of its step, {_how_fast(steps, products, baseline)}"
+    share = sum(shares[kind] for kind in others)
+    if share <= 1 / 2:
+        first, *second = _largest(shares, products)
+        parts = [f"{_name(first)} ({shares[first]:.0%} of its step, {_how_fast(steps, [first], baseline)})"]
+        parts += [f"{_name(one)} ({shares[one]:.0%}, {_how_fast(steps, [one], baseline)})" for one in second]
+        return " and ".join(parts)
     named = ", ".join(f"{_name(kind)} {shares[kind]:.0%}" for kind in _largest(shares, others))
-    what = "what torch.compile made of its operations" if "fused" in others else "work other than matrix products"
-    return (
-        f"limited mostly by {_main_bound(candidate, others)}{what}, {1 - share:.0%} of its step ({named}), "
-        f"{_how_fast(steps, others, baseline)}"
-    )
+    what = "what torch.compile made of its operations" if "fused" in others else OTHER_WORK
+    how_fast = _how_fast(steps, others, baseline)
+    return f"{_main_bound(candidate, others)}{what}, {share:.0%} of its step ({named}; {how_fast})"
 
 
 def shares_of(steps: Sequence[WaterfallStep]) -> dict[WorkKind, float]:
@@ -64,8 +84,8 @@ def _how_fast(steps: Sequence[WaterfallStep], kinds: Collection[WorkKind], basel
     of_kinds = [_seconds(one) for one in steps if one.kind in kinds]
     before, after = (sum(seconds) for seconds in zip(*of_kinds, strict=True))
     if not before:
-        return f"which {baseline.precision} does without"
-    return f"which run {before / after:.2f}× as fast as in {baseline.precision}"
+        return f"not part of {baseline.precision}"
+    return f"{before / after:.2f}× as fast as in {baseline.precision}"
 
 
 def _largest(shares: dict[WorkKind, float], kinds: Collection[WorkKind]) -> list[WorkKind]:

@@ -10,6 +10,9 @@ from halftime.contract.resources.worker import Bandwidth, DeviceCeilings
 #: Share of a kind's time that a ceiling must account for to be what bounds it.
 LEAST_SHARE = 0.25
 
+#: Largest share of a profiled step that is taken out as the profiler's delay: something must be left to split.
+MOST_DELAY = 0.9
+
 #: Size from which on a GPU's operation takes much longer than its launch.
 LEAST_GPU_BYTES = 16 * 2**20
 
@@ -42,7 +45,7 @@ def _undelayed(profile: StepProfile, device: DeviceKind) -> list[float]:
     It delays the host: on a CPU, every operation that it records alike; a GPU then waits longer, and its kernels take
     as long as without it.
     """
-    delay = max(0.0, profile.profiled_step_seconds - profile.plain_step_seconds)
+    delay = min(profile.host_delay_seconds, MOST_DELAY * profile.profiled_step_seconds)
     if device == "cuda":
         return [max(0.0, one.profiled_seconds - delay * (one.kind == "host")) for one in profile.kinds]
     recorded = sum(one.recorded_inside for one in profile.kinds)

@@ -17,10 +17,10 @@ from worker.messages import TimeLimit
 OBSERVED_STEPS, PEAK_STEPS, ACCOUNT_STEPS = 1, 2, 1
 EXAMINATION_STEPS = OBSERVED_STEPS + PEAK_STEPS + ACCOUNT_STEPS
 
-#: Steps of the explanation, none of which is timed for a figure: one watched for its work; so many at most under the
-#: profiler, and half as many before, and after.
+#: Steps of the explanation, none of which is timed for a figure: one watched for its work, one after it; so many at
+#: most under the profiler and, on a GPU, half as many before, and after.
 PROFILED_STEPS = 3
-EXPLANATION_STEPS = 1 + PROFILED_STEPS + 2 * math.ceil(PROFILED_STEPS / 2)
+EXPLANATION_STEPS = 2 + PROFILED_STEPS + 2 * math.ceil(PROFILED_STEPS / 2)
 
 #: Warm-up ends after its first step if this many steps of that duration would exceed the trial's time.
 FIRST_STEPS = 5

@@ -193,7 +193,7 @@ def _profile(subject: Subject, examiner: _Examiner) -> StepProfile | None:
     """Profiles a few steps of the run as it was trained, compiled or not, if that leaves time for what follows."""
     return examiner.attempt(
         "profile",
-        steps_in_all(subject.step_seconds) + PEAK_STEPS + ACCOUNT_STEPS + NUMERICS_STEPS,
+        steps_in_all(subject.step_seconds, subject.device) + PEAK_STEPS + ACCOUNT_STEPS + NUMERICS_STEPS,
         lambda: profile_steps(
             subject.trained_run(),
             subject.data.training[0],

@@ -6,7 +6,7 @@ from typing import Literal
 
 from app.reports.text.wording import NOTHING, interval, leg_names, legs_of, titled_comparisons
 from halftime.contract.report.estimate import Estimate
-from halftime.contract.report.explanation import Advice, Bound, TimeByKind
+from halftime.contract.report.explanation import LEAST_ADVISED_GAIN, Advice, Bound, Explanation, TimeByKind
 from halftime.contract.report.kinds import KIND_TITLES, LARGEST, MULTIPLYING, KindShare
 from halftime.contract.report.report import Comparison, Leg, Report
 from halftime.contract.report.report_comparison import LegChange
@@ -35,13 +35,14 @@ def kind_tables(report: Report) -> list[tuple[str, list[tuple[str, ...]]]]:
 
 
 def why_line(comparison: Comparison) -> str:
-    """States the cause of the speedup, and how fast the candidate could be at most; empty if it is not explained."""
+    """States the cause of the speedup, how fast the candidate could be at most, and whether there is no advice.
+
+    Empty if the speedup is not explained.
+    """
     if comparison.explanation is None:
         return ""
-    cause = comparison.explanation.cause
-    return " ".join(
-        filter(None, [f"{cause[:1].upper()}{cause[1:]}.", _bound(comparison, comparison.explanation.bound)])
-    )
+    cause, bound = comparison.explanation.cause, _bound(comparison, comparison.explanation.bound)
+    return " ".join(filter(None, [f"{cause[:1].upper()}{cause[1:]}.", bound, _no_advice(comparison.explanation)]))
 
 
 def gain_line(advice: Advice) -> str:
@@ -96,6 +97,13 @@ def _bound(comparison: Comparison, bound: Bound) -> str:
     ]
     measured = [f"measured {_times(comparison.speedup)}"] if comparison.speedup else []
     return f"Possible: at most {'; '.join([*limits, *measured])}." if limits else ""
+
+
+def _no_advice(explanation: Explanation) -> str:
+    if explanation.advice:
+        return ""
+    least = f"{LEAST_ADVISED_GAIN - 1:.0%}".replace("%", " %")
+    return f"What to change: nothing measured here speaks for a valid change that gains {least}."
 
 
 def _order(report: Report) -> list[str]:

@@ -44,6 +44,9 @@ AdviceName = Literal[
     "stop_here",
 ]
 
+#: Smallest expected gain for which a change is advised; a few short blocks could hardly tell a smaller one from none.
+LEAST_ADVISED_GAIN = 1.05
+
 
 class ProfiledKind(Output):
     """One kind of work in the profiled steps of a trial, per step."""
@@ -63,14 +66,14 @@ class ProfiledKind(Output):
 
 
 class StepProfile(Output):
-    """A few steps of a trial, after the measured ones, under torch's profiler and, for comparison, without it."""
+    """A few steps of a trial, after the measured ones, under torch's profiler."""
 
-    #: Steps under the profiler; half as many were run without it before, and after.
+    #: Steps under the profiler.
     steps: int
     #: Mean duration of a step under the profiler.
     profiled_step_seconds: float
-    #: Median duration of the steps beside them, without the profiler.
-    plain_step_seconds: float
+    #: How long the profiler delays the host in such a step.
+    host_delay_seconds: float
     kinds: list[ProfiledKind]
     #: Operators of the kind `unassigned`, the most time first.
     unknown_operators: list[str] = Field(default=[])

@@ -39,8 +39,8 @@ class Slice(Output):
     foreign_cpu_seconds: float
     #: The part of the others' that a hypervisor took; null in earlier reports.
     stolen_cpu_seconds: float | None = None
-    #: How long the process's threads were able to run and waited for a core, summed over threads (the kernel's run
-    #: delay); null if the kernel does not say, and in earlier reports.
+    #: How long that of the process's threads which waited longest was able to run and waited for a core (the kernel's
+    #: run delay); null if the kernel does not say, and in earlier reports.
     run_delay_seconds: float | None = None
     #: Median SM clock, and the share of samples by reason for which the driver limited clocks; null and empty on a CPU.
     sm_clock_mhz: float | None = None

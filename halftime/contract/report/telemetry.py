@@ -50,8 +50,8 @@ class HostTelemetry(Output):
     cpu_seconds_per_second: float
     #: Number of times the kernel preempted the trial's process.
     involuntary_context_switches: int
-    #: How long the threads of the trial's process were able to run and waited for a core, summed over threads; null if
-    #: the kernel does not say.
+    #: How long that of the trial's threads which waited longest was able to run and waited for a core, summed over the
+    #: parts of the measured steps; null if the kernel does not say.
     run_delay_seconds: float | None = None
 
 

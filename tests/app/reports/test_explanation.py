@@ -101,6 +101,14 @@ def test_what_is_unknown_of_the_bound_is_left_out(report):
 
 
 @pytest.mark.parametrize("form", PROSE)
+def test_without_advice_a_report_says_that_there_is_none(report, form):
+    none = "What to change: nothing measured here speaks for a valid change that gains 5 %."
+    assert none not in said(form, report)
+    explanation = report.comparisons[0].explanation.model_copy(update={"advice": []})
+    assert none in said(form, changed(report, explanation=explanation))
+
+
+@pytest.mark.parametrize("form", PROSE)
 def test_advice_is_a_ranked_list_with_its_gain_and_evidence(report, form):
     text = said(form, report)
     for advice in report.comparisons[0].explanation.advice:

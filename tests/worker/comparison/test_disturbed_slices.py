@@ -5,13 +5,13 @@ import pytest
 from tests.factories import gpu_telemetry, telemetry
 from tests.trials_in_turns import trial_in_turns
 from tests.worker.comparison.in_turns import slice_of
+from worker.comparison import disturbance
 from worker.comparison.comparison_run import LegRun
 from worker.comparison.disturbance import flag_disturbed_slices
 
 CORES = 2
 
-#: Of a slice of half a second with two threads.
-SECONDS, THREADS = 0.5, 2
+SECONDS = 0.5
 
 
 def one_slice(index, **changes):
@@ -35,29 +35,31 @@ def disturbed_rounds(trial):
 
 
 def waits(*shares, **changes):
-    """Slices whose threads waited for a core for such shares of their time."""
-    return [
-        one_slice(index, run_delay_seconds=share * SECONDS * THREADS, **changes) for index, share in enumerate(shares)
-    ]
+    """Slices in which a thread waited for a core for such shares of their time."""
+    return [one_slice(index, run_delay_seconds=share * SECONDS, **changes) for index, share in enumerate(shares)]
 
 
-def test_a_slice_whose_threads_waited_for_a_core_is_disturbed_and_its_neighbours_are_not():
-    trial = flagged(waits(0.01, 0.25, 0.01, 0.01, 0.06, 0.049, 0.0, 0.0))
+def test_a_slice_in_which_a_thread_waited_for_a_core_is_disturbed_and_its_neighbours_are_not():
+    trial = flagged(waits(0.01, 0.5, 0.01, 0.01, 0.13, 0.11, 0.0, 0.0))
     assert disturbed_rounds(trial) == [1, 4]
-    assert trial.slices[1].disturbances == ["its threads waited for a CPU core for 25 % of the time"]
+    assert trial.slices[1].disturbances == ["a thread waited for a CPU core for 50 % of the time"]
     assert trial.disturbances == []
 
 
-def test_a_leg_of_fewer_threads_has_less_time_to_wait_in():
-    alone = trial_in_turns([]).environment.model_copy(update={"threads": 1})
-    assert disturbed_rounds(flagged(waits(0.03, 0.0))) == []
-    assert disturbed_rounds(flagged(waits(0.03, 0.0), environment=alone)) == [0]
+def test_the_threads_of_the_leg_before_may_spin_though_a_slice_be_short():
+    spun = [slice_of(4 * index, 4, index * 0.05, (index + 1) * 0.05, run_delay_seconds=0.01) for index in range(2)]
+    assert disturbed_rounds(flagged(spun)) == []
 
 
 def test_other_programs_on_cores_that_were_left_do_not_disturb_threads_that_did_not_wait():
     others = {"foreign_cpu_seconds": 0.4 * CORES * SECONDS}
     assert disturbed_rounds(flagged(waits(0.0, 0.0, **others))) == []
     assert disturbed_rounds(flagged([one_slice(0, **others), one_slice(1, **others)])) == [0, 1]
+
+
+def test_where_cores_are_shared_by_the_hardwares_threads_other_programs_disturb_beside_them_too(monkeypatch):
+    monkeypatch.setattr(disturbance.psutil, "cpu_count", lambda logical=True: CORES if logical else CORES // 2)
+    assert disturbed_rounds(flagged(waits(0.0, 0.0, foreign_cpu_seconds=0.4 * CORES * SECONDS))) == [0, 1]
 
 
 def test_other_programs_on_most_cores_disturb_all():
@@ -93,6 +95,6 @@ def test_cores_of_the_host_do_not_disturb_a_leg_on_a_gpu():
 def test_a_trial_is_disturbed_if_too_few_of_its_slices_are_undisturbed(slices, undisturbed, is_flagged):
     shares = [0.0] * undisturbed + [0.3] * (slices - undisturbed)
     trial = flagged(waits(*shares))
-    first = "its threads waited for a CPU core for 30 % of the time"
+    first = "a thread waited for a CPU core for 30 % of the time"
     reason = f"in {slices - undisturbed} of {slices} slices, first {first}"
     assert trial.disturbances == ([reason] if is_flagged else [])

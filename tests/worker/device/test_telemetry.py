@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
 import anyio
@@ -288,6 +289,16 @@ def test_a_thread_is_seen_to_wait_for_a_core_that_another_program_uses():
     assert host_counters.host_telemetry([found, found]).run_delay_seconds == 2 * found.run_delay_seconds
 
 
+CpuTimes = namedtuple("CpuTimes", ["user", "idle", "steal"])
+
+
+def test_what_a_hypervisor_took_is_known_apart(monkeypatch):
+    times = iter([CpuTimes(1.0, 5.0, 2.0), CpuTimes(1.5, 6.0, 2.75)])
+    monkeypatch.setattr(host_counters.psutil, "cpu_times", lambda: next(times))
+    use = host_counters.HostUse(host_counters.HostCounters.now(), host_counters.HostCounters.now())
+    assert use.stolen_cpu_seconds == pytest.approx(0.75)
+
+
 @pytest.fixture
 def counters_of(monkeypatch, tmp_path):
     """Reads counters while a process has threads with such accounts: time on a core, time of waiting, slices."""
@@ -304,14 +315,16 @@ def counters_of(monkeypatch, tmp_path):
     return read
 
 
-def test_waits_are_summed_over_threads_whenever_they_begin_and_end(counters_of):
-    """Thread 1 stays, 2 ends, 3 begins, and 4 ends while it is looked at."""
-    before = counters_of({1: "9 1000000000 5", 2: "9 7000000000 5"})
-    after = counters_of({1: "9 1500000000 5", 3: "9 250000000 5", 4: None})
-    assert host_counters.HostUse(before, after).run_delay_seconds == pytest.approx(0.75)
+def test_the_thread_that_waited_longest_counts_whenever_threads_begin_and_end(counters_of):
+    """Thread 1 stays, 2 ends, 3 begins, 4 ends while it is looked at, and 5 is another one than before."""
+    before = counters_of({1: "9 1000000000 5", 2: "9 7000000000 5", 5: "9 8000000000 5"})
+    after = counters_of({1: "9 1500000000 5", 3: "9 250000000 5", 4: None, 5: "9 100000000 5"})
+    assert host_counters.HostUse(before, after).run_delay_seconds == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("accounts", [{}, {1: None}, {1: "0 0 0"}], ids=["no /proc", "no file", "zeros"])
+@pytest.mark.parametrize(
+    "accounts", [{}, {1: None}, {1: "0 0 0"}, {1: "7"}], ids=["no /proc", "no file", "zeros", "another file"]
+)
 def test_where_the_kernel_keeps_no_account_waits_are_unknown(counters_of, accounts):
     use = host_counters.HostUse(counters_of(accounts), counters_of(accounts))
     assert use.run_delay_seconds is None

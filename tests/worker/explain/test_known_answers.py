@@ -8,6 +8,7 @@ from halftime.contract.report.explanation import StepProfile
 from halftime.contract.request.training import TrainingConfig
 from halftime.plugin import Vectors
 from tests.worker.explain import planted
+from worker.explain import profile as profiles
 from worker.explain.profile import profile_steps, steps_for
 from worker.tasks import as_task
 from worker.training.loop import prepare
@@ -83,6 +84,14 @@ def test_the_times_add_up_to_the_profiled_steps():
         assert sum(one.profiled_seconds for one in profile.kinds) == pytest.approx(
             profile.profiled_step_seconds, rel=0.02
         )
+
+
+def test_the_delay_of_a_step_is_that_of_all_operations_that_were_recorded(monkeypatch):
+    monkeypatch.setattr(profiles, "operation_delay_seconds", lambda: 1e-6)
+    profile = profiled(planted.Tiny(), samples=4)
+    recorded = sum(one.recorded_inside for one in profile.kinds)
+    assert recorded > 400
+    assert profile.host_delay_seconds == pytest.approx(1e-6 * recorded)
 
 
 def test_long_steps_are_profiled_once():

@@ -85,18 +85,53 @@ def test_no_bound_is_below_the_measured_speedup(parts):
         ([("host", 0.6, None), ("elementwise", 0.4, None)], "limited mostly by the host, 60 % of its step"),
         (
             [("matrix_products", 0.7, "compute"), ("host", 0.3, None)],
-            "limited mostly by matrix products, 70 % of its step, which run 1.00× as fast as in fp32",
+            "limited mostly by matrix products (70 % of its step, 1.00× as fast as in fp32)",
         ),
         (
             [("matrix_products", 0.3, None), ("elementwise", 0.5, "memory"), ("optimizer", 0.2, "memory")],
-            "limited mostly by memory-bound work other than matrix products, 70 % of its step "
-            "(elementwise 50 %, optimizer 20 %), which run 1.00× as fast as in fp32",
+            "limited mostly by memory-bound work other than matrix products and attention, 70 % of its step "
+            "(elementwise 50 %, optimizer 20 %; 1.00× as fast as in fp32)",
         ),
     ],
 )
 def test_the_cause_names_what_limits(candidate, words):
     rows = [row(kind, seconds, bound) for kind, seconds, bound in candidate]
     assert explain(*legs(rows, rows), SPEEDUP, *ASKED).cause == words
+
+
+def test_of_products_and_attention_each_has_its_own_speed():
+    baseline, candidate = (
+        [row("matrix_products", seconds), row("attention", 0.2), row("host", 0.1)] for seconds in (0.8, 0.4)
+    )
+    assert explain(*legs(baseline, candidate), SPEEDUP, *ASKED).cause == (
+        "limited mostly by matrix products (57 % of its step, 2.00× as fast as in fp32) "
+        "and attention (29 %, 1.00× as fast as in fp32)"
+    )
+
+
+def test_what_takes_notably_longer_holds_a_speedup_back():
+    baseline = [row("matrix_products", 0.066), row("attention", 0.006)]
+    candidate = [row("matrix_products", 0.027), row("attention", 0.024)]
+    assert explain(*legs(baseline, candidate), SPEEDUP, *ASKED).cause == (
+        "held back mostly by attention: 24 ms of its step instead of 6 ms"
+    )
+
+
+def test_of_a_speedup_a_wait_is_the_limit_and_nothing_that_became_slower():
+    baseline = [row("matrix_products", 0.010), row("casts_and_copies", 0.0), row("host", 0.0)]
+    candidate = [row("matrix_products", 0.004), row("casts_and_copies", 0.001), row("host", 0.004)]
+    assert explain(*legs(baseline, candidate), SPEEDUP, *ASKED).cause == "limited mostly by the host, 44 % of its step"
+    candidate = [row("matrix_products", 0.006), row("casts_and_copies", 0.0), row("host", 0.002)]
+    assert explain(*legs(baseline, candidate), SPEEDUP, *ASKED).cause == (
+        "limited mostly by matrix products (75 % of its step, 1.67× as fast as in fp32)"
+    )
+
+
+def test_a_slowdown_may_be_the_hosts():
+    baseline, candidate = ([row("matrix_products", 0.01), row("host", seconds)] for seconds in (0.002, 0.008))
+    assert explain(*legs(baseline, candidate), SPEEDUP, *ASKED).cause == (
+        "mostly because of the host: 8 ms of its step instead of 2 ms"
+    )
 
 
 def test_the_cause_of_a_slowdown_is_what_takes_longer():

@@ -9,7 +9,7 @@ import torch
 from halftime.contract.request.training import TrainingConfig
 from tests.factories import data_of, request, run_of
 from worker.data.feed import ResidentFeed
-from worker.device.host_counters import HostCounters
+from worker.device.host_counters import HostCounters, HostUse
 from worker.messages import TrialSpec, Turn
 from worker.training.clock import CpuClock
 from worker.training.loop import Curves, LoopHooks, train
@@ -88,6 +88,13 @@ def test_the_slices_are_the_measured_steps():
 def test_every_slice_says_how_long_its_threads_waited_for_a_core_where_the_kernel_does():
     is_known = HostCounters.now().thread_run_delay_seconds is not None
     assert [one.run_delay_seconds is not None for one in in_turns(Taker()).slices] == [is_known] * len(SLICES)
+
+
+def test_a_slice_has_the_waits_and_the_stolen_time_of_its_counters(monkeypatch):
+    monkeypatch.setattr(HostUse, "run_delay_seconds", 1.5)
+    monkeypatch.setattr(HostUse, "stolen_cpu_seconds", 0.5)
+    trial = in_turns(Taker())
+    assert {(one.run_delay_seconds, one.stolen_cpu_seconds) for one in trial.slices} == {(1.5, 0.5)}
 
 
 def test_a_pause_is_in_no_time_of_the_training():

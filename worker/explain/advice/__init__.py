@@ -14,7 +14,7 @@ is a name in `AdviceName`, a file here, and an entry in `RULES`.
 from collections.abc import Callable
 
 from halftime.contract.report.estimate import Estimate
-from halftime.contract.report.explanation import Advice, Bound
+from halftime.contract.report.explanation import LEAST_ADVISED_GAIN, Advice, Bound
 from halftime.contract.report.report import Leg
 from halftime.contract.request.request import BenchmarkRequest
 from halftime.contract.resources.worker import WorkerDevice
@@ -33,9 +33,6 @@ from worker.explain.advice.tf32_first import tf32_first
 
 #: Most pieces of advice on a candidate.
 MOST_ADVICE = 5
-
-#: Smallest expected gain that is worth a change; a few short blocks could hardly tell a smaller one from none.
-LEAST_GAIN = 1.05
 
 RULES: tuple[Callable[[Facts], Advice | None], ...] = (
     larger_batch,
@@ -75,4 +72,4 @@ def advise(
 
 def _is_worth_it(advice: Advice) -> bool:
     """Whether the changed request is valid, and its expected gain is not too small."""
-    return advice.request is not None and advice.estimated_gain.value >= LEAST_GAIN
+    return advice.request is not None and advice.estimated_gain.value >= LEAST_ADVISED_GAIN

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halftime.contract.report.estimate import Estimate
-from halftime.contract.report.explanation import Advice, WorkKind
+from halftime.contract.report.explanation import LEAST_ADVISED_GAIN, Advice, WorkKind
 from halftime.contract.request.request import BenchmarkRequest
 from tests.worker.explain.advice.reported import CPU, GPU, advice_on, asked, exactly, plain_trial, row
 from worker.comparison.comparison_run import VerifiedGain, applied_share
-from worker.explain.advice import LEAST_GAIN, MOST_ADVICE, RULES
+from worker.explain.advice import MOST_ADVICE, RULES
 from worker.explain.advice.measured import UNKNOWN, with_measured
 from worker.explain.advice.requests import changed
 
@@ -48,7 +48,7 @@ def test_the_most_promising_change_is_first_and_there_are_few():
     gains = [one.estimated_gain.value for one in found]
     assert len(found) == MOST_ADVICE
     assert gains == sorted(gains, reverse=True)
-    assert min(gains) >= LEAST_GAIN
+    assert min(gains) >= LEAST_ADVISED_GAIN
 
 
 def test_every_request_is_complete_and_valid():
