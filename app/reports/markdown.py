@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from app.reports.text.explanation import (
     KIND_COLUMNS,
+    KIND_LEGEND,
     advice_lines,
     explained,
     kind_tables,
@@ -77,6 +78,8 @@ def _explanation(report: Report) -> Iterator[str]:
     for name, rows in kind_tables(report):
         yield from [f"## Where the time of a step goes: {name}", ""]
         yield from _table(KIND_COLUMNS, rows)
+    if kind_tables(report):
+        yield from [_escape(KIND_LEGEND), ""]
     yield from _section("Not explained", missing_lines(report))
 
 

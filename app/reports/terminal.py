@@ -7,6 +7,7 @@ from rich.text import Text
 from app.reports.sweep_table import table as sweep_table
 from app.reports.text.explanation import (
     KIND_COLUMNS,
+    KIND_LEGEND,
     advice_lines,
     explained,
     kind_tables,
@@ -136,6 +137,8 @@ def _print_explanation(console: Console, report: Report) -> None:
         for row in rows:
             table.add_row(*row)
         console.print(table)
+    if kind_tables(report):
+        console.print(safe_text(KIND_LEGEND, most=LONGEST))
     for title, comparison in explained(report):
         console.print(Text(f"Why this speedup, and what to change: {title}", "bold"))
         numbered = (f"{number}. {line}" for number, line in enumerate(advice_lines(comparison), start=1))

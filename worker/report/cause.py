@@ -67,10 +67,11 @@ def _limit(baseline: Leg, candidate: Leg, steps: Sequence[WaterfallStep]) -> str
         parts = [f"{_name(first)} ({shares[first]:.0%} of its step, {_how_fast(steps, [first], baseline)})"]
         parts += [f"{_name(one)} ({shares[one]:.0%}, {_how_fast(steps, [one], baseline)})" for one in second]
         return " and ".join(parts)
-    named = ", ".join(f"{_name(kind)} {shares[kind]:.0%}" for kind in _largest(shares, others))
+    named = " and ".join(f"{_name(kind)} ({shares[kind]:.0%})" for kind in _largest(shares, others))
     what = "what torch.compile made of its operations" if "fused" in others else OTHER_WORK
-    how_fast = _how_fast(steps, others, baseline)
-    return f"{_main_bound(candidate, others)}{what}, {share:.0%} of its step ({named}; {how_fast})"
+    before, after = (1000 * seconds for seconds in _of_kinds(steps, others))
+    took = f"{after:.3g} ms of its step ({before:.3g} ms in {baseline.precision})"
+    return f"{_main_bound(candidate, others)}{what}: {took}, which is {share:.0%} of it, most of that {named}"
 
 
 def shares_of(steps: Sequence[WaterfallStep]) -> dict[WorkKind, float]:
@@ -81,11 +82,16 @@ def shares_of(steps: Sequence[WaterfallStep]) -> dict[WorkKind, float]:
 
 def _how_fast(steps: Sequence[WaterfallStep], kinds: Collection[WorkKind], baseline: Leg) -> str:
     """How fast some kinds together are in the candidate, relative to the baseline."""
-    of_kinds = [_seconds(one) for one in steps if one.kind in kinds]
-    before, after = (sum(seconds) for seconds in zip(*of_kinds, strict=True))
+    before, after = _of_kinds(steps, kinds)
     if not before:
         return f"not part of {baseline.precision}"
     return f"{before / after:.2f}× as fast as in {baseline.precision}"
+
+
+def _of_kinds(steps: Sequence[WaterfallStep], kinds: Collection[WorkKind]) -> tuple[float, float]:
+    """Seconds of some kinds together, in the baseline and in the candidate."""
+    before, after = zip(*(_seconds(one) for one in steps if one.kind in kinds), strict=True)
+    return sum(before), sum(after)
 
 
 def _largest(shares: dict[WorkKind, float], kinds: Collection[WorkKind]) -> list[WorkKind]:

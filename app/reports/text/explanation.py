@@ -11,6 +11,13 @@ from halftime.contract.report.kinds import KIND_TITLES, LARGEST, MULTIPLYING, Ki
 from halftime.contract.report.report import Comparison, Leg, Report
 from halftime.contract.report.report_comparison import LegChange
 
+#: What the columns of a table of kinds mean.
+KIND_LEGEND = (
+    "Bound by: the limit of this device that accounts for at least a quarter of the time; – if none that is known "
+    "does. % of ceiling: the least time that the device needs for this work, of the time that it took. Host: Python, "
+    "dispatch and bookkeeping; on a GPU, its wait for them."
+)
+
 KIND_COLUMNS = ("Kind of work", "ms", "% of step", "Bound by", "% of ceiling", "Calls")
 
 
@@ -48,7 +55,7 @@ def why_line(comparison: Comparison) -> str:
 def gain_line(advice: Advice) -> str:
     """States the expected gain of a piece of advice and, if it was tried, the measured one."""
     measured = f"; measured {_times(advice.measured_gain)}" if advice.measured_gain else ""
-    return f"Expected {_times(advice.estimated_gain)}{measured}."
+    return f"Expected throughput: {_times(advice.estimated_gain)}{measured}."
 
 
 def advice_lines(comparison: Comparison) -> list[str]:
@@ -95,8 +102,8 @@ def _bound(comparison: Comparison, bound: Bound) -> str:
         )
         if limit
     ]
-    measured = [f"measured {_times(comparison.speedup)}"] if comparison.speedup else []
-    return f"Possible: at most {'; '.join([*limits, *measured])}." if limits else ""
+    measured = f"Measured: {_times(comparison.speedup)}." if comparison.speedup else ""
+    return f"Upper limits of the speedup: {'; '.join(limits)}. {measured}".rstrip() if limits else ""
 
 
 def _no_advice(explanation: Explanation) -> str:

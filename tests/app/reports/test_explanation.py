@@ -85,8 +85,8 @@ def test_the_cause_and_the_bound_are_in_what_people_read(report, form):
     text = said(form, report)
     assert CAUSE in text
     assert (
-        "at most 2.44 (2.41 to 2.47) × if matrix products and attention cost nothing; 3.10 (3.00 to 3.20) × if all "
-        "work ran at the device's ceilings; measured 2.00"
+        "2.44 (2.41 to 2.47) × if matrix products and attention cost nothing; 3.10 (3.00 to 3.20) × if all work ran at "
+        "the device's ceilings. Measured: 2.00"
     ) in text
 
 
@@ -94,7 +94,7 @@ def test_what_is_unknown_of_the_bound_is_left_out(report):
     explanation = report.comparisons[0].explanation
     bound = explanation.bound.model_copy(update={"all_at_ceiling": None})
     line = why_line(changed(report, explanation=explanation.model_copy(update={"bound": bound})).comparisons[0])
-    assert "cost nothing; measured" in line
+    assert "cost nothing. Measured: 2.00" in line
     nothing = bound.model_copy(update={"matmul_free": None})
     line = why_line(changed(report, explanation=explanation.model_copy(update={"bound": nothing})).comparisons[0])
     assert line == "Mostly" + CAUSE.removeprefix("mostly") + "."
@@ -114,8 +114,8 @@ def test_advice_is_a_ranked_list_with_its_gain_and_evidence(report, form):
     for advice in report.comparisons[0].explanation.advice:
         assert advice.text in text
         assert advice.evidence in text
-    assert "Expected 1.32 (1.20 to 1.44) ×; measured 1.27 (1.23 to 1.31) ×." in text
-    assert "Expected 1.12 (1.06 to 1.18) ×." in text
+    assert "Expected throughput: 1.32 (1.20 to 1.44) ×; measured 1.27 (1.23 to 1.31) ×." in text
+    assert "Expected throughput: 1.12 (1.06 to 1.18) ×." in text
     assert "Not measured: the time budget was spent." in text
     assert text.index("Compile the model") < text.index("Double the batch") < text.index("Then stop")
 
@@ -210,10 +210,10 @@ def test_csv_has_cause_bound_and_advice(report):
 
 def test_utilisation_and_the_vendor_s_peak_are_figures_of_a_leg(plain, report):
     rows = {row[0]: row[1:] for row in leg_rows(report)}
-    assert rows["Model FLOPs utilisation (%)"] == ("41.0",) * 3
+    assert rows["Model FLOPs utilisation, of its precision's peak (%)"] == ("41.0",) * 3
     assert rows["Vendor's dense peak (TFLOP/s)"] == ("989",) * 3
     assert {row[0] for row in leg_rows(plain)} == set(rows) - {
-        "Model FLOPs utilisation (%)", "Vendor's dense peak (TFLOP/s)"
+        "Model FLOPs utilisation, of its precision's peak (%)", "Vendor's dense peak (TFLOP/s)"
     }  # fmt: skip
 
 

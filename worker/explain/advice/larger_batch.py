@@ -35,17 +35,17 @@ def larger_batch(facts: Facts) -> Advice | None:
     weights = sum(_seconds_of_weights(facts, one) for one in MOVE_WEIGHTS)
     fixed, most = least + host + launching, least + host + split.seconds(*launches) + weights
     hidden = host if facts.device.kind == "cuda" else 0.0
+    rest = "Python, dispatch, and the start of small operations" if launching else "Python and dispatch"
     gain = split.gains(least / FACTOR, min((most + hidden) / FACTOR, split.step_seconds / FACTOR), fixed / FACTOR)
     return Advice(
         name="larger_batch",
         text=(
-            f"Train with batches of {larger}: part of a step takes the same time whatever the batch. The learning rate "
-            "may have to change with it."
+            f"Train with batches of {larger} instead of {facts.training.batch_size}: part of a step takes the same "
+            "time whatever the batch. The learning rate may have to change with it."
         ),
         evidence=(
             f"{milliseconds(fixed)} of a step of {milliseconds(split.step_seconds)} ({percent(split.share_of(fixed))}) "
-            "do not grow with the batch: the optimizer, gradient scaling, Python, and the start of operations; "
-            f"{room}."
+            f"do not grow with the batch: the optimizer, gradient scaling and clipping, {rest}; {room}."
         ),
         estimated_gain=gain,
         request=changed(facts.request, config__training__batch_size=larger),
@@ -80,7 +80,7 @@ def _room(facts: Facts, larger: int) -> str | None:
     more_bytes = (FACTOR - 1) * (_growing_bytes(memory) + waiting_bytes)
     if not facts.has_room_for(more_bytes):
         return None
-    return f"it needs at most about {size(facts.occupied_bytes + more_bytes)} of {size(device_bytes)}"
+    return f"the process needs at most about {size(facts.occupied_bytes + more_bytes)} of {size(device_bytes)}"
 
 
 def most_waiting_bytes(facts: Facts) -> int | None:

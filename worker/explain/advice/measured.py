@@ -6,7 +6,7 @@ from halftime.contract.report.estimate import Estimate
 from halftime.contract.report.explanation import Advice, AdviceName
 from worker.comparison.comparison_run import VerifiedGain
 
-#: How far a measured gain may be outside the range of the estimate without a remark.
+#: How far a measured gain may be from the estimate without a remark, if their intervals overlap.
 TOLERANCE = 1.5
 
 #: What the estimate of each rule does not know, and so the likely reason of a difference.
@@ -37,9 +37,10 @@ def _with_gain(advice: Advice, verified: VerifiedGain) -> Advice:
 
 
 def why_different(advice: Advice, measured: Estimate) -> str | None:
-    """Why a measured gain is far from the estimate; None if it is not."""
+    """Why a measured gain is outside the estimate's range, or far from the estimate; None if it is not."""
     estimated = advice.estimated_gain
-    if estimated.ci_low / TOLERANCE <= measured.value <= estimated.ci_high * TOLERANCE:
+    overlap = measured.ci_low <= estimated.ci_high and measured.ci_high >= estimated.ci_low
+    if overlap and estimated.value / TOLERANCE <= measured.value <= estimated.value * TOLERANCE:
         return None
     more_or_less = "more" if measured.value > estimated.value else "less"
     return f"It gained {more_or_less} than estimated: the estimate does not know {UNKNOWN[advice.name]}."

@@ -125,13 +125,19 @@ def given_advice(low, value, high, name="compile"):
     return Advice(name=name, text="", evidence="", estimated_gain=gain, request={})
 
 
-@pytest.mark.parametrize(("measured", "said"), [(1.0, None), (2.2, None), (0.7, "less than"), (3.2, "more than")])
-def test_a_measured_gain_far_from_the_estimate_has_a_remark(measured, said):
+@pytest.mark.parametrize(("measured", "said"), [(1.3, None), (1.9, None), (1.1, "less than"), (2.1, "more than")])
+def test_a_measured_gain_outside_the_range_of_the_estimate_has_a_remark(measured, said):
     verified = {"compile": VerifiedGain(exactly(measured))}
     one, other = with_measured([given_advice(1.2, 1.5, 2), given_advice(1, 1.2, 2, "tf32_first")], verified)
     assert one.measured_gain == exactly(measured)
     assert (one.remark is None) if said is None else (said in one.remark)
     assert (other.measured_gain, other.remark) == (None, None)
+
+
+def test_a_measured_gain_far_from_the_estimate_has_a_remark_though_its_range_be_wide():
+    verified = {"compile": VerifiedGain(Estimate(value=2.4, ci_low=1.9, ci_high=2.9))}
+    (one,) = with_measured([given_advice(1.2, 1.5, 2)], verified)
+    assert "more than" in one.remark
 
 
 def test_what_was_not_measured_says_why():
