@@ -64,7 +64,7 @@ def profile_steps(
     return StepProfile(
         steps=steps,
         profiled_step_seconds=statistics.fmean(profiled),
-        host_delay_seconds=_host_delay_seconds(times, steps, profiled, plain),
+        host_delay_seconds=host_delay_seconds(times, steps, profiled, plain),
         kinds=_kinds(times.own, work, steps, is_compiled=run.forward is not run.model),
         unknown_operators=[name for name, _ in times.unknown.most_common(MAX_UNKNOWN)],
         trace_missing=keep(recorded),
@@ -161,7 +161,7 @@ def _is_part(name: str, own: WorkKind | None, of: WorkKind, is_whole: bool) -> b
     return own == "host" or (own is None and of != "host")  # bookkeeping for it, or what nobody knows
 
 
-def _host_delay_seconds(times: Times, steps: int, profiled: Sequence[float], plain: Sequence[float]) -> float:
+def host_delay_seconds(times: Times, steps: int, profiled: Sequence[float], plain: Sequence[float]) -> float:
     """How long the profiler delays the host in a step.
 
     On a GPU also launches are recorded, which takes longer and is measured with the steps alone.

@@ -3,9 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from torch.autograd import DeviceType
 
-from worker.explain.profile import REGION, STEP, Times
+from worker.explain.profile import REGION, STEP, Times, host_delay_seconds, steps_in_all
 
 
 def event(name, *children, kernels=(), is_user_annotation=False):
@@ -74,3 +75,10 @@ def test_the_backward_pass_of_a_further_step_is_not_the_optimizers():
 def test_a_driver_that_records_no_kernel_is_said():
     with pytest.raises(RuntimeError, match="recorded no kernel: the driver may refuse it to a container"):
         Times("cuda").add(flat(event(STEP, event("aten::mm"))))
+
+
+def test_what_the_profiler_delays_is_measured_with_steps_beside_it():
+    assert host_delay_seconds(Times("cuda"), 3, [0.013] * 3, [0.010, 0.012, 0.011]) == pytest.approx(0.002)
+    assert host_delay_seconds(Times("cuda"), 3, [0.010] * 3, [0.010, 0.012, 0.011]) == 0
+    with_steps_beside = {device: steps_in_all(0.01, torch.device(device)) for device in ("cpu", "cuda")}
+    assert with_steps_beside == {"cpu": 5, "cuda": 9}
