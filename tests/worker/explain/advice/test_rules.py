@@ -137,7 +137,16 @@ def test_the_casts_of_weights_remain_in_a_compiled_model():
     assert "compile" not in advice_on(only_weights)
 
 
-@pytest.mark.parametrize("why", ["compiled", "bound by nothing known", "no compiler"])
+def test_compiling_is_worth_a_try_where_much_is_bound_by_nothing_known():
+    """Of 60 operations 20 remain, or fusing gains nothing; what memory bounds is too little to explain the time."""
+    elementwise = row("elementwise", 5, None, 0.1, calls=40)
+    rows = [elementwise, row("normalisation", 1, "memory", 0.7, calls=20), *MANY_SMALL[2:]]
+    advice = advice_on(rows)["compile"]
+    assert range_of(advice) == pytest.approx((1, math.sqrt(10 / 6), 10 / 6))
+    assert "compiling may gain nothing" in advice.evidence
+
+
+@pytest.mark.parametrize("why", ["compiled", "little is bound by nothing known", "no compiler"])
 def test_no_compiling_without_evidence(monkeypatch, why):
     request, rows = asked(), MANY_SMALL
     if why == "compiled":
@@ -145,7 +154,7 @@ def test_no_compiling_without_evidence(monkeypatch, why):
     elif why == "no compiler":
         monkeypatch.setattr("worker.explain.advice.compiling.why_no_compiler", lambda device: "no g++")
     else:
-        rows = [row("elementwise", 6, None, 0.1), row("matrix_products", 4)]
+        rows = [row("elementwise", 1.9, None, 0.1, calls=9), row("matrix_products", 8.1)]
     assert "compile" not in advice_on(rows, request)
 
 
