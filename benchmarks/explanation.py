@@ -31,7 +31,8 @@ LLAMA = {
         "num_key_value_heads": 4,
     },
 }
-MEASUREMENT = {"min_blocks": 4, "max_blocks": 6, "target_ci": 0.04, "time_budget_seconds": 150}
+#: Half of the time budget is for advice: a model is compiled anew in every trial, which takes most of a minute here.
+MEASUREMENT = {"min_blocks": 4, "max_blocks": 6, "target_ci": 0.04, "time_budget_seconds": 600}
 #: How far apart estimate and measurement may be.
 FACTOR = 1.5
 
