@@ -55,7 +55,7 @@ def why_line(comparison: Comparison) -> str:
 def gain_line(advice: Advice) -> str:
     """States the expected gain of a piece of advice and, if it was tried, the measured one."""
     measured = f"; measured {_times(advice.measured_gain)}" if advice.measured_gain else ""
-    return f"Expected throughput: {_times(advice.estimated_gain)}{measured}."
+    return f"Expected throughput: {_times(advice.estimated_gain)} today's{measured}."
 
 
 def advice_lines(comparison: Comparison) -> list[str]:

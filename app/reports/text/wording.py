@@ -368,7 +368,10 @@ def _quality(report: Report, comparison: Comparison) -> list[str]:
     if not _shows_differences(report, comparison, metric.name):
         return [f"trains too little to compare {PLURALS.get(metric.short_title, metric.short_title)}"]
     if difference.ci_low <= 0 <= difference.ci_high:
-        return [f"trains to the same {metric.short_title} within noise"]
+        judged = {requirement_kind(one.name, one.metric).metric: one.status for one in comparison.requirements}
+        is_open = judged.get(metric.name) == "inconclusive"
+        same = f"to the same {metric.short_title}"
+        return [f"leaves open whether it trains {same}" if is_open else f"trains {same} within noise"]
     size = metric_text(metric, difference.value)
     return [f"trains to {'a lower' if difference.signed_mean > 0 else 'a higher'} {metric.short_title} (by {size})"]
 

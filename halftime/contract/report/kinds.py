@@ -17,7 +17,7 @@ KIND_TITLES: dict[WorkKind, str] = {
     "casts_and_copies": "casts and copies",
     "fused": "fused by the compiler",
     "optimizer": "optimizer",
-    "gradient_scaling_and_clipping": "scaling, clipping",
+    "gradient_scaling_and_clipping": "clipping, scaling",
     "data": "data loading",
     "host": "host",
     "unassigned": "unassigned",

@@ -90,7 +90,7 @@ def test_no_bound_is_below_the_measured_speedup(parts):
         (
             [("matrix_products", 0.3, None), ("elementwise", 0.5, "memory"), ("optimizer", 0.2, "memory")],
             "limited mostly by memory-bound work other than matrix products and attention: 700 ms of its step "
-            "(700 ms in fp32), which is 70 % of it, most of that elementwise (50 %) and optimizer (20 %)",
+            "(700 ms in fp32), which is 70 % of it, most of that elementwise (50 % of the step) and optimizer (20 %)",
         ),
     ],
 )

@@ -51,7 +51,8 @@ def compile_the_model(facts: Facts) -> Advice | None:
         most = seconds + split.seconds(*loss) + _of_the_host(split, calls + split.calls(*loss))
         gain, limit = split.gains(least_removed * seconds, most, saved), "by memory or by how fast operations start"
     else:
-        gain, limit = split.gains(0.0, saved), "by nothing that is known, so that compiling may gain nothing"
+        gain, limit = split.gains(0.0, saved), "by nothing that is known, so that the gain is uncertain"
+    but_for = " (but for those of weights)" if shares.get("casts_and_copies", 1.0) < 1 else ""
     return Advice(
         name="compile",
         text=(
@@ -59,7 +60,7 @@ def compile_the_model(facts: Facts) -> Advice | None:
             "of once each. The first steps take longer."
         ),
         evidence=(
-            f"{', '.join(KIND_TITLES[kind] for kind in shares)} take {milliseconds(seconds)} "
+            f"{', '.join(KIND_TITLES[kind] for kind in shares)}{but_for} take {milliseconds(seconds)} "
             f"({percent(split.share_of(seconds))}) of a step, limited {limit}. "
             f"Of these {calls:.0f} operations about {gaps:.0f} would remain, between the matrix products."
         ),
