@@ -15,10 +15,10 @@ def operation_delay_seconds() -> float:
     A step under the profiler beside one without it would not do: where the machine's speed changes by a few percent
     from step to step, that is more than the profiler's delay of all operations of a step.
     """
-    plain_seconds = _seconds()
+    before_seconds = _seconds()
     with profile(activities=[ProfilerActivity.CPU]):
         recorded_seconds = _seconds()
-    return max(0.0, recorded_seconds - plain_seconds) / OPERATIONS
+    return max(0.0, recorded_seconds - min(before_seconds, _seconds())) / OPERATIONS
 
 
 def _seconds() -> float:
