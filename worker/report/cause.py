@@ -67,8 +67,8 @@ def _limit(baseline: Leg, candidate: Leg, steps: Sequence[WaterfallStep]) -> str
         parts = [f"{_name(first)} ({shares[first]:.0%} of its step, {_how_fast(steps, [first], baseline)})"]
         parts += [f"{_name(one)} ({shares[one]:.0%}, {_how_fast(steps, [one], baseline)})" for one in second]
         return " and ".join(parts)
-    first, *second = [f"{_name(kind)} ({shares[kind]:.0%}" for kind in _largest(shares, others)]
-    named = " and ".join([f"{first} of the step)", *(f"{one})" for one in second)])
+    parts = [f"{_name(kind)} ({shares[kind]:.0%}" for kind in _largest(shares, others)]
+    named = " and ".join([f"{parts[0]} of the step)", *(f"{part})" for part in parts[1:])])
     what = "what torch.compile made of its operations" if "fused" in others else OTHER_WORK
     before, after = (1000 * seconds for seconds in _of_kinds(steps, others))
     took = f"{after:.3g} ms of its step ({before:.3g} ms in {baseline.precision})"
