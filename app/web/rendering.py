@@ -32,6 +32,7 @@ def environment() -> jinja2.Environment:
         "explained": explanation.explained,
         "why_line": explanation.why_line,
         "gain_line": explanation.gain_line,
+        "evidence_line": explanation.evidence_line,
         "kind_tables": explanation.kind_tables,
         "missing_lines": explanation.missing_lines,
         "split_text": explanation.split_text,

@@ -21,15 +21,19 @@ _BOUND_WORDS: dict[BoundBy, str] = {"compute": "compute-bound", "memory": "memor
 
 def cause_of(baseline: Leg, candidate: Leg, steps: Sequence[WaterfallStep]) -> str:
     """Returns the cause, to follow the speedup after a comma."""
-    before, after = (sum(seconds) for seconds in zip(*(_seconds(step) for step in steps), strict=True))
-    losses = [step for step in steps if step.kind not in _IDLE_WORDS and _more_seconds(step) >= LOSS_SHARE * after]
+    if losses := _losses(steps):
+        return f"held back mostly by {_took_longer(max(losses, key=_more_seconds))}"
+    return f"limited mostly by {_limit(baseline, candidate, steps)}".replace("%", " %")
+
+
+def _losses(steps: Sequence[WaterfallStep]) -> Sequence[WaterfallStep]:
+    """What holds the candidate back: of a slowdown anything may, of a speedup work that takes notably longer."""
+    before, after = _of_kinds(steps, {step.kind for step in steps})
     if after > before:
-        text = f"mostly because of {_took_longer(max(steps, key=_more_seconds))}"
-    elif losses and not _idle(steps):
-        text = f"held back mostly by {_took_longer(max(losses, key=_more_seconds))}"
-    else:
-        text = f"limited mostly by {_limit(baseline, candidate, steps)}"
-    return text.replace("%", " %")
+        return steps
+    if _idle(steps):
+        return []
+    return [step for step in steps if step.kind not in _IDLE_WORDS and _more_seconds(step) >= LOSS_SHARE * after]
 
 
 def _seconds(step: WaterfallStep) -> tuple[float, float]:

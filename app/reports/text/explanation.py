@@ -61,7 +61,12 @@ def gain_line(advice: Advice) -> str:
 def advice_lines(comparison: Comparison) -> list[str]:
     """Returns every piece of advice in one line: what to do, the gain, why, and a remark."""
     advice = comparison.explanation.advice if comparison.explanation else []
-    return [" ".join(filter(None, [one.text, gain_line(one), one.evidence, one.remark])) for one in advice]
+    return [" ".join(filter(None, [one.text, gain_line(one), evidence_line(one), one.remark])) for one in advice]
+
+
+def evidence_line(advice: Advice) -> str:
+    """States what a piece of advice follows from, as a sentence."""
+    return f"{advice.evidence[:1].upper()}{advice.evidence[1:]}"
 
 
 def missing_lines(report: Report) -> list[str]:

@@ -130,7 +130,7 @@ def test_of_a_speedup_a_wait_is_the_limit_and_nothing_that_became_slower():
 def test_a_slowdown_may_be_the_hosts():
     baseline, candidate = ([row("matrix_products", 0.01), row("host", seconds)] for seconds in (0.002, 0.008))
     assert explain(*legs(baseline, candidate), SPEEDUP, *ASKED).cause == (
-        "mostly because of the host: 8 ms of its step instead of 2 ms"
+        "held back mostly by the host: 8 ms of its step instead of 2 ms"
     )
 
 
@@ -138,7 +138,7 @@ def test_the_cause_of_a_slowdown_is_what_takes_longer():
     baseline = [row("matrix_products", 0.05), row("casts_and_copies", 0.01)]
     candidate = [row("matrix_products", 0.03), row("casts_and_copies", 0.05)]
     assert explain(*legs(baseline, candidate), SPEEDUP, *ASKED).cause == (
-        "mostly because of casts and copies: 50 ms of its step instead of 10 ms"
+        "held back mostly by casts and copies: 50 ms of its step instead of 10 ms"
     )
 
 
