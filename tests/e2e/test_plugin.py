@@ -15,7 +15,7 @@ def run(example, tmp_path, request, *settings):
     """Runs a request of the example package with a service, a worker and trials of its own; None without a report."""
     path = tmp_path / "report.json"
     command = [sys.executable, "-m", "app.cli", "run", EXAMPLE_PLUGIN / request, "--output", path]
-    few = ("measurement.min_blocks=2", "measurement.max_blocks=2")
+    few = ("measurement.min_blocks=2", "measurement.max_blocks=2", "measurement.pairing=trials", "explain=false")
     options = [part for setting in (*settings, *few) for part in ("--set", setting)]
     environment = os.environ | {"PYTHONPATH": str(example)}
     ended = subprocess.run(
