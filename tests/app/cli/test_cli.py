@@ -169,11 +169,12 @@ def test_an_error_of_the_command_itself_is_no_verdict(monkeypatch, capsys):
     assert "not a result" in shown
 
 
-def test_output_that_nobody_reads_is_no_verdict(settings):
+@pytest.mark.parametrize("arguments", ["doctor", "doctor --json"])
+def test_output_that_nobody_reads_is_no_verdict(settings, arguments):
     reading, writing = os.pipe()
     os.close(reading)
     environment = os.environ | {"HALFTIME_DATABASE_URL": settings.database_url, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "app.cli", "doctor"]
+    command = [sys.executable, "-m", "app.cli", *arguments.split()]
     ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, check=False)
     os.close(writing)
     assert ended.returncode == OUTPUT_CLOSED, ended.stderr

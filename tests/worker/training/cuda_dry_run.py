@@ -86,8 +86,6 @@ OPTIMIZERS = [
 ]
 #: What a quick run tries with every optimizer, by turns; the others differ from these before the optimizer's step.
 THOROUGH = ("mlp", "convnet", "transformer")
-#: Precisions in which an optimizer's step differs: plain, with a gradient scaler, and of weights in half precision.
-OF_OPTIMIZERS = ("fp32", "fp16", "bf16-true")
 #: Settings that change what a step does, each tried once for a model that it is of use to.
 SETTINGS = {
     "gradient_accumulation": ("transformer", {"gradient_accumulation": 2}),
@@ -256,17 +254,15 @@ def all_combinations():
 
 
 def quick_combinations():
-    """Every model in every precision; every other optimizer where it may differ, of each thorough model in turn."""
+    """Every model in every precision; and every other optimizer in every precision, of each thorough model in turn."""
     yield from itertools.product(MODELS, PRECISIONS, OPTIMIZERS[:1])
     for turn, optimizer in enumerate(OPTIMIZERS[1:]):
-        for number, precision in enumerate(OF_OPTIMIZERS):
+        for number, precision in enumerate(PRECISIONS):
             yield THOROUGH[(turn + number) % len(THOROUGH)], precision, optimizer
 
 
 def rows(quick=False):
-    """Every combination; in a quick run, every pair of a model and a precision, of a model and an optimizer, and of an
-    optimizer and a precision in which it may differ.
-    """
+    """Every combination; in a quick run, every pair of a model or an optimizer with a precision, and of those two."""
     for model, precision, (optimizer, implementation) in quick_combinations() if quick else all_combinations():
         yield try_one(model, precision, optimizer, implementation)
     for setting, (model, changes) in SETTINGS.items():
