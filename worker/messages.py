@@ -77,6 +77,8 @@ class TrialSpec(BaseModel):
     phase: TrialPhase = "measure"
     #: If the legs of the block take turns, the monotonic time (seconds) at which the block began; null: a whole trial.
     turns_began: float | None = None
+    #: Folder with what torch.compile made in earlier trials of the leg; null: an empty one of its own.
+    compile_cache: str | None = None
     #: Distinct training batches at most; null: one per step, limited by memory.
     max_batches: int | None = None
     #: Time limits; null: none.

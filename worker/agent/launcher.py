@@ -128,6 +128,7 @@ class TrialLauncher:
                 break
             log.warning("trials killed", signals=killed, block=specs[0].block, trial_attempt=attempt)
             if attempt < MAX_ATTEMPTS:
+                specs = [_to_repeat(spec) for spec in specs]
                 earlier = [f"{logs}[the block is run again after {killed}]\n" for _, logs in results]
         return [
             (_killed(spec, end) if isinstance(end, Killed) else end, before + logs)
@@ -192,6 +193,7 @@ class TrialLauncher:
             logs += f"[{task.name} was killed by {end.by.name}]\n"
             if attempt == MAX_ATTEMPTS:
                 return _killed(task, end), logs
+            task = _to_repeat(task) if isinstance(task, TrialSpec) else task
 
 
 def within_time_limit(task: Task, left_seconds: float) -> Task:
@@ -201,6 +203,11 @@ def within_time_limit(task: Task, left_seconds: float) -> Task:
     used_seconds = task.limit.max_seconds - left_seconds
     limit = TimeLimit(share_seconds=task.limit.share_seconds - used_seconds, max_seconds=left_seconds)
     return task.model_copy(update={"limit": limit})
+
+
+def _to_repeat(spec: TrialSpec) -> TrialSpec:
+    """Returns the spec for another attempt: a compiler that was killed may have left half of a library in its cache."""
+    return spec.model_copy(update={"compile_cache": None})
 
 
 def _within_budget(end: End, left_seconds: float, deadline_seconds: float) -> End | Failure:

@@ -2,7 +2,7 @@
 
 The candidate with the change is first trained alone, which shows whether it runs, how long its step takes and whether
 both fit on the device together. Then both take turns in each block, or are trained one after the other where turns
-would be unfair.
+would be unfair. A leg is compiled once, and its later trials load what was made: the gain is of the steps that follow.
 """
 
 import functools
@@ -38,6 +38,7 @@ from worker.comparison.estimates import ratio_estimate
 from worker.comparison.time_budget import LEAST_BLOCKS, time_limit
 from worker.comparison.turns import plan_turns, why_no_room, why_trials
 from worker.messages import BlockTurns, OutcomeInTurns, TimeLimit, TrialSpec
+from worker.training.compiler_caches import shared_cache
 
 #: Aimed duration of the measured steps of a trial, and the fewest, if the request has so many.
 MEASURED_SECONDS, LEAST_STEPS = 3.0, 20
@@ -108,12 +109,13 @@ class _Verification:
         self._legs = [self._as_it_is, self._changed]
         self._blocks = 0
         self._ends = math.inf
+        self._compile_cache: str | None = None
 
     async def run(self, seconds: float) -> VerifiedGain:
         """Measures for at most so many seconds."""
         self._ends = time.monotonic() + seconds
         failure = None
-        with anyio.move_on_after(max(0.0, seconds)):
+        with shared_cache() as self._compile_cache, anyio.move_on_after(max(0.0, seconds)):
             failure = await self._measure()
         if failure is None or failure.code in OUT_OF_TIME or self._blocks >= LEAST_BLOCKS:
             return self._result()
@@ -134,7 +136,7 @@ class _Verification:
             outcomes = await self._block_in_turns(turns) if turns else await self._block_of_trials()
             failure = next((one for one in outcomes if isinstance(one, Failure)), None)
             if turns and why_unfair(self._legs, outcomes) is not None:
-                turns = None
+                turns = self._compile_cache = None  # a process that was killed may have left half of a library
                 self._discard_blocks()
                 continue
             if failure is not None or None in outcomes:
@@ -219,6 +221,7 @@ class _Verification:
             adapters=request.config.adapters,
             parameter_count=self._comparison.parameter_count,
             phase="verify",
+            compile_cache=self._compile_cache,
             limit=limit,
         )
 

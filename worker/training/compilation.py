@@ -1,8 +1,7 @@
-"""Compiles a model with torch.compile, in every trial from an empty cache, and records time and recompilations."""
+"""Compiles a model with torch.compile, as a rule from an empty cache, and records time and recompilations."""
 
 import contextlib
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from halftime.contract.report.trial import Compilation
 from halftime.contract.request.training import CompileConfig
 from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
-from worker.training.compiler_caches import cache_prefix
+from worker.training.compiler_caches import new_cache
 from worker.training.compilers import why_no_compiler
 
 #: Variables that set the cache folders of Inductor and Triton.
@@ -29,8 +28,10 @@ TMP_REMEDY = (
 
 
 @contextlib.contextmanager
-def fresh_compiler(settings: CompileConfig | None, device: torch.device) -> Iterator[None]:
-    """Gives torch.compile an empty cache for the duration of the block, and removes it afterwards.
+def compiler_with_cache(
+    settings: CompileConfig | None, device: torch.device, shared: str | None = None
+) -> Iterator[None]:
+    """Gives torch.compile a cache for the duration of the block: an empty one, removed afterwards, or a shared one.
 
     Raises TrialFailed (`invalid_model`) when there is no compiler or no folder to load compiled libraries from, or
     when the model does not compile.
@@ -42,7 +43,7 @@ def fresh_compiler(settings: CompileConfig | None, device: torch.device) -> Iter
     from torch._dynamo.exc import TorchDynamoException  # noqa: PLC0415
 
     before = {name: os.environ.get(name) for name in CACHES}
-    with _new_folder() as cache:
+    with contextlib.nullcontext(shared) if shared else _new_cache() as cache:
         _require_exec(cache)
         os.environ |= {name: str(Path(cache, name.lower())) for name in CACHES}
         torch.compiler.reset()
@@ -114,9 +115,9 @@ def _counters() -> dict[str, Counter[str]]:
     return counters
 
 
-def _new_folder() -> tempfile.TemporaryDirectory[str]:
+def _new_cache() -> contextlib.AbstractContextManager[str]:
     try:
-        return tempfile.TemporaryDirectory(prefix=cache_prefix(os.getpid()), ignore_cleanup_errors=True)
+        return new_cache()
     except OSError as error:
         raise TrialFailed.because(
             FailureCode.INVALID_MODEL,

@@ -24,7 +24,7 @@ from worker.explain.trace import hand_over
 from worker.messages import KeepTrace, TrialSpec
 from worker.proof.overflow import largest_input
 from worker.training.clock import StepClock, make_clock
-from worker.training.compilation import CompileWatch, compiled, fresh_compiler
+from worker.training.compilation import CompileWatch, compiled, compiler_with_cache
 from worker.training.determinism import deterministic, is_deterministic
 from worker.training.held import (
     digest_of,
@@ -87,7 +87,8 @@ def run_trial(
         after_step(step)
 
     try:
-        with deterministic(spec.training.deterministic), fresh_compiler(spec.training.compile, device):
+        compiler = compiler_with_cache(spec.training.compile, device, spec.compile_cache)
+        with deterministic(spec.training.deterministic), compiler:
             return _run(spec, device, count, taker, keep_trace)
     except TrialFailed:
         raise

@@ -14,6 +14,8 @@ from tests.factories import request
 from tests.worker.agent import explaining
 from tests.worker.agent.sick_ceilings import crashing_ceilings, endless_ceilings
 from worker.agent import child_process as launching
+from worker.agent import launcher as launcher_module
+from worker.agent.child_process import Killed
 from worker.agent.launcher import TrialLauncher
 from worker.messages import TrialSpec
 from worker.trial import process as trial_process
@@ -162,6 +164,27 @@ async def test_a_forkserver_that_hangs_as_a_trial_starts_is_replaced(launcher, m
     assert not server.is_running()
     assert len(outcome.step_seconds) == 3
     assert "was killed by SIGKILL" in logs
+
+
+async def test_what_a_killed_compiler_left_is_not_used_again(launcher, monkeypatch):
+    tried = []
+
+    class Dies:
+        """A child process that is killed at once."""
+
+        def __init__(self, context, task, after_step, lock):
+            tried.append(task.compile_cache)
+
+        async def run(self, deadline_seconds):
+            return Killed(signal.SIGKILL, oom_killed=False)
+
+        def standard_error(self):
+            return ""
+
+    monkeypatch.setattr(launcher_module, "ChildProcess", Dies)
+    failure, _ = await launcher.run(spec().model_copy(update={"compile_cache": "half"}), 60, lambda step: None)
+    assert failure.code == "internal"
+    assert tried == ["half", None]
 
 
 async def test_a_forkserver_that_hangs_at_the_end_is_not_waited_for(monkeypatch):

@@ -1,5 +1,7 @@
 """Measured gains of advice, from trials that are made up."""
 
+from pathlib import Path
+
 import anyio
 import pytest
 
@@ -107,6 +109,23 @@ async def test_the_first_three_that_change_something_are_measured():
     assert fractions == sorted(fractions)
     assert 0.8 <= fractions[0] < fractions[-1] < 1
     assert {seen.phase for seen in progress} == {"verify"}
+
+
+async def test_trials_of_one_piece_of_advice_share_what_was_compiled():
+    def sharing(specs, turns):
+        if " with " in specs[1].leg:
+            assert Path(specs[1].compile_cache).is_dir()
+        return turned_with_changes(specs, turns)
+
+    _, machine, _ = await verified([advice(), advice("compile", {})], Verifying(in_turns=sharing))
+    of_pieces = [
+        {spec.compile_cache for specs, _ in machine.blocks for spec in specs if specs[1].leg == f"bf16 with {name}"}
+        for name in ("larger_batch", "compile")
+    ]
+    (first,), (second,) = of_pieces
+    assert [spec.compile_cache for spec in machine.specs] == [first, second]
+    assert first != second
+    assert not Path(first).exists()
 
 
 async def test_trials_are_short():

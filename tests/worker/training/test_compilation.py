@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.utils import counters
 
 from app.reports.text.wording import context_lines
 from halftime.contract.models import ConvnetSpec, MlpSpec, TransformerSpec
@@ -25,8 +26,8 @@ from worker.messages import TrialSpec
 from worker.models import TaskBlueprint, blueprint_of
 from worker.report.build import make_report
 from worker.training import compilation, compilers
-from worker.training.compilation import CompileWatch, fresh_compiler
-from worker.training.compiler_caches import remove_caches
+from worker.training.compilation import CompileWatch, compiler_with_cache
+from worker.training.compiler_caches import remove_caches, shared_cache
 from worker.training.memory import break_down
 from worker.trial.run import run_trial
 
@@ -101,7 +102,7 @@ def building(monkeypatch, module):
 def test_a_recompilation_is_counted_where_it_happens():
     watch, layer = CompileWatch(), nn.Linear(4, 4)
     asked = CompileConfig()
-    with fresh_compiler(asked, CPU):
+    with compiler_with_cache(asked, CPU):
         forward = compilation.compiled(layer, asked, backend="eager")
         forward(torch.ones(2, 4))
         watch.after_first_step()
@@ -165,7 +166,7 @@ def test_the_device_s_compiler_and_python_s_headers_must_be_there(
         (tmp_path / "Python.h").touch()
     monkeypatch.setattr(compilers.sysconfig, "get_path", lambda name: str(tmp_path))
     expected = pytest.raises(TrialFailed, match=said) if said else contextlib.nullcontext()
-    with expected as failed, fresh_compiler(CompileConfig(), torch.device(device, 0)):
+    with expected as failed, compiler_with_cache(CompileConfig(), torch.device(device, 0)):
         pass
     assert failed is None or failed.value.failure.code == "invalid_model"
 
@@ -181,10 +182,10 @@ def test_a_worker_that_can_write_nowhere_is_told_what_to_mount(monkeypatch, tmp_
 TRIED = """
 import os, torch
 from halftime.contract.request.training import CompileConfig
-from worker.training.compilation import fresh_compiler
+from worker.training.compilation import compiler_with_cache
 from worker.errors import TrialFailed
 try:
-    with fresh_compiler(CompileConfig(), torch.device("cpu")):
+    with compiler_with_cache(CompileConfig(), torch.device("cpu")):
         print("compiles in", os.environ["TORCHINDUCTOR_CACHE_DIR"])
 except TrialFailed as error:
     print(error.failure.code, error.failure.detail)
@@ -201,7 +202,7 @@ def test_a_folder_from_which_nothing_can_be_loaded_is_refused(tmp_path, options,
 def test_memory_that_ran_out_while_compiling_is_not_the_model_s_fault():
     with (
         pytest.raises(TorchDynamoException, match="out of memory"),
-        fresh_compiler(CompileConfig(), CPU),
+        compiler_with_cache(CompileConfig(), CPU),
     ):
         raise TorchDynamoException("Triton Error [CUDA]: out of memory")
 
@@ -210,7 +211,7 @@ def test_every_trial_compiles_from_an_empty_cache_and_leaves_none(monkeypatch):
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     seen = []
     for _ in range(2):
-        with fresh_compiler(CompileConfig(), CPU):
+        with compiler_with_cache(CompileConfig(), CPU):
             (folder,) = caches()
             assert list(folder.iterdir()) == []
             assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).parent == folder
@@ -219,6 +220,43 @@ def test_every_trial_compiles_from_an_empty_cache_and_leaves_none(monkeypatch):
     assert seen[0] != seen[1]
     assert caches() == []
     assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # of torch's own code
+def test_trials_that_share_a_cache_compile_once(tmp_path):
+    hits = []
+    for _ in range(2):
+        with compiler_with_cache(CompileConfig(), CPU, str(tmp_path)):
+            compilation.compiled(nn.ReLU(), CompileConfig())(torch.ones(3))
+            hits.append(counters["inductor"]["fxgraph_cache_hit"])
+    assert hits == [0, 1]
+    assert list(tmp_path.iterdir())
+    assert caches() == []
+
+
+def test_a_trial_compiles_in_the_cache_that_it_is_given(monkeypatch, tmp_path):
+    folders = []
+
+    def eager(model, settings):
+        folders.append(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).parent)
+        return compilation.compiled(model, settings, backend="aot_eager")
+
+    monkeypatch.setattr("worker.trial.run.compiled", eager)
+    spec = trial_spec(compile=CompileConfig())
+    run_trial(spec.model_copy(update={"compile_cache": str(tmp_path)}), lambda step: None)
+    run_trial(spec, lambda step: None)
+    assert folders[0] == tmp_path
+    assert folders[1].name.startswith("halftime-compile-")
+
+
+def test_a_shared_cache_is_removed_and_missing_where_nothing_can_be_written(tmp_path, monkeypatch):
+    with shared_cache() as folder:
+        assert Path(folder).is_dir()
+        (Path(folder) / "kernel").touch()
+    assert not Path(folder).exists()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with shared_cache() as folder:
+        assert folder is None
 
 
 def test_the_cache_of_a_killed_process_is_removed_and_no_other(tmp_path, monkeypatch):
