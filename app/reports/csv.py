@@ -178,10 +178,13 @@ def _leg(leg: NamedLeg, report: Report) -> Iterator[Row]:
 
 
 def _time_by_kind(leg: str, time: TimeByKind) -> Iterator[Row]:
+    common = {"section": "time_by_kind", "leg": leg}
     for name, value in time:
-        if name != "kind":
-            row = {"section": "time_by_kind", "leg": leg, "name": f"{time.kind}.{name}", "value": value}
-            yield {**row, "unit": KIND_UNITS.get(name, "")}
+        if name not in {"kind", "slowest_operators"}:
+            yield {**common, "name": f"{time.kind}.{name}", "value": value, "unit": KIND_UNITS.get(name, "")}
+    for operator in time.slowest_operators:
+        name = f"{time.kind}.slowest_operators.{operator.name}"
+        yield {**common, "name": name, "value": operator.seconds_per_step, "unit": "s"}
 
 
 def _trial(common: Row, trial: TrialResult, report: Report) -> Iterator[Row]:

@@ -9,6 +9,7 @@ from app.reports.text.explanation import (
     explained,
     kind_tables,
     missing_lines,
+    slowest_lines,
     why_line,
 )
 from app.reports.text.verdict_words import requirement_words, verdict_words
@@ -80,6 +81,8 @@ def _explanation(report: Report) -> Iterator[str]:
         yield from _table(KIND_COLUMNS, rows)
     if kind_tables(report):
         yield from [_escape(KIND_LEGEND), ""]
+    if slowest := slowest_lines(report):
+        yield from [*(f"- {_literal(line)}" for line in slowest), ""]
     yield from _section("Not explained", missing_lines(report))
 
 
@@ -101,3 +104,8 @@ def _row(cells: Sequence[str]) -> str:
 
 def _escape(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _literal(text: str) -> str:
+    """Escapes a text with names that begin with an underscore, which would be emphasis."""
+    return _escape(text).replace("_", r"\_")

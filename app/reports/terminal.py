@@ -12,6 +12,7 @@ from app.reports.text.explanation import (
     explained,
     kind_tables,
     missing_lines,
+    slowest_lines,
     split_of,
     why_line,
 )
@@ -138,7 +139,8 @@ def _print_explanation(console: Console, report: Report) -> None:
             table.add_row(*row)
         console.print(table)
     if kind_tables(report):
-        console.print(safe_text(KIND_LEGEND, most=LONGEST))
+        for line in (KIND_LEGEND, *slowest_lines(report)):
+            console.print(safe_text(line, most=LONGEST))
     for title, comparison in explained(report):
         console.print(Text(f"Why this speedup, and what to change: {title}", "bold"))
         numbered = (f"{number}. {line}" for number, line in enumerate(advice_lines(comparison), start=1))

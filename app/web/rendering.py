@@ -34,6 +34,7 @@ def environment() -> jinja2.Environment:
         "gain_line": explanation.gain_line,
         "evidence_line": explanation.evidence_line,
         "kind_tables": explanation.kind_tables,
+        "slowest_lines": explanation.slowest_lines,
         "missing_lines": explanation.missing_lines,
         "split_text": explanation.split_text,
         "context_lines": wording.context_lines,

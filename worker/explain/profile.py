@@ -4,7 +4,7 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast, get_args
 
 import torch
@@ -12,7 +12,7 @@ from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from halftime.contract.report.explanation import ProfiledKind, StepProfile, WorkKind
+from halftime.contract.report.explanation import OperatorTime, ProfiledKind, StepProfile, WorkKind
 from halftime.plugin import Batch
 from worker.explain.kinds import is_composite, kind_of
 from worker.explain.profiler_delay import operation_delay_seconds
@@ -24,8 +24,8 @@ from worker.training.pace import PROFILED_STEPS
 
 #: Of at most `PROFILED_STEPS` steps, fewer for long steps: those under the profiler take about so long.
 SECONDS = 2.0
-#: Most unknown operators that are named.
-MAX_UNKNOWN = 10
+#: Most unknown operators that are named, and most of the slowest ones of a kind.
+MAX_UNKNOWN, MAX_SLOWEST = 10, 3
 
 #: Names of our own marks among the profiler's events.
 STEP, REGION = "halftime::step", "halftime::region::"
@@ -42,6 +42,8 @@ class OwnTime:
     seconds: float = 0.0
     recorded_inside: int = 0
     calls: int = 0
+    #: Seconds of its operators, by name.
+    by_operator: Counter[str] = field(default_factory=Counter)
 
 
 def profile_steps(
@@ -66,7 +68,7 @@ def profile_steps(
         profiled_step_seconds=statistics.fmean(profiled),
         host_delay_seconds=host_delay_seconds(times, steps, profiled, plain),
         kinds=_kinds(times.own, work, steps, is_compiled=run.forward is not run.model),
-        unknown_operators=[name for name, _ in times.unknown.most_common(MAX_UNKNOWN)],
+        unknown_operators=times.unknown_operators(),
         trace_missing=keep(recorded),
     )
 
@@ -96,8 +98,6 @@ class Times:
 
     def __init__(self, device_type: str) -> None:
         self.own: defaultdict[WorkKind, OwnTime] = defaultdict(OwnTime)
-        #: Seconds of operators that are not known, by name.
-        self.unknown: Counter[str] = Counter()
         self._on_cpu = device_type == "cpu"
         self._region: Region | None = None
 
@@ -115,6 +115,11 @@ class Times:
     def close(self, seconds: float) -> None:
         """Assigns to the host what is left of the steps' duration."""
         self.own["host"].seconds += max(0.0, seconds - sum(one.seconds for one in self.own.values()))
+
+    def unknown_operators(self) -> list[str]:
+        """Returns the names of operators that are not known, the most time first."""
+        unassigned = self.own.get("unassigned", OwnTime())
+        return [name for name, _ in unassigned.by_operator.most_common(MAX_UNKNOWN)]
 
     def _add(self, event: FunctionEvent, inherited: WorkKind | None, is_whole: bool) -> bool:
         """Adds an event and all within it; returns whether any of them works.
@@ -137,8 +142,8 @@ class Times:
             seconds = sum(kernel.duration for kernel in event.kernels) / 1e6
             one.calls += len(event.kernels)
         one.seconds += seconds
-        if kind == "unassigned":
-            self.unknown[event.name] += seconds
+        if _is_operator(event.name):
+            one.by_operator[event.name] += seconds
         return works or any(works_inside)
 
     def _kind(self, event: FunctionEvent, inherited: WorkKind | None, is_whole: bool) -> WorkKind:
@@ -150,6 +155,11 @@ class Times:
         if inherited is not None and _is_part(event.name, own, inherited, is_whole):
             return inherited
         return own or ("host" if event.is_user_annotation else "unassigned")
+
+
+def _is_operator(name: str) -> bool:
+    """Whether an event is an operator or a kernel, known or not; a whole compiled graph is neither."""
+    return kind_of(name) != "host" and not name.startswith("## ")
 
 
 def _is_part(name: str, own: WorkKind | None, of: WorkKind, is_whole: bool) -> bool:
@@ -211,6 +221,11 @@ def _kinds(
             calls=own[kind].calls / steps,
             flops_by_dtype=work[kind].flops_by_dtype if kind in work else {},
             bytes_by_size=work[kind].bytes_by_size if kind in work and not is_compiled else None,
+            slowest_operators=[
+                OperatorTime(name=name, seconds_per_step=seconds / steps)
+                for name, seconds in own[kind].by_operator.most_common(MAX_SLOWEST)
+                if seconds > 0 and kind != "host"
+            ],
         )
         for kind in get_args(WorkKind)
         if kind in own

@@ -24,7 +24,8 @@ def split_step(leg: Leg, profile: StepProfile, ceilings: DeviceCeilings | None, 
     """Splits the leg's median step by kind: the seconds of all kinds add up to it.
 
     What the profiler delays is taken out; then all kinds but the data are scaled alike, because the machine may have
-    changed since the measured steps. The wait for data was measured in these.
+    changed since the measured steps. The wait for data was measured in these. A kind's operators share its time as in
+    the profile.
     """
     assert leg.median_step_seconds is not None
     data_seconds = (leg.data_wait_share or 0.0) * leg.median_step_seconds
@@ -64,6 +65,10 @@ def _row(one: ProfiledKind, seconds: float, least: Mapping[BoundBy, float]) -> T
         least_bytes=sum(one.bytes_by_size.values()) or None if one.bytes_by_size is not None else None,
         bound_by=bound_by if share is not None and share >= LEAST_SHARE else None,
         share_of_ceiling=share,
+        slowest_operators=[
+            operator.model_copy(update={"seconds_per_step": operator.seconds_per_step / one.profiled_seconds * seconds})
+            for operator in one.slowest_operators
+        ],
     )
 
 

@@ -1,7 +1,7 @@
 """The explanation of a speedup in words and table rows, shared by all formats of a report."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from app.reports.text.wording import NOTHING, interval, leg_names, legs_of, titled_comparisons
@@ -17,6 +17,9 @@ KIND_LEGEND = (
     "does. % of ceiling: the least time that the device needs for this work, of the time that it took. Host: Python, "
     "dispatch and bookkeeping; on a GPU, its wait for them."
 )
+
+#: Share of a step from which on the operators of a kind are named.
+MUCH = 0.1
 
 KIND_COLUMNS = ("Kind of work", "ms", "% of step", "Bound by", "% of ceiling", "Calls")
 
@@ -39,6 +42,13 @@ def kind_tables(report: Report) -> list[tuple[str, list[tuple[str, ...]]]]:
     order = _order(report)
     named = zip(leg_names(report), legs_of(report), strict=True)
     return [(name, _kind_rows(leg, order)) for name, leg in named if leg.time_by_kind]
+
+
+def slowest_lines(report: Report) -> list[str]:
+    """Names, for every leg that was profiled, the slowest operators of every kind that is much of its step."""
+    named = zip(leg_names(report), legs_of(report), strict=True)
+    found = [(name, "; ".join(_slowest(leg))) for name, leg in named]
+    return [f"Slowest operations of {name}, in ms of a step: {kinds}." for name, kinds in found if kinds]
 
 
 def why_line(comparison: Comparison) -> str:
@@ -146,6 +156,18 @@ def _kind_row(time: TimeByKind, step_seconds: float) -> tuple[str, ...]:
         _percent(time.share_of_ceiling if is_known else None),
         f"{time.calls:,.0f}",
     )
+
+
+def _slowest(leg: Leg) -> Iterator[str]:
+    """A kind and its slowest operators, by the longest time."""
+    step_seconds = sum(time.seconds_per_step for time in leg.time_by_kind)
+    for time in sorted(leg.time_by_kind, key=lambda time: -time.seconds_per_step):
+        if time.slowest_operators and time.seconds_per_step >= MUCH * step_seconds:
+            operators = [
+                f"{one.name.removeprefix('aten::')} {_milliseconds(one.seconds_per_step)}"
+                for one in time.slowest_operators
+            ]
+            yield f"{KIND_TITLES[time.kind]}: {', '.join(operators)}"
 
 
 def _milliseconds(seconds: float) -> str:

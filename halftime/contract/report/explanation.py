@@ -48,6 +48,13 @@ AdviceName = Literal[
 LEAST_ADVISED_GAIN = 1.05
 
 
+class OperatorTime(Output):
+    """An operator and the own time of all its calls in a step."""
+
+    name: str
+    seconds_per_step: float
+
+
 class ProfiledKind(Output):
     """One kind of work in the profiled steps of a trial, per step."""
 
@@ -63,6 +70,8 @@ class ProfiledKind(Output):
     #: Lower bound of the bytes read and written, by the size class of an operation: its bytes are at most this many.
     #: null if that is unknown: if the compiler fused operations, less may be moved.
     bytes_by_size: dict[int, float] | None = Field(default={})
+    #: Up to three operators, the slowest first; all may be more. On a GPU, the time of their kernels.
+    slowest_operators: list[OperatorTime] = Field(default=[])
 
 
 class StepProfile(Output):
@@ -95,6 +104,8 @@ class TimeByKind(Output):
     bound_by: BoundBy | None
     #: Least time that the device needs for this work / measured time. null if unknown.
     share_of_ceiling: float | None
+    #: Up to three operators, the slowest first. They need not add up to the time of the kind.
+    slowest_operators: list[OperatorTime] = Field(default=[])
 
 
 class Bound(Output):

@@ -12,7 +12,15 @@ from app.rendering.html import part_of_page, to_html
 from app.reports.csv import to_csv
 from app.reports.markdown import to_markdown
 from app.reports.terminal import print_report
-from app.reports.text.explanation import KIND_COLUMNS, advice_lines, kind_tables, missing_lines, split_text, why_line
+from app.reports.text.explanation import (
+    KIND_COLUMNS,
+    advice_lines,
+    kind_tables,
+    missing_lines,
+    slowest_lines,
+    split_text,
+    why_line,
+)
 from app.reports.text.wording import headline, leg_rows
 from halftime.contract.report.explanation import TimeByKind, WorkKind
 from halftime.contract.report.kinds import KIND_TITLES, shares_of_step
@@ -97,7 +105,7 @@ def test_what_is_unknown_of_the_bound_is_left_out(report):
     assert "cost nothing. Measured: 2.00" in line
     nothing = bound.model_copy(update={"matmul_free": None})
     line = why_line(changed(report, explanation=explanation.model_copy(update={"bound": nothing})).comparisons[0])
-    assert line == "Mostly" + CAUSE.removeprefix("mostly") + "."
+    assert line == "Limited" + CAUSE.removeprefix("limited") + "."
 
 
 @pytest.mark.parametrize("form", PROSE)
@@ -153,6 +161,18 @@ def test_a_row_says_what_limits_the_kind_and_how_far_it_is_from_it(report):
     assert by_kind["host"][3:] == ("–", "–", "0")
 
 
+@pytest.mark.parametrize("form", PROSE)
+def test_the_slowest_operations_of_what_takes_long_are_named(report, form):
+    step_milliseconds = 1000 * report.baseline.median_step_seconds
+    first = f"in ms of a step: matrix products: mm {0.6 * 0.46 * step_milliseconds:,.2f}, addmm "
+    assert f"Slowest operations of fp32, {first}" in said(form, report)
+    (of_fp32, *_) = slowest_lines(report)
+    assert "elementwise: gelu_backward" in of_fp32
+    assert "optimizer" not in of_fp32  # 8 % of the step
+    plain = report.baseline.model_copy(update={"time_by_kind": []})
+    assert len(slowest_lines(report.model_copy(update={"baseline": plain}))) == len(slowest_lines(report)) - 1
+
+
 def test_bytes_alone_do_not_say_how_far_attention_is_from_a_ceiling(report):
     of_bytes_alone = [
         time.model_copy(update={"least_flops": None, "bound_by": "memory"}) if time.kind == "attention" else time
@@ -188,7 +208,10 @@ def test_csv_has_every_number_of_every_kind(report):
     rows = csv_rows(report, section="time_by_kind", leg="bf16")
     numbers = {row["name"]: row["value"] for row in rows}
     for time in report.comparisons[0].candidate.time_by_kind:
-        for name in set(TimeByKind.model_fields) - {"kind"}:
+        for operator in time.slowest_operators:
+            name = f"{time.kind}.slowest_operators.{operator.name}"
+            assert numbers[name] == str(operator.seconds_per_step)
+        for name in set(TimeByKind.model_fields) - {"kind", "slowest_operators"}:
             value = getattr(time, name)
             assert numbers[f"{time.kind}.{name}"] == ("" if value is None else str(value))
     (row,) = [row for row in rows if row["name"] == "matrix_products.seconds_per_step"]

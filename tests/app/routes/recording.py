@@ -8,7 +8,7 @@ from app.background.webhooks import Sender
 from app.store import claims, traces
 from app.store.webhooks import Outcome
 from halftime.contract.event_data import TrialFinished
-from halftime.contract.report.explanation import ProfiledKind
+from halftime.contract.report.explanation import OperatorTime, ProfiledKind
 from tests.app.acts import CEILINGS, NATIVE_BF16, claim, made_report, post, register
 from tests.app.routes.shortening import shortened
 from tests.factories import profile, request
@@ -23,7 +23,13 @@ SWEEP = {"request": SMALL, "vary": {"batch_sizes": [8, 16]}}
 
 #: What a step of every trial consists of.
 KINDS = [
-    ProfiledKind(kind="matrix_products", profiled_seconds=0.009, recorded_inside=2, calls=6),
+    ProfiledKind(
+        kind="matrix_products",
+        profiled_seconds=0.009,
+        recorded_inside=2,
+        calls=6,
+        slowest_operators=[OperatorTime(name="aten::mm", seconds_per_step=0.006)],
+    ),
     ProfiledKind(kind="host", profiled_seconds=0.003, recorded_inside=8, calls=0),
 ]
 

@@ -64,6 +64,26 @@ def test_kernels_count_by_operator_and_the_rest_is_the_hosts():
     }
 
 
+def test_operators_are_named_by_the_time_of_their_kernels_known_or_not():
+    step = event(
+        STEP,
+        event("aten::addmm", kernels=[30]),
+        event("aten::mm", kernels=[50, 50]),
+        event("## Call CompiledFxGraph f123 ##", event("triton_poi_fused_add_0", kernels=[40]), kernels=[1]),
+        event(REGION + "optimizer"),
+        event("Optimizer.step#Adafactor.step", event("aten::_foreach_mul_", kernels=[20]), is_user_annotation=True),
+        is_user_annotation=True,
+    )
+    times = Times("cuda")
+    times.add(flat(step))
+    named = {kind: dict(one.by_operator) for kind, one in times.own.items() if any(one.by_operator.values())}
+    assert named == {
+        "matrix_products": {"aten::mm": 100e-6, "aten::addmm": 30e-6},
+        "fused": {"triton_poi_fused_add_0": 40e-6},
+        "optimizer": {"aten::_foreach_mul_": 20e-6},
+    }
+
+
 def test_the_backward_pass_of_a_further_step_is_not_the_optimizers():
     step = event(STEP, event(REGION + "optimizer"), event("aten::_fused_sgd_", kernels=[1]))
     assert times_of(step, event(STEP, event("aten::mm", kernels=[7])), seconds=0) == {

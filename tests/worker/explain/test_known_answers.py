@@ -47,8 +47,16 @@ def test_products_are_matrix_products_with_their_flops():
     assert kind(profile, "matrix_products").flops_by_dtype == {"float32": 3 * forward - of_first_input}
 
 
-def test_elementwise_work_is_elementwise():
-    assert largest(profiled(planted.Elementwise(), samples=512)) == "elementwise"
+def test_elementwise_work_is_elementwise_and_its_slowest_operators_are_named():
+    profile = profiled(planted.Elementwise(), samples=512)
+    assert largest(profile) == "elementwise"
+    work = kind(profile, "elementwise")
+    seconds = [one.seconds_per_step for one in work.slowest_operators]
+    names = {one.name for one in work.slowest_operators}
+    assert "aten::mul" in names
+    assert names <= {"aten::addcmul", "aten::mul", "aten::add", "aten::add_"}
+    assert seconds == sorted(seconds, reverse=True)
+    assert 0 < sum(seconds) <= work.profiled_seconds
 
 
 def test_a_delay_of_the_host_is_the_hosts():

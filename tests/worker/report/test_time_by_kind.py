@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halftime.contract.report.explanation import ProfiledKind, StepProfile
+from halftime.contract.report.explanation import OperatorTime, ProfiledKind, StepProfile
 from halftime.contract.report.report import Leg
 from halftime.contract.resources.worker import Bandwidth, DeviceCeilings
 from worker.report.time_by_kind import fastest_bandwidth, split_step
@@ -140,3 +140,14 @@ def test_a_gpus_kernels_are_not_bound_by_launches_and_small_ones_not_by_the_memo
     small = kind("elementwise", 1.0, calls=50_000, moved={64 * KIB: 2e9})
     row = rows_of(leg(), profile(small), device="cuda")["elementwise"]
     assert (row.bound_by, row.share_of_ceiling) == (None, pytest.approx(0.2))
+
+
+def test_a_kind_s_operators_share_its_time_as_in_the_profile():
+    """Half of the kind's profiled time is the profiler's delay; a step takes three times as long as the rest."""
+    elementwise = kind("elementwise", 0.4, inside=2.0).model_copy(
+        update={"slowest_operators": [OperatorTime(name="aten::gelu", seconds_per_step=0.3)]}
+    )
+    rows = rows_of(leg(3.0), profile(elementwise, kind("host", 0.8), delay=0.2))
+    assert rows["elementwise"].seconds_per_step == pytest.approx(0.6)
+    (gelu,) = rows["elementwise"].slowest_operators
+    assert gelu.seconds_per_step == pytest.approx(0.45)
