@@ -1,31 +1,36 @@
 """The example plugin, installed from its folder and submitted over HTTP to real processes."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
 from app.cli.exit_codes import EXIT_CODES, NO_REPORT
-from tests.conftest import EXAMPLE_PLUGIN
+from tests.conftest import EXAMPLE_PLUGIN, a_service
 
 
-def run(example, tmp_path, request, *settings):
-    """Runs a request of the example package with a service, a worker and trials of its own; None without a report."""
+@pytest.fixture(scope="module")
+def service(example, postgres, migrated_template, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(example))
+        with a_service(postgres, migrated_template, tmp_path_factory) as service:
+            yield service
+
+
+def run(service, tmp_path, request, *settings):
+    """Runs a request of the example package; None without a report."""
     path = tmp_path / "report.json"
     command = [sys.executable, "-m", "app.cli", "run", EXAMPLE_PLUGIN / request, "--output", path]
+    command += ["--server", service.url]
     few = ("measurement.min_blocks=2", "measurement.max_blocks=2", "measurement.pairing=trials", "explain=false")
     options = [part for setting in (*settings, *few) for part in ("--set", setting)]
-    environment = os.environ | {"PYTHONPATH": str(example)}
-    ended = subprocess.run(
-        [*command, *options], env=environment, capture_output=True, text=True, check=False, timeout=240
-    )
+    ended = subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=240)
     return ended, json.loads(path.read_text()) if path.exists() else None
 
 
-def test_the_example_runs_end_to_end(example, tmp_path):
-    ended, report = run(example, tmp_path, "request.json", "training.steps=20")
+def test_the_example_runs_end_to_end(service, tmp_path):
+    ended, report = run(service, tmp_path, "request.json", "training.steps=20")
     assert ended.returncode == EXIT_CODES[report["verdict"]] != EXIT_CODES["invalid"], ended.stderr
     assert report["model"]["name"] == "gated-mlp"
     assert report["data"]["best_possible_accuracy"] == 1.0
@@ -36,8 +41,8 @@ def test_the_example_runs_end_to_end(example, tmp_path):
     ("request_file", "metrics"),
     [("towers.json", ["retrieval_accuracy"]), ("detector.json", ["mean_matched_iou", "class_accuracy"])],
 )
-def test_a_task_s_own_metrics_are_compared_and_judged(example, tmp_path, request_file, metrics):
-    ended, report = run(example, tmp_path, request_file, "training.steps=20")
+def test_a_task_s_own_metrics_are_compared_and_judged(service, tmp_path, request_file, metrics):
+    ended, report = run(service, tmp_path, request_file, "training.steps=20")
     assert ended.returncode == EXIT_CODES[report["verdict"]] != EXIT_CODES["invalid"], ended.stderr
     assert [metric["name"] for metric in report["data"]["metrics"]] == ["loss", *metrics]
     (compared,) = report["comparisons"]
@@ -51,8 +56,8 @@ def test_a_task_s_own_metrics_are_compared_and_judged(example, tmp_path, request
     assert report["attestation"]["ok"]
 
 
-def test_a_requirement_on_a_metric_that_the_task_lacks_ends_the_benchmark_before_training(example, tmp_path):
-    ended, report = run(example, tmp_path, "towers.json", "requirements.max_accuracy_difference=0.05")
+def test_a_requirement_on_a_metric_that_the_task_lacks_ends_the_benchmark_before_training(service, tmp_path):
+    ended, report = run(service, tmp_path, "towers.json", "requirements.max_accuracy_difference=0.05")
     assert report is None
     assert ended.returncode == NO_REPORT
     said = " ".join((ended.stdout + ended.stderr).split())
@@ -60,9 +65,9 @@ def test_a_requirement_on_a_metric_that_the_task_lacks_ends_the_benchmark_before
     assert "loss, retrieval_accuracy" in said
 
 
-def test_a_plugin_that_is_not_installed_fails_with_what_is(shared_service):
-    failed = shared_service.until_status(
-        shared_service.post({"model": {"kind": "plugin", "name": "nobody"}, "config": {"device": "cpu"}}),
+def test_a_plugin_that_is_not_installed_fails_with_what_is(service):
+    failed = service.until_status(
+        service.post({"model": {"kind": "plugin", "name": "nobody"}, "config": {"device": "cpu"}}),
         "failed",
         "succeeded",
     )
