@@ -28,6 +28,8 @@ AXIS = 80
 LABEL_WIDTH, LABEL_HEIGHT = 0.3, 0.055
 #: Marks beyond this share of the width have their label on the left.
 FAR_RIGHT = 0.55
+#: Where the name of a slope begins: this times the intensity at which the slope comes into view.
+NAME_AT = 1.3
 
 CAPTION = (
     "Each mark is a kind of work that multiplies: further right, more arithmetic per byte; higher, faster. The lines "
@@ -101,11 +103,17 @@ class _Drawing:
         shown = [*(row["rate"] for row in self.rows), *self.peaks.values()]
         return min(shown) / 3, 3 * max(shown)
 
+    @cached_property
+    def sloped(self) -> dict[str, float]:
+        """The bandwidths that limit anything in view: a cache may be faster than all arithmetic there."""
+        top, left = max(self.peaks.values()), self.intensities[0]
+        return {name: bandwidth for name, bandwidth in self.bandwidths.items() if NAME_AT * left * bandwidth < top}
+
     def slopes(self) -> alt.Chart:
         top, left = max(self.peaks.values()), self.intensities[0]
         ends = [
             {"memory": name, "intensity": intensity, "rate": intensity * bandwidth}
-            for name, bandwidth in self.bandwidths.items()
+            for name, bandwidth in self.sloped.items()
             for intensity in (left, top / bandwidth)
         ]
         chart = alt.Chart(rows(ends)).mark_line(color=QUIET, clip=True)
@@ -115,10 +123,10 @@ class _Drawing:
     def names_of_slopes(self) -> alt.Chart:
         """Names the lines of the memory along them, a little above the left or the lower edge."""
         (left, right), (low, high) = self.intensities, self.rates
-        starts = {name: max(left, low / bandwidth) * 1.3 for name, bandwidth in self.bandwidths.items()}
+        starts = {name: max(left, low / bandwidth) * NAME_AT for name, bandwidth in self.sloped.items()}
         labels = [
             {"intensity": start, "rate": start * bandwidth, "label": f"{name} {metric(bandwidth, 'B/s')}"}
-            for (name, start), bandwidth in zip(starts.items(), self.bandwidths.values(), strict=True)
+            for (name, start), bandwidth in zip(starts.items(), self.sloped.values(), strict=True)
         ]
         steepness = math.log(right / left) / (WIDTH - AXIS) * HEIGHT / math.log(high / low)
         angle = 360 - math.degrees(math.atan(steepness))

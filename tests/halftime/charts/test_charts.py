@@ -281,6 +281,14 @@ def test_without_a_cache_or_without_a_peak_the_roof_is_what_is_known(report):
             assert CHARTS[name].draw(explained(report, ceilings=missing)) is None
 
 
+def test_a_cache_that_limits_nothing_in_view_is_neither_drawn_nor_named(report):
+    memory = [one.model_copy(update={"bytes_per_second": 1e13}) for one in ceilings().memory[:1]]
+    fast = explained(report, ceilings=ceilings(memory=[*memory, *ceilings().memory[1:]]))
+    slopes, names = layers_of("roofline", fast)[:2]
+    assert {row["memory"] for row in slopes} == {"memory"}
+    assert [row["label"] for row in names] == ["memory 18.0 GB/s"]
+
+
 def test_a_leg_s_own_product_that_is_faster_raises_the_roof(report):
     fast = report.baseline.model_copy(update={"ceiling_flops_per_second": 3e11})
     rates = {row["precision"]: row["rate"] for row in layers_of("roofline", explained(with_baseline(report, fast)))[2]}
