@@ -18,6 +18,7 @@ import structlog
 
 from halftime.contract.report.failure import Failure, FailureCode
 from halftime.contract.report.trial import TrialResult
+from worker.device.compiler_caches import remove_caches
 from worker.device.lock import DeviceLock
 from worker.messages import (
     MESSAGE,
@@ -35,7 +36,6 @@ from worker.messages import (
     Turn,
     Waiting,
 )
-from worker.training.compiler_caches import remove_caches
 from worker.trial import process as trial_process
 
 if TYPE_CHECKING:

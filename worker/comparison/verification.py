@@ -37,8 +37,8 @@ from worker.comparison.disturbance import flag_disturbed_slices
 from worker.comparison.estimates import ratio_estimate
 from worker.comparison.time_budget import LEAST_BLOCKS, time_limit
 from worker.comparison.turns import plan_turns, why_no_room, why_trials
+from worker.device.compiler_caches import shared_cache
 from worker.messages import BlockTurns, OutcomeInTurns, TimeLimit, TrialSpec
-from worker.training.compiler_caches import shared_cache
 
 #: Aimed duration of the measured steps of a trial, and the fewest, if the request has so many.
 MEASURED_SECONDS, LEAST_STEPS = 3.0, 20

@@ -1,1 +1,1 @@
-"""The device: detection, lock, health checks, and telemetry during a trial."""
+"""The device and its machine: detection, lock, health checks, telemetry during a trial, and the compiler's caches."""

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from halftime.contract.report.failure import FailureCode
 from halftime.contract.report.trial import Compilation
 from halftime.contract.request.training import CompileConfig
+from worker.device.compiler_caches import new_cache
 from worker.errors import TrialFailed
 from worker.errors.out_of_memory import is_out_of_memory
-from worker.training.compiler_caches import new_cache
 from worker.training.compilers import why_no_compiler
 
 #: Variables that set the cache folders of Inductor and Triton.

@@ -21,13 +21,13 @@ from tests.factories import comparison, request, trial
 from tests.mounts import python_with_tmpfs
 from worker.agent.launcher import TrialLauncher
 from worker.comparison.blocks import compare
+from worker.device.compiler_caches import remove_caches, shared_cache
 from worker.errors import TrialFailed
 from worker.messages import TrialSpec
 from worker.models import TaskBlueprint, blueprint_of
 from worker.report.build import make_report
 from worker.training import compilation, compilers
 from worker.training.compilation import CompileWatch, compiler_with_cache
-from worker.training.compiler_caches import remove_caches, shared_cache
 from worker.training.memory import break_down
 from worker.trial.run import run_trial
 
