@@ -125,7 +125,7 @@ def _no_advice(explanation: Explanation) -> str:
     if explanation.advice:
         return ""
     least = f"{LEAST_ADVISED_GAIN - 1:.0%}".replace("%", " %")
-    return f"What to change: nothing measured here speaks for a valid change that gains {least}."
+    return f"What to change: of the changes that Halftime knows, the measurements speak for none that gains {least}."
 
 
 def _order(report: Report) -> list[str]:

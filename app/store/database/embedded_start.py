@@ -4,6 +4,7 @@ pgserver waits without limit until the server that it has started is ready. If t
 for ever, and so does every process that needs the lock it holds.
 """
 
+import atexit
 import contextlib
 import time
 
@@ -32,6 +33,14 @@ POLL_SECONDS = 0.1
 
 class EmbeddedServer(PostgresServer):
     """The server of a data directory."""
+
+    @override
+    def start(self) -> None:
+        """Starts as pgserver does, without its exit handler, which would make a lock anew in a folder that is gone."""
+        try:
+            super().start()
+        finally:
+            atexit.unregister(self._cleanup)
 
     @override
     def ensure_pgdata_inited(self) -> None:

@@ -110,7 +110,7 @@ def test_what_is_unknown_of_the_bound_is_left_out(report):
 
 @pytest.mark.parametrize("form", PROSE)
 def test_without_advice_a_report_says_that_there_is_none(report, form):
-    none = "What to change: nothing measured here speaks for a valid change that gains 5 %."
+    none = "What to change: of the changes that Halftime knows, the measurements speak for none that gains 5 %."
     assert none not in said(form, report)
     explanation = report.comparisons[0].explanation.model_copy(update={"advice": []})
     assert none in said(form, changed(report, explanation=explanation))

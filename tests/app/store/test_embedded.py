@@ -52,6 +52,20 @@ def test_the_embedded_server_is_shared_and_the_last_to_leave_stops_it(data_dir):
         assert not pid_file.exists()
 
 
+def test_a_process_that_removed_the_folder_leaves_nothing_of_it():
+    code = """
+import tempfile
+from pathlib import Path
+from app.store.database.embedded import embedded_server
+with tempfile.TemporaryDirectory(prefix="ht-") as folder:
+    Path(folder).chmod(0o755)
+    with embedded_server(Path(folder)):
+        print(folder)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not Path(ended.stdout.strip()).exists()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes users")
 def test_servers_that_start_at_once_on_a_fresh_machine_make_their_user_once(tmp_path):
     name, calls, counted = f"halftime-{os.getpid()}", tmp_path / "calls", tmp_path / "useradd"
